@@ -1,0 +1,91 @@
+"""Tell an uplink where a guest is: gratuitous ARP (RFC 5227, 3) and unsolicited neighbour advertisements (RFC 4861, 7.2.6).
+
+Sent at once and again after 1 s and 3 s, from a child that nobody waits for: one lost frame would be an outage until the router's
+cache ends. ARP goes out as request and as reply, as some routers heed only the one or the other.
+"""
+
+from __future__ import annotations
+
+import posix
+from _socket import AF_INET6, AF_PACKET, SOCK_RAW, inet_aton, inet_pton, socket
+from _struct import pack, unpack
+from fcntl import ioctl
+from time import sleep
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from snf_network.plan import Announcement
+
+PAUSES = (0.0, 1.0, 2.0)
+"""Seconds before each round."""
+SIOCGIFHWADDR = 0x8927
+ARP, IPV6 = 0x0806, 0x86DD
+BROADCAST = b"\xff" * 6
+ALL_NODES = inet_pton(AF_INET6, "ff02::1")
+
+
+def gratuitous_arp(mac: bytes, address: str) -> tuple[bytes, bytes]:
+    """A request and a reply that both say: `address` is at `mac`. Whole Ethernet frames."""
+    ip = inet_aton(address)
+    head = BROADCAST + mac + pack("!HHHBB", ARP, 1, 0x0800, 6, 4)
+    return (head + pack("!H", 1) + mac + ip + bytes(6) + ip, head + pack("!H", 2) + mac + ip + BROADCAST + ip)
+
+
+def unsolicited_na(mac: bytes, address: str) -> bytes:
+    """A neighbour advertisement to all nodes, with the override flag and the target link-layer address. A whole Ethernet frame.
+
+    The source is the address itself: the node has none in the guest's network (RFC 4861, 4.4 lets a proxy do so).
+    """
+    target = inet_pton(AF_INET6, address)
+    body = pack("!BBHI", 136, 0, 0, 0x20000000) + target + bytes((2, 1)) + mac
+    body = body[:2] + pack("!H", _checksum(target, body)) + body[4:]
+    header = pack("!IHBB", 0x60000000, len(body), 58, 255) + target + ALL_NODES
+    return b"\x33\x33\x00\x00\x00\x01" + mac + pack("!H", IPV6) + header + body
+
+
+def _checksum(source: bytes, body: bytes) -> int:
+    """That of ICMPv6, over the pseudo-header (RFC 8200, 8.1)."""
+    data = source + ALL_NODES + pack("!II", len(body), 58) + body
+    total = sum(unpack(f"!{len(data) // 2}H", data))
+    while total >> 16:
+        total = (total & 0xFFFF) + (total >> 16)
+    return 0xFFFF - int(total)
+
+
+def send(announcement: Announcement) -> None:
+    """Send all frames of one announcement, now. Raises OSError if the uplink is gone."""
+    with_socket = socket(AF_PACKET, SOCK_RAW, 0)
+    try:
+        name = announcement.interface
+        mac = ioctl(with_socket.fileno(), SIOCGIFHWADDR, pack("16s24x", name.encode()))[18:24]
+        ip6 = ":" in announcement.address
+        frames = (unsolicited_na(mac, announcement.address),) if ip6 else gratuitous_arp(mac, announcement.address)
+        for frame in frames:
+            with_socket.sendto(frame, (name, IPV6 if ip6 else ARP))
+    finally:
+        with_socket.close()
+
+
+def announce(announcements: Sequence[Announcement], still: Callable[[], bool]) -> None:
+    """Send from a detached child, and repeat while `still` says that it is so. Returns at once; nothing that fails is told."""
+    if not announcements or posix.fork():
+        return
+    try:
+        posix.setsid()
+        null = posix.open("/dev/null", posix.O_RDWR)
+        for descriptor in range(3):
+            posix.dup2(null, descriptor)
+        posix.closerange(3, 256)
+        for pause in PAUSES:
+            sleep(pause)
+            if pause and not still():
+                break
+            for announcement in announcements:
+                try:
+                    send(announcement)
+                except OSError:
+                    pass
+    finally:
+        posix._exit(0)

@@ -1,0 +1,185 @@
+"""/etc/default/snf-network, with the names and meanings the bash package gave them. Read as data: no shell runs.
+
+The syntax is the part of sh that such files use: KEY=VALUE, quotes, comments, `$NAME` and `${NAME}` of earlier keys.
+"""
+
+from __future__ import annotations
+
+from snf_network.errors import BadConfig, shown
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from dataclasses import dataclass
+else:
+    from snf_network.lean import dataclass
+
+PATH = "/etc/default/snf-network"
+NAME = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_")
+TAG = NAME | frozenset("-.:")
+# what only a shell could give a meaning to; refused rather than guessed
+SHELL = frozenset("`;&|<>()*?[]~!\\")
+
+
+@dataclass(frozen=True)
+class Config:
+    """The settings of a node. Every field is a key of the file in lower case; docs/operators.md has them all."""
+
+    state_dir: str = "/var/lib/snf-network"
+    logfile: str = "/var/log/ganeti/snf-network.log"
+    debug: bool = False
+    ifup_extra_script: str = "/etc/ganeti/ifup-extra"
+    mac_mask: str = "ff:ff:f0:00:00:00"
+    tap_constant_mac: str = "cc:47:52:4e:45:54"
+    nfdhcpd_state_dir: str = "/var/lib/nfdhcpd"
+    ganeti_nic_dir: str = "/var/run/ganeti/xen-hypervisor/nic"
+    mac_filtered_tag: str = "private-filtered"
+    nfdhcpd_tag: str = "nfdhcpd"
+    ip_less_routed_tag: str = "ip-less-routed"
+    masq_tag: str = "masq"
+    public_tag: str = "public"
+    physical_vlan_tag: str = "physical-vlan"
+    dns_tag: str = "dns"
+    tag_prefix: str = "snf-network"
+    firewall_tag_prefix: str = "synnefo:network"
+    masq: bool = False
+    authentication_method: str = "bind9"
+    server: str = ""
+    fzone: str = "vm.synnefo.live"
+    ttl: str = "300"
+    keyfile: str = ""
+    kerberos_principal: str = ""
+    kerberos_keytab: str = "/etc/krb5.keytab"
+    kerberos_kstart_args: str = "-H 1 -l 1h"
+    kerberos_ticket: str = "/var/lib/snf-network/snf-network-kerberos.tkt"
+    warnings: tuple[str, ...] = ()
+
+    @staticmethod
+    def load(path: str = PATH) -> Config:
+        """The settings in `path`, defaults where there is no file. Raises BadConfig, with the line number."""
+        try:
+            with open(path, "rb") as file:
+                text = file.read().decode("utf-8", "surrogateescape")
+        except FileNotFoundError:
+            return Config()
+        except OSError as error:
+            raise BadConfig(f"{path}: {error.strerror}") from error
+        return parse(text, path)
+
+
+def parse(text: str, path: str = PATH) -> Config:
+    """The settings that `text` holds. Raises BadConfig for a line that is no assignment or has a bad value."""
+    words: dict[str, str] = {}
+    settings: dict[str, str | bool] = {}
+    warnings = []
+    for number, line in enumerate(text.splitlines(), 1):
+        where = f"{path}:{number}"
+        key, value = _assignment(line, words, where)
+        if not key:
+            continue
+        words[key] = value
+        if key in CHECKS:
+            settings[key.lower()] = _checked(key, value, where)
+        elif key not in IGNORED:
+            warnings.append(f"{where}: unknown setting {key}, ignored")
+    defaults = Config()
+    if "state_dir" in settings and "kerberos_ticket" not in settings:
+        settings["kerberos_ticket"] = f"{settings['state_dir']}/snf-network-kerberos.tkt"
+    return Config(**{**defaults.__dict__, **settings, "warnings": tuple(warnings)})
+
+
+def _assignment(line: str, words: dict[str, str], where: str) -> tuple[str, str]:
+    line = line.strip()
+    if not line or line.startswith("#"):
+        return "", ""
+    key, equals, rest = line.removeprefix("export ").lstrip().partition("=")
+    if not equals or not key or not NAME.issuperset(key) or key[0].isdigit():
+        raise BadConfig(f"{where}: {shown(line)} is not KEY=VALUE", "this file is read as data, no shell runs it")
+    return key, _value(rest, words, where)
+
+
+def _value(text: str, words: dict[str, str], where: str) -> str:
+    """One shell word: quotes removed, $NAME of earlier keys put in, a comment after it dropped."""
+    result, quote, position = "", "", 0
+    while position < len(text):
+        character = text[position]
+        position += 1
+        if quote and character == quote:
+            quote = ""
+        elif not quote and character in "\"'":
+            quote = character
+        elif not quote and character in " \t":
+            _only_comment(text[position:], where)
+            break
+        elif character == "$" and quote != "'":
+            name, position = _reference(text, position, where)
+            result += words.get(name, DEFAULTS.get(name, ""))
+        elif character in SHELL and quote != "'" and not (quote and character not in "`\\"):
+            raise BadConfig(f"{where}: {shown(character)} would need a shell", "put the value in single quotes")
+        else:
+            result += character
+    if quote:
+        raise BadConfig(f"{where}: the quote {quote} is not closed")
+    return result
+
+
+def _only_comment(rest: str, where: str) -> None:
+    rest = rest.strip()
+    if rest and not rest.startswith("#"):
+        raise BadConfig(f"{where}: {shown(rest)} after the value", "quote a value that has spaces")
+
+
+def _reference(text: str, position: int, where: str) -> tuple[str, int]:
+    braces = text[position:position + 1] == "{"
+    start = end = position + braces
+    while end < len(text) and text[end] in NAME:
+        end += 1
+    if end == start or (braces and text[end:end + 1] != "}"):
+        raise BadConfig(f"{where}: {shown(text[position - 1:])} would need a shell", "only $NAME and ${NAME} are understood")
+    return text[start:end], end + braces
+
+
+def _checked(key: str, value: str, where: str) -> str | bool:
+    check, expected = CHECKS[key]
+    if not check(value):
+        raise BadConfig(f"{where}: {key}={shown(value)} is not {expected}")
+    return value.lower() in TRUE if expected == BOOLEAN[1] else value
+
+
+TRUE = frozenset(("true", "yes", "1", "on"))
+FALSE = frozenset(("false", "no", "0", "off", ""))
+
+
+def _is_mac(value: str) -> bool:
+    parts = value.split(":")
+    return len(parts) == 6 and all(len(part) == 2 and frozenset("0123456789abcdefABCDEF").issuperset(part) for part in parts)
+
+
+def _is_station(value: str) -> bool:
+    return _is_mac(value) and not int(value[:2], 16) & 1
+
+
+def _is_path(value: str) -> bool:
+    return value.startswith("/") and value.isprintable() and "/../" not in f"{value}/"
+
+
+PATHNAME = (_is_path, "an absolute path")
+BOOLEAN: tuple[Callable[[str], bool], str] = (lambda value: value.lower() in TRUE | FALSE, "true or false")
+TAGNAME: tuple[Callable[[str], bool], str] = (lambda value: bool(value) and TAG.issuperset(value), "a tag")
+TEXT: tuple[Callable[[str], bool], str] = (lambda value: not value or value.isprintable(), "printable text")
+CHECKS: dict[str, tuple[Callable[[str], bool], str]] = {
+    **dict.fromkeys(("STATE_DIR", "NFDHCPD_STATE_DIR", "GANETI_NIC_DIR"), PATHNAME),
+    **dict.fromkeys(("LOGFILE", "IFUP_EXTRA_SCRIPT"), (lambda value: not value or _is_path(value), "an absolute path or empty")),
+    **dict.fromkeys(("DEBUG", "MASQ"), BOOLEAN),
+    "MAC_MASK": (_is_mac, "a MAC mask such as ff:ff:f0:00:00:00"),
+    "TAP_CONSTANT_MAC": (_is_station, "the MAC address of one station, such as cc:47:52:4e:45:54"),
+    **dict.fromkeys(("MAC_FILTERED_TAG", "NFDHCPD_TAG", "IP_LESS_ROUTED_TAG", "MASQ_TAG", "PUBLIC_TAG", "DNS_TAG",
+                     "PHYSICAL_VLAN_TAG", "TAG_PREFIX", "FIREWALL_TAG_PREFIX"), TAGNAME),
+    "AUTHENTICATION_METHOD": (lambda value: value in ("", "plain", "bind9", "kerberos"), "plain, bind9, kerberos or empty"),
+    "TTL": (lambda value: value.isascii() and value.isdigit() and int(value) < 2**31, "a number of seconds"),
+    **dict.fromkeys(("SERVER", "FZONE", "KEYFILE", "KERBEROS_PRINCIPAL", "KERBEROS_KEYTAB", "KERBEROS_KSTART_ARGS",
+                     "KERBEROS_TICKET"), TEXT),
+}
+DEFAULTS = {key.upper(): value for key, value in Config().__dict__.items() if isinstance(value, str)}
+# settings of the bash package that have nothing left to set: its helper, its lock, its trace file
+IGNORED = frozenset(("MAC2EUI64", "RUNLOCKED_OPTS", "DEBUGFILE"))

@@ -1,0 +1,31 @@
+"""Everything that can go wrong and is worth one line to an admin."""
+
+
+class SnfNetworkError(Exception):
+    """A failure told in one line: what is wrong, and what to do about it (`hint`)."""
+
+    def __init__(self, message: str, hint: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+    def __str__(self) -> str:
+        return f"{self.message} ({self.hint})" if self.hint else self.message
+
+
+class BadEnvironment(SnfNetworkError):
+    """What Ganeti (or a person) said of a NIC is missing or malformed. Raised before anything is touched."""
+
+
+class BadConfig(SnfNetworkError):
+    """A line of /etc/default/snf-network cannot be used. Raised before anything is touched."""
+
+
+class KernelError(SnfNetworkError):
+    """The kernel, or a tool that speaks to it, refused a line; the message has the line and the refusal."""
+
+
+def shown(value: str) -> str:
+    """A hostile value, fit for one line of a log: escaped, ASCII only, at most 60 characters."""
+    text = ascii(value)
+    return text if len(text) <= 60 else f"{text[:56]}...'"

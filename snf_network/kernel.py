@@ -1,0 +1,143 @@
+"""The only door out: runs nft and ip, writes sysctls and files. What it is given is text; what it says is what an admin could type."""
+
+from __future__ import annotations
+
+import posix
+from errno import errorcode
+from select import POLLIN, poll
+from time import monotonic
+
+from snf_network.errors import KernelError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+
+PATHS = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+PACKAGES = {"nft": "nftables", "ip": "iproute2", "bridge": "iproute2", "ovs-vsctl": "openvswitch-switch"}
+HERE = __file__.rpartition("/")[0]
+_deadline = [0.0]
+
+
+def give_up_after(seconds: float) -> None:
+    """No tool may run longer than `seconds` from now, all of them together: Ganeti waits for us."""
+    _deadline[0] = monotonic() + seconds
+
+
+def run(argv: Sequence[str], text: str = "") -> tuple[int, str]:
+    """Run a tool with `text` as its input; give its exit status and what it printed. Raises KernelError if it hangs or is missing."""
+    given, said = (posix.memfd_create(name, posix.MFD_CLOEXEC) for name in ("stdin", "stdout"))
+    try:
+        posix.write(given, text.encode("utf-8", "surrogateescape"))
+        posix.lseek(given, 0, 0)
+        actions = [(posix.POSIX_SPAWN_DUP2, given, 0), (posix.POSIX_SPAWN_DUP2, said, 1), (posix.POSIX_SPAWN_DUP2, said, 2)]
+        status = _wait(argv, _spawn(argv, actions))
+        return status, posix.pread(said, 1 << 20, 0).decode("utf-8", "replace")
+    finally:
+        posix.close(given)
+        posix.close(said)
+
+
+def _spawn(argv: Sequence[str], actions: list[tuple[int, int, int]]) -> int:
+    for directory in PATHS.split(":"):
+        try:
+            return posix.posix_spawn(f"{directory}/{argv[0]}", tuple(argv), {"PATH": PATHS, "LC_ALL": "C"}, file_actions=actions)
+        except FileNotFoundError:
+            continue
+    raise KernelError(f"{argv[0]} is not installed", f"apt install {PACKAGES.get(argv[0], argv[0])}")
+
+
+def _wait(argv: Sequence[str], pid: int) -> int:
+    """The exit status; the child is killed at the deadline."""
+    handle = posix.pidfd_open(pid)
+    try:
+        waiting = poll()
+        waiting.register(handle, POLLIN)
+        left = max(_deadline[0] - monotonic(), 0.1) if _deadline[0] else 60
+        if not waiting.poll(left * 1000):
+            posix.kill(pid, 9)
+            posix.waitpid(pid, 0)
+            raise KernelError(f"{' '.join(argv)} hung and was killed")
+        return posix.waitstatus_to_exitcode(posix.waitpid(pid, 0)[1])
+    finally:
+        posix.close(handle)
+
+
+def nft(lines: Iterable[str]) -> str:
+    """One nft transaction: all of it or nothing. Returns "" or why nothing was done."""
+    text = "\n".join(lines)
+    if not text:
+        return ""
+    status, said = run(("nft", "-I", HERE, "-f", "-"), f"{text}\n")
+    return "" if not status else said.strip() or f"nft: exit {status}"
+
+
+def has_element(family: str, set_name: str, key: str) -> bool:
+    """True if the set or map exists and has the key."""
+    return run(("nft", "get", "element", family, "snf_network", set_name, f"{{ {key} }}"))[0] == 0
+
+
+def batch(tool: Sequence[str], optional: Sequence[str], required: Sequence[str]) -> None:
+    """Run lines through `ip -batch` or `bridge -batch`. Raises KernelError naming the first required line that was refused."""
+    lines = (*optional, *required)
+    if not lines:
+        return
+    status, said = run((*tool, "-force", "-batch", "-"), "".join(f"{line}\n" for line in lines))
+    reason = "RTNETLINK answers: "
+    why = ""
+    for line in said.splitlines() if status else ():
+        if line.startswith("Command failed -:"):
+            number = int(line.rpartition(":")[2])
+            if number > len(optional):
+                raise KernelError(f"{tool[0]} {lines[number - 1]}: {why}")
+        else:
+            why = line.removeprefix(reason)
+
+
+def sysctl(key: str, value: str) -> bool:
+    """Set a key if it has another value; True if it had to be. Raises KernelError if the kernel has no such key."""
+    path = f"/proc/sys/{key}"
+    try:
+        with open(path, "rb+", buffering=0) as file:
+            if file.read().strip() == value.encode():
+                return False
+            file.seek(0)  # sysctl_writes_strict: a write anywhere else is ignored
+            file.write(value.encode())
+            return True
+    except OSError as error:
+        raise KernelError(f"sysctl {key}={value}: {error.strerror}") from error
+
+
+def write_file(path: str, content: str) -> None:
+    """Put a file in place at once, by rename, mode 0644; its directory is made if it is missing. Raises KernelError."""
+    directory, _, name = path.rpartition("/")
+    beside = f"{directory}/.{name}.new"
+    try:
+        try:
+            descriptor = posix.open(beside, posix.O_WRONLY | posix.O_CREAT | posix.O_TRUNC | posix.O_NOFOLLOW | posix.O_CLOEXEC, 0o644)
+        except FileNotFoundError:
+            posix.mkdir(directory, 0o755)
+            return write_file(path, content)
+        try:
+            posix.fchmod(descriptor, 0o644)
+            posix.write(descriptor, content.encode("utf-8", "surrogateescape"))
+        finally:
+            posix.close(descriptor)
+        posix.rename(beside, path)
+    except OSError as error:
+        raise KernelError(f"{path}: {error.strerror}", errorcode.get(error.errno or 0, "")) from error
+
+
+def remove_file(path: str) -> None:
+    """Remove a file, if it is there."""
+    try:
+        posix.unlink(path)
+    except OSError:
+        pass
+
+
+def boot() -> str:
+    """What tells this boot of the kernel from any other."""
+    with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:
+        return file.read().strip()

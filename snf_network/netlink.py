@@ -1,0 +1,188 @@
+"""The rtnetlink messages that the up/down path speaks itself: routes, rules and one link are read, neighbours are written.
+
+`ip` would dump every link before it answers (docs/design.md); what is written here is printed as the equal `ip` line.
+Numbers are those of linux/rtnetlink.h, fib_rules.h, if_link.h and neighbour.h.
+"""
+
+from __future__ import annotations
+
+from _socket import AF_INET, AF_INET6, inet_pton, socket
+from _struct import pack, unpack_from
+
+from snf_network.errors import KernelError
+from snf_network.resources import PROTOCOL, RULE_PRIORITY, Rule
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from dataclasses import dataclass
+
+    from snf_network.resources import Neighbour, NeighProxy
+else:
+    from snf_network.lean import dataclass
+
+AF_NETLINK, SOCK_RAW, NETLINK_ROUTE, SOL_NETLINK, NETLINK_GET_STRICT_CHK = 16, 3, 0, 270, 12
+ERROR, DONE = 2, 3
+REQUEST, ACK, REPLACE, DUMP, CREATE = 0x1, 0x4, 0x100, 0x300, 0x400
+NEWLINK, GETLINK, NEWROUTE, GETROUTE, NEWNEIGH, DELNEIGH, GETRULE = 16, 18, 24, 26, 28, 29, 34
+# RTM_F_FIB_MATCH; IPv4 tells which table only with RTM_F_LOOKUP_TABLE, which IPv6 refuses
+FIB_MATCH = {AF_INET: 0x3000, AF_INET6: 0x2000}
+ENOENT, ENODEV, ESRCH = 2, 19, 3
+# addresses that nothing but a default route leads to: class E, and 2000::
+ANYWHERE = {AF_INET: "240.0.0.1", AF_INET6: "2000::"}
+
+
+@dataclass(frozen=True)
+class Found:
+    """A route the kernel told of."""
+
+    table: int
+    length: int
+    """Prefix length; 0 is a default route."""
+    device: int
+    """ifindex of the (first) next hop, 0 for a route without a device."""
+
+
+@dataclass(frozen=True)
+class Device:
+    """A network device the kernel told of."""
+
+    name: str
+    kind: str
+    """bridge, tun, veth ...; empty for hardware."""
+    mac: str
+    mtu: int
+    master: int
+    """ifindex of the bridge it is in, or 0."""
+    vlan_aware: bool
+    default_pvid: int
+
+
+class Netlink:
+    """One socket for the questions of one call. Closed when it is dropped."""
+
+    def __init__(self) -> None:
+        self.socket = socket(AF_NETLINK, SOCK_RAW, NETLINK_ROUTE)
+        self.socket.settimeout(4)
+        self.socket.setsockopt(SOL_NETLINK, NETLINK_GET_STRICT_CHK, 1)
+
+    def __enter__(self) -> Netlink:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.socket.close()
+
+    def default(self, family: int, table: int, ruled: bool) -> int:
+        """ifindex behind the default route of `table`, 0 if it has none. `ruled`: a rule leads marked packets there."""
+        if ruled:
+            found = self.route(family, table, ANYWHERE[family])
+            return found.device if found and found.table == table and not found.length else 0
+        return next((route.device for route in self.routes(family, table) if not route.length and route.device), 0)
+
+    def route(self, family: int, mark: int, address: str) -> Found | None:
+        """The route that a packet with `mark` takes to `address`; None if there is none. As `ip route get fibmatch`."""
+        packed = inet_pton(family, address)
+        body = _rtmsg(family, 0, FIB_MATCH[family], len(packed) * 8) + _attribute(1, packed) + _attribute(16, pack("=I", mark))
+        return next((_found(reply) for kind, reply in self.ask(GETROUTE, 0, body) if kind == NEWROUTE), None)
+
+    def routes(self, family: int, table: int) -> Iterator[Found]:
+        """Every route of `table`: costs as much as it has. As `ip route show table`."""
+        body = _rtmsg(family, 0, 0, 0) + _attribute(15, pack("=I", table))
+        return (_found(reply) for kind, reply in self.ask(GETROUTE, DUMP, body) if kind == NEWROUTE)
+
+    def has_table(self, table: int) -> bool:
+        """True if the kernel has such a table with a route in it."""
+        return any(True for family in (AF_INET, AF_INET6) for _ in self.routes(family, table))
+
+    def device(self, name: str) -> Device | None:
+        """The device of that name; None if there is none. As `ip -d link show dev NAME`."""
+        body = pack("=BBHiII", 0, 0, 0, 0, 0, 0) + _attribute(3, name.encode() + b"\0")
+        return next((_device(reply) for kind, reply in self.ask(GETLINK, 0, body) if kind == NEWLINK), None)
+
+    def ports(self, bridge: int) -> Iterator[Device]:
+        """The ports of a bridge, by its ifindex. As `ip link show master NAME`."""
+        body = pack("=BBHiII", 0, 0, 0, 0, 0, 0) + _attribute(10, pack("=I", bridge))
+        return (_device(reply) for kind, reply in self.ask(GETLINK, DUMP, body) if kind == NEWLINK)
+
+    def rules(self) -> set[Rule]:
+        """Our policy rules, as they are in the kernel now."""
+        replies = self.ask(GETRULE, DUMP, pack("=BBBBBBBBI", 0, 0, 0, 0, 0, 0, 0, 0, 0))
+        return {rule for _, reply in replies for rule in _rule(reply)}
+
+    def neighbour(self, resource: Neighbour | NeighProxy, add: bool, device: int) -> None:
+        """Put a neighbour entry in place, or take it away. Raises KernelError if the kernel refuses; absent is as good as deleted."""
+        mac = bytes.fromhex(getattr(resource, "mac", "").replace(":", ""))
+        family = AF_INET6 if ":" in resource.address else AF_INET
+        state, flags = (0x80, 0) if mac else (0, 0x08)
+        body = pack("=BxxxiHBB", family, device, state, flags, 0) + _attribute(1, inet_pton(family, resource.address))
+        if add and mac:
+            body += _attribute(2, mac)
+        body += _attribute(12, bytes((PROTOCOL,))) if add else b""
+        error = 0
+        for kind, reply in self.ask(NEWNEIGH if add else DELNEIGH, ACK | (CREATE | REPLACE if add else 0), body):
+            error = -unpack_from("=i", reply)[0] if kind == ERROR else 0
+        if error and (add or error not in (ENOENT, ENODEV, ESRCH)):
+            from posix import strerror
+
+            raise KernelError(f"ip {resource.add() if add else resource.delete()}: {strerror(error)}")
+
+    def ask(self, kind: int, flags: int, body: bytes) -> list[tuple[int, bytes]]:
+        """Send one request; give the kind and body of each reply. All are read: what is left would answer the next question."""
+        replies: list[tuple[int, bytes]] = []
+        self.socket.send(pack("=IHHII", 16 + len(body), kind, REQUEST | flags, 1, 0) + body)
+        while True:
+            datagram = self.socket.recv(65536)
+            while datagram:
+                length, reply = unpack_from("=IH", datagram)
+                if reply == DONE:
+                    return replies
+                replies.append((reply, datagram[16:length]))
+                if reply == ERROR or flags & DUMP != DUMP:
+                    return replies
+                datagram = datagram[(length + 3) & ~3:]
+
+
+def _rtmsg(family: int, table: int, flags: int, length: int) -> bytes:
+    return pack("=BBBBBBBBI", family, length, 0, 0, table, 0, 0, 0, flags)
+
+
+def _attribute(kind: int, value: bytes) -> bytes:
+    return pack("=HH", 4 + len(value), kind) + value + bytes(-len(value) % 4)
+
+
+def _attributes(data: bytes) -> dict[int, bytes]:
+    found = {}
+    while len(data) >= 4:
+        length, kind = unpack_from("=HH", data)
+        found[kind & 0x3FFF] = data[4:length]
+        data = data[(length + 3) & ~3:] if length >= 4 else b""
+    return found
+
+
+def _found(message: bytes) -> Found:
+    """rtmsg: RTA_TABLE, and RTA_OIF or the first hop of RTA_MULTIPATH."""
+    attributes = _attributes(message[12:])
+    device = attributes.get(4) or attributes.get(9, bytes(8))[4:8]
+    return Found(unpack_from("=I", attributes.get(15, message[4:5] + bytes(3)))[0], message[1], unpack_from("=i", device)[0])
+
+
+def _device(message: bytes) -> Device:
+    """ifinfomsg: IFLA_ADDRESS, IFNAME, MTU, MASTER and, in LINKINFO, the kind and a bridge's two VLAN settings."""
+    attributes = _attributes(message[16:])
+    info = _attributes(attributes.get(18, b""))
+    bridge = _attributes(info.get(2, b"")) if info.get(1) == b"bridge\0" else {}
+    mtu, master = (unpack_from("=I", attributes.get(kind, bytes(4)))[0] for kind in (4, 10))
+    return Device(attributes[3].rstrip(b"\0").decode("utf-8", "replace"), info.get(1, b"").rstrip(b"\0").decode("ascii", "replace"),
+                  attributes.get(1, b"").hex(":"), mtu, master, bridge.get(7) == b"\1", unpack_from("=H", bridge.get(39, bytes(2)))[0])
+
+
+def _rule(message: bytes) -> Iterator[Rule]:
+    """fib_rule_hdr: ours by FRA_PROTOCOL and priority; its FRA_FWMARK is the table."""
+    attributes = _attributes(message[12:])
+    if attributes.get(21) == bytes((PROTOCOL,)) and 10 in attributes and 6 in attributes:
+        priority, mark = (unpack_from("=I", attributes[kind])[0] for kind in (6, 10))
+        family = "-6" if message[0] == AF_INET6 else "-4"
+        if priority == RULE_PRIORITY and attributes.get(15) == attributes[10]:
+            yield Rule(family, str(mark), "lookup")
+        elif priority == RULE_PRIORITY + 1:
+            yield Rule(family, str(mark), "unreachable")

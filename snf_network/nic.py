@@ -1,0 +1,230 @@
+"""What Ganeti says of a NIC: every value checked, once, here, before anything else sees it."""
+
+from __future__ import annotations
+
+from _socket import AF_INET, AF_INET6, inet_ntop, inet_pton
+
+from snf_network.errors import BadEnvironment, shown
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from dataclasses import dataclass
+else:
+    from snf_network.lean import dataclass
+
+HEX = frozenset("0123456789abcdefABCDEF")
+WORD = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_.-")
+MODES = ("bridged", "routed", "openvswitch")
+# all that a NIC is made from: what a record keeps, so that a NIC can be planned again later
+VARIABLES = ("INSTANCE", "INTERFACE", "INTERFACE_INDEX", "INTERFACE_NAME", "INTERFACE_UUID", "MAC", "IP", "MODE", "LINK", "VLAN",
+             "TAGS", "NETWORK_NAME", "NETWORK_UUID", "NETWORK_SUBNET", "NETWORK_GATEWAY", "NETWORK_SUBNET6", "NETWORK_GATEWAY6",
+             "NETWORK_MAC_PREFIX", "NETWORK_TAGS")
+
+
+@dataclass(frozen=True)
+class Network:
+    """The Ganeti network a NIC is in. A NIC outside of networks has one with every field empty."""
+
+    name: str = ""
+    uuid: str = ""
+    subnet: str = ""
+    gateway: str = ""
+    subnet6: str = ""
+    gateway6: str = ""
+    mac_prefix: str = ""
+    tags: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Nic:
+    """One virtual NIC, as the node sees it: `interface` is its tap (KVM) or vif (Xen)."""
+
+    interface: str
+    instance: str
+    mac: str
+    mode: str
+    link: str
+    ip: str = ""
+    """IPv4 address, or empty."""
+    ip6: str = ""
+    """The IPv6 address the guest may use: EUI-64 of the MAC in the network's /64 (RFC 4291, appendix A), or IP if that is IPv6."""
+    index: str = ""
+    name: str = ""
+    uuid: str = ""
+    vlan: str = ""
+    tags: tuple[str, ...] = ()
+    """Tags of the instance."""
+    network: Network = Network()
+    xen: bool = False
+    values: tuple[tuple[str, str], ...] = ()
+    """The variables this NIC was read from."""
+
+    @property
+    def link_local(self) -> str:
+        """The address the guest's kernel gives itself in fe80::/64 if it forms EUI-64 ones."""
+        return eui64("fe80::/64", self.mac)
+
+    @property
+    def identifiers(self) -> tuple[str, ...]:
+        """The three ways a tag may name this NIC, the most particular first."""
+        return tuple(filter(None, (self.uuid, self.name, self.index)))
+
+    def customised(self, prefix: str) -> tuple[list[str], ...]:
+        """What instance tags `<prefix>:<uuid|name|index>:<word>` say of this NIC: the words by uuid, by name and by index."""
+        starts = [f"{prefix}:{identifier}:" for identifier in self.identifiers]
+        return tuple([tag[len(start):] for tag in self.tags if tag.startswith(start)] for start in starts)
+
+    @staticmethod
+    def from_env(env: Mapping[str, str], interface: str = "", xen: bool = False) -> Nic:
+        """The NIC that the variables of `env` describe; `interface` counts where INTERFACE is absent.
+
+        Raises BadEnvironment naming the first variable that is missing or malformed, and its value.
+        """
+        values = {name: env[name] for name in VARIABLES if env.get(name)}
+        if interface:
+            values.setdefault("INTERFACE", interface)
+        for name, (check, hint) in CHECKS.items():
+            if name in values and not check(values[name]):
+                raise BadEnvironment(f"{name}={shown(values[name])} is not valid", hint)
+        for name in REQUIRED:
+            if name not in values:
+                raise BadEnvironment(f"{name} is missing", HINTS.get(name, "Ganeti sets it; by hand, put it in the environment"))
+        return _nic(values, xen)
+
+
+def read_nic_file(text: str) -> dict[str, str]:
+    """The variables in a NIC file of Ganeti's Xen hypervisor: KEY=VALUE lines, some values in double quotes, TAGS joined by `\\ `.
+
+    Ganeti escapes nothing in it, so it is read as data (facts: `_WriteNicConfig` of Ganeti 3.0 hv_xen.py).
+    """
+    values = {}
+    for line in text.splitlines():
+        key, equals, value = line.partition("=")
+        if equals and key in VARIABLES:
+            value = value[1:-1] if len(value) > 1 and value[0] == value[-1] == '"' else value
+            values[key] = value.replace("\\ ", " ") if key == "TAGS" else value
+    return values
+
+
+def _nic(values: dict[str, str], xen: bool) -> Nic:
+    get = values.get
+    mac, mode, address = values["MAC"].lower(), values["MODE"], get("IP", "")
+    network = Network(get("NETWORK_NAME", ""), get("NETWORK_UUID", ""), get("NETWORK_SUBNET", ""), get("NETWORK_GATEWAY", ""),
+                      get("NETWORK_SUBNET6", ""), _canonical6(get("NETWORK_GATEWAY6", "")), get("NETWORK_MAC_PREFIX", "").lower(),
+                      _words(get("NETWORK_TAGS", "")))
+    ip6 = _canonical6(address) if ":" in address else ""
+    if not ip6 and network.subnet6 and (mode == "routed" or network.subnet6.endswith("/64")):
+        ip6 = eui64(network.subnet6, mac)
+    return Nic(values["INTERFACE"], values["INSTANCE"], mac, mode, values["LINK"], "" if ":" in address else address, ip6,
+               get("INTERFACE_INDEX", ""), get("INTERFACE_NAME", ""), get("INTERFACE_UUID", ""), get("VLAN", ""),
+               _words(get("TAGS", "")), network, xen, tuple(sorted(values.items())))
+
+
+def eui64(subnet: str, mac: str) -> str:
+    """The address in `subnet`, a /64, with the interface identifier made of `mac` (RFC 4291, appendix A).
+
+    Raises BadEnvironment for another prefix length: no guest can form such an address by itself.
+    """
+    prefix, _, length = subnet.partition("/")
+    if length != "64":
+        raise BadEnvironment(f"NETWORK_SUBNET6={shown(subnet)} is not a /64", "EUI-64 addresses need one (RFC 4291, 2.5.1)")
+    octets = bytes.fromhex(mac.replace(":", ""))
+    identifier = bytes((octets[0] ^ 2, octets[1], octets[2], 0xFF, 0xFE)) + octets[3:]
+    return inet_ntop(AF_INET6, inet_pton(AF_INET6, prefix)[:8] + identifier)
+
+
+def _words(text: str) -> tuple[str, ...]:
+    """Tags, sorted: Ganeti gives them in a new order at each call, so no order may mean anything."""
+    return tuple(sorted(set(text.split())))
+
+
+def _canonical6(text: str) -> str:
+    return inet_ntop(AF_INET6, inet_pton(AF_INET6, text)) if text else ""
+
+
+def is_interface(text: str) -> bool:
+    """A name that the kernel takes (at most 15 bytes) and that needs no quoting anywhere: letters, digits, `.`, `_`, `-`."""
+    return 0 < len(text) < 16 and WORD.issuperset(text) and text[0] not in ".-"
+
+
+def is_mac(text: str) -> bool:
+    """The MAC address of one station: six octets, neither a group address nor all zero."""
+    parts = text.split(":")
+    return (len(parts) == 6 and all(len(part) == 2 and HEX.issuperset(part) for part in parts)
+            and not int(parts[0], 16) & 1 and any(int(part, 16) for part in parts))
+
+
+def _packed(family: int, text: str) -> bytes:
+    try:
+        return inet_pton(family, text)
+    except (OSError, ValueError):
+        return b""
+
+
+def is_ip4(text: str) -> bool:
+    """An IPv4 address of one host: not 0/8, not loopback, not multicast or above."""
+    packed = _packed(AF_INET, text)
+    return bool(packed) and 0 < packed[0] < 224 and packed[0] != 127
+
+
+def is_ip6(text: str) -> bool:
+    """An IPv6 address of one host: not ::, not loopback, not multicast, not IPv4-mapped."""
+    packed = _packed(AF_INET6, text)
+    return bool(packed) and packed[0] != 0xFF and packed[:8] != bytes(8)
+
+
+def is_link_local(text: str) -> bool:
+    """An IPv6 address of fe80::/10 (RFC 4291, 2.5.6)."""
+    packed = _packed(AF_INET6, text)
+    return packed[:1] == b"\xfe" and packed[1] & 0xC0 == 0x80
+
+
+def _is_prefix(family: int, text: str) -> bool:
+    address, slash, length = text.partition("/")
+    return (bool(slash) and bool(_packed(family, address)) and length.isascii() and length.isdigit() and len(length) < 4
+            and int(length) <= (32 if family == AF_INET else 128))
+
+
+def _is_text(text: str) -> bool:
+    return len(text) < 256 and text.isprintable()
+
+
+def _is_word(text: str) -> bool:
+    return len(text) < 254 and WORD.issuperset(text) and text[0] not in ".-"
+
+
+def _is_vlan(text: str) -> bool:
+    numbers = text.lstrip(".").split(":")
+    if text.startswith(":"):
+        numbers = numbers[1:]
+    return bool(numbers) and all(part.isascii() and part.isdigit() and len(part) < 5 and 0 < int(part) < 4095 for part in numbers)
+
+
+def _is_mac_prefix(text: str) -> bool:
+    return is_mac(f"{text}:00:00:01")
+
+
+MAC_HINT = "six octets such as aa:00:00:12:34:56, of one station"
+CHECKS: dict[str, tuple[Callable[[str], bool], str]] = {
+    "INTERFACE": (is_interface, "an interface name of at most 15 letters, digits, '.', '_' and '-'"),
+    "INSTANCE": (_is_word, "an instance name of letters, digits, '.', '_' and '-'"),
+    "MAC": (is_mac, MAC_HINT),
+    "MODE": (MODES.__contains__, "bridged, routed or openvswitch"),
+    "LINK": (is_interface, "a bridge (bridged) or the name or number of a routing table (routed)"),
+    "IP": (lambda text: is_ip4(text) or (is_ip6(text) and not is_link_local(text)), "one host's address, without a prefix length"),
+    "INTERFACE_INDEX": (lambda text: text.isascii() and text.isdigit() and len(text) < 4, "the number of the NIC"),
+    "INTERFACE_UUID": (_is_word, "a UUID"),
+    "NETWORK_UUID": (_is_word, "a UUID"),
+    "VLAN": (_is_vlan, ".N (untagged), :N:M (trunk) or .N:M, each from 1 to 4094"),
+    "NETWORK_SUBNET": (lambda text: _is_prefix(AF_INET, text), "an IPv4 prefix such as 198.51.100.0/24"),
+    "NETWORK_GATEWAY": (is_ip4, "one host's IPv4 address"),
+    "NETWORK_SUBNET6": (lambda text: _is_prefix(AF_INET6, text), "an IPv6 prefix such as 2001:db8:1::/64"),
+    "NETWORK_GATEWAY6": (is_ip6, "one host's IPv6 address"),
+    "NETWORK_MAC_PREFIX": (_is_mac_prefix, "three octets such as aa:55:60"),
+    "INTERFACE_NAME": (_is_text, "printable text"),
+    "NETWORK_NAME": (_is_text, "printable text"),
+}
+REQUIRED = ("INTERFACE", "INSTANCE", "MAC", "MODE", "LINK")
+HINTS = {"INTERFACE": "set INTERFACE or name the tap as first argument",
+         "LINK": "the bridge (bridged) or the routing table (routed) of the NIC"}

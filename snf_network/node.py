@@ -1,0 +1,35 @@
+"""What deciding needs to know of the host. Data only; kernel.node_for reads it."""
+
+from __future__ import annotations
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from dataclasses import dataclass
+else:
+    from snf_network.lean import dataclass
+
+
+@dataclass(frozen=True)
+class Node:
+    """The host as one NIC meets it."""
+
+    table: int = 0
+    """Number of the routing table LINK names (routed)."""
+    uplink: str = ""
+    """Device of the table's IPv4 default route; empty where there is none."""
+    uplink6: str = ""
+    ipv6: bool = True
+    """False where the kernel has no IPv6 or the tap has it switched off."""
+    mtu: int = 0
+    """MTU of the bridge (bridged)."""
+    bridge_mac: str = ""
+    wan: str = ""
+    """Device of the node's own IPv4 default route; read for masq only."""
+    vlan_aware: bool = False
+    """The bridge filters VLANs; read for VLAN only."""
+    vlan_uplinks: tuple[str, ...] = ()
+    """Ports of a VLAN-aware bridge that lead off the node; read for VLAN only."""
+    default_pvid: int = 0
+    """VLAN that the bridge puts a new port into, 0 for none; read for VLAN only."""
+    profiles: tuple[str, ...] = ()
+    """Names of the firewall profiles there are; read for a NIC with a profile tag only."""

@@ -1,0 +1,82 @@
+"""What a NIC shall have on this node. Pure: it asks nobody and changes nothing."""
+
+from __future__ import annotations
+
+from snf_network import setups
+from snf_network.errors import BadEnvironment, shown
+from snf_network.resources import Element, NeighProxy
+from snf_network.setups import firewall
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from dataclasses import dataclass
+
+    from snf_network.config import Config
+    from snf_network.nic import Nic
+    from snf_network.node import Node
+    from snf_network.resources import Resource
+else:
+    from snf_network.lean import dataclass
+
+
+@dataclass(frozen=True)
+class Announcement:
+    """An address of the guest that this node answers for on an uplink: told to all who listen there."""
+
+    address: str
+    interface: str
+
+
+@dataclass(frozen=True)
+class Plan:
+    """All that one NIC needs."""
+
+    resources: tuple[Resource, ...]
+    announcements: tuple[Announcement, ...] = ()
+    lacking: tuple[str, ...] = ()
+    """What could not be decided yet, in words; `snf-network repair` tries again."""
+    ignored: tuple[str, ...] = ()
+    """Tags that mean nothing here."""
+
+
+def plan_for(nic: Nic, node: Node, config: Config) -> Plan:
+    """The plan of `nic`. Raises BadEnvironment where what was asked for cannot be done in full."""
+    tags = tags_of(nic, config)
+    chosen = {tag: setups.for_tag(tag, config) for tag in tags}
+    resources = list(setups.for_mode(nic.mode)(nic, node, config))
+    for setup in dict.fromkeys(filter(None, chosen.values())):
+        resources += setup(nic, node, config)
+    filtered = any(isinstance(resource, Element) and resource.set == "prefixed" for resource in resources)
+    resources += firewall.setup(nic, node, config, filtered)
+    return Plan(tuple(dict.fromkeys(resources)), tuple(_announcements(nic, resources)), tuple(_lacking(nic, node, config, tags)),
+                tuple(tag for tag, setup in chosen.items() if setup is None))
+
+
+def tags_of(nic: Nic, config: Config) -> tuple[str, ...]:
+    """The network's tags, customised by instance tags `snf-network:<ident>:<tag>` and `...:no-<tag>`, uuid before name before index."""
+    wanted = dict.fromkeys(nic.network.tags, True)
+    for words in reversed(nic.customised(config.tag_prefix)):
+        said = {word.removeprefix("no-"): not word.startswith("no-") for word in words}
+        if len(said) < len(words):
+            raise BadEnvironment(f"TAGS: {shown(' '.join(words))} contradict each other", "say a tag or no-tag, not both")
+        wanted.update(said)
+    return tuple(sorted(tag for tag, on in wanted.items() if on))
+
+
+def _announcements(nic: Nic, resources: list[Resource]) -> Iterator[Announcement]:
+    for resource in resources:
+        if isinstance(resource, NeighProxy) and resource.interface != nic.interface:
+            yield Announcement(resource.address, resource.interface)
+
+
+def _lacking(nic: Nic, node: Node, config: Config, tags: tuple[str, ...]) -> Iterator[str]:
+    if nic.mode == "routed" and config.ip_less_routed_tag in tags:
+        if nic.ip and not node.uplink:
+            yield f"table {nic.link} has no IPv4 default route: no proxy ARP and no announcement for {nic.ip}"
+        if nic.ip6 and node.ipv6 and not node.uplink6:
+            yield f"table {nic.link} has no IPv6 default route: no proxy NDP and no announcement for {nic.ip6}"
+    if nic.network.subnet6 and nic.mode == "routed" and not node.ipv6:
+        yield f"IPv6 is off on {nic.interface}: nothing of IPv6 for this NIC"
+    if config.masq and config.masq_tag in tags and nic.network.subnet and not node.wan:
+        yield f"the node has no IPv4 default route: no source NAT for {nic.network.subnet}"

@@ -1,0 +1,199 @@
+"""STATE_DIR/<interface>: what we put in place, and for whom. Saved before the kernel is touched, so a crash can be undone.
+
+A record is text: a line a fact, tab-separated and escaped, the kind of fact first. It is read as data and never run.
+
+    nic         interface, ifindex, boot id, instance, NIC uuid
+    variable    name, value: what Ganeti said of the NIC
+    lacking     what could not be done yet
+    Route ...   a Resource: its kind and its fields
+"""
+
+from __future__ import annotations
+
+import posix
+from fcntl import LOCK_EX, LOCK_NB, flock
+from time import monotonic, sleep
+
+from snf_network.errors import KernelError
+from snf_network.kernel import remove_file, write_file
+from snf_network.resources import KINDS
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from dataclasses import dataclass
+
+    from snf_network.resources import Resource
+else:
+    from snf_network.lean import dataclass
+
+RESERVED = ("locks", "shared", "base")
+"""Names in STATE_DIR that no interface may have."""
+WAIT = 4.0
+"""Seconds that a call waits for another one on the same interface."""
+ESCAPES = (("\\", "\\\\"), ("\t", "\\t"), ("\n", "\\n"), ("\r", "\\r"))
+
+
+@dataclass(frozen=True)
+class Record:
+    """What one interface has, and whose it is."""
+
+    interface: str
+    ifindex: int
+    boot: str
+    instance: str
+    uuid: str
+    variables: tuple[tuple[str, str], ...]
+    resources: tuple[Resource, ...]
+    lacking: tuple[str, ...] = ()
+
+    def text(self) -> str:
+        """As it stands in the file."""
+        rows: list[tuple[str, ...]] = [("nic", self.interface, str(self.ifindex), self.boot, self.instance, self.uuid)]
+        rows += [("variable", *pair) for pair in self.variables]
+        rows += [("lacking", words) for words in self.lacking]
+        rows += [(type(resource).__name__, *resource.fields()) for resource in self.resources]
+        return "".join("\t".join(map(_escaped, row)) + "\n" for row in rows)
+
+
+class Records:
+    """The records of a node."""
+
+    def __init__(self, directory: str) -> None:
+        self.directory = directory
+
+    def load(self, interface: str) -> Record | None:
+        """The record of `interface`; None if it has none, or if the file is not one of ours (the bash package had files there)."""
+        try:
+            with open(f"{self.directory}/{interface}", encoding="utf-8", errors="surrogateescape") as file:
+                return parse(file.read())
+        except OSError:
+            return None
+
+    def save(self, record: Record) -> None:
+        """Put the record in place at once. Raises KernelError."""
+        write_file(f"{self.directory}/{record.interface}", record.text())
+
+    def forget(self, interface: str) -> None:
+        """Drop the record."""
+        remove_file(f"{self.directory}/{interface}")
+
+    def __iter__(self) -> Iterator[Record]:
+        try:
+            names = sorted(posix.listdir(self.directory))
+        except OSError:
+            return
+        for name in names:
+            if name not in RESERVED and not name.startswith("."):
+                record = self.load(name)
+                if record and record.interface == name:
+                    yield record
+
+    # --- things that several NICs share: STATE_DIR/shared/<resource>/<interface>, empty files. The rmdir that succeeds is the last's
+
+    def hold(self, resource: Resource, interface: str) -> None:
+        """Say that `interface` wants a shared resource."""
+        directory = self._shared(resource)
+        for path in (f"{self.directory}/shared", directory):
+            try:
+                posix.mkdir(path, 0o755)
+            except FileExistsError:
+                pass
+        try:
+            posix.close(posix.open(f"{directory}/{interface}", posix.O_WRONLY | posix.O_CREAT | posix.O_CLOEXEC, 0o644))
+        except FileNotFoundError:
+            self.hold(resource, interface)  # the last one left between the two calls
+
+    def release(self, resource: Resource, interface: str) -> bool:
+        """Say that `interface` wants it no more; True if nobody does."""
+        directory = self._shared(resource)
+        remove_file(f"{directory}/{interface}")
+        try:
+            posix.rmdir(directory)
+        except FileNotFoundError:
+            return True
+        except OSError:
+            return False
+        return True
+
+    def held(self, resource: Resource) -> bool:
+        """True if somebody wants it."""
+        return posix.access(self._shared(resource), posix.F_OK)
+
+    def _shared(self, resource: Resource) -> str:
+        return f"{self.directory}/shared/{'+'.join(resource.slot).replace('/', '_')}"
+
+
+class Lock:
+    """One call at a time on one interface. Nobody but root can open the file, so nobody else can hold it."""
+
+    def __init__(self, directory: str, interface: str) -> None:
+        if interface in RESERVED:
+            raise KernelError(f"{interface} cannot be the name of an interface here", f"{directory} has a directory of that name")
+        self.path = f"{directory}/locks/{interface}"
+
+    def __enter__(self) -> Lock:
+        until = monotonic() + WAIT
+        while not self._taken():
+            if monotonic() > until:
+                raise KernelError(f"{self.path} is held by another call", f"it should end within seconds: fuser -v {self.path}")
+            sleep(0.005)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        posix.close(self.descriptor)
+
+    def _taken(self) -> bool:
+        try:
+            self.descriptor = posix.open(self.path, posix.O_RDWR | posix.O_CREAT | posix.O_CLOEXEC | posix.O_NOFOLLOW, 0o600)
+        except FileNotFoundError:
+            _make_directories(self.path.rpartition("/")[0])
+            return self._taken()
+        try:
+            flock(self.descriptor, LOCK_EX | LOCK_NB)
+            return True
+        except OSError:
+            posix.close(self.descriptor)
+            return False
+
+
+def parse(text: str) -> Record | None:
+    """The record that `text` is; None if it is something else."""
+    rows = [[_unescaped(word) for word in line.split("\t")] for line in text.split("\n") if line]
+    if not rows or rows[0][0] != "nic" or len(rows[0]) != 6 or not rows[0][2].isdigit():
+        return None
+    _, interface, ifindex, boot, instance, uuid = rows[0]
+    try:
+        resources = tuple(KINDS[kind](*fields) for kind, *fields in rows[1:] if kind in KINDS)
+        variables = tuple((name, value) for kind, name, value in (row for row in rows if row[0] == "variable"))
+    except (TypeError, ValueError):
+        return None
+    lacking = tuple(row[1] for row in rows if row[0] == "lacking")
+    return Record(interface, int(ifindex), boot, instance, uuid, variables, resources, lacking)
+
+
+def _escaped(word: str) -> str:
+    for plain, escape in ESCAPES:
+        if plain in word:
+            word = word.replace(plain, escape)
+    return word
+
+
+def _unescaped(word: str) -> str:
+    if "\\" not in word:
+        return word
+    parts = word.split("\\\\")
+    for plain, escape in ESCAPES[1:]:
+        parts = [part.replace(escape, plain) for part in parts]
+    return "\\".join(parts)
+
+
+def _make_directories(path: str) -> None:
+    """As mkdir -p; the locks' directory is root's alone."""
+    parent = path.rpartition("/")[0]
+    if parent and not posix.access(parent, posix.F_OK):
+        _make_directories(parent)
+    try:
+        posix.mkdir(path, 0o700 if path.endswith("/locks") else 0o755)
+    except FileExistsError:
+        pass

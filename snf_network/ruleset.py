@@ -1,0 +1,73 @@
+"""The whole ruleset as text: base.nft with its definitions, the firewall profiles, and source NAT if it is on. Off the fast path."""
+
+from __future__ import annotations
+
+from posix import listdir
+
+from snf_network.errors import KernelError
+from snf_network.kernel import HERE, run
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from snf_network.config import Config
+
+PROFILES = (f"{HERE}/profiles", "/etc/snf-network/profiles")
+"""Where profiles are; a file in the second replaces one of that name in the first."""
+NAME = frozenset("abcdefghijklmnopqrstuvwxyz0123456789_")
+
+
+def profiles() -> dict[str, str]:
+    """The firewall profiles there are: name and path. A file whose name nft would not take as part of a chain's is none."""
+    found = {}
+    for directory in PROFILES:
+        try:
+            names = sorted(listdir(directory))
+        except OSError:
+            continue
+        for file in names:
+            name, dot, ending = file.rpartition(".")
+            if dot and ending == "nft" and 0 < len(name) <= 24 and NAME.issuperset(name):
+                found[name] = f"{directory}/{file}"
+    return found
+
+
+def text(config: Config) -> str:
+    """What `nft -I snf_network -f -` loads: again and again, without a window, keeping all members."""
+    return "\n".join((f"define MAC_MASK = {config.mac_mask}", 'include "base.nft"', *_profiles(),
+                      *(('include "masq.nft"',) if config.masq else ()), ""))
+
+
+def _profiles() -> Iterator[str]:
+    known = profiles()
+    for name, path in known.items():
+        yield from _chains(name, f'include "{path}"')
+    for name in _loaded() - known.keys():  # its file is gone, NICs may point at it: an empty chain would be open
+        yield from _chains(name, "drop")
+
+
+def _chains(name: str, body: str) -> Iterator[str]:
+    """A profile in inet; in bridge, where ARP is not its business; and behind the check of the MAC prefix."""
+    yield f"table inet snf_network {{\nchain profile_{name} {{\n{body}\n}}\n}}"
+    yield (f"table bridge snf_network {{\nchain profile_{name} {{\nether type != {{ ip, ip6 }} accept\n{body}\n}}\n"
+           f"chain filtered_profile_{name} {{\noifname . ether saddr & $MAC_MASK @prefixes goto profile_{name}\ngoto no_mac_prefix\n}}\n}}")
+
+
+def _loaded() -> set[str]:
+    """Names of the profiles that have chains in the kernel now."""
+    lines = run(("nft", "list", "chains", "bridge"))[1].split()
+    return {word.removeprefix("profile_") for word in lines if word.startswith("profile_")}
+
+
+def listing() -> str:
+    """Our rules as the kernel has them now, without members and counters."""
+    tables = [run(("nft", "-s", "-t", "list", "table", family, "snf_network")) for family in ("bridge", "inet", "arp")]
+    return "".join(said for status, said in tables if not status)
+
+
+def explained(said: str) -> KernelError:
+    """nft's refusal as one line, with what to do."""
+    line = next((line for line in said.splitlines() if "Error" in line), said.partition("\n")[0])
+    hint = "a firewall profile does not load" if "profiles/" in said else "snf-network load shows more"
+    return KernelError(f"nft: {line.strip()}", hint)

@@ -1,0 +1,146 @@
+"""The mains of the scripts that Ganeti calls. Up fails loudly, in one line; down never fails."""
+
+from __future__ import annotations
+
+import posix
+import sys
+from time import strftime
+
+from snf_network import kernel
+from snf_network.config import Config
+from snf_network.errors import BadEnvironment, SnfNetworkError, shown
+from snf_network.nic import Nic, is_interface
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from typing import Optional
+
+    from snf_network.plan import Plan
+    from snf_network.record import Record
+
+SECONDS = 4.5
+"""What all tools of one call may take together."""
+COMMUNICATION = "gnt.com."
+"""How the taps of Ganeti's own instance communication begin: not ours."""
+
+
+def environment() -> dict[str, str]:
+    """The environment as text; bytes that are not UTF-8 stay visible to the checks."""
+    return {name.decode("utf-8", "surrogateescape"): value.decode("utf-8", "surrogateescape") for name, value in posix.environ.items()}
+
+
+def kvm(argv: Sequence[str]) -> int:
+    """kvm-ifup-custom and kvm-ifdown-custom, by whatever name Ganeti calls them.
+
+    The interface is $INTERFACE, else the first argument; the action is $ACTION, else in the name called by.
+    """
+    posix.umask(0o022)  # Ganeti's is 0077: nfdhcpd could not read its bindings
+    kernel.give_up_after(SECONDS)
+    env, name = environment(), argv[0].rpartition("/")[2]
+    action = env.get("ACTION") or ("down" if "down" in name else "up")
+    interface = env.get("INTERFACE") or (argv[1] if len(argv) > 1 else "")
+    if interface.startswith(COMMUNICATION):
+        return 0
+    return Call(name, interface).down(env, argv[2:3] == ["true"]) if action == "down" else Call(name, interface).up(env, argv)
+
+
+class Call:
+    """One call of a script: what it is named and what it says."""
+
+    def __init__(self, name: str, interface: str) -> None:
+        self.name, self.interface = name, interface
+        self.config = Config()
+
+    def say(self, words: object) -> None:
+        """One line on stderr, which Ganeti shows if we fail, and in the log."""
+        sys.stderr.write(f"{self.name}: {words}\n")
+        self.log(words)
+
+    def log(self, words: object) -> None:
+        """One line in LOGFILE. A full disk or a missing directory must not stop a NIC."""
+        try:
+            with open(self.config.logfile, "a", encoding="utf-8", errors="backslashreplace") as file:
+                file.write(f"{strftime('%Y-%m-%d %H:%M:%S')} {self.name}[{posix.getpid()}] {shown(self.interface)[1:-1] or '-'}: {words}\n")
+        except OSError:
+            pass
+
+    def up(self, env: dict[str, str], argv: Sequence[str]) -> int:
+        """Bring the NIC up. 0, or 1 with one line that says why not; then it is as it was before, or down."""
+        try:
+            self.config = Config.load()
+            nic = Nic.from_env(env, self.interface)
+            plan = bring_up(nic, self.config, self)
+        except (SnfNetworkError, OSError) as error:
+            self.say(error)
+            return 1
+        return extra(nic, plan, self.config, env, argv, self)
+
+    def down(self, env: dict[str, str], local: bool) -> int:
+        """Take back what the record of this interface says, if it is of the same instance and NIC. Always 0.
+
+        `local`: the guest lives on elsewhere, so what other machines know of it stays.
+        """
+        from snf_network import engine
+
+        try:
+            self.config = Config.load()
+            if not is_interface(self.interface):
+                raise BadEnvironment(f"INTERFACE={shown(self.interface)} is not valid", "set INTERFACE or name the tap as first argument")
+            record = engine.remove(self.interface, self.config, lambda record: of_caller(record, env))
+            self.log(f"down{' (local)' if local else ''}: {f'{record.instance} taken back' if record else 'nothing of this NIC here'}")
+        except (SnfNetworkError, OSError) as error:
+            self.say(error)
+        return 0
+
+
+def of_caller(record: Record, env: dict[str, str]) -> bool:
+    """True if the record is of the NIC in `env`; what `env` does not say (by hand) is taken as meant."""
+    return env.get("INSTANCE") in (None, "", record.instance) and env.get("INTERFACE_UUID") in (None, "", record.uuid)
+
+
+def bring_up(nic: Nic, config: Config, call: Optional[Call] = None) -> Plan:
+    """Look, plan, replace, announce. Raises BadEnvironment before and KernelError after anything was touched."""
+    from snf_network import engine
+    from snf_network.host import ifindex, node_for
+    from snf_network.plan import plan_for
+    from snf_network.record import Record, Records
+
+    node = node_for(nic, config)
+    plan = plan_for(nic, node, config)
+    index = ifindex(nic.interface)
+    wanted = Record(nic.interface, index, kernel.boot(), nic.instance, nic.uuid, nic.values, plan.resources, plan.lacking)
+    notes = engine.replace(wanted, config)
+    if call:
+        for words in (*config.warnings, *plan.lacking):
+            call.say(f"warning: {words}")
+        ignored = f"; ignored tags: {shown(' '.join(plan.ignored))}" if plan.ignored else ""
+        call.log(f"up: {nic.instance} {nic.mode} {nic.link} {nic.mac} {nic.ip} {nic.ip6}{ignored}")
+        for note in notes:
+            call.log(f"set {note}")
+    if plan.announcements:
+        from snf_network.announce import announce
+
+        def still() -> bool:
+            record = Records(config.state_dir).load(nic.interface)
+            return record is not None and (record.ifindex, record.uuid) == (index, nic.uuid)
+
+        announce(plan.announcements, still)
+    return plan
+
+
+def extra(nic: Nic, plan: Plan, config: Config, env: dict[str, str], argv: Sequence[str], call: Call) -> int:
+    """Become IFUP_EXTRA_SCRIPT, if there is one, with the variables the bash package gave it; else 0."""
+    path = config.ifup_extra_script
+    if not path or not posix.access(path, posix.X_OK):
+        return 0
+    routed = nic.mode == "routed"
+    uplinks = {"UPLINK6" if ":" in told.address else "UPLINK": told.interface for told in plan.announcements}
+    variables = {"UPLINK": "", "UPLINK6": "", **uplinks, "INTERFACE": nic.interface, "EUI64": nic.ip6, "MAC": nic.mac,
+                 "TABLE": nic.link if routed else "", "BRIDGE": nic.link if nic.mode == "bridged" else "",
+                 "INDEV": nic.link if nic.mode == "bridged" else nic.interface}
+    try:
+        posix.execve(path, [path, *argv[1:]], {**env, **dict(nic.values), **variables})
+    except OSError as error:
+        call.say(f"warning: {path}: {error.strerror}")
+    return 0

@@ -1,0 +1,53 @@
+"""What each network tag means: one module a tag, each a `setup(nic, node, config)` that yields Resources and does nothing.
+
+A tag gets its name from the configuration, so the table goes from setting to module. A module is imported when a NIC has its tag.
+"""
+
+from __future__ import annotations
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from typing import Optional
+
+    from snf_network.config import Config
+    from snf_network.nic import Nic
+    from snf_network.node import Node
+    from snf_network.resources import Resource
+
+    Setup = Callable[[Nic, Node, Config], Iterator[Resource]]
+
+
+def for_mode(mode: str) -> Setup:
+    """The setup that every NIC of a mode has: the module of that name."""
+    return _module(mode)
+
+
+def for_tag(tag: str, config: Config) -> Optional[Setup]:
+    """The setup a network tag asks for, or None if the tag is nobody's."""
+    if tag in without_effect(config):
+        return _nothing
+    module = {config.ip_less_routed_tag: "ip_less_routed", config.mac_filtered_tag: "private_filtered",
+              "mac-filtered": "private_filtered", config.nfdhcpd_tag: "nfdhcpd", config.masq_tag: "masq"}.get(tag)
+    return _module(module) if module else _foreign(tag)
+
+
+def without_effect(config: Config) -> tuple[str, ...]:
+    """Tags that are ours but put nothing on the node: they say something to people, or to other programs."""
+    return config.public_tag, config.physical_vlan_tag, config.dns_tag
+
+
+def _nothing(nic: Nic, node: Node, config: Config) -> Iterator[Resource]:
+    return iter(())
+
+
+def _module(name: str) -> Setup:
+    setup: Setup = __import__(f"snf_network.setups.{name}", fromlist=("setup",)).setup
+    return setup
+
+
+def _foreign(tag: str) -> Optional[Setup]:
+    """A third party's setup: an executable in /etc/snf-network/setups or an entry point (docs/tags.md)."""
+    from snf_network.setups import foreign
+
+    return foreign.find(tag)

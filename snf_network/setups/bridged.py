@@ -1,0 +1,47 @@
+"""Mode bridged: the tap is a port of the bridge LINK names. True of every bridged NIC, with or without tags."""
+
+from __future__ import annotations
+
+from snf_network.errors import BadEnvironment
+from snf_network.resources import BridgeVlan, Link, Port, Resource
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from snf_network.config import Config
+    from snf_network.nic import Nic
+    from snf_network.node import Node
+
+
+def setup(nic: Nic, node: Node, config: Config) -> Iterator[Resource]:
+    """The bridge's MTU and, on KVM, a MAC that starts with fe: and so is never the lowest, which the bridge would take as its own."""
+    mac = "" if nic.xen else f"fe{nic.mac[2:]}"
+    yield Port(nic.interface, nic.link)
+    yield from _vlans(nic, node)
+    yield Link(nic.interface, mac, str(node.mtu))
+
+
+def _vlans(nic: Nic, node: Node) -> Iterator[Resource]:
+    """As stock Ganeti: untagged, then tagged; and the VLAN that the bridge puts new ports into is taken away."""
+    untagged, tagged = vlans(nic.vlan)
+    if not untagged and not tagged:
+        return
+    if not node.vlan_aware:
+        raise BadEnvironment(f"VLAN={nic.vlan}: bridge {nic.link} does not filter VLANs",
+                             f"ip link set {nic.link} type bridge vlan_filtering 1")
+    if untagged:
+        yield BridgeVlan(nic.interface, untagged, "pvid untagged")
+    for vid in tagged:
+        yield BridgeVlan(nic.interface, vid)
+    if node.default_pvid and str(node.default_pvid) not in (untagged, *tagged):
+        yield BridgeVlan(nic.interface, str(node.default_pvid), "absent")
+    for uplink in node.vlan_uplinks:
+        for vid in dict.fromkeys((untagged, *tagged) if untagged else tagged):
+            yield BridgeVlan(uplink, vid)
+
+
+def vlans(text: str) -> tuple[str, tuple[str, ...]]:
+    """The untagged and the tagged VLANs of Ganeti's VLAN: `.N`, `N` untagged; `:N:M` trunk; `.N:M` both."""
+    first, *rest = text.split(":")
+    return first.lstrip("."), tuple(dict.fromkeys(rest))

@@ -1,0 +1,45 @@
+"""Firewall profiles: an instance tag `synnefo:network:<index|name|uuid>:<profile>` picks one for a NIC."""
+
+from __future__ import annotations
+
+from snf_network.errors import BadEnvironment, shown
+from snf_network.resources import Element, Resource
+from snf_network.setups.pins import quoted
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from snf_network.config import Config
+    from snf_network.nic import Nic
+    from snf_network.node import Node
+
+RECONFIGURE = "reconfigure"
+"""Not a profile: asks snf-network-reconfigure to bring the NIC up again."""
+
+
+def setup(nic: Nic, node: Node, config: Config, filtered: bool) -> Iterator[Resource]:
+    """One verdict for all that goes to the tap, so a flooded broadcast costs one lookup a port.
+
+    `filtered`: the NIC is in a filtered network; in the bridge its profile comes after the check of the MAC prefix.
+    """
+    profile = profile_of(nic, config)
+    if profile and profile not in node.profiles:
+        raise BadEnvironment(f"TAGS: {shown(profile)} is no firewall profile",
+                             f"there are {', '.join(node.profiles)}; a file in /etc/snf-network/profiles makes another")
+    chain = "_".join(filter(None, ("filtered" if filtered else "", f"profile_{profile}" if profile else "")))
+    if nic.mode == "routed" and profile:
+        yield Element("inet", "egress", quoted(nic), f"goto profile_{profile}")
+    if nic.mode == "bridged" and chain:
+        yield Element("bridge", "egress", quoted(nic), f"goto {chain}")
+
+
+def profile_of(nic: Nic, config: Config) -> str:
+    """The profile that the tags give this NIC, or "". Raises BadEnvironment where two of equal rank disagree."""
+    for words in nic.customised(config.firewall_tag_prefix):
+        profiles = [word for word in words if word != RECONFIGURE]
+        if len(profiles) > 1:
+            raise BadEnvironment(f"TAGS: {' and '.join(map(shown, profiles))} for one NIC", "a NIC has one firewall profile")
+        if profiles:
+            return profiles[0]
+    return ""

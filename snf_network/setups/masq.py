@@ -1,0 +1,27 @@
+"""Tag masq: a private network that reaches the world through the node."""
+
+from __future__ import annotations
+
+from snf_network.resources import Element, Resource, SharedElement, Sysctl
+from snf_network.setups.pins import quoted
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from snf_network.config import Config
+    from snf_network.nic import Nic
+    from snf_network.node import Node
+
+
+def setup(nic: Nic, node: Node, config: Config) -> Iterator[Resource]:
+    """In a filtered network the node's bridge may speak to the tap; with MASQ=true the subnet is translated towards the default route."""
+    if nic.mode == "bridged" and node.bridge_mac:
+        yield Element("bridge", "hosts", f"{quoted(nic)} . {node.bridge_mac}")
+    if not config.masq or not nic.network.subnet:
+        return
+    yield SharedElement("inet", "masq_networks", nic.network.subnet)
+    if node.wan:
+        yield SharedElement("inet", "masq", f'{nic.network.subnet} . "{node.wan}"')
+        yield Sysctl(f"net/ipv4/conf/{node.wan}/forwarding", "1")
+        yield Sysctl(f"net/ipv4/conf/{nic.link if nic.mode == 'bridged' else nic.interface}/forwarding", "1")

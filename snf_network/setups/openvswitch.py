@@ -1,0 +1,21 @@
+"""Mode openvswitch: the tap is a port of the Open vSwitch bridge LINK names, as in stock Ganeti."""
+
+from __future__ import annotations
+
+from snf_network.resources import Link, OvsPort, Resource
+from snf_network.setups.bridged import vlans
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from snf_network.config import Config
+    from snf_network.nic import Nic
+    from snf_network.node import Node
+
+
+def setup(nic: Nic, node: Node, config: Config) -> Iterator[Resource]:
+    """Port with its access VLAN and its trunks."""
+    untagged, tagged = vlans(nic.vlan)
+    yield OvsPort(nic.interface, nic.link, untagged, ",".join(tagged))
+    yield Link(nic.interface)

@@ -1,0 +1,39 @@
+"""Tags private-filtered and mac-filtered: many private networks on one bridge, told apart by MAC prefix."""
+
+from __future__ import annotations
+
+from snf_network.errors import BadEnvironment
+from snf_network.resources import Element, Resource
+from snf_network.setups.pins import mac, quoted
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from snf_network.config import Config
+    from snf_network.nic import Nic
+    from snf_network.node import Node
+
+
+def setup(nic: Nic, node: Node, config: Config) -> Iterator[Resource]:
+    """From the tap only its own MAC address, untagged; to the tap only sources of its own MAC prefix."""
+    if nic.mode != "bridged":
+        return
+    tap, prefix = quoted(nic), masked(nic.mac, config.mac_mask)
+    wanted = nic.network.mac_prefix
+    if wanted and masked(f"{wanted}:00:00:00", config.mac_mask) != prefix:
+        raise BadEnvironment(f"MAC={nic.mac} is outside NETWORK_MAC_PREFIX={wanted} (MAC_MASK={config.mac_mask})",
+                             "the NIC would be in another private network")
+    yield Element("bridge", "mac_pinned", tap)
+    yield from mac(nic, "bridge")
+    yield Element("bridge", "prefixed", tap)
+    yield Element("bridge", "prefixes", f"{tap} . {prefix}")
+    # frames to 01:80:c2:00:00:0x pass every bridge hook by and reach the node from the port itself: closed there
+    yield Element("inet", "ports", tap)
+    yield Element("arp", "ports", tap)
+
+
+def masked(mac_address: str, mask: str) -> str:
+    """The part of a MAC address that names its private network."""
+    pairs = zip(bytes.fromhex(mac_address.replace(":", "")), bytes.fromhex(mask.replace(":", "")))
+    return ":".join(f"{octet & bits:02x}" for octet, bits in pairs)

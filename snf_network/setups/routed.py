@@ -1,0 +1,87 @@
+"""Mode routed: the node is the guest's only neighbour. True of every routed NIC, with or without tags.
+
+The guest's packets are marked with their table and looked up there and nowhere else; only the guest's own addresses leave the tap;
+the node knows the guest's MAC for good. docs/tags.md shows the lines.
+"""
+
+from __future__ import annotations
+
+from snf_network.nic import eui64, is_link_local
+from snf_network.resources import Element, Link, Neighbour, Port, Resource, Route, Rule, Sysctl
+from snf_network.setups.pins import addresses, mac, quoted, raw_address
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from snf_network.config import Config
+    from snf_network.nic import Nic
+    from snf_network.node import Node
+
+
+def setup(nic: Nic, node: Node, config: Config) -> Iterator[Resource]:
+    """Pins, mark, link, route and neighbours of a routed NIC."""
+    yield from _pins(nic, node, config)
+    yield from _marks(nic, node)
+    yield from _settings(nic.interface, node.ipv6)
+    yield Port(nic.interface)
+    yield Link(nic.interface, config.tap_constant_mac)
+    yield from _guest(nic, node)
+
+
+def _pins(nic: Nic, node: Node, config: Config) -> Iterator[Resource]:
+    tap = quoted(nic)
+    yield Element("inet", "routed", tap)
+    yield from mac(nic, "inet")
+    yield from addresses(nic, "inet", with_ip6=node.ipv6)
+    for address in _routers(nic, config):
+        yield Element("inet", "routers", f"{tap} . {address}")
+        yield Element("inet", "router_targets", f"{tap} . {raw_address(address)}")
+    yield Element("arp", "routed", tap)
+    yield from mac(nic, "arp")
+    if nic.ip:
+        yield Element("arp", "src4", f"{tap} . {nic.mac} . {nic.ip}")
+
+
+def _routers(nic: Nic, config: Config) -> Iterator[str]:
+    """Link-local addresses that are not the guest's to use: the tap's own, and the gateway's if it is one."""
+    tap = eui64("fe80::/64", config.tap_constant_mac)
+    yield tap
+    if nic.network.gateway6 != tap and is_link_local(nic.network.gateway6):
+        yield nic.network.gateway6
+
+
+def _marks(nic: Nic, node: Node) -> Iterator[Resource]:
+    """The mark is the table's number. ARP input has it too: proxy ARP asks for a route by itself."""
+    tap, table = quoted(nic), str(node.table)
+    for family in ("inet", "arp"):
+        yield Element(family, "tables", tap, table)
+    for family in ("-4", "-6") if node.ipv6 else ("-4",):
+        yield Rule(family, table, "lookup")
+        yield Rule(family, table, "unreachable")
+
+
+def _settings(tap: str, ipv6: bool) -> Iterator[Resource]:
+    yield Sysctl(f"net/ipv4/conf/{tap}/forwarding", "1")
+    yield Sysctl(f"net/ipv4/conf/{tap}/proxy_arp", "1")
+    yield Sysctl(f"net/ipv4/conf/{tap}/src_valid_mark", "1")  # a strict rp_filter then asks the marked table
+    yield Sysctl(f"net/ipv4/neigh/{tap}/proxy_delay", "0")  # the default makes the first answer wait up to 0.8 s
+    if ipv6:
+        yield Sysctl("net/ipv6/conf/all/forwarding", "1")
+        yield Sysctl(f"net/ipv6/conf/{tap}/forwarding", "1")
+        yield Sysctl(f"net/ipv6/conf/{tap}/addr_gen_mode", "0")  # the tap's link-local address is the pinned one
+        yield Sysctl(f"net/ipv6/conf/{tap}/dad_transmits", "0")  # until DAD ends the node could not answer
+        yield Sysctl(f"net/ipv6/conf/{tap}/proxy_ndp", "1")
+        yield Sysctl(f"net/ipv6/neigh/{tap}/proxy_delay", "0")
+
+
+def _guest(nic: Nic, node: Node) -> Iterator[Resource]:
+    """The route to each address of the guest, and its MAC, known for good."""
+    tap, table = nic.interface, str(node.table)
+    ip6 = nic.ip6 if node.ipv6 else ""
+    if nic.ip:
+        yield Route(f"{nic.ip}/32", tap, table)
+    if ip6:
+        yield Route(f"{ip6}/128", tap, table)
+    for address in filter(None, (nic.ip, ip6, nic.link_local if node.ipv6 else "")):
+        yield Neighbour(address, nic.mac, tap)

@@ -1,0 +1,207 @@
+"""Machines made of namespaces: a network and a mount namespace each, with an overlay over /etc and /var, gone when they are closed.
+
+Nothing of the real machine is changed, so the scripts run in them exactly as shipped, with their real paths.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import signal
+import socket
+import subprocess
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+SCRIPTS = ROOT / "scripts"
+ENVIRONMENTS = ROOT / "tests" / "environments"
+CLONE_NEWNET = 0x40000000
+TUNSETIFF, IFF_TAP, IFF_NO_PI = 0x400454CA, 0x0002, 0x1000
+SETUP = """
+mount --make-rprivate /
+mount -t tmpfs tmpfs /mnt
+for name in etc var; do
+  mkdir -p /mnt/$name /mnt/$name.work
+  mount -t overlay overlay -o lowerdir=/$name,upperdir=/mnt/$name,workdir=/mnt/$name.work /$name
+done
+mount -t sysfs sysfs /sys
+rm -rf /var/lib/snf-network /var/lib/nfdhcpd /etc/snf-network /etc/default/snf-network /etc/ganeti
+mkdir -p /var/log/ganeti /etc/iproute2/rt_tables.d
+echo 0 > /proc/sys/net/ipv6/conf/default/accept_dad
+ip link set lo up
+echo ready
+exec sleep infinity
+"""
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+class Machine:
+    """One host, router or guest. Processes in it are started with `run`; sockets in it are made with `socket`."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.holder = subprocess.Popen(("unshare", "--net", "--mount", "sh", "-ec", SETUP), stdout=subprocess.PIPE, text=True)
+        assert self.holder.stdout and self.holder.stdout.readline() == "ready\n", f"{name} did not start"
+
+    def close(self) -> None:
+        """End the machine: its namespaces, and all that is in them, go with the process that holds them."""
+        self.holder.send_signal(signal.SIGKILL)
+        self.holder.wait(10)
+        if self.holder.stdout:
+            self.holder.stdout.close()
+
+    def command(self, *argv: object) -> list[str]:
+        """`argv`, to be run in this machine."""
+        return ["nsenter", f"--target={self.holder.pid}", "--net", "--mount", "--wd=/", *map(str, argv)]
+
+    def run(self, *argv: object, env: Mapping[str, str] | None = None, check: bool = True, input: str | None = None,
+            timeout: float = 30) -> subprocess.CompletedProcess[str]:
+        """Run a command to its end; with `check`, a failure is an AssertionError that shows what it said."""
+        ran = subprocess.run(self.command(*argv), env=env, input=input, capture_output=True, text=True, errors="surrogateescape",
+                             timeout=timeout)
+        assert not check or ran.returncode == 0, f"{self.name}: {' '.join(map(str, argv))}: {ran.returncode}\n{ran.stdout}{ran.stderr}"
+        return ran
+
+    def ip(self, *lines: str) -> None:
+        """Run lines of ip(8), each without the word ip."""
+        for line in lines:
+            self.run("ip", *line.split())
+
+    def out(self, *argv: object) -> str:
+        """What a command prints on stdout."""
+        return self.run(*argv).stdout
+
+    def write(self, path: str, text: str) -> None:
+        """Make a file in the machine, with its directories."""
+        self.run("sh", "-c", 'mkdir -p "$(dirname "$1")" && cat > "$1"', "sh", path, input=text)
+
+    def read(self, path: str) -> str:
+        """The content of a file in the machine; empty if there is none."""
+        return self.run("cat", path, check=False).stdout
+
+    def sysctl(self, key: str, value: object) -> None:
+        """Set one, with slashes."""
+        self.run("sh", "-c", 'echo "$2" > "/proc/sys/$1"', "sh", key, value)
+
+    def script(self, name: str, env: Mapping[str, str], *arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:
+        """Run one of our scripts from the checkout, as Ganeti would: its environment is `env` and nothing else."""
+        return self.run("env", "-i", *(f"{key}={value}" for key, value in env.items()), SCRIPTS / name, *arguments, check=check)
+
+    def up(self, env: Mapping[str, str], check: bool = True) -> subprocess.CompletedProcess[str]:
+        """kvm-ifup-custom."""
+        return self.script("kvm-ifup-custom", env, check=check)
+
+    def down(self, env: Mapping[str, str]) -> subprocess.CompletedProcess[str]:
+        """kvm-ifdown-custom, which never fails."""
+        return self.script("kvm-ifdown-custom", env)
+
+    def ping(self, address: str, count: int = 1, wait: float = 2, source: str = "") -> bool:
+        """True if `address` answers at least once."""
+        bind = ("-I", source) if source else ()
+        return self.run("ping", "-n", "-c", count, "-W", wait, "-i", 0.2, *bind, address, check=False, timeout=60).returncode == 0
+
+    @contextmanager
+    def inside(self) -> Iterator[None]:
+        """This thread is in the machine's network namespace: sockets made here stay in it."""
+        home = os.open(f"/proc/self/task/{threading.get_native_id()}/ns/net", os.O_RDONLY)
+        there = os.open(f"/proc/{self.holder.pid}/ns/net", os.O_RDONLY)
+        try:
+            _setns(there)
+            yield
+        finally:
+            _setns(home)
+            os.close(home)
+            os.close(there)
+
+    def packet_socket(self, device: str, timeout: float = 1.0) -> socket.socket:
+        """A raw socket that sends and receives whole frames on one device of this machine."""
+        with self.inside():
+            made = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(0x0003))
+            made.bind((device, 0x0003))
+        made.settimeout(timeout)
+        return made
+
+    def tap(self, name: str) -> int:
+        """A real tap, as QEMU opens it: the file descriptor writes what the guest sends, and reads what it gets. Closing ends it."""
+        import fcntl
+        import struct
+
+        with self.inside():
+            descriptor = os.open("/dev/net/tun", os.O_RDWR | os.O_NONBLOCK)
+            fcntl.ioctl(descriptor, TUNSETIFF, struct.pack("16sH22x", name.encode(), IFF_TAP | IFF_NO_PI))
+        return descriptor
+
+
+def _setns(descriptor: int) -> None:
+    if _libc.setns(descriptor, CLONE_NEWNET):
+        raise OSError(ctypes.get_errno(), "setns")
+
+
+class Lab:
+    """All machines of one test. Closing it ends them."""
+
+    def __init__(self) -> None:
+        self.machines: dict[str, Machine] = {}
+
+    def machine(self, name: str) -> Machine:
+        """A new one."""
+        self.machines[name] = Machine(name)
+        return self.machines[name]
+
+    def cable(self, one: Machine, device: str, other: Machine, far: str) -> None:
+        """Join two machines by a veth pair; both ends are left down."""
+        one.ip(f"link add {device} type veth peer name {far} netns {other.holder.pid}")
+
+    def close(self) -> None:
+        """End all machines."""
+        for machine in self.machines.values():
+            machine.close()
+
+    def node(self, name: str, router: Machine, uplink: str = "eth1") -> Machine:
+        """A Ganeti node: table 222 (snf_public) with its uplink to `router`, which has a bridge br0; and a private bridge prv0."""
+        node = self.machine(name)
+        self.cable(node, uplink, router, name)
+        router.ip(f"link set {name} master br0 up")
+        node.ip(f"link set {uplink} up", "link add prv0 type bridge forward_delay 0", "link set prv0 up")
+        node.write("/etc/iproute2/rt_tables.d/snf.conf", "222 snf_public\n")
+        node.ip(f"route add 198.51.100.0/24 dev {uplink} table 222", f"route add default via 198.51.100.1 dev {uplink} table 222 onlink",
+                f"-6 route add default via 2001:db8:1::1 dev {uplink} table 222 onlink",
+                f"rule add iif {uplink} lookup 222", f"-6 rule add iif {uplink} lookup 222",
+                f"route add 198.51.100.0/24 dev {uplink}", f"-6 route add 2001:db8:1::/64 dev {uplink}")
+        for family in ("ipv4/conf/all/rp_filter", f"ipv4/conf/{uplink}/rp_filter"):
+            node.sysctl(f"net/{family}", 0)
+        return node
+
+    def router(self, name: str = "router") -> Machine:
+        """The external gateway of the public network: 198.51.100.1 and 2001:db8:1::1 on its bridge br0."""
+        router = self.machine(name)
+        router.ip("link add br0 type bridge forward_delay 0", "link set br0 up", "addr add 198.51.100.1/24 dev br0",
+                  "addr add 2001:db8:1::1/64 dev br0 nodad")
+        return router
+
+    def guest(self, node: Machine, tap: str, mac: str, *addresses: str, gateway: str = "", gateway6: str = "") -> Machine:
+        """A guest with a network stack: its eth0 is the far end of `tap`. Addresses as ip(8) takes them; configured, not announced."""
+        guest = self.machine(f"guest-{tap}-{len(self.machines)}")
+        self.cable(node, tap, guest, "eth0")
+        guest.ip(f"link set eth0 address {mac}", "link set eth0 up", *(f"addr add {address} dev eth0{' nodad' if ':' in address else ''}"
+                                                                      for address in addresses))
+        if gateway:
+            guest.ip(f"route add default via {gateway} dev eth0 onlink")
+        if gateway6:
+            guest.ip(f"-6 route add default via {gateway6} dev eth0 onlink")
+        return guest
+
+
+def environment(name: str, **changes: str | None) -> dict[str, str]:
+    """The recorded environment tests/environments/<name>.env, with some variables changed or (None) taken out."""
+    lines = (ENVIRONMENTS / f"{name}.env").read_text().splitlines()
+    values: dict[str, str | None] = {**dict(line.split("=", 1) for line in lines), **changes}
+    return {key: value for key, value in values.items() if value is not None}
+
+
+def lines(text: str, *words: str) -> Sequence[str]:
+    """The lines of `text` that have all `words`."""
+    return [line for line in text.splitlines() if all(word in line for word in words)]
