@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 RT_TABLES = ("/etc/iproute2", "/usr/share/iproute2", "/usr/lib/iproute2")
 MAIN, DEFAULT, LOCAL = 254, 253, 255
+EMULATED = "-emu"
+"""Ends the name of the tap that an HVM guest of Xen has beside its vif, for the same NIC."""
 
 
 def ifindex(interface: str) -> int:
@@ -52,8 +54,9 @@ def _routed(nic: Nic, netlink: Netlink) -> dict[str, object]:
         ruled = Rule(name, str(table), "lookup") in rules
         uplinks.append(_name(netlink.default(family, table, ruled)) if wanted else "")
         found = netlink.route(family, table, address) if ruled and wanted and address else None
-        if found and found.table == table and found.length in (32, 128) and _name(found.device) not in ("", nic.interface):
-            raise BadEnvironment(f"IP={address} is in use on {_name(found.device)}", "two live NICs cannot have one address: snf-network status")
+        holder = _name(found.device) if found and found.table == table and found.length in (32, 128) else ""
+        if holder.removesuffix(EMULATED) not in ("", nic.interface.removesuffix(EMULATED)):
+            raise BadEnvironment(f"IP={address} is in use on {holder}", "two live NICs cannot have one: snf-network status")
     return {"table": table, "uplink": uplinks[0], "uplink6": uplinks[1], "ipv6": ipv6}
 
 

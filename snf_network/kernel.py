@@ -33,7 +33,7 @@ def run(argv: Sequence[str], text: str = "") -> tuple[int, str]:
         posix.lseek(given, 0, 0)
         actions = [(posix.POSIX_SPAWN_DUP2, given, 0), (posix.POSIX_SPAWN_DUP2, said, 1), (posix.POSIX_SPAWN_DUP2, said, 2)]
         status = _wait(argv, _spawn(argv, actions))
-        return status, posix.pread(said, 1 << 20, 0).decode("utf-8", "replace")
+        return status, posix.pread(said, posix.fstat(said).st_size, 0).decode("utf-8", "replace")
     finally:
         posix.close(given)
         posix.close(said)

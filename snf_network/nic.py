@@ -16,10 +16,10 @@ else:
 HEX = frozenset("0123456789abcdefABCDEF")
 WORD = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_.-")
 MODES = ("bridged", "routed", "openvswitch")
-# all that a NIC is made from: what a record keeps, so that a NIC can be planned again later
+# all that a NIC is made from (XEN is ours: vif-custom sets it): what a record keeps, so that a NIC can be planned again later
 VARIABLES = ("INSTANCE", "INTERFACE", "INTERFACE_INDEX", "INTERFACE_NAME", "INTERFACE_UUID", "MAC", "IP", "MODE", "LINK", "VLAN",
              "TAGS", "NETWORK_NAME", "NETWORK_UUID", "NETWORK_SUBNET", "NETWORK_GATEWAY", "NETWORK_SUBNET6", "NETWORK_GATEWAY6",
-             "NETWORK_MAC_PREFIX", "NETWORK_TAGS")
+             "NETWORK_MAC_PREFIX", "NETWORK_TAGS", "XEN")
 
 
 @dataclass(frozen=True)
@@ -76,7 +76,7 @@ class Nic:
         return tuple([tag[len(start):] for tag in self.tags if tag.startswith(start)] for start in starts)
 
     @staticmethod
-    def from_env(env: Mapping[str, str], interface: str = "", xen: bool = False) -> Nic:
+    def from_env(env: Mapping[str, str], interface: str = "") -> Nic:
         """The NIC that the variables of `env` describe; `interface` counts where INTERFACE is absent.
 
         Raises BadEnvironment naming the first variable that is missing or malformed, and its value.
@@ -90,7 +90,7 @@ class Nic:
         for name in REQUIRED:
             if name not in values:
                 raise BadEnvironment(f"{name} is missing", HINTS.get(name, "Ganeti sets it; by hand, put it in the environment"))
-        return _nic(values, xen)
+        return _nic(values)
 
 
 def read_nic_file(text: str) -> dict[str, str]:
@@ -107,7 +107,7 @@ def read_nic_file(text: str) -> dict[str, str]:
     return values
 
 
-def _nic(values: dict[str, str], xen: bool) -> Nic:
+def _nic(values: dict[str, str]) -> Nic:
     get = values.get
     mac, mode, address = values["MAC"].lower(), values["MODE"], get("IP", "")
     network = Network(get("NETWORK_NAME", ""), get("NETWORK_UUID", ""), get("NETWORK_SUBNET", ""), get("NETWORK_GATEWAY", ""),
@@ -118,7 +118,7 @@ def _nic(values: dict[str, str], xen: bool) -> Nic:
         ip6 = eui64(network.subnet6, mac)
     return Nic(values["INTERFACE"], values["INSTANCE"], mac, mode, values["LINK"], "" if ":" in address else address, ip6,
                get("INTERFACE_INDEX", ""), get("INTERFACE_NAME", ""), get("INTERFACE_UUID", ""), get("VLAN", ""),
-               _words(get("TAGS", "")), network, xen, tuple(sorted(values.items())))
+               _words(get("TAGS", "")), network, get("XEN") == "true", tuple(sorted(values.items())))
 
 
 def eui64(subnet: str, mac: str) -> str:

@@ -19,13 +19,17 @@ if TYPE_CHECKING:
     from snf_network.node import Node
 
 
+XEN_VIF_MAC = "fe:ff:ff:ff:ff:ff"
+"""What netback gives every vif; it may refuse another."""
+
+
 def setup(nic: Nic, node: Node, config: Config) -> Iterator[Resource]:
     """Pins, mark, link, route and neighbours of a routed NIC."""
     yield from _pins(nic, node, config)
     yield from _marks(nic, node)
     yield from _settings(nic.interface, node.ipv6)
     yield Port(nic.interface)
-    yield Link(nic.interface, config.tap_constant_mac)
+    yield Link(nic.interface, "" if nic.xen else config.tap_constant_mac)
     yield from _guest(nic, node)
 
 
@@ -45,7 +49,7 @@ def _pins(nic: Nic, node: Node, config: Config) -> Iterator[Resource]:
 
 def _routers(nic: Nic, config: Config) -> Iterator[str]:
     """Link-local addresses that are not the guest's to use: the tap's own, and the gateway's if it is one."""
-    tap = eui64("fe80::/64", config.tap_constant_mac)
+    tap = eui64("fe80::/64", XEN_VIF_MAC if nic.xen else config.tap_constant_mac)
     yield tap
     if nic.network.gateway6 != tap and is_link_local(nic.network.gateway6):
         yield nic.network.gateway6

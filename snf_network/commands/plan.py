@@ -1,0 +1,49 @@
+"""Show what bringing a NIC up would do, line by line, and do nothing.
+
+The NIC is the one in the environment (INTERFACE, INSTANCE, MAC, MODE, LINK ... as Ganeti sets them), in a file of KEY=VALUE lines, or
+in a record. The tap and the uplinks are looked at, so the plan is the one of this node, now.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+from snf_network import show
+from snf_network.config import Config
+from snf_network.errors import BadEnvironment
+from snf_network.host import node_for
+from snf_network.nic import Nic
+from snf_network.plan import plan_for
+from snf_network.record import Records
+from snf_network.scripts import environment
+
+SUMMARY = "show the nft and ip lines of a NIC, and do nothing"
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """Where the NIC comes from."""
+    source = parser.add_mutually_exclusive_group()
+    source.add_argument("--env", metavar="FILE", help="a file of KEY=VALUE lines, such as a recorded environment")
+    source.add_argument("--record", metavar="IFACE", help="the NIC that IFACE was brought up for")
+    parser.add_argument("interface", nargs="?", default="", help="the tap, if INTERFACE is not set")
+
+
+def run(options: argparse.Namespace, config: Config) -> int:
+    """Print the plan."""
+    nic = Nic.from_env(_variables(options, config), options.interface)
+    sys.stdout.write(show.text(plan_for(nic, node_for(nic, config), config)))
+    return 0
+
+
+def _variables(options: argparse.Namespace, config: Config) -> dict[str, str]:
+    if options.record:
+        record = Records(config.state_dir).load(options.record)
+        if not record:
+            raise BadEnvironment(f"{options.record} has no record", "snf-network status lists those that have")
+        return dict(record.variables)
+    if not options.env:
+        return environment()
+    lines = Path(options.env).read_text(encoding="utf-8", errors="surrogateescape").splitlines()
+    return dict(line.split("=", 1) for line in lines if "=" in line and not line.startswith("#"))

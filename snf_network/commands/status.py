@@ -1,0 +1,57 @@
+"""List the NICs of this node: whose they are, where they are, and how they are.
+
+STATE is `up`; `incomplete` where something could not be done yet (the reason stands below the table, `snf-network repair` tries
+again); or `gone` where the tap is no more and nobody took back what it had (`snf-network gc` does).
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+
+from snf_network.config import Config
+from snf_network.drift import is_live
+from snf_network.errors import SnfNetworkError
+from snf_network.nic import Nic
+from snf_network.plan import tags_of
+from snf_network.record import Record, Records
+from snf_network.setups.firewall import profile_of
+
+from . import table
+
+SUMMARY = "list the NICs of this node"
+COLUMNS = ("interface", "instance", "nic", "mode", "link", "mac", "ip", "ip6", "tags", "profile", "state")
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """How to print, and of what."""
+    parser.add_argument("interface", nargs="*", help="only these")
+    parser.add_argument("--json", action="store_true", help="for machines: a list of objects")
+
+
+def run(options: argparse.Namespace, config: Config) -> int:
+    """Print the table or the list."""
+    records = [record for record in Records(config.state_dir) if not options.interface or record.interface in options.interface]
+    rows = [row(record, config) for record in records]
+    if options.json:
+        facts = [{**row, "uuid": record.uuid, "ifindex": record.ifindex, "lacking": record.lacking} for row, record in zip(rows, records)]
+        sys.stdout.write(json.dumps(facts, indent=2) + "\n")
+        return 0
+    sys.stdout.write(table.text([name.upper() for name in COLUMNS], [list(row.values()) for row in rows]))
+    for record in records:
+        for words in record.lacking:
+            sys.stdout.write(f"{record.interface}: {words}\n")
+    return 0
+
+
+def row(record: Record, config: Config) -> dict[str, str]:
+    """One NIC, column by column."""
+    state = "gone" if not is_live(record) else "incomplete" if record.lacking else "up"
+    try:
+        nic = Nic.from_env(dict(record.variables))
+        tags, profile = " ".join(tags_of(nic, config)), profile_of(nic, config)
+    except SnfNetworkError as error:
+        return {**dict.fromkeys(COLUMNS, ""), "interface": record.interface, "instance": record.instance, "state": str(error)}
+    values = (record.interface, record.instance, nic.name or nic.index, nic.mode, nic.link, nic.mac, nic.ip, nic.ip6, tags, profile, state)
+    return dict(zip(COLUMNS, values, strict=True))

@@ -1,0 +1,129 @@
+"""Bring Resources to the tools that take them, and back: nft members in one transaction, everything else in batches, in order.
+
+Knows tools and kinds, and nothing of records, NICs or what any of it is for.
+"""
+
+from __future__ import annotations
+
+from _socket import if_nametoindex
+from itertools import groupby
+
+from snf_network import kernel
+from snf_network.errors import KernelError
+from snf_network.netlink import Netlink
+from snf_network.resources import Element, Neighbour, NeighProxy, Sysctl
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+
+    from snf_network.config import Config
+    from snf_network.resources import Resource
+
+    Door = Callable[[list[Resource], bool], None]
+
+
+def members(dead: Sequence[Element], stale: Sequence[Element], wanted: Sequence[Element], config: Config) -> bool:
+    """Take `dead` out of the sets and maps and put `wanted` in, `stale` being values of theirs that may stand there; one transaction.
+
+    Raises KernelError, with nothing changed. True if the ruleset had to be loaded.
+
+    A set takes an add before a delete, so absent or present is all the same. A map does not: its keys are looked at, and the ruleset
+    loaded, only if the transaction is refused, which a first NIC, a crash or somebody's flush can make it.
+    """
+    adds = [element.add() for element in wanted]
+    if not kernel.nft((*_deletes(dead), *(element.delete() for element in stale), *adds)):
+        return False
+    from snf_network import ruleset
+
+    maps = {element.slot: element for element in (*dead, *wanted) if element.value}
+    present = [element.delete() for element in maps.values() if kernel.has_element(element.family, element.set, element.key)]
+    sets = _deletes(element for element in dead if not element.value)
+    said = kernel.nft((ruleset.text(config), *sets, *present, *adds))
+    if said:
+        raise ruleset.explained(said)
+    return True
+
+
+def _deletes(elements: Iterable[Element]) -> list[str]:
+    """Deletes that do not mind an absent member: each is added first."""
+    return [line for element in elements for line in (element.add(), element.delete())]
+
+
+def put(resources: Iterable[Resource]) -> list[str]:
+    """Everything but members, in the order given, a batch for each run of one tool. Gives the settings it had to change."""
+    changed: list[str] = []
+    for door, group in groupby((resource for resource in resources if not isinstance(resource, Element)), _door):
+        if door == "sysctl":
+            changed += [resource.add() for resource in group
+                        if isinstance(resource, Sysctl) and kernel.sysctl(resource.key, resource.value)]
+        else:
+            DOORS[door](list(group), True)
+    return changed
+
+
+def undo(resources: Iterable[Resource]) -> None:
+    """Take away everything but members, links down first. What is absent already is no failure."""
+    doomed = [resource for resource in resources if resource.door in DOORS and resource.delete()]
+    for door, group in groupby(sorted(doomed, key=_undo_order), _door):
+        DOORS[door](list(group), False)
+
+
+def _door(resource: Resource) -> str:
+    return resource.door
+
+
+def _undo_order(resource: Resource) -> tuple[bool, str, bool]:
+    """ip before all, and in it the link: down before anything of it goes."""
+    return resource.door != "ip", resource.door, type(resource).__name__ != "Link"
+
+
+def _batch(*tool: str) -> Door:
+    def door(resources: list[Resource], add: bool) -> None:
+        lines = [resource.add() if add else resource.delete() for resource in resources]
+        lenient = [line for line in lines if not add or " del " in line]
+        kernel.batch(tool, lenient, [line for line in lines if line not in lenient])
+
+    return door
+
+
+def _rules(resources: list[Resource], add: bool) -> None:
+    """One batch a family, and none if the kernel has them all already."""
+    with Netlink() as netlink:
+        present = netlink.rules()
+    for family in ("-4", "-6"):
+        changes = [rule for rule in resources if rule.fields()[0] == family and (rule in present) is not add]
+        if changes:
+            _batch("ip", family)(changes, add)
+
+
+def _neighbours(resources: list[Resource], add: bool) -> None:
+    with Netlink() as netlink:
+        for resource in resources:
+            if isinstance(resource, (Neighbour, NeighProxy)):
+                try:
+                    device = if_nametoindex(resource.interface)
+                except OSError:
+                    if add:
+                        raise KernelError(f"ip {resource.add()}: no such device") from None
+                    continue
+                netlink.neighbour(resource, add, device)
+
+
+def _files(resources: list[Resource], add: bool) -> None:
+    for resource in resources:
+        path, content = resource.fields()
+        if add:
+            kernel.write_file(path, content)
+        else:
+            kernel.remove_file(path)
+
+
+def _ovs(resources: list[Resource], add: bool) -> None:
+    for resource in resources:
+        status, said = kernel.run(("ovs-vsctl", "--timeout=3", *(resource.add() if add else resource.delete()).split()))
+        if status and add:
+            raise KernelError(f"ovs-vsctl {resource.add()}: {said.strip()}", "is the Open vSwitch bridge there?")
+
+
+DOORS: dict[str, Door] = {"ip": _batch("ip"), "bridge": _batch("bridge"), "rule": _rules, "neigh": _neighbours, "file": _files, "ovs": _ovs}

@@ -1,0 +1,89 @@
+"""What the records say against what the kernel has: set arithmetic, so it finds what is missing and what is left over."""
+
+from __future__ import annotations
+
+import difflib
+
+from snf_network import look, ruleset
+from snf_network.host import ifindex
+from snf_network.kernel import boot
+from snf_network.record import Records
+from snf_network.resources import Element
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from dataclasses import dataclass
+
+    from snf_network.config import Config
+    from snf_network.record import Record
+    from snf_network.resources import Resource
+else:
+    from snf_network.lean import dataclass
+
+
+@dataclass(frozen=True)
+class Difference:
+    """How a node differs from its records."""
+
+    missing: tuple[tuple[Record, Resource], ...]
+    """What live NICs should have and have not."""
+    orphans: tuple[Resource, ...]
+    """What is ours, and no live NIC's."""
+    gone: tuple[Record, ...]
+    """Records of NICs that are no more."""
+    lacking: tuple[tuple[Record, str], ...]
+    """What could not be done when the NIC came up."""
+    rules: tuple[str, ...]
+    """Lines of the ruleset that are not as they were loaded."""
+
+    def __bool__(self) -> bool:
+        """True if there is any."""
+        return any((self.missing, self.orphans, self.gone, self.lacking, self.rules))
+
+
+def is_live(record: Record) -> bool:
+    """True if the interface is the one the record was made for."""
+    return record.boot == boot() and ifindex(record.interface) == record.ifindex
+
+
+def compare(config: Config) -> Difference:
+    """Read the records and the kernel, and tell how they differ."""
+    kernel = look.Kernel()  # before the records: a NIC that comes up between the two has a record, so nothing of it is an orphan
+    records = Records(config.state_dir)
+    known = list(records)
+    live = [record for record in known if is_live(record)]
+    wanted = look.owned(resource for record in known for resource in record.resources)  # what a gone NIC left is told with it
+    missing = [(record, resource) for record in live for resource in record.resources if not kernel.has(resource)]
+    orphans = [resource for resource in kernel.found if resource not in wanted and not (resource.shared and records.held(resource))]
+    return Difference(tuple(missing), (*sorted(orphans, key=repr), *_bindings(config, wanted, known)),
+                      tuple(record for record in known if record not in live),
+                      tuple((record, words) for record in live for words in record.lacking), tuple(_rules(config, live)))
+
+
+def _bindings(config: Config, wanted: set[Resource], known: list[Record]) -> list[Resource]:
+    """Binding files of taps that are gone; another's file for a tap that lives is not ours to judge."""
+    ours = {resource.slot for resource in wanted} | {resource.slot for record in known for resource in record.resources}
+    return [binding for binding in look.bindings(config.nfdhcpd_state_dir)
+            if binding.slot not in ours and not ifindex(binding.path.rpartition("/")[2])]
+
+
+def _rules(config: Config, live: list[Record]) -> list[str]:
+    """Lines that the loaded ruleset has no more, or has besides."""
+    if not any(isinstance(resource, Element) for record in live for resource in record.resources):
+        return []
+    try:
+        with open(f"{config.state_dir}/base", encoding="utf-8") as file:
+            then = file.read().splitlines()
+    except OSError:
+        then = []
+    now = ruleset.listing().splitlines()
+    if then == now:
+        return []
+    lost = [line.split()[1:3] for line in then if line.startswith("table ") and line not in now]
+    if lost:
+        return [f"missing: table {' '.join(words)}" for words in lost]
+    words = {"-": "missing: ", "+": "not ours: "}
+    changes = list(difflib.unified_diff(then, now, n=0, lineterm=""))[2:]
+    return [words[line[0]] + line[1:].strip() for line in changes if line[0] in words]
+
+

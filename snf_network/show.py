@@ -1,0 +1,43 @@
+"""A plan as the lines an admin would type, in the order they are done. What is printed is what runs."""
+
+from __future__ import annotations
+
+from itertools import groupby
+
+from snf_network.resources import Element
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from snf_network.plan import Plan
+    from snf_network.resources import Resource
+
+HEADINGS = {"nft": "nft -f -", "rule": "ip {} -batch -", "sysctl": "sysctl -w", "ip": "ip -batch -", "bridge": "bridge -batch -",
+            "neigh": "ip -batch -", "file": "files", "ovs": "ovs-vsctl"}
+
+
+def text(plan: Plan) -> str:
+    """Everything that bringing the NIC up would do."""
+    parts = [*resources(plan.resources),
+             *_part("announce", [f"{told.address} on {told.interface}" for told in plan.announcements]),
+             *_part("lacking", plan.lacking), *_part("ignored tags", plan.ignored)]
+    return "\n".join(parts)
+
+
+def resources(wanted: Iterable[Resource]) -> Iterator[str]:
+    """The add lines, one heading a tool: all members first, then the rest in the plan's order."""
+    rest = list(wanted)
+    yield from _part("nft -f -", [resource.add() for resource in rest if isinstance(resource, Element)])
+    for heading, group in groupby((resource for resource in rest if not isinstance(resource, Element)), _heading):
+        yield from _part(heading, [resource.add() for resource in group])
+
+
+def _heading(resource: Resource) -> str:
+    return HEADINGS[resource.door].format(resource.fields()[0])
+
+
+def _part(heading: str, lines: Iterable[str]) -> Iterator[str]:
+    body = "".join(f"{line}\n" for line in lines)
+    if body:
+        yield f"# {heading}\n{body}"

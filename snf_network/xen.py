@@ -1,0 +1,85 @@
+"""vif-custom: what Xen's toolstack calls for a vif. It says nothing of Ganeti, which left a file for each NIC instead.
+
+The toolstack waits for `hotplug-status` in xenstore and fails the guest's creation on `error`; the exit status is not enough.
+"""
+
+from __future__ import annotations
+
+import posix
+
+from snf_network import kernel
+from snf_network.config import Config
+from snf_network.errors import BadEnvironment, SnfNetworkError, shown
+from snf_network.nic import is_interface, read_nic_file
+from snf_network.scripts import SECONDS, Call, environment
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+UP = ("online", "add", "up")
+DOWN = ("offline", "remove", "down")
+
+
+def vif(argv: Sequence[str]) -> int:
+    """Called as `vif-custom online|offline|add|remove type_if=vif|tap`, with $vif, $XENBUS_PATH and, for a tap, $INTERFACE."""
+    posix.umask(0o022)
+    kernel.give_up_after(SECONDS)
+    env = environment()
+    settings = dict(argument.partition("=")[::2] for argument in argv[1:] if "=" in argument)
+    action = next((argument for argument in argv[1:] if "=" not in argument), env.get("ACTION", ""))
+    plain = env.get("vif") or settings.get("vif", "") or env.get("dev", "")
+    call = Call(argv[0].rpartition("/")[2], env.get("INTERFACE", "") if settings.get("type_if") == "tap" else plain)
+    if action in DOWN:
+        return call.down({}, local=False)
+    status = _up(call, plain, action, env, argv)
+    if settings.get("type_if", "vif") == "vif" or status:
+        _tell(env.get("XENBUS_PATH", ""), call.said if status else "")
+    return status
+
+
+def _up(call: Call, plain: str, action: str, env: dict[str, str], argv: Sequence[str]) -> int:
+    try:
+        if action not in UP:
+            raise BadEnvironment(f"{shown(action)} is no action", f"one of {', '.join(UP + DOWN)}")
+        variables = nic_variables(plain, Config.load())
+    except (SnfNetworkError, OSError) as error:
+        call.say(error)
+        return 1
+    return call.up({**env, **variables, "INTERFACE": call.interface}, argv)
+
+
+def nic_variables(name: str, config: Config) -> dict[str, str]:
+    """What Ganeti wrote of the NIC behind vif<domid>.<devid>. Raises BadEnvironment if there is no such domain or file."""
+    domain, dot, device = name.removeprefix("vif").removesuffix("-emu").partition(".")
+    if not is_interface(name) or not dot or not domain.isdigit() or not device.isdigit():
+        raise BadEnvironment(f"vif={shown(name)} is not vif<domid>.<devid>", "Xen sets it")
+    instance = domain_name(domain)
+    path = f"{config.ganeti_nic_dir}/{instance}/{device}"
+    try:
+        with open(path, encoding="utf-8", errors="surrogateescape") as file:
+            values = read_nic_file(file.read(65536))
+    except OSError as error:
+        raise BadEnvironment(f"{path}: {error.strerror}", "Ganeti writes it before it starts the guest: GANETI_NIC_DIR") from error
+    return {**values, "INSTANCE": instance, "XEN": "true"}
+
+
+def domain_name(domain: str) -> str:
+    """The name of a domain, from xl, or from xm where that is what there is. Raises BadEnvironment."""
+    for tool in ("xl", "xm"):
+        try:
+            status, said = kernel.run((tool, "domname", domain))
+        except SnfNetworkError:
+            continue
+        name = said.strip()
+        if not status and name and "/" not in name and not name.startswith("."):
+            return name
+    raise BadEnvironment(f"domain {domain} has no name", "xl domname and xm domname both failed")
+
+
+def _tell(path: str, error: str) -> None:
+    """Report to the toolstack as vif-common.sh does: connected, or error and its text."""
+    if not path:
+        return
+    words = (f"{path}/hotplug-error", error, f"{path}/hotplug-status", "error") if error else (f"{path}/hotplug-status", "connected")
+    kernel.run(("xenstore-write", *words))
