@@ -6,19 +6,24 @@ Nothing of the real machine is changed, so the scripts run in them exactly as sh
 from __future__ import annotations
 
 import ctypes
+import json
 import os
 import signal
 import socket
 import subprocess
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 ROOT = Path(__file__).resolve().parents[2]
 SCRIPTS = ROOT / "scripts"
 ENVIRONMENTS = ROOT / "tests" / "environments"
 CLONE_NEWNET = 0x40000000
+PACKET_OUTGOING = 4
 TUNSETIFF, IFF_TAP, IFF_NO_PI = 0x400454CA, 0x0002, 0x1000
 SETUP = """
 mount --make-rprivate /
@@ -205,3 +210,107 @@ def environment(name: str, **changes: str | None) -> dict[str, str]:
 def lines(text: str, *words: str) -> Sequence[str]:
     """The lines of `text` that have all `words`."""
     return [line for line in text.splitlines() if all(word in line for word in words)]
+
+
+def until(condition: Callable[[], object], seconds: float = 3.0) -> bool:
+    """Ask again and again, until `condition` holds; False if it does not within `seconds`."""
+    end = time.monotonic() + seconds
+    while not condition():
+        if time.monotonic() > end:
+            return False
+        time.sleep(0.02)
+    return True
+
+
+class Ear:
+    """Hears every frame that comes in at a device of a machine, from now on; what the machine itself sends is not heard."""
+
+    def __init__(self, machine: Machine, device: str) -> None:
+        self.socket = machine.packet_socket(device)
+
+    def frames(self, seconds: float, last: Callable[[bytes], bool] = lambda frame: False) -> list[tuple[float, bytes]]:
+        """What comes within `seconds`, with the time of each, up to and with the first frame that is the `last`."""
+        end, heard = time.monotonic() + seconds, []
+        while (left := end - time.monotonic()) > 0:
+            self.socket.settimeout(left)
+            try:
+                frame, (*_, kind, _, _) = self.socket.recvfrom(65536)
+            except TimeoutError:
+                break
+            if kind != PACKET_OUTGOING:
+                heard.append((time.monotonic(), frame))
+                if last(frame):
+                    break
+        return heard
+
+    def first(self, wanted: Callable[[bytes], bool], seconds: float = 2.0) -> bytes:
+        """The first frame that is `wanted`; empty if none comes."""
+        heard = self.frames(seconds, wanted)
+        return heard[-1][1] if heard and wanted(heard[-1][1]) else b""
+
+
+WITNESS = """
+table inet witness {
+	set seen { typeof @nh,16,16; flags dynamic; size 65535; }
+	chain look { type filter hook prerouting priority 300; policy accept
+		meta nfproto ipv4 add @seen { @nh,32,16 }
+		meta nfproto ipv6 add @seen { @nh,16,16 }
+	}
+}
+table arp witness {
+	set seen { typeof @nh,16,16; flags dynamic; size 65535; }
+	chain look { type filter hook input priority 300; policy accept; add @seen { @nh,176,16 }; }
+}
+"""
+
+
+class Witness:
+    """Sees what a machine's own stack gets, after all our chains: IPv4 and IPv6 in prerouting, ARP in input. Tokens: frames.py."""
+
+    def __init__(self, machine: Machine) -> None:
+        self.machine = machine
+        machine.run("nft", "-f", "-", input=WITNESS)
+
+    def seen(self) -> set[int]:
+        """The tokens of all packets so far."""
+        return {token for family in ("inet", "arp") for token in members(self.machine, family, "seen", "witness")}
+
+
+def members(machine: Machine, family: str, name: str, table: str = "snf_network") -> list[Any]:
+    """The elements of an nft set or map, as nft -j gives them."""
+    listed = json.loads(machine.out("nft", "-j", "list", "set", family, table, name))["nftables"]
+    return [element for entry in listed for element in entry.get("set", entry.get("map", {})).get("elem", ())]
+
+
+def drops(machine: Machine, family: str) -> Counter[tuple[str, str]]:
+    """How many frames were dropped, by interface and reason."""
+    found: Counter[tuple[str, str]] = Counter()
+    for element in members(machine, family, "drops"):
+        interface, reason = element["elem"]["val"]["concat"]
+        found[interface, reason] = element["elem"]["counter"]["packets"]
+    return found
+
+
+def without_rules(machine: Machine) -> None:
+    """Take our tables away, as an admin's `nft flush ruleset` would: what then passes was dropped by them."""
+    for family in ("bridge", "inet", "arp"):
+        machine.run("nft", "delete", "table", family, "snf_network", check=False)
+
+
+def traces(machine: Machine) -> list[str]:
+    """All that our scripts have put on a machine and must take back, a line each: members, rules, routes, neighbours, files."""
+    found = []
+    for entry in json.loads(machine.out("nft", "-j", "list", "ruleset"))["nftables"]:
+        for kind in set(entry) & {"set", "map"}:
+            what = entry[kind]
+            if what["table"] == "snf_network" and what["name"] != "drops":
+                found += [f"{kind} {what['family']} {what['name']} {element}" for element in what.get("elem", ())]
+    for family in ("-4", "-6"):
+        for words in (("rule",), ("route", "show", "table", "all"), ("neigh", "show", "nud", "permanent")):
+            found += lines(machine.out("ip", family, *words), "proto 148")
+        found += [f"proxy {entry}" for entry in json.loads(machine.out("ip", family, "-j", "neigh", "show", "proxy") or "[]")]
+    found += machine.run("sh", "-c", FILES, check=False).stdout.split()
+    return found
+
+
+FILES = "find /var/lib/nfdhcpd /var/lib/snf-network -mindepth 1 | grep -vE '^/var/lib/snf-network/(locks(/.*)?|shared|base)$'"
