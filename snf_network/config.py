@@ -72,7 +72,7 @@ def parse(text: str, path: str = PATH) -> Config:
     words: dict[str, str] = {}
     settings: dict[str, str | bool] = {}
     warnings = []
-    for number, line in enumerate(text.splitlines(), 1):
+    for number, line in enumerate(text.split("\n"), 1):
         where = f"{path}:{number}"
         key, value = _assignment(line, words, where)
         if not key:

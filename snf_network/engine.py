@@ -9,7 +9,7 @@ from __future__ import annotations
 from itertools import groupby
 
 from snf_network import doors, kernel
-from snf_network.errors import KernelError
+from snf_network.errors import Hung, KernelError
 from snf_network.lean import replace as changed
 from snf_network.record import Lock, Records
 from snf_network.resources import Binding, Element, Link, Port, Rule
@@ -46,6 +46,8 @@ def replace(wanted: Record, config: Config) -> list[str]:
             if _moves(old, wanted):
                 doors.undo([Link(interface)])
             _members(doomed, [resource for resource in stale if resource.slot in slots], wanted.resources, config)
+        except Hung:
+            raise  # it may be done or not: the record says both, so the next call finishes or undoes it
         except KernelError:
             _back(records, old, wanted)
             raise

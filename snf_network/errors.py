@@ -25,6 +25,10 @@ class KernelError(SnfNetworkError):
     """The kernel, or a tool that speaks to it, refused a line; the message has the line and the refusal."""
 
 
+class Hung(KernelError):
+    """A tool was killed at the deadline: nobody knows what it had done by then."""
+
+
 def shown(value: str) -> str:
     """A hostile value, fit for one line of a log: escaped, ASCII only, at most 60 characters."""
     text = ascii(value)

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import posix
-from errno import errorcode
 from select import POLLIN, poll
 from time import monotonic
 
-from snf_network.errors import KernelError
+from snf_network.errors import Hung, KernelError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -58,7 +57,7 @@ def _wait(argv: Sequence[str], pid: int) -> int:
         if not waiting.poll(left * 1000):
             posix.kill(pid, 9)
             posix.waitpid(pid, 0)
-            raise KernelError(f"{' '.join(argv)} hung and was killed")
+            raise Hung(f"{' '.join(argv)} hung and was killed")
         return posix.waitstatus_to_exitcode(posix.waitpid(pid, 0)[1])
     finally:
         posix.close(handle)
@@ -85,14 +84,16 @@ def batch(tool: Sequence[str], optional: Sequence[str], required: Sequence[str])
         return
     status, said = run((*tool, "-force", "-batch", "-"), "".join(f"{line}\n" for line in lines))
     reason = "RTNETLINK answers: "
-    why = ""
+    why, refused = "", 0
     for line in said.splitlines() if status else ():
         if line.startswith("Command failed -:"):
-            number = int(line.rpartition(":")[2])
-            if number > len(optional):
-                raise KernelError(f"{tool[0]} {lines[number - 1]}: {why}")
+            refused = int(line.rpartition(":")[2])
+            if refused > len(optional):
+                raise KernelError(f"{tool[0]} {lines[refused - 1]}: {why}")
         else:
             why = line.removeprefix(reason)
+    if status and not refused:
+        raise KernelError(f"{' '.join(tool)}: {why or f'exit {status}'}")
 
 
 def sysctl(key: str, value: str) -> bool:
@@ -114,8 +115,9 @@ def write_file(path: str, content: str) -> None:
     directory, _, name = path.rpartition("/")
     beside = f"{directory}/.{name}.new"
     try:
+        remove_file(beside)  # never through a link that somebody left there
         try:
-            descriptor = posix.open(beside, posix.O_WRONLY | posix.O_CREAT | posix.O_TRUNC | posix.O_NOFOLLOW | posix.O_CLOEXEC, 0o644)
+            descriptor = posix.open(beside, posix.O_WRONLY | posix.O_CREAT | posix.O_EXCL | posix.O_NOFOLLOW | posix.O_CLOEXEC, 0o644)
         except FileNotFoundError:
             posix.mkdir(directory, 0o755)
             return write_file(path, content)
@@ -126,7 +128,7 @@ def write_file(path: str, content: str) -> None:
             posix.close(descriptor)
         posix.rename(beside, path)
     except OSError as error:
-        raise KernelError(f"{path}: {error.strerror}", errorcode.get(error.errno or 0, "")) from error
+        raise KernelError(f"{path}: {error.strerror}") from error
 
 
 def remove_file(path: str) -> None:

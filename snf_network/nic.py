@@ -96,13 +96,18 @@ class Nic:
 def read_nic_file(text: str) -> dict[str, str]:
     """The variables in a NIC file of Ganeti's Xen hypervisor: KEY=VALUE lines, some values in double quotes, TAGS joined by `\\ `.
 
-    Ganeti escapes nothing in it, so it is read as data (facts: `_WriteNicConfig` of Ganeti 3.0 hv_xen.py).
+    Ganeti escapes nothing in it (`_WriteNicConfig`, hv_xen.py of 3.0), so a line break in a name can look like a line of its own.
+    Raises BadEnvironment for what Ganeti would not have written: a key twice, a quote not closed, an IP not right after the MAC.
     """
-    values = {}
-    for line in text.splitlines():
+    values: dict[str, str] = {}
+    before = ""
+    for line in text.split("\n"):
         key, equals, value = line.partition("=")
+        if key in values or (value[:1] == '"' and (len(value) < 2 or value[-1] != '"')) or (key == "IP" and before != "MAC"):
+            raise BadEnvironment(f"{shown(line)} is not as Ganeti writes it", "a name with a line break in it?")
+        before = key
         if equals and key in VARIABLES:
-            value = value[1:-1] if len(value) > 1 and value[0] == value[-1] == '"' else value
+            value = value.strip('"') if value[:1] == '"' else value
             values[key] = value.replace("\\ ", " ") if key == "TAGS" else value
     return values
 

@@ -16,7 +16,7 @@ from time import monotonic, sleep
 
 from snf_network.errors import KernelError
 from snf_network.kernel import remove_file, write_file
-from snf_network.resources import KINDS
+from snf_network.resources import kind_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -29,8 +29,9 @@ else:
 
 RESERVED = ("locks", "shared", "base")
 """Names in STATE_DIR that no interface may have."""
-WAIT = 4.0
+WAIT = 2.0
 """Seconds that a call waits for another one on the same interface."""
+FACTS = ("nic", "variable", "lacking")
 ESCAPES = (("\\", "\\\\"), ("\t", "\\t"), ("\n", "\\n"), ("\r", "\\r"))
 
 
@@ -164,7 +165,7 @@ def parse(text: str) -> Record | None:
         return None
     _, interface, ifindex, boot, instance, uuid = rows[0]
     try:
-        resources = tuple(KINDS[kind](*fields) for kind, *fields in rows[1:] if kind in KINDS)
+        resources = tuple(kind(*row[1:]) for row in rows if (kind := None if row[0] in FACTS else kind_of(row[0])))
         variables = tuple((name, value) for kind, name, value in (row for row in rows if row[0] == "variable"))
     except (TypeError, ValueError):
         return None

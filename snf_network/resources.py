@@ -27,11 +27,13 @@ class Resource:
     door: ClassVar[str] = ""
     """Which tool takes the lines: nft, rule, sysctl, ovs, ip, bridge, neigh or file."""
     shared: ClassVar[bool] = False
+    place: ClassVar[tuple[str, ...]] = ()
+    """The fields that make its slot; all of them, if empty."""
 
     @property
     def slot(self) -> tuple[str, ...]:
         """What it replaces when added: by default only itself."""
-        return type(self).__name__, *self.fields()
+        return type(self).__name__, *(self.__dict__[name] for name in self.place or self.__dict__)
 
     def fields(self) -> tuple[str, ...]:
         """The values, in the order of the class: with the name of the kind, a line of the record."""
@@ -51,15 +53,11 @@ class Element(Resource):
     """A member of an nft set or, with a value, of a map: the only nft state that a NIC has."""
 
     door: ClassVar[str] = "nft"
+    place: ClassVar[tuple[str, ...]] = ("family", "set", "key")
     family: str
     set: str
     key: str
     value: str = ""
-
-    @property
-    def slot(self) -> tuple[str, ...]:
-        """A map has one value for a key."""
-        return "Element", self.family, self.set, self.key
 
     def add(self) -> str:
         """Adding a member again does nothing; adding another value for a key of a map fails."""
@@ -83,13 +81,9 @@ class Port(Resource):
     """The bridge that a tap is in; none, if empty."""
 
     door: ClassVar[str] = "ip"
+    place: ClassVar[tuple[str, ...]] = ("interface",)
     interface: str
     bridge: str = ""
-
-    @property
-    def slot(self) -> tuple[str, ...]:
-        """A tap is in one bridge."""
-        return "Port", self.interface
 
     def add(self) -> str:
         """Moves the tap out of another bridge."""
@@ -105,14 +99,10 @@ class Link(Resource):
     """The tap itself: its MAC address, its MTU, and that it is up. Empty: left as it is."""
 
     door: ClassVar[str] = "ip"
+    place: ClassVar[tuple[str, ...]] = ("interface",)
     interface: str
     mac: str = ""
     mtu: str = ""
-
-    @property
-    def slot(self) -> tuple[str, ...]:
-        """There is one of it."""
-        return "Link", self.interface
 
     def add(self) -> str:
         """The kernel takes the address before the flag, so a guest never sees another one."""
@@ -129,15 +119,11 @@ class Route(Resource):
     """A route to the guest, in a table."""
 
     door: ClassVar[str] = "ip"
+    place: ClassVar[tuple[str, ...]] = ("prefix", "table")
     prefix: str
     interface: str
     table: str
     via: str = ""
-
-    @property
-    def slot(self) -> tuple[str, ...]:
-        """A table has one route to a prefix."""
-        return "Route", self.prefix, self.table
 
     def _words(self) -> str:
         via, onlink = (f" via {self.via}", " onlink") if self.via else ("", "")
@@ -182,14 +168,10 @@ class Neighbour(Resource):
     """A permanent neighbour entry: the node knows its guest and never asks, so nobody else can answer (docs/design.md)."""
 
     door: ClassVar[str] = "neigh"
+    place: ClassVar[tuple[str, ...]] = ("address", "interface")
     address: str
     mac: str
     interface: str
-
-    @property
-    def slot(self) -> tuple[str, ...]:
-        """An address has one entry on a device."""
-        return "Neighbour", self.address, self.interface
 
     def add(self) -> str:
         """Deleted by the kernel when the tap's MAC changes or it goes down."""
@@ -223,14 +205,10 @@ class Sysctl(Resource):
     """A setting of the kernel. A tap's dies with it; any other is set if wrong and left."""
 
     door: ClassVar[str] = "sysctl"
+    place: ClassVar[tuple[str, ...]] = ("key",)
     key: str
     """With slashes: an interface name may hold a dot."""
     value: str
-
-    @property
-    def slot(self) -> tuple[str, ...]:
-        """A key has one value."""
-        return "Sysctl", self.key
 
     def add(self) -> str:
         """As sysctl(8) takes it."""
@@ -242,13 +220,9 @@ class Binding(Resource):
     """A file that tells nfdhcpd what to answer the guest with."""
 
     door: ClassVar[str] = "file"
+    place: ClassVar[tuple[str, ...]] = ("path",)
     path: str
     content: str
-
-    @property
-    def slot(self) -> tuple[str, ...]:
-        """A path has one content."""
-        return "Binding", self.path
 
     def add(self) -> str:
         """Written beside and renamed, mode 0644."""
@@ -259,52 +233,14 @@ class Binding(Resource):
         return f"rm {self.path}"
 
 
-@dataclass(frozen=True)
-class BridgeVlan(Resource):
-    """Membership of a port in a VLAN of a VLAN-aware bridge; `flags` are those of bridge(8), or `absent`."""
-
-    door: ClassVar[str] = "bridge"
-    interface: str
-    vid: str
-    flags: str = ""
-
-    @property
-    def slot(self) -> tuple[str, ...]:
-        """A port is in a VLAN in one way."""
-        return "BridgeVlan", self.interface, self.vid
-
-    def add(self) -> str:
-        """The port's membership dies with it; an uplink's is left, as it may have been there before."""
-        if self.flags == "absent":
-            return f"vlan del dev {self.interface} vid {self.vid} master"
-        return f"vlan add dev {self.interface} vid {self.vid}{self.flags and ' ' + self.flags} master"
+KINDS: dict[str, type[Resource]] = {
+    kind.__name__: kind for kind in (Element, SharedElement, Port, Link, Route, Rule, Neighbour, NeighProxy, Sysctl, Binding)}
 
 
-@dataclass(frozen=True)
-class OvsPort(Resource):
-    """A port of an Open vSwitch bridge."""
+def kind_of(name: str) -> type[Resource] | None:
+    """The kind of that name; None if there is none. The rarer ones are in switches.py."""
+    if name in KINDS:
+        return KINDS[name]
+    from snf_network import switches
 
-    door: ClassVar[str] = "ovs"
-    interface: str
-    bridge: str
-    tag: str = ""
-    trunks: str = ""
-
-    @property
-    def slot(self) -> tuple[str, ...]:
-        """A port is in one bridge."""
-        return "OvsPort", self.interface
-
-    def add(self) -> str:
-        """One transaction of ovs-vsctl: a stale port of that name goes, the new one comes with its VLANs."""
-        settings = (self.tag and f" tag={self.tag}") + (self.trunks and f" trunks={self.trunks}")
-        port = f"add-port {self.bridge} {self.interface}"
-        return f"--if-exists del-port {self.interface} -- {port}" + (settings and f" -- set port {self.interface}{settings}")
-
-    def delete(self) -> str:
-        """No failure where it is gone."""
-        return f"--if-exists del-port {self.interface}"
-
-
-KINDS = {kind.__name__: kind for kind in (Element, SharedElement, Port, Link, Route, Rule, Neighbour, NeighProxy, Sysctl, Binding,
-                                          BridgeVlan, OvsPort)}
+    return switches.KINDS.get(name)

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 SECONDS = 4.5
 """What all tools of one call may take together."""
+# the directory is Ganeti's, not root's alone: no link is followed, and nobody's pipe is waited for
+LOG_FLAGS = posix.O_WRONLY | posix.O_APPEND | posix.O_CREAT | posix.O_NOFOLLOW | posix.O_NONBLOCK | posix.O_CLOEXEC
 COMMUNICATION = "gnt.com."
 """How the taps of Ganeti's own instance communication begin: not ours."""
 
@@ -42,7 +44,10 @@ def kvm(argv: Sequence[str]) -> int:
     interface = env.get("INTERFACE") or (argv[1] if len(argv) > 1 else "")
     if interface.startswith(COMMUNICATION):
         return 0
-    return Call(name, interface).down(env, argv[2:3] == ["true"]) if action == "down" else Call(name, interface).up(env, argv)
+    call = Call(name, interface)
+    if action == "down":
+        return call.down(env, local="".join(argv[2:3]).lower() == "true")
+    return call.up(env, argv)
 
 
 def leave(status: int) -> NoReturn:
@@ -68,15 +73,22 @@ class Call:
     def log(self, words: object) -> None:
         """One line in LOGFILE. A full disk or a missing directory must not stop a NIC."""
         try:
-            with open(self.config.logfile, "a", encoding="utf-8", errors="backslashreplace") as file:
-                file.write(f"{strftime('%Y-%m-%d %H:%M:%S')} {self.name}[{posix.getpid()}] {shown(self.interface)[1:-1] or '-'}: {words}\n")
+            file = posix.open(self.config.logfile, LOG_FLAGS, 0o640)
+        except OSError:
+            return
+        line = f"{strftime('%Y-%m-%d %H:%M:%S')} {self.name}[{posix.getpid()}] {shown(self.interface)[1:-1] or '-'}: {words}\n"
+        try:
+            posix.write(file, line.encode("utf-8", "backslashreplace"))
         except OSError:
             pass
+        posix.close(file)
 
     def up(self, env: dict[str, str], argv: Sequence[str]) -> int:
         """Bring the NIC up. 0, or 1 with one line that says why not; then it is as it was before, or down."""
         try:
             self.config = Config.load()
+            if env.get("ACTION", "up") not in ("up", ""):
+                raise BadEnvironment(f"ACTION={shown(env['ACTION'])} is not valid", "up or down")
             nic = Nic.from_env(env, self.interface)
             plan = bring_up(nic, self.config, self)
         except (SnfNetworkError, OSError) as error:
@@ -124,6 +136,11 @@ def bring_up(nic: Nic, config: Config, call: Optional[Call] = None) -> Plan:
             call.say(f"warning: {words}")
         ignored = f"; ignored tags: {shown(' '.join(plan.ignored))}" if plan.ignored else ""
         call.log(f"up: {nic.instance} {nic.mode} {nic.link} {nic.mac} {nic.ip} {nic.ip6}{ignored}")
+        if config.debug:
+            from snf_network import show
+
+            for line in show.text(plan).splitlines():
+                call.log(line)
         for setting in settings:
             if f"/{nic.interface}/" not in setting:  # those of the tap go with it; any other is the node's, and stays
                 call.log(f"sysctl {setting}")

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from snf_network.errors import BadEnvironment
-from snf_network.resources import BridgeVlan, Link, Port, Resource
+from snf_network.resources import Link, Port, Resource
+from snf_network.switches import BridgeVlan
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -65,7 +65,7 @@ def _executable(path: str) -> Setup:
         import json
         import subprocess
 
-        from snf_network.resources import KINDS
+        from snf_network.resources import kind_of
 
         env = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", **dict(nic.values), "EUI64": nic.ip6, "UPLINK": node.uplink,
                "UPLINK6": node.uplink6, "TABLE": str(node.table)}
@@ -73,7 +73,10 @@ def _executable(path: str) -> Setup:
             run = subprocess.run([path], env=env, stdin=subprocess.DEVNULL, capture_output=True, timeout=SECONDS, check=True)
             for line in run.stdout.splitlines():
                 fields = json.loads(line)
-                yield KINDS[fields.pop("kind")](**{name: str(value) for name, value in fields.items()})
+                kind = kind_of(fields.pop("kind"))
+                if kind is None:
+                    raise ValueError(f"no such kind: {line.decode(errors='replace')}")
+                yield kind(**{name: str(value) for name, value in fields.items()})
         except (OSError, subprocess.SubprocessError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise SnfNetworkError(f"{path}: {shown(str(error))}", "it must print one JSON Resource a line and exit 0") from error
 

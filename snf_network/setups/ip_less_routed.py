@@ -27,6 +27,7 @@ def setup(nic: Nic, node: Node, config: Config) -> Iterator[Resource]:
     if nic.network.gateway6 and node.ipv6:
         yield NeighProxy(nic.network.gateway6, nic.interface)
     if nic.ip6 and node.ipv6 and node.uplink6:
+        yield Sysctl(f"net/ipv6/conf/{node.uplink6}/forwarding", "1")
         yield Sysctl(f"net/ipv6/conf/{node.uplink6}/proxy_ndp", "1")
         yield Sysctl(f"net/ipv6/neigh/{node.uplink6}/proxy_delay", "0")
         yield NeighProxy(nic.ip6, node.uplink6)

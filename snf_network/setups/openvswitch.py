@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from snf_network.resources import Link, OvsPort, Resource
+from snf_network.resources import Link, Resource
 from snf_network.setups.bridged import vlans
+from snf_network.switches import OvsPort
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -1,0 +1,54 @@
+"""The kinds that only some nodes have: ports of VLAN-aware bridges and of Open vSwitch. Read resources.py first."""
+
+from __future__ import annotations
+
+from snf_network.resources import Resource
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from dataclasses import dataclass
+    from typing import ClassVar
+else:
+    from snf_network.lean import dataclass
+
+
+@dataclass(frozen=True)
+class BridgeVlan(Resource):
+    """Membership of a port in a VLAN of a VLAN-aware bridge; `flags` are those of bridge(8), or `absent`."""
+
+    door: ClassVar[str] = "bridge"
+    place: ClassVar[tuple[str, ...]] = ("interface", "vid")
+    interface: str
+    vid: str
+    flags: str = ""
+
+    def add(self) -> str:
+        """The port's membership dies with it; an uplink's is left, as it may have been there before."""
+        if self.flags == "absent":
+            return f"vlan del dev {self.interface} vid {self.vid} master"
+        return f"vlan add dev {self.interface} vid {self.vid}{self.flags and ' ' + self.flags} master"
+
+
+@dataclass(frozen=True)
+class OvsPort(Resource):
+    """A port of an Open vSwitch bridge."""
+
+    door: ClassVar[str] = "ovs"
+    place: ClassVar[tuple[str, ...]] = ("interface",)
+    interface: str
+    bridge: str
+    tag: str = ""
+    trunks: str = ""
+
+    def add(self) -> str:
+        """One transaction of ovs-vsctl: a stale port of that name goes, the new one comes with its VLANs."""
+        settings = (self.tag and f" tag={self.tag}") + (self.trunks and f" trunks={self.trunks}")
+        port = f"add-port {self.bridge} {self.interface}"
+        return f"--if-exists del-port {self.interface} -- {port}" + (settings and f" -- set port {self.interface}{settings}")
+
+    def delete(self) -> str:
+        """No failure where it is gone."""
+        return f"--if-exists del-port {self.interface}"
+
+
+KINDS: dict[str, type[Resource]] = {kind.__name__: kind for kind in (BridgeVlan, OvsPort)}
