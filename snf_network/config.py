@@ -156,7 +156,7 @@ def _is_mac(value: str) -> bool:
 
 
 def _is_station(value: str) -> bool:
-    return _is_mac(value) and not int(value[:2], 16) & 1
+    return _is_mac(value) and not int(value[:2], 16) & 1 and bool(value.strip("0:"))
 
 
 def _is_path(value: str) -> bool:

@@ -5,8 +5,7 @@ from __future__ import annotations
 import difflib
 
 from snf_network import look, ruleset
-from snf_network.host import ifindex
-from snf_network.kernel import boot
+from snf_network.host import ifindex, is_live
 from snf_network.record import Records
 from snf_network.resources import Element
 
@@ -39,11 +38,6 @@ class Difference:
     def __bool__(self) -> bool:
         """True if there is any."""
         return any((self.missing, self.orphans, self.gone, self.lacking, self.rules))
-
-
-def is_live(record: Record) -> bool:
-    """True if the interface is the one the record was made for."""
-    return record.boot == boot() and ifindex(record.interface) == record.ifindex
 
 
 def compare(config: Config) -> Difference:

@@ -6,6 +6,7 @@ from _socket import AF_INET, AF_INET6, if_indextoname, if_nametoindex
 from posix import listdir
 
 from snf_network.errors import BadEnvironment
+from snf_network.kernel import boot
 from snf_network.netlink import Netlink
 from snf_network.node import Node
 from snf_network.resources import Rule
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
 
     from snf_network.config import Config
     from snf_network.nic import Nic
+    from snf_network.record import Record
 
 RT_TABLES = ("/etc/iproute2", "/usr/share/iproute2", "/usr/lib/iproute2")
 MAIN, DEFAULT, LOCAL = 254, 253, 255
@@ -29,6 +31,11 @@ def ifindex(interface: str) -> int:
         return if_nametoindex(interface)
     except OSError:
         return 0
+
+
+def is_live(record: Record) -> bool:
+    """True if the interface is still the one that the record was made for."""
+    return record.boot == boot() and ifindex(record.interface) == record.ifindex
 
 
 def node_for(nic: Nic, config: Config) -> Node:

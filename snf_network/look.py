@@ -25,6 +25,7 @@ from snf_network.resources import (
     Rule,
     Sysctl,
 )
+from snf_network.switches import BridgeOption
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -55,6 +56,8 @@ class Kernel:
             return _content(Path("/proc/sys", resource.key)).strip() == resource.value
         if isinstance(resource, Binding):
             return _content(Path(resource.path)) == resource.content
+        if isinstance(resource, BridgeOption):
+            return _content(Path("/sys/class/net", resource.bridge, "bridge", resource.option)).strip() == resource.value
         return as_listed(resource) in self.found or resource.door in ("bridge", "ovs")
 
     def _link(self, resource: Link | Port) -> bool:

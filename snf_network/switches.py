@@ -1,4 +1,4 @@
-"""The kinds that only some nodes have: ports of VLAN-aware bridges and of Open vSwitch. Read resources.py first."""
+"""The kinds about bridges themselves: their options, their VLANs, and Open vSwitch. Read resources.py first."""
 
 from __future__ import annotations
 
@@ -10,6 +10,21 @@ if TYPE_CHECKING:
     from typing import ClassVar
 else:
     from snf_network.lean import dataclass
+
+
+@dataclass(frozen=True)
+class BridgeOption(Resource):
+    """An option of a bridge that has to be so for all its ports: set, and left."""
+
+    door: ClassVar[str] = "ip"
+    place: ClassVar[tuple[str, ...]] = ("bridge", "option")
+    bridge: str
+    option: str
+    value: str
+
+    def add(self) -> str:
+        """As ip-link(8) has it."""
+        return f"link set dev {self.bridge} type bridge {self.option} {self.value}"
 
 
 @dataclass(frozen=True)
@@ -51,4 +66,4 @@ class OvsPort(Resource):
         return f"--if-exists del-port {self.interface}"
 
 
-KINDS: dict[str, type[Resource]] = {kind.__name__: kind for kind in (BridgeVlan, OvsPort)}
+KINDS: dict[str, type[Resource]] = {kind.__name__: kind for kind in (BridgeOption, BridgeVlan, OvsPort)}

@@ -10,7 +10,8 @@ import sys
 
 from snf_network import engine
 from snf_network.config import Config
-from snf_network.drift import compare, is_live
+from snf_network.drift import compare
+from snf_network.host import is_live
 
 SUMMARY = "take back what belongs to NICs that are gone"
 

@@ -11,8 +11,8 @@ import json
 import sys
 
 from snf_network.config import Config
-from snf_network.drift import is_live
 from snf_network.errors import SnfNetworkError
+from snf_network.host import is_live
 from snf_network.nic import Nic
 from snf_network.plan import tags_of
 from snf_network.record import Record, Records

@@ -5,6 +5,7 @@ from __future__ import annotations
 from snf_network.errors import BadEnvironment
 from snf_network.resources import Element, Resource
 from snf_network.setups.pins import mac, quoted
+from snf_network.switches import BridgeOption
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -28,7 +29,8 @@ def setup(nic: Nic, node: Node, config: Config) -> Iterator[Resource]:
     yield from mac(nic, "bridge")
     yield Element("bridge", "prefixed", tap)
     yield Element("bridge", "prefixes", f"{tap} . {prefix}")
-    # frames to 01:80:c2:00:00:0x pass every bridge hook by and reach the node from the port itself: closed there
+    # frames to 01:80:c2:00:00:0x pass every bridge hook by: the bridge would learn their source, and the node hear them from the port
+    yield BridgeOption(nic.link, "no_linklocal_learn", "1")
     yield Element("inet", "ports", tap)
     yield Element("arp", "ports", tap)
 

@@ -1,0 +1,88 @@
+"""The mains of the hooks that Ganeti's master calls on nodes after an operation. They never fail one: always exit 0.
+
+Stock Ganeti calls no ifdown, so these are how a node learns that a NIC is gone. What is gone is judged by our own records against the
+interfaces that are there, never by Ganeti's files, which can name a tap that is somebody else's by now.
+"""
+
+from __future__ import annotations
+
+import posix
+
+from snf_network import kernel
+from snf_network.config import Config
+from snf_network.errors import SnfNetworkError
+from snf_network.nic import Nic
+from snf_network.operation import Operation
+from snf_network.record import Records
+from snf_network.scripts import SECONDS, Call, bring_up, environment
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from snf_network.record import Record
+
+MOVES = ("OP_INSTANCE_MIGRATE", "OP_INSTANCE_FAILOVER")
+RECONFIGURE = "reconfigure"
+
+
+def hook(argv: Sequence[str]) -> int:
+    """snf-network-hook: take back what this node holds for NICs of the instance that are not here any more."""
+    return _safely(argv, _clean)
+
+
+def reconfigure(argv: Sequence[str]) -> int:
+    """snf-network-reconfigure: after a modify without hotplug, give the NICs whose tag asks for it what they shall have now."""
+    return _safely(argv, _reconfigure)
+
+
+def _safely(argv: Sequence[str], act: Callable[[Operation, Call], None]) -> int:
+    posix.umask(0o022)
+    kernel.give_up_after(SECONDS)
+    call = Call(argv[0].rpartition("/")[2], "-")
+    try:
+        call.config = Config.load()
+        operation = Operation.from_hook(environment())
+        if operation.phase == "post":
+            act(operation, call)
+    except (SnfNetworkError, OSError) as error:
+        call.say(error)
+    return 0
+
+
+def _clean(operation: Operation, call: Call) -> None:
+    from snf_network import engine
+    from snf_network.host import is_live
+
+    left = operation.opcode in MOVES and here(operation.old_primary) and not here(operation.new_primary)
+    for record in _records(operation, call.config):
+        if left or not is_live(record):
+            taken = engine.remove(record.interface, call.config, record.__eq__)
+            call.log(f"{operation.opcode}: {record.interface} of {record.instance} {'taken back' if taken else 'is another NIC by now'}")
+
+
+def _reconfigure(operation: Operation, call: Call) -> None:
+    from snf_network.host import is_live
+
+    wanted = dict(operation.nics)
+    for record in _records(operation, call.config):
+        if record.uuid not in wanted or not is_live(record):
+            continue
+        nic = Nic.from_env(dict(wanted[record.uuid]), record.interface)
+        if not any(RECONFIGURE in words for words in nic.customised(call.config.firewall_tag_prefix)) \
+                and f"{call.config.firewall_tag_prefix}:{RECONFIGURE}" not in nic.tags:
+            continue
+        if nic.mac != dict(record.variables).get("MAC", "").lower():
+            call.log(f"{record.interface}: the running guest still has its old MAC, so nothing is changed")
+            continue
+        bring_up(nic, call.config, call)
+
+
+def _records(operation: Operation, config: Config) -> list[Record]:
+    return [record for record in Records(config.state_dir) if record.instance in operation.names]
+
+
+def here(node: str) -> bool:
+    """True if `node`, a name of Ganeti's, is this one. Never asks a resolver."""
+    name = posix.uname().nodename
+    return bool(node) and (node == name or node.partition(".")[0] == name.partition(".")[0])
