@@ -134,7 +134,7 @@ def _reference(text: str, position: int, where: str) -> tuple[str, int]:
     start = end = position + braces
     while end < len(text) and text[end] in NAME:
         end += 1
-    if end == start or (braces and text[end:end + 1] != "}"):
+    if end == start or text[start].isdigit() or (braces and text[end:end + 1] != "}"):
         raise BadConfig(f"{where}: {shown(text[position - 1:])} would need a shell", "only $NAME and ${NAME} are understood")
     return text[start:end], end + braces
 
@@ -176,7 +176,7 @@ CHECKS: dict[str, tuple[Callable[[str], bool], str]] = {
     **dict.fromkeys(("MAC_FILTERED_TAG", "NFDHCPD_TAG", "IP_LESS_ROUTED_TAG", "MASQ_TAG", "PUBLIC_TAG", "DNS_TAG",
                      "PHYSICAL_VLAN_TAG", "TAG_PREFIX", "FIREWALL_TAG_PREFIX"), TAGNAME),
     "AUTHENTICATION_METHOD": (lambda value: value in ("", "plain", "bind9", "kerberos"), "plain, bind9, kerberos or empty"),
-    "TTL": (lambda value: value.isascii() and value.isdigit() and int(value) < 2**31, "a number of seconds"),
+    "TTL": (lambda value: value.isascii() and value.isdigit() and len(value) < 10, "a number of seconds"),
     **dict.fromkeys(("SERVER", "FZONE", "KEYFILE", "KERBEROS_PRINCIPAL", "KERBEROS_KEYTAB", "KERBEROS_KSTART_ARGS",
                      "KERBEROS_TICKET"), TEXT),
 }

@@ -23,7 +23,9 @@ if TYPE_CHECKING:
     from snf_network.resources import Resource
 
 ALWAYS = "+"
-"""Holds a shared thing without being an interface: no interface has such a name."""
+"""Holds a shared thing, and is locked, without being an interface: no interface has such a name."""
+RULESET = "="
+"""The lock of the note on the ruleset, which first NICs may write at once."""
 
 
 def replace(wanted: Record, config: Config) -> list[str]:
@@ -135,7 +137,8 @@ def _remember_rules(config: Config) -> None:
     """Note how the kernel lists the rules just loaded: what `check` compares with."""
     from snf_network import ruleset
 
-    kernel.write_file(f"{config.state_dir}/base", ruleset.listing())
+    with Lock(config.state_dir, RULESET):
+        kernel.write_file(f"{config.state_dir}/base", ruleset.listing())
 
 
 def _take(records: Records, record: Record, config: Config) -> None:

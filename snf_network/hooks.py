@@ -14,7 +14,7 @@ from snf_network.errors import SnfNetworkError
 from snf_network.nic import Nic
 from snf_network.operation import Operation
 from snf_network.record import Records
-from snf_network.scripts import SECONDS, Call, bring_up, environment
+from snf_network.scripts import SECONDS, Call, bring_up, environment, try_again
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -54,11 +54,22 @@ def _clean(operation: Operation, call: Call) -> None:
     from snf_network import engine
     from snf_network.host import is_live
 
-    left = operation.opcode in MOVES and here(operation.old_primary) and not here(operation.new_primary)
+    moved = operation.opcode in MOVES
+    left = moved and here(operation.old_primary) and not here(operation.new_primary)
     for record in _records(operation, call.config):
         if left or not is_live(record):
             taken = engine.remove(record.interface, call.config, record.__eq__)
             call.log(f"{operation.opcode}: {record.interface} of {record.instance} {'taken back' if taken else 'is another NIC by now'}")
+        elif moved and here(operation.new_primary):
+            arrive(record, call)
+    try_again(call.config, call)
+
+
+def arrive(record: Record, call: Call) -> None:
+    """Activate what MIGRATION_PHASE=pre staged, if post has not: its failure is no failure to Ganeti."""
+    nic = Nic.from_env({**dict(record.variables), "MIGRATION_PHASE": "post"})
+    if dict(record.variables).get("MIGRATION_PHASE") == "pre":
+        bring_up(nic, call.config, call)
 
 
 def _reconfigure(operation: Operation, call: Call) -> None:

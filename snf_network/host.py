@@ -7,6 +7,7 @@ from posix import listdir
 
 from snf_network.errors import BadEnvironment
 from snf_network.kernel import boot
+from snf_network.lean import replace
 from snf_network.netlink import Netlink
 from snf_network.node import Node
 from snf_network.resources import Rule
@@ -36,6 +37,15 @@ def ifindex(interface: str) -> int:
 def is_live(record: Record) -> bool:
     """True if the interface is still the one that the record was made for."""
     return record.boot == boot() and ifindex(record.interface) == record.ifindex
+
+
+def settled(nic: Nic) -> Nic:
+    """The NIC with mode ext, which leaves all to scripts, told apart: bridged if LINK is a bridge here, else routed."""
+    if nic.mode != "ext":
+        return nic
+    with Netlink() as netlink:
+        device = netlink.device(nic.link)
+    return replace(nic, mode="bridged" if device and device.kind == "bridge" else "routed")
 
 
 def node_for(nic: Nic, config: Config) -> Node:

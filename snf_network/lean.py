@@ -29,28 +29,32 @@ def replace(instance: "C", **changes: "Any") -> "C":
 
 
 def _decorate(cls: "type[C]") -> "type[C]":
-    names = tuple(name for base in reversed(cls.__mro__) for name, kind in base.__dict__.get("__annotations__", {}).items()
-                  if not str(kind).startswith("ClassVar"))
-    defaults = {name: getattr(cls, name) for name in names if hasattr(cls, name)}
+    declared = [base.__dict__.get("__annotations__", {}) for base in reversed(cls.__mro__)]
+    names = tuple(dict.fromkeys(name for fields in declared for name, kind in fields.items() if not str(kind).startswith("ClassVar")))
+    wanted, defaults = set(names), {name: getattr(cls, name) for name in names if hasattr(cls, name)}
 
     def __init__(self: "Any", *values: "Any", **named: "Any") -> None:
-        fields = {**defaults, **dict(zip(names, values)), **named}
-        if len(fields) != len(names) or len(values) > len(names):
-            raise TypeError(f"{cls.__name__} takes {', '.join(names)}; got {', '.join(fields)}")
+        given = dict(zip(names, values))
+        fields = {**defaults, **given, **named}
+        if len(values) > len(names) or fields.keys() != wanted or given.keys() & named.keys():
+            raise TypeError(f"{cls.__name__} takes {', '.join(names)}; got {len(values)} values and {', '.join(named) or 'no names'}")
         self.__dict__.update((name, fields[name]) for name in names)
 
     def __setattr__(self: "Any", name: str, value: "Any") -> None:
         raise AttributeError(f"{cls.__name__} is frozen: {name} cannot be set")
 
+    def __delattr__(self: "Any", name: str) -> None:
+        raise AttributeError(f"{cls.__name__} is frozen: {name} cannot be deleted")
+
     def __eq__(self: "Any", other: object) -> bool:
-        return self.__class__ is other.__class__ and self.__dict__ == other.__dict__
+        return self.__dict__ == other.__dict__ if self.__class__ is other.__class__ else NotImplemented
 
     def __hash__(self: "Any") -> int:
-        return hash((cls.__name__, *self.__dict__.values()))
+        return hash(tuple(self.__dict__.values()))
 
     def __repr__(self: "Any") -> str:
-        return f"{cls.__name__}({', '.join(f'{name}={value!r}' for name, value in self.__dict__.items())})"
+        return f"{self.__class__.__qualname__}({', '.join(f'{name}={value!r}' for name, value in self.__dict__.items())})"
 
-    for method in (__init__, __setattr__, __eq__, __hash__, __repr__):
+    for method in (__init__, __setattr__, __delattr__, __eq__, __hash__, __repr__):
         setattr(cls, method.__name__, method)
     return cls

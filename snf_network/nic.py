@@ -15,11 +15,11 @@ else:
 
 HEX = frozenset("0123456789abcdefABCDEF")
 WORD = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_.-")
-MODES = ("bridged", "routed", "openvswitch")
+MODES = ("bridged", "routed", "openvswitch", "ext")
 # all that a NIC is made from (XEN is ours: vif-custom sets it): what a record keeps, so that a NIC can be planned again later
 VARIABLES = ("INSTANCE", "INTERFACE", "INTERFACE_INDEX", "INTERFACE_NAME", "INTERFACE_UUID", "MAC", "IP", "MODE", "LINK", "VLAN",
              "TAGS", "NETWORK_NAME", "NETWORK_UUID", "NETWORK_SUBNET", "NETWORK_GATEWAY", "NETWORK_SUBNET6", "NETWORK_GATEWAY6",
-             "NETWORK_MAC_PREFIX", "NETWORK_TAGS", "XEN")
+             "NETWORK_MAC_PREFIX", "NETWORK_TAGS", "MIGRATION_PHASE", "XEN")
 
 
 @dataclass(frozen=True)
@@ -57,6 +57,8 @@ class Nic:
     """Tags of the instance."""
     network: Network = Network()
     xen: bool = False
+    arriving: bool = False
+    """The guest is still on another node: Ganeti 3.2 brings a NIC of mode ext up before a migration, and again after it."""
     values: tuple[tuple[str, str], ...] = ()
     """The variables this NIC was read from."""
 
@@ -119,11 +121,12 @@ def _nic(values: dict[str, str]) -> Nic:
                       get("NETWORK_SUBNET6", ""), _canonical6(get("NETWORK_GATEWAY6", "")), get("NETWORK_MAC_PREFIX", "").lower(),
                       _words(get("NETWORK_TAGS", "")))
     ip6 = _canonical6(address) if ":" in address else ""
-    if not ip6 and network.subnet6 and (mode == "routed" or network.subnet6.endswith("/64")):
+    if not ip6 and network.subnet6 and (mode in ("routed", "ext") or network.subnet6.endswith("/64")):
         ip6 = eui64(network.subnet6, mac)
     return Nic(values["INTERFACE"], values["INSTANCE"], mac, mode, values["LINK"], "" if ":" in address else address, ip6,
                get("INTERFACE_INDEX", ""), get("INTERFACE_NAME", ""), get("INTERFACE_UUID", ""), get("VLAN", ""),
-               _words(get("TAGS", "")), network, get("XEN") == "true", tuple(sorted(values.items())))
+               _words(get("TAGS", "")), network, get("XEN") == "true",
+               mode == "ext" and get("MIGRATION_PHASE") == "pre", tuple(sorted(values.items())))
 
 
 def eui64(subnet: str, mac: str) -> str:
@@ -179,16 +182,21 @@ def is_ip6(text: str) -> bool:
     return bool(packed) and packed[0] != 0xFF and packed[:8] != bytes(8)
 
 
+def is_global6(text: str) -> bool:
+    """An IPv6 address of one host that is not link-local."""
+    return is_ip6(text) and not is_link_local(text)
+
+
 def is_link_local(text: str) -> bool:
     """An IPv6 address of fe80::/10 (RFC 4291, 2.5.6)."""
     packed = _packed(AF_INET6, text)
     return packed[:1] == b"\xfe" and packed[1] & 0xC0 == 0x80
 
 
-def _is_prefix(family: int, text: str) -> bool:
+def _is_prefix(text: str, is_host: Callable[[str], bool], longest: int) -> bool:
+    """An address that hosts can have, and a length."""
     address, slash, length = text.partition("/")
-    return (bool(slash) and bool(_packed(family, address)) and length.isascii() and length.isdigit() and len(length) < 4
-            and int(length) <= (32 if family == AF_INET else 128))
+    return bool(slash) and is_host(address) and length.isascii() and length.isdigit() and len(length) < 4 and int(length) <= longest
 
 
 def _is_text(text: str) -> bool:
@@ -215,16 +223,17 @@ CHECKS: dict[str, tuple[Callable[[str], bool], str]] = {
     "INTERFACE": (is_interface, "an interface name of at most 15 letters, digits, '.', '_' and '-'"),
     "INSTANCE": (_is_word, "an instance name of letters, digits, '.', '_' and '-'"),
     "MAC": (is_mac, MAC_HINT),
-    "MODE": (MODES.__contains__, "bridged, routed or openvswitch"),
+    "MODE": (MODES.__contains__, "bridged, routed, openvswitch or ext"),
     "LINK": (is_interface, "a bridge (bridged) or the name or number of a routing table (routed)"),
-    "IP": (lambda text: is_ip4(text) or (is_ip6(text) and not is_link_local(text)), "one host's address, without a prefix length"),
+    "IP": (lambda text: is_ip4(text) or is_global6(text), "one host's address, without a prefix length"),
     "INTERFACE_INDEX": (lambda text: text.isascii() and text.isdigit() and len(text) < 4, "the number of the NIC"),
     "INTERFACE_UUID": (_is_word, "a UUID"),
     "NETWORK_UUID": (_is_word, "a UUID"),
+    "MIGRATION_PHASE": (("pre", "post").__contains__, "pre or post"),
     "VLAN": (_is_vlan, ".N (untagged), :N:M (trunk) or .N:M, each from 1 to 4094"),
-    "NETWORK_SUBNET": (lambda text: _is_prefix(AF_INET, text), "an IPv4 prefix such as 198.51.100.0/24"),
+    "NETWORK_SUBNET": (lambda text: _is_prefix(text, is_ip4, 32), "an IPv4 prefix such as 198.51.100.0/24"),
     "NETWORK_GATEWAY": (is_ip4, "one host's IPv4 address"),
-    "NETWORK_SUBNET6": (lambda text: _is_prefix(AF_INET6, text), "an IPv6 prefix such as 2001:db8:1::/64"),
+    "NETWORK_SUBNET6": (lambda text: _is_prefix(text, is_global6, 128), "an IPv6 prefix such as 2001:db8:1::/64"),
     "NETWORK_GATEWAY6": (is_ip6, "one host's IPv6 address"),
     "NETWORK_MAC_PREFIX": (_is_mac_prefix, "three octets such as aa:55:60"),
     "INTERFACE_NAME": (_is_text, "printable text"),

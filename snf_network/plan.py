@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from snf_network import setups
 from snf_network.errors import BadEnvironment, shown
-from snf_network.resources import Element, NeighProxy
+from snf_network.resources import Element, NeighProxy, Route
 from snf_network.setups import firewall
 
 TYPE_CHECKING = False
@@ -47,6 +47,8 @@ def plan_for(nic: Nic, node: Node, config: Config) -> Plan:
     resources = list(setups.for_mode(nic.mode)(nic, node, config))
     for setup in dict.fromkeys(filter(None, chosen.values())):
         resources += setup(nic, node, config)
+    if nic.arriving:
+        resources = [resource for resource in resources if not (isinstance(resource, Route) or _is_proxy(resource, nic))]
     filtered = any(isinstance(resource, Element) and resource.set == "prefixed" for resource in resources)
     resources += firewall.setup(nic, node, config, filtered)
     return Plan(tuple(dict.fromkeys(resources)), tuple(_announcements(nic, resources)), tuple(_lacking(nic, node, config, tags)),
@@ -66,11 +68,18 @@ def tags_of(nic: Nic, config: Config) -> tuple[str, ...]:
 
 def _announcements(nic: Nic, resources: list[Resource]) -> Iterator[Announcement]:
     for resource in resources:
-        if isinstance(resource, NeighProxy) and resource.interface != nic.interface:
+        if _is_proxy(resource, nic) and isinstance(resource, NeighProxy):
             yield Announcement(resource.address, resource.interface)
 
 
+def _is_proxy(resource: Resource, nic: Nic) -> bool:
+    """True if it draws the guest's traffic to this node."""
+    return isinstance(resource, NeighProxy) and resource.interface != nic.interface
+
+
 def _lacking(nic: Nic, node: Node, config: Config, tags: tuple[str, ...]) -> Iterator[str]:
+    if nic.arriving:
+        yield "the guest is still on its way here (MIGRATION_PHASE=pre): no route and no announcement yet"
     if nic.mode == "routed" and config.ip_less_routed_tag in tags:
         if nic.ip and not node.uplink:
             yield f"table {nic.link} has no IPv4 default route: no proxy ARP and no announcement for {nic.ip}"

@@ -161,15 +161,15 @@ class Lock:
 def parse(text: str) -> Record | None:
     """The record that `text` is; None if it is something else."""
     rows = [[_unescaped(word) for word in line.split("\t")] for line in text.split("\n") if line]
-    if not rows or rows[0][0] != "nic" or len(rows[0]) != 6 or not rows[0][2].isdigit():
+    if not rows or rows[0][0] != "nic" or len(rows[0]) != 6 or not (rows[0][2].isascii() and rows[0][2].isdigit() and len(rows[0][2]) < 11):
         return None
     _, interface, ifindex, boot, instance, uuid = rows[0]
     try:
         resources = tuple(kind(*row[1:]) for row in rows if (kind := None if row[0] in FACTS else kind_of(row[0])))
         variables = tuple((name, value) for kind, name, value in (row for row in rows if row[0] == "variable"))
+        lacking = tuple(words for kind, words in (row for row in rows if row[0] == "lacking"))
     except (TypeError, ValueError):
         return None
-    lacking = tuple(row[1] for row in rows if row[0] == "lacking")
     return Record(interface, int(ifindex), boot, instance, uuid, variables, resources, lacking)
 
 

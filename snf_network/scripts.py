@@ -90,9 +90,14 @@ class Call:
             if env.get("ACTION", "up") not in ("up", ""):
                 raise BadEnvironment(f"ACTION={shown(env['ACTION'])} is not valid", "up or down")
             nic = Nic.from_env(env, self.interface)
+        except (SnfNetworkError, OSError) as error:
+            self.say(error)
+            return 1
+        try:
             plan = bring_up(nic, self.config, self)
         except (SnfNetworkError, OSError) as error:
             self.say(error)
+            want(nic, self.config, str(error))
             return 1
         return extra(nic, plan, self.config, env, argv, self)
 
@@ -122,10 +127,11 @@ def of_caller(record: Record, env: dict[str, str]) -> bool:
 def bring_up(nic: Nic, config: Config, call: Optional[Call] = None) -> Plan:
     """Look, plan, replace, announce. Raises BadEnvironment before and KernelError after anything was touched."""
     from snf_network import engine
-    from snf_network.host import ifindex, node_for
+    from snf_network.host import ifindex, node_for, settled
     from snf_network.plan import plan_for
     from snf_network.record import Record, Records
 
+    nic = settled(nic)
     node = node_for(nic, config)
     plan = plan_for(nic, node, config)
     index = ifindex(nic.interface)
@@ -153,6 +159,35 @@ def bring_up(nic: Nic, config: Config, call: Optional[Call] = None) -> Plan:
 
         announce(plan.announcements, still)
     return plan
+
+
+def want(nic: Nic, config: Config, why: str) -> None:
+    """Note that a NIC should be up and is not, unless its interface has a record: Ganeti says nothing of it after a migration."""
+    from snf_network.host import ifindex
+    from snf_network.record import Record, Records
+
+    index, records = ifindex(nic.interface), Records(config.state_dir)
+    try:
+        if index and not records.load(nic.interface):
+            records.save(Record(nic.interface, index, kernel.boot(), nic.instance, nic.uuid, nic.values, (), (f"not up: {why}",)))
+    except (SnfNetworkError, OSError):
+        pass  # it was said why already
+
+
+def try_again(config: Config, call: Call) -> bool:
+    """Bring up once more what is recorded as lacking something. True if nothing of this node lacks anything any more."""
+    from snf_network.host import is_live
+    from snf_network.record import Records
+
+    whole = True
+    for record in Records(config.state_dir):
+        if record.lacking and is_live(record):
+            try:
+                whole = not bring_up(Nic.from_env(dict(record.variables)), config, call).lacking and whole
+            except (SnfNetworkError, OSError) as error:
+                call.say(f"{record.interface}: {error}")
+                whole = False
+    return whole
 
 
 def extra(nic: Nic, plan: Plan, config: Config, env: dict[str, str], argv: Sequence[str], call: Call) -> int:

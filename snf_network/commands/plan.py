@@ -13,7 +13,7 @@ from pathlib import Path
 from snf_network import show
 from snf_network.config import Config
 from snf_network.errors import BadEnvironment
-from snf_network.host import node_for
+from snf_network.host import node_for, settled
 from snf_network.nic import Nic
 from snf_network.plan import plan_for
 from snf_network.record import Records
@@ -32,7 +32,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace, config: Config) -> int:
     """Print the plan."""
-    nic = Nic.from_env(_variables(options, config), options.interface)
+    nic = settled(Nic.from_env(_variables(options, config), options.interface))
     sys.stdout.write(show.text(plan_for(nic, node_for(nic, config), config)))
     return 0
 

@@ -15,7 +15,7 @@ from snf_network.drift import Difference, compare
 from snf_network.errors import SnfNetworkError
 from snf_network.nic import Nic
 from snf_network.record import Record
-from snf_network.scripts import bring_up
+from snf_network.scripts import Call, bring_up, try_again
 
 from . import check
 
@@ -25,10 +25,13 @@ SUMMARY = "bring the node back to its records"
 def arguments(parser: argparse.ArgumentParser) -> None:
     """How much to say."""
     parser.add_argument("--quiet", action="store_true", help="print failures only")
+    parser.add_argument("--pending", action="store_true", help="only try again what could not be done when its NIC came up")
 
 
 def run(options: argparse.Namespace, config: Config) -> int:
     """Repair, then look again."""
+    if options.pending:
+        return 0 if try_again(config, Call("snf-network", "-")) else 1
     found = compare(config)
     if not found:
         return _say(options, "clean: nothing to repair")

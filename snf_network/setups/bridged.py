@@ -44,5 +44,5 @@ def _vlans(nic: Nic, node: Node) -> Iterator[Resource]:
 
 def vlans(text: str) -> tuple[str, tuple[str, ...]]:
     """The untagged and the tagged VLANs of Ganeti's VLAN: `.N`, `N` untagged; `:N:M` trunk; `.N:M` both."""
-    first, *rest = text.split(":")
-    return first.lstrip("."), tuple(dict.fromkeys(rest))
+    first, *rest = (part and str(int(part)) for part in text.lstrip(".").split(":"))
+    return first, tuple(vid for vid in dict.fromkeys(rest) if vid != first)

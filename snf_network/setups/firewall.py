@@ -24,6 +24,8 @@ def setup(nic: Nic, node: Node, config: Config, filtered: bool) -> Iterator[Reso
     `filtered`: the NIC is in a filtered network; in the bridge its profile comes after the check of the MAC prefix.
     """
     profile = profile_of(nic, config)
+    if profile and nic.mode not in ("routed", "bridged"):
+        raise BadEnvironment(f"MODE={nic.mode}: firewall profile {shown(profile)} cannot be kept there", "routed and bridged NICs only")
     if profile and profile not in node.profiles:
         raise BadEnvironment(f"TAGS: {shown(profile)} is no firewall profile",
                              f"there are {', '.join(node.profiles)}; a file in /etc/snf-network/profiles makes another")
@@ -40,6 +42,8 @@ def profile_of(nic: Nic, config: Config) -> str:
         profiles = [word for word in words if word != RECONFIGURE]
         if len(profiles) > 1:
             raise BadEnvironment(f"TAGS: {' and '.join(map(shown, profiles))} for one NIC", "a NIC has one firewall profile")
+        if profiles == [""]:
+            raise BadEnvironment("TAGS: a tag names a NIC and no firewall profile", f"{config.firewall_tag_prefix}:<ident>:<profile>")
         if profiles:
             return profiles[0]
     return ""

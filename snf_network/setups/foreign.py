@@ -76,7 +76,10 @@ def _executable(path: str) -> Setup:
                 kind = kind_of(fields.pop("kind"))
                 if kind is None:
                     raise ValueError(f"no such kind: {line.decode(errors='replace')}")
-                yield kind(**{name: str(value) for name, value in fields.items()})
+                values = {name: str(value) for name, value in fields.items()}
+                if not all(value.isprintable() for name, value in values.items() if name != "content"):
+                    raise ValueError(f"a line break in a value: {line.decode(errors='replace')}")
+                yield kind(**values)
         except (OSError, subprocess.SubprocessError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise SnfNetworkError(f"{path}: {shown(str(error))}", "it must print one JSON Resource a line and exit 0") from error
 

@@ -18,8 +18,10 @@ if TYPE_CHECKING:
 
 def setup(nic: Nic, node: Node, config: Config) -> Iterator[Resource]:
     """From the tap only its own MAC address, untagged; to the tap only sources of its own MAC prefix."""
+    if nic.mode == "routed":
+        return  # pinned more closely already, and no other guest is on its link
     if nic.mode != "bridged":
-        return
+        raise BadEnvironment(f"MODE={nic.mode}: a filtered network cannot be kept apart there", "bridged NICs only")
     tap, prefix = quoted(nic), masked(nic.mac, config.mac_mask)
     wanted = nic.network.mac_prefix
     if wanted and masked(f"{wanted}:00:00:00", config.mac_mask) != prefix:
