@@ -143,6 +143,8 @@ def _checked(key: str, value: str, where: str) -> str | bool:
     check, expected = CHECKS[key]
     if not check(value):
         raise BadConfig(f"{where}: {key}={shown(value)} is not {expected}")
+    if check in (_is_mac, _is_station):
+        return value.lower()
     return value.lower() in TRUE if expected == BOOLEAN[1] else value
 
 

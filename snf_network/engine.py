@@ -134,11 +134,14 @@ def _members(dead: Sequence[Resource], stale: Sequence[Resource], wanted: Sequen
 
 
 def _remember_rules(config: Config) -> None:
-    """Note how the kernel lists the rules just loaded: what `check` compares with."""
+    """Note how the kernel lists the rules just loaded: what `check` compares with, and nothing else depends on."""
     from snf_network import ruleset
 
-    with Lock(config.state_dir, RULESET):
-        kernel.write_file(f"{config.state_dir}/base", ruleset.listing())
+    try:
+        with Lock(config.state_dir, RULESET):
+            kernel.write_file(f"{config.state_dir}/base", ruleset.listing())
+    except KernelError:
+        pass  # another call is writing it, or `check` will say that it is missing
 
 
 def _take(records: Records, record: Record, config: Config) -> None:

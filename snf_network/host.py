@@ -124,8 +124,11 @@ def _rt_tables() -> Iterator[tuple[str, int]]:
             except OSError:
                 continue
             for words in (line.partition("#")[0].split() for line in lines):
-                if len(words) == 2 and words[0].isascii() and (words[0].isdigit() or words[0].startswith("0x")):
-                    yield words[1], int(words[0], 0)
+                if len(words) == 2:
+                    try:
+                        yield words[1], int(words[0], 16 if words[0].startswith("0x") else 10)
+                    except ValueError:
+                        continue  # ip(8) says so; another line may be right
 
 
 def _files(directory: str) -> list[str]:

@@ -27,6 +27,9 @@ REQUEST, ACK, REPLACE, DUMP, CREATE = 0x1, 0x4, 0x100, 0x300, 0x400
 NEWLINK, GETLINK, NEWROUTE, GETROUTE, NEWNEIGH, DELNEIGH, GETRULE = 16, 18, 24, 26, 28, 29, 34
 # RTM_F_FIB_MATCH; IPv4 tells which table only with RTM_F_LOOKUP_TABLE, which IPv6 refuses
 FIB_MATCH = {AF_INET: 0x3000, AF_INET6: 0x2000}
+UNICAST = 1
+# attributes of a rule that asks for nothing but its mark: FRA_PRIORITY, FWMARK, SUPPRESS_PREFIXLEN, TABLE, FWMASK, PROTOCOL
+MARK_ONLY, TO_TABLE, UNREACHABLE, INVERT = frozenset((6, 10, 14, 15, 16, 21)), 1, 7, 2
 ENOENT, ENODEV, ESRCH = 2, 19, 3
 # addresses that nothing but a default route leads to: class E, and 2000::
 ANYWHERE = {AF_INET: "240.0.0.1", AF_INET6: "2000::"}
@@ -160,10 +163,24 @@ def _attributes(data: bytes) -> dict[int, bytes]:
 
 
 def _found(message: bytes) -> Found:
-    """rtmsg: RTA_TABLE, and RTA_OIF or the first hop of RTA_MULTIPATH."""
+    """rtmsg: RTA_TABLE, and RTA_OIF or the lowest device of RTA_MULTIPATH, which the kernel may begin with any hop.
+
+    Only a unicast route leads to a device: an unreachable one of IPv6 is on lo.
+    """
     attributes = _attributes(message[12:])
-    device = attributes.get(4) or attributes.get(9, bytes(8))[4:8]
-    return Found(unpack_from("=I", attributes.get(15, message[4:5] + bytes(3)))[0], message[1], unpack_from("=i", device)[0])
+    devices = [unpack_from("=i", attributes[4])[0]] if 4 in attributes else _hops(attributes.get(9, b""))
+    table = unpack_from("=I", attributes.get(15, message[4:5] + bytes(3)))[0]
+    return Found(table, message[1], min(devices, default=0) if message[7] == UNICAST else 0)
+
+
+def _hops(data: bytes) -> list[int]:
+    """rtnexthop: length, flags, weight, ifindex, attributes."""
+    devices = []
+    while len(data) >= 8:
+        length, _, _, device = unpack_from("=HBBi", data)
+        devices.append(device)
+        data = data[(length + 3) & ~3:]
+    return devices
 
 
 def _device(message: bytes) -> Device:
@@ -177,12 +194,13 @@ def _device(message: bytes) -> Device:
 
 
 def _rule(message: bytes) -> Iterator[Rule]:
-    """fib_rule_hdr: ours by FRA_PROTOCOL and priority; its FRA_FWMARK is the table."""
+    """fib_rule_hdr: ours by FRA_PROTOCOL and priority, and by asking for nothing but the whole mark, which is the table."""
     attributes = _attributes(message[12:])
-    if attributes.get(21) == bytes((PROTOCOL,)) and 10 in attributes and 6 in attributes:
+    whole = attributes.keys() <= MARK_ONLY and attributes.get(16) == b"\xff" * 4 and message[1:4] == bytes(3) and not message[8] & INVERT
+    if whole and attributes.get(21) == bytes((PROTOCOL,)) and 10 in attributes and 6 in attributes:
         priority, mark = (unpack_from("=I", attributes[kind])[0] for kind in (6, 10))
         family = "-6" if message[0] == AF_INET6 else "-4"
-        if priority == RULE_PRIORITY and attributes.get(15) == attributes[10]:
+        if (priority, message[7]) == (RULE_PRIORITY, TO_TABLE) and attributes.get(15) == attributes[10]:
             yield Rule(family, str(mark), "lookup")
-        elif priority == RULE_PRIORITY + 1:
+        elif (priority, message[7]) == (RULE_PRIORITY + 1, UNREACHABLE):
             yield Rule(family, str(mark), "unreachable")

@@ -194,9 +194,12 @@ def is_link_local(text: str) -> bool:
 
 
 def _is_prefix(text: str, is_host: Callable[[str], bool], longest: int) -> bool:
-    """An address that hosts can have, and a length."""
+    """An address that hosts can have, and a length; what is beyond the length is zero, as the kernel would list it."""
     address, slash, length = text.partition("/")
-    return bool(slash) and is_host(address) and length.isascii() and length.isdigit() and len(length) < 4 and int(length) <= longest
+    if not slash or not is_host(address) or not length.isascii() or not length.isdigit() or str(int(length[:4])) != length:
+        return False
+    packed = _packed(AF_INET6 if ":" in address else AF_INET, address)
+    return int(length) <= longest and not int.from_bytes(packed, "big") & ((1 << (longest - int(length))) - 1)
 
 
 def _is_text(text: str) -> bool:

@@ -56,8 +56,9 @@ def _chains(name: str, body: str) -> Iterator[str]:
 
 def _loaded() -> set[str]:
     """Names of the profiles that have chains in the kernel now."""
-    lines = run(("nft", "list", "chains", "bridge"))[1].split()
-    return {word.removeprefix("profile_") for word in lines if word.startswith("profile_")}
+    said = run(("nft", "list", "chains", "bridge"))[1]
+    ours = said.partition("table bridge snf_network {\n")[2].partition("\n}")[0].split()
+    return {word.removeprefix("profile_") for word in ours if word.startswith("profile_")}
 
 
 def listing() -> str:
@@ -69,5 +70,6 @@ def listing() -> str:
 def explained(said: str) -> KernelError:
     """nft's refusal as one line, with what to do."""
     line = next((line for line in said.splitlines() if "Error" in line), said.partition("\n")[0])
-    hint = "a firewall profile does not load" if "profiles/" in said else "snf-network load shows more"
+    hints = {"profiles/": "a firewall profile does not load", "overlaps": "two masq networks overlap: only one can be translated"}
+    hint = next((hint for word, hint in hints.items() if word in said), "snf-network load shows more")
     return KernelError(f"nft: {line.strip()}", hint)

@@ -15,9 +15,11 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
+
+from tests.netns.frames import token
 
 ROOT = Path(__file__).resolve().parents[2]
 SCRIPTS = ROOT / "scripts"
@@ -243,10 +245,28 @@ class Ear:
                     break
         return heard
 
+    def tokens(self, last: int, seconds: float = 3.0) -> set[int]:
+        """The numbers of the frames that come, up to and with the `last`, which must come."""
+        heard = [token(frame) for _, frame in self.frames(seconds, lambda frame: token(frame) == last)]
+        assert last in heard, f"frame {last} did not come: {heard}"
+        return set(heard)
+
     def first(self, wanted: Callable[[bytes], bool], seconds: float = 2.0) -> bytes:
         """The first frame that is `wanted`; empty if none comes."""
         heard = self.frames(seconds, wanted)
         return heard[-1][1] if heard and wanted(heard[-1][1]) else b""
+
+
+def send(machine: Machine, device: str, *frames: bytes) -> None:
+    """Send whole frames. One CPU sends them all, so they arrive in this order: who has the last has had the others, or never will."""
+    cpus = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {min(cpus)})
+    try:
+        with closing(machine.packet_socket(device)) as nic:
+            for frame in frames:
+                nic.send(frame)
+    finally:
+        os.sched_setaffinity(0, cpus)
 
 
 WITNESS = """
@@ -297,8 +317,11 @@ def without_rules(machine: Machine) -> None:
         machine.run("nft", "delete", "table", family, "snf_network", check=False)
 
 
-def traces(machine: Machine) -> list[str]:
-    """All that our scripts have put on a machine and must take back, a line each: members, rules, routes, neighbours, files."""
+def traces(machine: Machine, records: bool = True) -> list[str]:
+    """All that our scripts have put on a machine and must take back, a line each: members, rules, routes, neighbours, files.
+
+    Without `records`: a NIC that was refused has one, which says so, and nothing else.
+    """
     found = []
     for entry in json.loads(machine.out("nft", "-j", "list", "ruleset"))["nftables"]:
         for kind in set(entry) & {"set", "map"}:
@@ -310,7 +333,13 @@ def traces(machine: Machine) -> list[str]:
             found += lines(machine.out("ip", family, *words), "proto 148")
         found += [f"proxy {entry}" for entry in json.loads(machine.out("ip", family, "-j", "neigh", "show", "proxy") or "[]")]
     found += machine.run("sh", "-c", FILES, check=False).stdout.split()
-    return found
+    return [trace for trace in found if records or not trace.startswith("/var/lib/snf-network/tap")]
 
 
 FILES = "find /var/lib/nfdhcpd /var/lib/snf-network -mindepth 1 | grep -vE '^/var/lib/snf-network/(locks(/.*)?|shared|base)$'"
+
+
+def settled(*machines: Machine) -> None:
+    """Wait until every port of every bridge forwards: the kernel may take a second to believe that a cable was plugged in."""
+    for machine in machines:
+        assert until(lambda machine=machine: "disabled" not in machine.out("bridge", "link")), machine.out("bridge", "link")

@@ -1,0 +1,219 @@
+"""The ruleset in a real kernel: it loads, it loads again without doubling a rule or losing a member, and no profile ever opens."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from snf_network import engine, kernel, ruleset
+from snf_network.config import Config
+from snf_network.lean import replace
+from snf_network.nic import Nic
+from snf_network.plan import plan_for
+from snf_network.resources import Element
+from tests.netns.lab import Machine
+from tests.test_cases import CASES, NODE
+from tests.test_plan import BRIDGED
+
+CONFIGS = {"as shipped": Config(), "with source NAT": replace(Config(), masq=True),
+           "another mask": replace(Config(), mac_mask="ff:ff:ff:00:00:00")}
+FAMILIES = ("bridge", "inet", "arp")
+
+
+@pytest.fixture
+def profiles(tmp_path: Path) -> Path:
+    """The machine's /etc/snf-network/profiles."""
+    path = tmp_path / "profiles"
+    path.mkdir()
+    return path
+
+
+@pytest.fixture
+def machine(profiles: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Machine]:
+    """A machine that we are in."""
+    monkeypatch.setattr(ruleset, "PROFILES", (ruleset.PROFILES[0], str(profiles)))
+    made = Machine("ruleset")
+    with made.inside():
+        yield made
+    made.close()
+
+
+def load(config: Config = Config(), *elements: Element) -> None:  # noqa: B008
+    assert kernel.nft((ruleset.text(config), *(element.add() for element in elements))) == ""
+
+
+def chain(machine: Machine, family: str, name: str) -> list[str]:
+    """The rules of a chain."""
+    lines = machine.out("nft", "-s", "list", "chain", family, "snf_network", name).splitlines()
+    return [line.strip() for line in lines[2:-2]]
+
+
+def everything(machine: Machine) -> list[str]:
+    """Every set with its members, every chain with its rules; the order of members in a set is the kernel's own."""
+    data = json.loads(machine.out("nft", "-j", "list", "ruleset"))["nftables"]
+    for entry in data:
+        for value in entry.values():
+            value.pop("handle", None)
+            value["elem"] = sorted(value.get("elem", ()), key=json.dumps)
+    return [json.dumps(entry) for entry in data]
+
+
+@pytest.mark.parametrize("config", CONFIGS.values(), ids=list(CONFIGS))
+def test_nft_accepts_the_whole_text(machine: Machine, config: Config) -> None:
+    checked = machine.run("nft", "-c", "-I", kernel.HERE, "-f", "-", input=ruleset.text(config))
+    assert checked.stdout + checked.stderr == ""
+    assert machine.out("nft", "list", "tables") == "", "a check changes nothing"
+    load(config)
+    assert machine.out("nft", "list", "tables").split() == [word for family in FAMILIES for word in ("table", family, "snf_network")]
+
+
+MEMBERS = [Element("inet", "routed", '"tap0"'), Element("inet", "tables", '"tap0"', "222"),
+           Element("arp", "gateways", '"tap0"', "192.0.2.1"),
+           Element("inet", "src4", '"tap0" . aa:00:00:ad:35:c9 . 198.51.100.10'), Element("bridge", "egress", '"tap1"', "goto filtered"),
+           Element("inet", "targets", '"tap0" . 0x20010db800010000a80000fffead35c9'),
+           Element("inet", "egress", '"tap0"', "goto profile_limited"),
+           Element("bridge", "egress", '"tap2"', "goto filtered_profile_limited")]
+
+
+@pytest.mark.parametrize("config", CONFIGS.values(), ids=list(CONFIGS))
+def test_loading_again_doubles_no_rule_and_loses_no_member(machine: Machine, config: Config) -> None:
+    load(config, *MEMBERS)
+    before, listing = everything(machine), ruleset.listing()
+    assert all(kernel.has_element(member.family, member.set, member.key) for member in MEMBERS)
+    for _ in range(2):
+        load(config)
+    assert everything(machine) == before and ruleset.listing() == listing
+
+
+def test_the_listing_has_the_rules_and_not_the_members(machine: Machine) -> None:
+    assert ruleset.listing() == ""
+    load()
+    listing = ruleset.listing()
+    assert [f"table {family} snf_network {{" in listing for family in FAMILIES] == [True] * 3
+    load(Config(), *MEMBERS)
+    assert ruleset.listing() == listing
+    machine.run("nft", "add", "rule", "inet", "snf_network", "pin4", "accept")
+    assert ruleset.listing() != listing
+
+
+def test_a_failed_load_leaves_all_as_it_was(machine: Machine, profiles: Path) -> None:
+    load(Config(), *MEMBERS)
+    before = everything(machine)
+    (profiles / "limited.nft").write_text("accpt\n")
+    said = kernel.nft([ruleset.text(Config())])
+    error = ruleset.explained(said)
+    assert f"{profiles}/limited.nft:1" in error.message and "profile" in error.hint
+    assert everything(machine) == before
+
+
+def test_many_may_load_it_at_once(machine: Machine, tmp_path: Path) -> None:
+    """After a reboot the first NICs come together, each under the lock of its own interface."""
+    config, children = replace(Config(), state_dir=str(tmp_path / "state")), []
+    for _ in range(6):
+        child = os.fork()
+        if not child:
+            status = 1
+            try:
+                for _ in range(5):
+                    engine.load(config)
+                status = 0
+            finally:
+                os._exit(status)
+        children.append(child)
+    assert [os.waitpid(child, 0)[1] for child in children] == [0] * 6
+    assert (tmp_path / "state" / "base").read_text() == ruleset.listing()
+
+
+# --- profiles
+
+
+def test_an_administrators_profile_is_loaded(machine: Machine, profiles: Path) -> None:
+    (profiles / "mail.nft").write_text("tcp dport 25 accept\ndrop\n")
+    load()
+    assert chain(machine, "inet", "profile_mail") == ["tcp dport 25 accept", "drop"]
+    assert chain(machine, "bridge", "profile_mail") == ["ether type != { ip, ip6 } accept", "tcp dport 25 accept", "drop"]
+    assert chain(machine, "bridge", "filtered_profile_mail")[-1] == "goto no_mac_prefix"
+
+
+def test_an_administrators_profile_comes_in_place_of_the_shipped_one(machine: Machine, profiles: Path) -> None:
+    load()
+    shipped = chain(machine, "inet", "profile_limited")
+    (profiles / "limited.nft").write_text("drop\n")
+    load()
+    assert chain(machine, "inet", "profile_limited") == ["drop"] != shipped
+    (profiles / "limited.nft").unlink()
+    load()
+    assert chain(machine, "inet", "profile_limited") == shipped
+
+
+def test_a_profile_whose_file_is_gone_drops_and_its_nics_still_point_at_it(machine: Machine, profiles: Path) -> None:
+    (profiles / "mail.nft").write_text("tcp dport 25 accept\ndrop\n")
+    pointing = [Element("inet", "egress", '"tap0"', "goto profile_mail"), Element("bridge", "egress", '"tap1"', "goto profile_mail"),
+                Element("bridge", "egress", '"tap2"', "goto filtered_profile_mail")]
+    load(Config(), *pointing)
+    (profiles / "mail.nft").unlink()
+    for _ in range(2):
+        load()
+        assert chain(machine, "inet", "profile_mail") == ["drop"]
+        assert chain(machine, "bridge", "profile_mail") == ["ether type != { ip, ip6 } accept", "drop"]
+        assert chain(machine, "bridge", "filtered_profile_mail")[-1] == "goto no_mac_prefix"
+        assert all(kernel.has_element(element.family, element.set, element.key) for element in pointing)
+
+
+def test_another_programs_chains_are_not_touched(machine: Machine) -> None:
+    machine.run("nft", "-f", "-", input="table inet theirs { chain profile_x { accept; }; }\ntable bridge filter { chain y { drop; }; }\n")
+    theirs = machine.out("nft", "list", "table", "inet", "theirs"), machine.out("nft", "list", "table", "bridge", "filter")
+    load()
+    load()
+    assert (machine.out("nft", "list", "table", "inet", "theirs"), machine.out("nft", "list", "table", "bridge", "filter")) == theirs
+
+
+def test_a_profile_chain_of_another_program_makes_no_profile_of_ours(machine: Machine) -> None:
+    machine.run("nft", "-f", "-", input="table bridge theirs { chain profile_theirs { accept; }; }\n")
+    load()
+    assert "profile_theirs" not in ruleset.listing()
+
+
+# --- members, as the golden cases have them
+
+
+def sections(text: str) -> dict[str, list[str]]:
+    """The lines of a golden plan, by their headings."""
+    parts = [part.splitlines() for part in text.split("# ")[1:]]
+    return {lines[0]: [line for line in lines[1:] if line] for lines in parts}
+
+
+def test_every_member_of_every_golden_case_is_accepted_twice_and_can_be_taken_away(machine: Machine) -> None:
+    load(CONFIGS["with source NAT"])
+    empty = everything(machine)
+    count = 0
+    for path in sorted(CASES.glob("*.plan")):
+        lines = sections(path.read_text()).get("nft -f -", [])
+        for _ in range(2):
+            assert kernel.nft(lines) == "", path.name
+        deletes = [line.partition(" : ")[0].replace("add element", "delete element").removesuffix(" }") + " }" for line in lines]
+        assert kernel.nft(deletes) == "", path.name
+        count += len(lines)
+    assert count > 300 and everything(machine) == empty
+
+
+def add_masq(subnet: str) -> str:
+    config = CONFIGS["with source NAT"]
+    plan = plan_for(Nic.from_env({**BRIDGED, "NETWORK_TAGS": "masq", "NETWORK_SUBNET": subnet}), replace(NODE, wan="eth0"), config)
+    return kernel.nft([resource.add() for resource in plan.resources if isinstance(resource, Element)])
+
+
+def test_the_same_and_another_network_can_be_translated_too(machine: Machine) -> None:
+    load(CONFIGS["with source NAT"])
+    assert [add_masq(subnet) for subnet in ("10.0.0.0/8", "10.0.0.0/8", "192.168.0.0/24")] == ["", "", ""]
+
+
+def test_a_network_inside_another_cannot_be_translated_and_the_hint_says_why(machine: Machine) -> None:
+    """The node has no way to tell whose answers come back."""
+    load(CONFIGS["with source NAT"])
+    assert add_masq("10.0.0.0/8") == ""
+    assert "two masq networks overlap" in ruleset.explained(add_masq("10.1.0.0/16")).hint

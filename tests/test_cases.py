@@ -1,0 +1,58 @@
+"""Golden cases: an environment in, the exact text of what would be done out.
+
+A case is a recorded environment (tests/environments/*ifup*.env) or one made by hand (tests/cases/*.env), and tests/cases/<name>.plan.
+Beside it may stand <name>.node, a Python dict of the fields in which its node differs from NODE, and <name>.conf, its settings.
+`tests/cases/rewrite` writes all plans anew, for review by `git diff`.
+"""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+import pytest
+
+from snf_network import show
+from snf_network.config import parse
+from snf_network.errors import SnfNetworkError
+from snf_network.lean import replace
+from snf_network.nic import Nic
+from snf_network.node import Node
+from snf_network.plan import plan_for
+from snf_network.setups import foreign
+
+TESTS = Path(__file__).resolve().parent
+CASES = TESTS / "cases"
+ENVIRONMENTS = sorted([*(TESTS / "environments").glob("*ifup*.env"), *CASES.glob("*.env")], key=lambda path: path.stem)
+NODE = Node(table=222, uplink="eth1", uplink6="eth1", ipv6=True, mtu=1500, bridge_mac="02:00:00:00:00:01",
+            profiles=("limited", "protected", "unprotected"))
+
+
+def beside(name: str, ending: str) -> str:
+    """The content of tests/cases/<name>.<ending>; empty if there is none."""
+    path = CASES / f"{name}.{ending}"
+    return path.read_text(encoding="utf-8") if path.exists() else ""
+
+
+def outcome(path: Path) -> str:
+    """All that the script would do for an environment, or the line it would end with."""
+    env = dict(line.split("=", 1) for line in path.read_text(encoding="utf-8").splitlines())
+    node = replace(NODE, **ast.literal_eval(beside(path.stem, "node") or "{}"))
+    config = parse(beside(path.stem, "conf"), "/etc/default/snf-network")
+    with pytest.MonkeyPatch.context() as patch:  # what is installed on this machine has no say
+        patch.setattr(foreign, "find", lambda tag: None)
+        try:
+            return show.text(plan_for(Nic.from_env(env), node, config))
+        except SnfNetworkError as error:
+            return f"# exit 1\n{error}\n"
+
+
+@pytest.mark.parametrize("path", ENVIRONMENTS, ids=lambda path: path.stem)
+def test_a_nic_has_exactly_this(path: Path) -> None:
+    assert outcome(path) == beside(path.stem, "plan"), f"if it is meant: tests/cases/rewrite; git diff tests/cases/{path.stem}.plan"
+
+
+def test_every_file_belongs_to_a_case() -> None:
+    names = [path.stem for path in ENVIRONMENTS]
+    assert len(names) == len(set(names))
+    assert sorted(path.name for path in CASES.iterdir() if path.stem not in names) == ["rewrite"]
