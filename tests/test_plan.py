@@ -323,7 +323,8 @@ def test_a_guest_whose_mac_is_the_taps_does_not_make_it_a_router() -> None:
 
 def test_a_bridged_nic_is_a_port_with_the_bridges_mtu() -> None:
     made = plan(BRIDGED, NETWORK_TAGS="")
-    assert made.resources == (Port("tap1", "prv0"), Link("tap1", "fe:55:60:25:ae:2e", "1500"))
+    assert made.resources == (Sysctl("net/ipv6/conf/tap1/addr_gen_mode", "1"), Port("tap1", "prv0"),
+                              Link("tap1", "fe:55:60:25:ae:2e", "1500"))
     assert plan(BRIDGED, NETWORK_TAGS="", XEN="true").resources == (Port("tap1", "prv0"), Link("tap1", "", "1500"))
 
 
@@ -363,10 +364,11 @@ def test_unknown_tags_are_ignored_and_said() -> None:
 
 def test_masq_translates_only_where_it_is_switched_on() -> None:
     node = replace(NODE, wan="eth0")
-    assert kinds(plan(BRIDGED, node, NETWORK_TAGS="masq"), SharedElement, Sysctl) == []
+    own = Sysctl("net/ipv6/conf/tap1/addr_gen_mode", "1")
+    assert kinds(plan(BRIDGED, node, NETWORK_TAGS="masq"), SharedElement, Sysctl) == [own]
     made = plan(BRIDGED, node, replace(Config(), masq=True), NETWORK_TAGS="masq")
     assert kinds(made, SharedElement, Sysctl) == [
-        SharedElement("inet", "masq_networks", "203.0.113.0/24"), SharedElement("inet", "masq", '203.0.113.0/24 . "eth0"'),
+        own, SharedElement("inet", "masq_networks", "203.0.113.0/24"), SharedElement("inet", "masq", '203.0.113.0/24 . "eth0"'),
         Sysctl("net/ipv4/conf/eth0/forwarding", "1"), Sysctl("net/ipv4/conf/prv0/forwarding", "1")]
     assert plan(BRIDGED, NODE, replace(Config(), masq=True), NETWORK_TAGS="masq").lacking
 
@@ -487,7 +489,7 @@ def test_an_executable_prints_resources(no_foreign_setups: Path) -> None:
     executable(no_foreign_setups, """echo '{"kind": "Route", "prefix": "203.0.113.9/32", "interface": "'$INTERFACE'", "table": 222}'
         echo '{"kind": "Sysctl", "key": "net/ipv4/conf/'$INTERFACE/$UPLINK/$TABLE'", "value": "1"}'""")
     made = plan(BRIDGED, NETWORK_TAGS="theirs")
-    assert made.resources[2:] == (Route("203.0.113.9/32", "tap1", "222"), Sysctl("net/ipv4/conf/tap1/eth1/222", "1"))
+    assert made.resources[3:] == (Route("203.0.113.9/32", "tap1", "222"), Sysctl("net/ipv4/conf/tap1/eth1/222", "1"))
 
 
 FAILING = ["exit 1", "echo no json", """echo '{"kind": "Nothing"}'""", """echo '{"kind": "Link"}'""", """echo '{"prefix": "x"}'""",

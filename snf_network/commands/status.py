@@ -21,12 +21,15 @@ from snf_network.setups.firewall import profile_of
 from . import table
 
 SUMMARY = "list the NICs of this node"
-COLUMNS = ("interface", "instance", "nic", "mode", "link", "mac", "ip", "ip6", "tags", "profile", "state")
+COLUMNS = ("interface", "state", "instance", "nic", "mode", "link", "ip", "profile", "ip6", "mac", "tags")
+NARROW = 8
+"""Columns that are shown without --wide."""
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     """How to print, and of what."""
     parser.add_argument("interface", nargs="*", help="only these")
+    parser.add_argument("--wide", action="store_true", help="IPv6 address, MAC and tags too")
     parser.add_argument("--json", action="store_true", help="for machines: a list of objects")
 
 
@@ -38,7 +41,8 @@ def run(options: argparse.Namespace, config: Config) -> int:
         facts = [{**row, "uuid": record.uuid, "ifindex": record.ifindex, "lacking": record.lacking} for row, record in zip(rows, records)]
         sys.stdout.write(json.dumps(facts, indent=2) + "\n")
         return 0
-    sys.stdout.write(table.text([name.upper() for name in COLUMNS], [list(row.values()) for row in rows]))
+    shown = COLUMNS if options.wide else COLUMNS[:NARROW]
+    sys.stdout.write(table.text([name.upper() for name in shown], [[row[name] for name in shown] for row in rows]))
     for record in records:
         for words in record.lacking:
             sys.stdout.write(f"{record.interface}: {words}\n")
@@ -53,5 +57,5 @@ def row(record: Record, config: Config) -> dict[str, str]:
         tags, profile = " ".join(tags_of(nic, config)), profile_of(nic, config)
     except SnfNetworkError as error:
         return {**dict.fromkeys(COLUMNS, ""), "interface": record.interface, "instance": record.instance, "state": str(error)}
-    values = (record.interface, record.instance, nic.name or nic.index, nic.mode, nic.link, nic.mac, nic.ip, nic.ip6, tags, profile, state)
+    values = (record.interface, state, record.instance, nic.name or nic.index, nic.mode, nic.link, nic.ip, profile, nic.ip6, nic.mac, tags)
     return dict(zip(COLUMNS, values, strict=True))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from snf_network.errors import BadEnvironment
-from snf_network.resources import Link, Port, Resource
+from snf_network.resources import Link, Port, Resource, Sysctl
 from snf_network.switches import BridgeVlan
 
 TYPE_CHECKING = False
@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 def setup(nic: Nic, node: Node, config: Config) -> Iterator[Resource]:
     """The bridge's MTU and, on KVM, a MAC that starts with fe: and so is never the lowest, which the bridge would take as its own."""
     mac = "" if nic.xen else f"fe{nic.mac[2:]}"
+    if node.ipv6:  # an address of its own would speak to the guest past every hook of the bridge
+        yield Sysctl(f"net/ipv6/conf/{nic.interface}/addr_gen_mode", "1")
     yield Port(nic.interface, nic.link)
     yield from _vlans(nic, node)
     yield Link(nic.interface, mac, str(node.mtu))

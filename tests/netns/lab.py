@@ -62,7 +62,7 @@ class Machine:
 
     def command(self, *argv: object) -> list[str]:
         """`argv`, to be run in this machine."""
-        return ["nsenter", f"--target={self.holder.pid}", "--net", "--mount", "--wd=/", *map(str, argv)]
+        return ["nsenter", f"--target={self.holder.pid}", "--net", "--mount", "--root", "--wd=/", *map(str, argv)]
 
     def run(self, *argv: object, env: Mapping[str, str] | None = None, check: bool = True, input: str | None = None,
             timeout: float = 30) -> subprocess.CompletedProcess[str]:
