@@ -1,0 +1,134 @@
+"""The files that are in the package and nowhere else: they must say what the program says. Also what CI takes for a skipped test."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from snf_network import __version__, commands
+from snf_network.config import CHECKS, IGNORED, Config, parse
+from tests.netns.lab import ROOT
+
+DEBIAN = ROOT / "debian"
+OFF = {name for name in CHECKS if name.startswith(("KERBEROS", "AUTH")) or name in ("SERVER", "FZONE", "TTL", "KEYFILE")}
+"""Settings that are no business of an extra script."""
+
+
+def settings() -> list[str]:
+    """The lines of the shipped /etc/default/snf-network that assign, their # taken away."""
+    lines = (DEBIAN / "snf-network.default").read_text().splitlines()
+    return [line[1:] for line in lines if line.startswith("#") and line[1:2].isalpha()]
+
+
+def test_changelog_has_the_version() -> None:
+    assert (DEBIAN / "changelog").read_text().startswith(f"snf-network ({__version__}) ")
+
+
+def test_default_file_changes_nothing_as_shipped() -> None:
+    assert parse((DEBIAN / "snf-network.default").read_text()) == Config()
+
+
+def test_default_file_has_each_setting_with_its_default() -> None:
+    names = [line.partition("=")[0] for line in settings()]
+    assert sorted(names) == sorted({*CHECKS, *IGNORED})
+    assert parse("\n".join(settings())) == Config()
+
+
+def test_default_file_is_understood_by_a_shell_alike(tmp_path: Path) -> None:
+    file = tmp_path / "default"
+    file.write_text("\n".join(settings()) + "\n")
+    names = sorted(CHECKS)
+    said = shell(f'. {file}\nfor name in {" ".join(names)}; do eval "echo \\"\\$$name\\""; done')
+    defaults = Config().__dict__
+    assert said.splitlines() == [str(defaults[name.lower()]).replace("False", "false") for name in names]
+
+
+def shell(script: str, **env: str) -> str:
+    """What a script prints in Debian's sh."""
+    path = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin"}
+    return subprocess.run(("dash", "-euc", script), capture_output=True, text=True, check=True, env={**path, **env}).stdout
+
+
+COMMON = f". {DEBIAN}/common.sh\n"
+
+
+def test_common_sh_passes_shellcheck() -> None:
+    subprocess.run(("shellcheck", DEBIAN / "common.sh"), check=True)
+
+
+def test_common_sh_gives_an_extra_script_the_settings() -> None:
+    names = sorted({*CHECKS} - OFF)
+    said = shell(COMMON + "".join(f'echo "${name}"\n' for name in names))
+    defaults = Config().__dict__
+    assert said.splitlines() == [str(defaults[name.lower()]).replace("False", "false") for name in names]
+
+
+def test_common_sh_keeps_what_the_administrator_set() -> None:
+    assert shell(f'STATE_DIR=/srv/state LOGFILE=\n{COMMON}echo "$STATE_DIR" "$LOGFILE"') == "/srv/state \n"
+
+
+def test_log_writes_one_line(tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    shell(COMMON + "log 'two\nlines' and '*'", LOGFILE=str(log), INTERFACE="tap0")
+    assert log.read_text().endswith(" tap0: two lines and *\n")
+    assert log.read_text().count("\n") == 1
+
+
+def test_try_goes_on_after_a_failure_and_logs_it(tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    said = shell(COMMON + "broken() { echo why; done=yes; return 3; }\ntry broken 'a  b'\ntry true\necho $done", LOGFILE=str(log))
+    assert said == "yes\n"
+    why, line = log.read_text().splitlines()
+    assert why == "why"
+    assert line.endswith(" -: exit status 3: broken a  b")
+
+
+@pytest.mark.parametrize("logfile", ("", "/nowhere/log"))
+def test_log_and_try_work_without_a_log(logfile: str) -> None:
+    said = shell(COMMON + "log words\ntry sh -c 'echo noise; exit 1'\nstep() { done=yes; }\ntry step\necho $done", LOGFILE=logfile)
+    assert said == "yes\n"
+
+
+def test_the_manual_has_every_command_and_option() -> None:
+    manual = (DEBIAN / "snf-network.8").read_text().replace("\\-", "-")
+    for name in commands.NAMES:
+        parser = argparse.ArgumentParser(add_help=False)
+        importlib.import_module(f"snf_network.commands.{name}").arguments(parser)
+        assert f"\\fB{name}\\fR" in manual
+        for action in parser._actions:
+            assert all(option in manual for option in action.option_strings), (name, action.option_strings)
+
+
+@pytest.mark.parametrize("name", ("snf-network.8", "snf-network-scripts.7"))
+def test_manuals_are_well_formed(name: str) -> None:
+    env = {"PATH": "/usr/bin:/bin", "LC_ALL": "C.UTF-8", "MANROFFSEQ": "", "MANWIDTH": "80"}
+    ran = subprocess.run(("man", "--warnings", "-E", "UTF-8", "-l", "-Tutf8", "-Z", DEBIAN / name), capture_output=True, text=True, env=env)
+    assert (ran.returncode, ran.stderr) == (0, "")
+
+
+def skipped(tmp_path: Path, *outcomes: str) -> subprocess.CompletedProcess[str]:
+    """What .ci/skipped says of tests with these outcomes."""
+    tests = "".join(f'<testcase classname="c" name="t">{outcome}</testcase>' for outcome in outcomes)
+    report = tmp_path / "report.xml"
+    report.write_text(f"<testsuites><testsuite>{tests}</testsuite></testsuites>")
+    return subprocess.run((ROOT / ".ci" / "skipped", report), capture_output=True, text=True)
+
+
+@pytest.mark.parametrize("reason", ("the kernel has no 8021q", "kernel lacks netem", "no Open vSwitch here", "nft queue is missing"))
+def test_ci_lets_a_test_pass_that_the_kernel_cannot_do(tmp_path: Path, reason: str) -> None:
+    ran = skipped(tmp_path, "", f'<skipped type="pytest.skip" message="{reason}"/>', '<skipped type="pytest.xfail" message="known"/>')
+    assert (ran.returncode, ran.stdout) == (0, "")
+
+
+def test_ci_fails_for_any_other_skipped_test(tmp_path: Path) -> None:
+    ran = skipped(tmp_path, "", '<skipped type="pytest.skip" message="tcpdump is not installed"/>')
+    assert ran.returncode == 1
+    assert "c.t was skipped" in ran.stdout and "tcpdump is not installed" in ran.stdout
+
+
+def test_ci_fails_if_no_test_ran(tmp_path: Path) -> None:
+    assert skipped(tmp_path).returncode == 1
