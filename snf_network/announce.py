@@ -68,8 +68,8 @@ def send(announcement: Announcement) -> None:
         with_socket.close()
 
 
-def announce(announcements: Sequence[Announcement], still: Callable[[], bool]) -> None:
-    """Send from a detached child, and repeat while `still` says that it is so. Returns at once; nothing that fails is told."""
+def announce(announcements: Sequence[Announcement], still: Callable[[Announcement], bool]) -> None:
+    """Send from a detached child, and repeat what `still` says is so. Returns at once; nothing that fails is told."""
     if not announcements or posix.fork():
         return
     try:
@@ -80,11 +80,10 @@ def announce(announcements: Sequence[Announcement], still: Callable[[], bool]) -
         posix.closerange(3, 256)
         for pause in PAUSES:
             sleep(pause)
-            if pause and not still():
-                break
             for announcement in announcements:
                 try:
-                    send(announcement)
+                    if not pause or still(announcement):
+                        send(announcement)
                 except OSError:
                     pass
     finally:

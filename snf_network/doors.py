@@ -23,10 +23,11 @@ if TYPE_CHECKING:
     Door = Callable[[list[Resource], bool], None]
 
 
-def members(dead: Sequence[Element], stale: Sequence[Element], wanted: Sequence[Element], config: Config) -> bool:
+def members(dead: Sequence[Element], stale: Sequence[Element], wanted: Sequence[Element], config: Config,
+            loading: Callable[[], None]) -> bool:
     """Take `dead` out of the sets and maps and put `wanted` in, `stale` being values of theirs that may stand there; one transaction.
 
-    Raises KernelError, with nothing changed. True if the ruleset had to be loaded.
+    Raises KernelError, with nothing changed. True if the ruleset had to be loaded; `loading` is called before.
 
     A set takes an add before a delete, so absent or present is all the same. A map does not: its keys are looked at, and the ruleset
     loaded, only if the transaction is refused, which a first NIC, a crash or somebody's flush can make it.
@@ -39,6 +40,7 @@ def members(dead: Sequence[Element], stale: Sequence[Element], wanted: Sequence[
     maps = {element.slot: element for element in (*dead, *wanted) if element.value}
     present = [element.delete() for element in maps.values() if kernel.has_element(element.family, element.set, element.key)]
     sets = _deletes(element for element in dead if not element.value)
+    loading()
     said = kernel.nft((ruleset.text(config), *sets, *present, *adds))
     if said:
         raise ruleset.explained(said)
@@ -50,10 +52,18 @@ def _deletes(elements: Iterable[Element]) -> list[str]:
     return [line for element in elements for line in (element.add(), element.delete())]
 
 
+def prepare(resources: Iterable[Resource]) -> None:
+    """What has to be there before a member leads to it: a marked packet would otherwise take the node's own routes."""
+    rules = [resource for resource in resources if resource.early]
+    if rules:
+        _rules(rules, True)
+
+
 def put(resources: Iterable[Resource]) -> list[str]:
-    """Everything but members, in the order given, a batch for each run of one tool. Gives the settings it had to change."""
+    """All else, in the order given, a batch for each run of one tool. Gives the settings it had to change."""
     changed: list[str] = []
-    for door, group in groupby((resource for resource in resources if not isinstance(resource, Element)), _door):
+    rest = (resource for resource in resources if not (isinstance(resource, Element) or resource.early))
+    for door, group in groupby(rest, _door):
         if door == "sysctl":
             changed += [resource.add() for resource in group
                         if isinstance(resource, Sysctl) and kernel.sysctl(resource.key, resource.value)]
@@ -116,12 +126,18 @@ def _files(resources: list[Resource], add: bool) -> None:
         if add:
             kernel.write_file(path, content)
         else:
-            kernel.remove_file(path)
+            kernel.withdraw_file(path)
 
 
 def _ovs(resources: list[Resource], add: bool) -> None:
     for resource in resources:
-        status, said = kernel.run(("ovs-vsctl", "--timeout=3", *(resource.add() if add else resource.delete()).split()))
+        words = (resource.add() if add else resource.delete()).split()
+        try:
+            status, said = kernel.run(("ovs-vsctl", "--timeout=3", *words))
+        except KernelError:
+            if add:
+                raise
+            continue  # where it is not installed, nothing of it can be left
         if status and add:
             raise KernelError(f"ovs-vsctl {resource.add()}: {said.strip()}", "is the Open vSwitch bridge there?")
 

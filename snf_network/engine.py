@@ -7,6 +7,7 @@ whoever comes next can finish or undo what a crash left.
 from __future__ import annotations
 
 from itertools import groupby
+from posix import F_OK, access
 
 from snf_network import doors, kernel
 from snf_network.errors import Hung, KernelError
@@ -40,16 +41,18 @@ def replace(wanted: Record, config: Config) -> list[str]:
         kept, slots = set(wanted.resources), {resource.slot for resource in wanted.resources}
         stale = [resource for resource in before if resource not in kept]
         both = changed(wanted, resources=(*wanted.resources, *stale))
-        records.save(both)
-        _hold(records, wanted)
-        doomed = [resource for resource in stale
-                  if resource.slot not in slots and (not resource.shared or records.release(resource, interface))]
         try:
+            records.save(both)
+            _hold(records, wanted)
+            doomed = [resource for resource in stale
+                      if resource.slot not in slots and (not resource.shared or records.release(resource, interface))]
+            doors.prepare(wanted.resources)
             if _moves(old, wanted):
                 doors.undo([Link(interface)])
             _members(doomed, [resource for resource in stale if resource.slot in slots], wanted.resources, config)
         except Hung:
-            raise  # it may be done or not: the record says both, so the next call finishes or undoes it
+            _take(records, both, config)  # it may be done or not
+            raise
         except KernelError:
             _back(records, old, wanted)
             raise
@@ -59,7 +62,8 @@ def replace(wanted: Record, config: Config) -> list[str]:
         except KernelError:
             _take(records, both, config)
             raise
-        records.save(wanted)
+        if stale:
+            _settle(records, wanted)
         _spare(records, doomed, config)
         return settings
 
@@ -69,6 +73,7 @@ def remove(interface: str, config: Config, mine: Callable[[Record], bool] = lamb
     records = Records(config.state_dir)
     with Lock(config.state_dir, interface):
         record = records.load(interface)
+        records.tidy(interface)
         if not record or not mine(record):
             return None
         _take(records, record, config)
@@ -98,6 +103,7 @@ def load(config: Config) -> None:
     """Load the ruleset: new rules, old members, no window. Raises KernelError."""
     from snf_network import ruleset
 
+    kernel.remove_file(f"{config.state_dir}/base")
     said = kernel.nft((ruleset.text(config),))
     if said:
         raise ruleset.explained(said)
@@ -110,13 +116,21 @@ def keep_rules(table: str, config: Config) -> None:
     rules = [Rule(family, table, action) for family in ("-4", "-6") for action in ("lookup", "unreachable")]
     for rule in rules:
         records.hold(rule, ALWAYS)
-    doors.put(rules)
+    doors.prepare(rules)
 
 
 def _hold(records: Records, record: Record) -> None:
     for resource in record.resources:
         if resource.shared:
             records.hold(resource, record.interface)
+
+
+def _settle(records: Records, wanted: Record) -> None:
+    """Drop from the record what is gone. On a full disk it stays there: naming too much does no harm."""
+    try:
+        records.save(wanted)
+    except KernelError:
+        pass
 
 
 def _moves(old: Record | None, wanted: Record) -> bool:
@@ -128,8 +142,9 @@ def _moves(old: Record | None, wanted: Record) -> bool:
 
 
 def _members(dead: Sequence[Resource], stale: Sequence[Resource], wanted: Sequence[Resource], config: Config) -> None:
+    note = f"{config.state_dir}/base"
     lost, old, new = ([resource for resource in group if isinstance(resource, Element)] for group in (dead, stale, wanted))
-    if doors.members(lost, old, new, config):
+    if doors.members(lost, old, new, config, lambda: kernel.remove_file(note)) or (new and not access(note, F_OK)):
         _remember_rules(config)
 
 
@@ -157,19 +172,21 @@ def _spare(records: Records, doomed: Sequence[Resource], config: Config) -> None
     """Somebody may have come for a shared thing while we took it away as its last: put it back."""
     missed = [resource for resource in doomed if resource.shared and records.held(resource)]
     if missed:
+        doors.prepare(missed)
         _members((), (), missed, config)
         doors.put(missed)
 
 
 def _back(records: Records, old: Record | None, wanted: Record) -> None:
-    """Nothing was changed: let the record say so again."""
+    """No member was changed: let the record, and the link, be as they were."""
     before = old.resources if old else ()
-    for resource in wanted.resources:
-        if resource.shared and resource not in before:
-            records.release(resource, wanted.interface)
+    new = [resource for resource in wanted.resources if resource.shared and resource not in before]
+    doors.undo([resource for resource in new if records.release(resource, wanted.interface) and resource.early])
     if old:
         _hold(records, old)
         records.save(old)
+        if _moves(old, wanted):  # it was down for the change; its members are as they were
+            doors.put(old.resources)
     else:
         records.forget(wanted.interface)
 

@@ -8,13 +8,12 @@ from __future__ import annotations
 
 import posix
 
-from snf_network import kernel
 from snf_network.config import Config
 from snf_network.errors import SnfNetworkError
 from snf_network.nic import Nic
 from snf_network.operation import Operation
 from snf_network.record import Records
-from snf_network.scripts import SECONDS, Call, bring_up, environment, try_again
+from snf_network.scripts import Call, bring_up, environment, settle, try_again
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -37,8 +36,7 @@ def reconfigure(argv: Sequence[str]) -> int:
 
 
 def _safely(argv: Sequence[str], act: Callable[[Operation, Call], None]) -> int:
-    posix.umask(0o022)
-    kernel.give_up_after(SECONDS)
+    settle()
     call = Call(argv[0].rpartition("/")[2], "-")
     try:
         call.config = Config.load()

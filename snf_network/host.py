@@ -81,7 +81,7 @@ def _bridged(nic: Nic, netlink: Netlink) -> dict[str, object]:
     bridge = netlink.device(nic.link)
     if not bridge or bridge.kind != "bridge":
         raise BadEnvironment(f"LINK={nic.link} is not a bridge of this node", f"ip link add {nic.link} type bridge")
-    facts: dict[str, object] = {"mtu": bridge.mtu, "bridge_mac": bridge.mac, "ipv6": has_ipv6(nic.interface)}
+    facts: dict[str, object] = {"mtu": bridge.mtu, "ipv6": has_ipv6(nic.interface)}
     if nic.vlan:
         uplinks = tuple(port.name for port in netlink.ports(ifindex(nic.link)) if port.kind != "tun" and not port.name.startswith("vif"))
         facts |= {"vlan_aware": bridge.vlan_aware, "default_pvid": bridge.default_pvid, "vlan_uplinks": uplinks}

@@ -25,13 +25,18 @@ def give_up_after(seconds: float) -> None:
 
 
 def run(argv: Sequence[str], text: str = "") -> tuple[int, str]:
-    """Run a tool with `text` as its input; give its exit status and what it printed. Raises KernelError if it hangs or is missing."""
+    """Run a tool with `text` as its input; give its exit status and what it printed.
+
+    Raises Hung if it hangs or is killed: what it had done by then, nobody knows; KernelError if it is missing.
+    """
     given, said = (posix.memfd_create(name, posix.MFD_CLOEXEC) for name in ("stdin", "stdout"))
     try:
         posix.write(given, text.encode("utf-8", "surrogateescape"))
         posix.lseek(given, 0, 0)
         actions = [(posix.POSIX_SPAWN_DUP2, given, 0), (posix.POSIX_SPAWN_DUP2, said, 1), (posix.POSIX_SPAWN_DUP2, said, 2)]
         status = _wait(argv, _spawn(argv, actions))
+        if status < 0:
+            raise Hung(f"{' '.join(argv)} was killed by signal {-status}")
         return status, posix.pread(said, posix.fstat(said).st_size, 0).decode("utf-8", "replace")
     finally:
         posix.close(given)
@@ -44,6 +49,8 @@ def _spawn(argv: Sequence[str], actions: list[tuple[int, int, int]]) -> int:
             return posix.posix_spawn(f"{directory}/{argv[0]}", tuple(argv), {"PATH": PATHS, "LC_ALL": "C"}, file_actions=actions)
         except FileNotFoundError:
             continue
+        except OSError as error:
+            raise KernelError(f"{directory}/{argv[0]}: {error.strerror}") from error
     raise KernelError(f"{argv[0]} is not installed", f"apt install {PACKAGES.get(argv[0], argv[0])}")
 
 
@@ -123,12 +130,29 @@ def write_file(path: str, content: str) -> None:
             return write_file(path, content)
         try:
             posix.fchmod(descriptor, 0o644)
-            posix.write(descriptor, content.encode("utf-8", "surrogateescape"))
+            left = content.encode("utf-8", "surrogateescape")
+            while left:  # a disk that is nearly full takes a part, and says no only to the rest
+                left = left[posix.write(descriptor, left):]
         finally:
             posix.close(descriptor)
         posix.rename(beside, path)
     except OSError as error:
+        remove_file(beside)
         raise KernelError(f"{path}: {error.strerror}") from error
+
+
+def read_file(path: str) -> str | None:
+    """The content of a regular file; None for anything else, which is neither followed nor waited for."""
+    try:
+        descriptor = posix.open(path, posix.O_RDONLY | posix.O_NONBLOCK | posix.O_NOFOLLOW | posix.O_CLOEXEC)
+    except OSError:
+        return None
+    try:
+        status = posix.fstat(descriptor)
+        regular = status.st_mode & 0o170000 == 0o100000
+        return posix.read(descriptor, status.st_size).decode("utf-8", "surrogateescape") if regular else None
+    finally:
+        posix.close(descriptor)
 
 
 def remove_file(path: str) -> None:
@@ -137,6 +161,13 @@ def remove_file(path: str) -> None:
         posix.unlink(path)
     except OSError:
         pass
+
+
+def withdraw_file(path: str) -> None:
+    """Remove what write_file put in place, or had begun to when it was killed."""
+    directory, _, name = path.rpartition("/")
+    remove_file(path)
+    remove_file(f"{directory}/.{name}.new")
 
 
 def boot() -> str:

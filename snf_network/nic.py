@@ -206,7 +206,8 @@ def _is_text(text: str) -> bool:
     return len(text) < 256 and text.isprintable()
 
 
-def _is_word(text: str) -> bool:
+def is_name(text: str) -> bool:
+    """A word that needs no quoting anywhere and is no file's hidden name."""
     return len(text) < 254 and WORD.issuperset(text) and text[0] not in ".-"
 
 
@@ -224,14 +225,14 @@ def _is_mac_prefix(text: str) -> bool:
 MAC_HINT = "six octets such as aa:00:00:12:34:56, of one station"
 CHECKS: dict[str, tuple[Callable[[str], bool], str]] = {
     "INTERFACE": (is_interface, "an interface name of at most 15 letters, digits, '.', '_' and '-'"),
-    "INSTANCE": (_is_word, "an instance name of letters, digits, '.', '_' and '-'"),
+    "INSTANCE": (is_name, "an instance name of letters, digits, '.', '_' and '-'"),
     "MAC": (is_mac, MAC_HINT),
     "MODE": (MODES.__contains__, "bridged, routed, openvswitch or ext"),
-    "LINK": (is_interface, "a bridge (bridged) or the name or number of a routing table (routed)"),
+    "LINK": (lambda text: len(text) < 65 and is_name(text), "a bridge (bridged) or the name or number of a routing table (routed)"),
     "IP": (lambda text: is_ip4(text) or is_global6(text), "one host's address, without a prefix length"),
     "INTERFACE_INDEX": (lambda text: text.isascii() and text.isdigit() and len(text) < 4, "the number of the NIC"),
-    "INTERFACE_UUID": (_is_word, "a UUID"),
-    "NETWORK_UUID": (_is_word, "a UUID"),
+    "INTERFACE_UUID": (is_name, "a UUID"),
+    "NETWORK_UUID": (is_name, "a UUID"),
     "MIGRATION_PHASE": (("pre", "post").__contains__, "pre or post"),
     "VLAN": (_is_vlan, ".N (untagged), :N:M (trunk) or .N:M, each from 1 to 4094"),
     "NETWORK_SUBNET": (lambda text: _is_prefix(text, is_ip4, 32), "an IPv4 prefix such as 198.51.100.0/24"),

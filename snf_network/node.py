@@ -22,7 +22,6 @@ class Node:
     """False where the kernel has no IPv6 or the tap has it switched off."""
     mtu: int = 0
     """MTU of the bridge (bridged)."""
-    bridge_mac: str = ""
     wan: str = ""
     """Device of the node's own IPv4 default route; read for masq only."""
     vlan_aware: bool = False

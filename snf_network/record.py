@@ -11,11 +11,12 @@ A record is text: a line a fact, tab-separated and escaped, the kind of fact fir
 from __future__ import annotations
 
 import posix
+from errno import ENOENT
 from fcntl import LOCK_EX, LOCK_NB, flock
 from time import monotonic, sleep
 
 from snf_network.errors import KernelError
-from snf_network.kernel import remove_file, write_file
+from snf_network.kernel import read_file, remove_file, withdraw_file, write_file
 from snf_network.resources import kind_of
 
 TYPE_CHECKING = False
@@ -65,19 +66,22 @@ class Records:
 
     def load(self, interface: str) -> Record | None:
         """The record of `interface`; None if it has none, or if the file is not one of ours (the bash package had files there)."""
-        try:
-            with open(f"{self.directory}/{interface}", encoding="utf-8", errors="surrogateescape") as file:
-                return parse(file.read())
-        except OSError:
-            return None
+        text = read_file(f"{self.directory}/{interface}") if interface not in RESERVED else None
+        return parse(text) if text else None
 
     def save(self, record: Record) -> None:
         """Put the record in place at once. Raises KernelError."""
+        refuse_reserved(self.directory, record.interface)
         write_file(f"{self.directory}/{record.interface}", record.text())
 
     def forget(self, interface: str) -> None:
         """Drop the record."""
-        remove_file(f"{self.directory}/{interface}")
+        withdraw_file(f"{self.directory}/{interface}")
+
+    def tidy(self, interface: str) -> None:
+        """Remove files that a killed call had begun; a note that somebody is writing just now is written by the next NIC."""
+        for name in (interface, "base"):
+            remove_file(f"{self.directory}/.{name}.new")
 
     def __iter__(self) -> Iterator[Record]:
         try:
@@ -85,25 +89,22 @@ class Records:
         except OSError:
             return
         for name in names:
-            if name not in RESERVED and not name.startswith("."):
-                record = self.load(name)
-                if record and record.interface == name:
-                    yield record
+            record = self.load(name) if not name.startswith(".") else None
+            if record and record.interface == name:
+                yield record
 
     # --- things that several NICs share: STATE_DIR/shared/<resource>/<interface>, empty files. The rmdir that succeeds is the last's
 
     def hold(self, resource: Resource, interface: str) -> None:
-        """Say that `interface` wants a shared resource."""
+        """Say that `interface` wants a shared resource. Raises KernelError."""
         directory = self._shared(resource)
-        for path in (f"{self.directory}/shared", directory):
-            try:
-                posix.mkdir(path, 0o755)
-            except FileExistsError:
-                pass
+        _make_directories(directory)
         try:
             posix.close(posix.open(f"{directory}/{interface}", posix.O_WRONLY | posix.O_CREAT | posix.O_CLOEXEC, 0o644))
         except FileNotFoundError:
             self.hold(resource, interface)  # the last one left between the two calls
+        except OSError as error:
+            raise KernelError(f"{directory}/{interface}: {error.strerror}") from error
 
     def release(self, resource: Resource, interface: str) -> bool:
         """Say that `interface` wants it no more; True if nobody does."""
@@ -129,8 +130,7 @@ class Lock:
     """One call at a time on one interface. Nobody but root can open the file, so nobody else can hold it."""
 
     def __init__(self, directory: str, interface: str) -> None:
-        if interface in RESERVED:
-            raise KernelError(f"{interface} cannot be the name of an interface here", f"{directory} has a directory of that name")
+        refuse_reserved(directory, interface)
         self.path = f"{directory}/locks/{interface}"
 
     def __enter__(self) -> Lock:
@@ -147,8 +147,9 @@ class Lock:
     def _taken(self) -> bool:
         try:
             self.descriptor = posix.open(self.path, posix.O_RDWR | posix.O_CREAT | posix.O_CLOEXEC | posix.O_NOFOLLOW, 0o600)
-        except FileNotFoundError:
-            _make_directories(self.path.rpartition("/")[0])
+        except OSError as error:
+            if error.errno != ENOENT or not _make_directories(self.path.rpartition("/")[0]):
+                raise KernelError(f"{self.path}: {error.strerror}") from error
             return self._taken()
         try:
             flock(self.descriptor, LOCK_EX | LOCK_NB)
@@ -156,6 +157,12 @@ class Lock:
         except OSError:
             posix.close(self.descriptor)
             return False
+
+
+def refuse_reserved(directory: str, interface: str) -> None:
+    """Raise KernelError for an interface that is named like something of ours."""
+    if interface in RESERVED:
+        raise KernelError(f"{interface} cannot be the name of an interface here", f"{directory} has something else of that name")
 
 
 def parse(text: str) -> Record | None:
@@ -189,12 +196,15 @@ def _unescaped(word: str) -> str:
     return "\\".join(parts)
 
 
-def _make_directories(path: str) -> None:
-    """As mkdir -p; the locks' directory is root's alone."""
+def _make_directories(path: str) -> bool:
+    """As mkdir -p; the locks' directory is root's alone. True if it had to be made, which may have been somebody else's doing."""
     parent = path.rpartition("/")[0]
     if parent and not posix.access(parent, posix.F_OK):
         _make_directories(parent)
     try:
         posix.mkdir(path, 0o700 if path.endswith("/locks") else 0o755)
     except FileExistsError:
-        pass
+        return posix.access(path, posix.W_OK)
+    except OSError as error:
+        raise KernelError(f"{path}: {error.strerror}") from error
+    return True

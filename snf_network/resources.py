@@ -27,6 +27,8 @@ class Resource:
     door: ClassVar[str] = ""
     """Which tool takes the lines: nft, rule, sysctl, ovs, ip, bridge, neigh or file."""
     shared: ClassVar[bool] = False
+    early: ClassVar[bool] = False
+    """Has to be there before any member of a set leads to it."""
     place: ClassVar[tuple[str, ...]] = ()
     """The fields that make its slot; all of them, if empty."""
 
@@ -144,6 +146,7 @@ class Rule(Resource):
 
     door: ClassVar[str] = "rule"
     shared: ClassVar[bool] = True
+    early: ClassVar[bool] = True
     family: str
     """-4 or -6, as ip(8) takes it: a batch has one family for its rules."""
     table: str

@@ -48,9 +48,13 @@ def _profiles() -> Iterator[str]:
 
 
 def _chains(name: str, body: str) -> Iterator[str]:
-    """A profile in inet; in bridge, where ARP is not its business; and behind the check of the MAC prefix."""
+    """A profile in inet; in bridge, where ARP is not its business; and behind the check of the MAC prefix.
+
+    `meta protocol` looks behind one VLAN tag, as the guest will; what has two is nothing that a profile could judge.
+    """
     yield f"table inet snf_network {{\nchain profile_{name} {{\n{body}\n}}\n}}"
-    yield (f"table bridge snf_network {{\nchain profile_{name} {{\nether type != {{ ip, ip6 }} accept\n{body}\n}}\n"
+    yield (f"table bridge snf_network {{\nchain profile_{name} {{\nmeta protocol {{ 8021q, 8021ad }} drop\n"
+           f"meta protocol != {{ ip, ip6 }} accept\n{body}\n}}\n"
            f"chain filtered_profile_{name} {{\noifname . ether saddr & $MAC_MASK @prefixes goto profile_{name}\ngoto no_mac_prefix\n}}\n}}")
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import posix
-import sys
 from time import strftime
 
 from snf_network import kernel
@@ -16,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from typing import NoReturn, Optional
 
-    from snf_network.plan import Plan
+    from snf_network.plan import Announcement, Plan
     from snf_network.record import Record
 
 SECONDS = 4.5
@@ -32,13 +31,22 @@ def environment() -> dict[str, str]:
     return {name.decode("utf-8", "surrogateescape"): value.decode("utf-8", "surrogateescape") for name, value in posix.environ.items()}
 
 
+def settle() -> None:
+    """Make this process one that can work, whatever called it: umask, a deadline, three open descriptors."""
+    posix.umask(0o022)  # Ganeti's is 0077: nfdhcpd could not read its bindings
+    kernel.give_up_after(SECONDS)
+    descriptor = 0
+    while descriptor < 3:  # what was closed must not become something of ours
+        descriptor = posix.open("/dev/null", posix.O_RDWR)
+    posix.close(descriptor)
+
+
 def kvm(argv: Sequence[str]) -> int:
     """kvm-ifup-custom and kvm-ifdown-custom, by whatever name Ganeti calls them.
 
     The interface is $INTERFACE, else the first argument; the action is $ACTION, else in the name called by.
     """
-    posix.umask(0o022)  # Ganeti's is 0077: nfdhcpd could not read its bindings
-    kernel.give_up_after(SECONDS)
+    settle()
     env, name = environment(), argv[0].rpartition("/")[2]
     action = env.get("ACTION") or ("down" if "down" in name else "up")
     interface = env.get("INTERFACE") or (argv[1] if len(argv) > 1 else "")
@@ -52,7 +60,6 @@ def kvm(argv: Sequence[str]) -> int:
 
 def leave(status: int) -> NoReturn:
     """End the process at once: tearing the interpreter down would cost a fifth of its start (bench/ifup)."""
-    sys.stderr.flush()
     posix._exit(status)
 
 
@@ -67,7 +74,10 @@ class Call:
     def say(self, words: object) -> None:
         """One line on stderr, which Ganeti shows if we fail, and in the log."""
         self.said = str(words)
-        sys.stderr.write(f"{self.name}: {words}\n")
+        try:
+            posix.write(2, f"{self.name}: {words}\n".encode("utf-8", "backslashreplace"))
+        except OSError:
+            pass  # nobody reads it, and that is no reason to stop
         self.log(words)
 
     def log(self, words: object) -> None:
@@ -130,6 +140,7 @@ def bring_up(nic: Nic, config: Config, call: Optional[Call] = None) -> Plan:
     from snf_network.host import ifindex, node_for, settled
     from snf_network.plan import plan_for
     from snf_network.record import Record, Records
+    from snf_network.resources import NeighProxy
 
     nic = settled(nic)
     node = node_for(nic, config)
@@ -153,9 +164,10 @@ def bring_up(nic: Nic, config: Config, call: Optional[Call] = None) -> Plan:
     if plan.announcements:
         from snf_network.announce import announce
 
-        def still() -> bool:
+        def still(told: Announcement) -> bool:
             record = Records(config.state_dir).load(nic.interface)
-            return record is not None and (record.ifindex, record.uuid) == (index, nic.uuid)
+            proxy = NeighProxy(told.address, told.interface)
+            return record is not None and (record.ifindex, record.uuid) == (index, nic.uuid) and proxy in record.resources
 
         announce(plan.announcements, still)
     return plan

@@ -26,10 +26,12 @@ def text(plan: Plan) -> str:
 
 
 def resources(wanted: Iterable[Resource]) -> Iterator[str]:
-    """The add lines, one heading a tool: all members first, then the rest in the plan's order."""
-    rest = list(wanted)
-    yield from _part("nft -f -", [resource.add() for resource in rest if isinstance(resource, Element)])
-    for heading, group in groupby((resource for resource in rest if not isinstance(resource, Element)), _heading):
+    """The add lines, one heading a tool: what members lead to, all members, then the rest in the plan's order."""
+    everything = list(wanted)
+    early = [resource for resource in everything if resource.early]
+    members = [resource for resource in everything if isinstance(resource, Element)]
+    rest = [resource for resource in everything if not (resource.early or isinstance(resource, Element))]
+    for heading, group in groupby((*early, *members, *rest), _heading):
         yield from _part(heading, [resource.add() for resource in group])
 
 

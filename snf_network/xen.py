@@ -5,13 +5,11 @@ The toolstack waits for `hotplug-status` in xenstore and fails the guest's creat
 
 from __future__ import annotations
 
-import posix
-
 from snf_network import kernel
 from snf_network.config import Config
 from snf_network.errors import BadEnvironment, SnfNetworkError, shown
-from snf_network.nic import is_interface, read_nic_file
-from snf_network.scripts import SECONDS, Call, environment
+from snf_network.nic import is_interface, is_name, read_nic_file
+from snf_network.scripts import Call, environment, settle
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -23,8 +21,7 @@ DOWN = ("offline", "remove", "down")
 
 def vif(argv: Sequence[str]) -> int:
     """Called as `vif-custom online|offline|add|remove type_if=vif|tap`, with $vif, $XENBUS_PATH and, for a tap, $INTERFACE."""
-    posix.umask(0o022)
-    kernel.give_up_after(SECONDS)
+    settle()
     env = environment()
     settings = dict(argument.partition("=")[::2] for argument in argv[1:] if "=" in argument)
     action = next((argument for argument in argv[1:] if "=" not in argument), env.get("ACTION", ""))
@@ -72,7 +69,7 @@ def domain_name(domain: str) -> str:
         except SnfNetworkError:
             continue
         name = said.strip()
-        if not status and name and "/" not in name and not name.startswith("."):
+        if not status and name and is_name(name):
             return name
     raise BadEnvironment(f"domain {domain} has no name", "xl domname and xm domname both failed")
 

@@ -24,7 +24,7 @@ from snf_network.setups import foreign
 TESTS = Path(__file__).resolve().parent
 CASES = TESTS / "cases"
 ENVIRONMENTS = sorted([*(TESTS / "environments").glob("*ifup*.env"), *CASES.glob("*.env")], key=lambda path: path.stem)
-NODE = Node(table=222, uplink="eth1", uplink6="eth1", ipv6=True, mtu=1500, bridge_mac="02:00:00:00:00:01",
+NODE = Node(table=222, uplink="eth1", uplink6="eth1", ipv6=True, mtu=1500,
             profiles=("limited", "protected", "unprotected"))
 
 

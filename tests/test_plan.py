@@ -35,7 +35,7 @@ from snf_network.switches import BridgeVlan, OvsPort
 from tests.test_nic import ENVIRONMENT, HOSTILE, ROUTED
 
 ENVIRONMENTS = sorted((Path(__file__).parent / "environments").glob("*ifup*.env"))
-NODE = Node(table=222, uplink="eth1", uplink6="eth1", ipv6=True, mtu=1500, bridge_mac="02:00:00:00:00:01",
+NODE = Node(table=222, uplink="eth1", uplink6="eth1", ipv6=True, mtu=1500,
             profiles=("limited", "protected", "unprotected"))
 VLANS = replace(NODE, vlan_aware=True, default_pvid=1, vlan_uplinks=("eth2",))
 BRIDGED = {"INSTANCE": "inst2", "INTERFACE": "tap1", "INTERFACE_INDEX": "0", "INTERFACE_NAME": "priv0", "INTERFACE_UUID": "5ac0de03",

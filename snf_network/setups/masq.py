@@ -15,9 +15,9 @@ if TYPE_CHECKING:
 
 
 def setup(nic: Nic, node: Node, config: Config) -> Iterator[Resource]:
-    """In a filtered network the node's bridge may speak to the tap; with MASQ=true the subnet is translated towards the default route."""
-    if nic.mode == "bridged" and node.bridge_mac:
-        yield Element("bridge", "hosts", f"{quoted(nic)} . {node.bridge_mac}")
+    """In a filtered network the node itself may speak to the tap; with MASQ=true the subnet is translated towards the default route."""
+    if nic.mode == "bridged":
+        yield Element("bridge", "hosts", quoted(nic))
     if not config.masq or not nic.network.subnet:
         return
     yield SharedElement("inet", "masq_networks", nic.network.subnet)
