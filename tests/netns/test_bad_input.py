@@ -280,7 +280,11 @@ def test_a_disk_that_fills_while_a_nic_is_up(plain_node: Machine, pages: int) ->
         ran = plain_node.up(changes, check=False)
         if ran.returncode:
             one_line(ran.stderr, STATE_DIR)
-        same(without_base(before if ran.returncode else whole), without_base(snapshot(plain_node)))
+        wanted, now = without_base(before if ran.returncode else whole), without_base(snapshot(plain_node))
+        missing = wanted - now
+        # where not even the shorter record fits in the end, it goes on naming what is gone; the kernel has nothing more
+        more = [line for line in now - wanted if not line.startswith(f"text {STATE_DIR}/tap0:")]
+        assert not missing and not more, (sorted(missing), more)
         assert plain_node.down(ROUTED).stderr == ""
         plain_node.run("rm", f"{STATE_DIR}/locks/fill")
         same(without_notes(without_settings(nothing)), without_notes(without_settings(snapshot(plain_node))))

@@ -35,7 +35,8 @@ def node() -> Iterator[Machine]:
         node = lab.node("node1", lab.router())
         node.ip("link add vif7.0 type veth peer name guest")
         tool(node, "xl", 'test "$1 $2" = "domname 7" && echo inst1.example.com')
-        tool(node, "xenstore-write", 'while [ $# -gt 0 ]; do mkdir -p "/var/xs/$(dirname "$1")"; printf %s "$2" > "/var/xs/$1"; shift 2; done')
+        write = 'mkdir -p "/var/xs/$(dirname "$1")"; printf %s "$2" > "/var/xs/$1"'
+        tool(node, "xenstore-write", f"while [ $# -gt 0 ]; do {write}; shift 2; done")
         nic_file(node, NIC_FILE)
         yield node
     finally:
@@ -43,13 +44,14 @@ def node() -> Iterator[Machine]:
 
 
 def tool(node: Machine, name: str, body: str) -> None:
-    node.run("sh", "-c", 'mkdir -p /var/bin; cat > "/var/bin/$1"; chmod +x "/var/bin/$1"; mount --bind /var/bin /usr/local/sbin', "sh", name,
-             input=f"#!/bin/sh\n{body}\n")
+    install = 'mkdir -p /var/bin; cat > "/var/bin/$1"; chmod +x "/var/bin/$1"; mount --bind /var/bin /usr/local/sbin'
+    node.run("sh", "-c", install, "sh", name, input=f"#!/bin/sh\n{body}\n")
 
 
 def nic_file(node: Machine, text: str) -> None:
     # /var/run is a link to /run, which is not the lab's: give it one of its own
-    node.run("sh", "-c", "mountpoint -q /run/ganeti || { mount -t tmpfs tmpfs /run; mkdir -p /run/ganeti; mount --bind /run/ganeti /run/ganeti; }")
+    private = "mount -t tmpfs tmpfs /run; mkdir -p /run/ganeti; mount --bind /run/ganeti /run/ganeti"
+    node.run("sh", "-c", f"mountpoint -q /run/ganeti || {{ {private}; }}")
     node.write(PATH, text)
 
 
