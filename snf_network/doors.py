@@ -5,13 +5,13 @@ Knows tools and kinds, and nothing of records, NICs or what any of it is for.
 
 from __future__ import annotations
 
-from _socket import if_nametoindex
+from _socket import AF_INET, AF_INET6, if_nametoindex
 from itertools import groupby
 
 from snf_network import kernel
 from snf_network.errors import KernelError
 from snf_network.netlink import Netlink
-from snf_network.resources import Element, Neighbour, NeighProxy, Sysctl
+from snf_network.resources import Element, Neighbour, NeighProxy, Route, Sysctl
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -59,6 +59,18 @@ def prepare(resources: Iterable[Resource]) -> None:
         _rules(rules, True)
 
 
+def refuse_taken(resources: Iterable[Resource]) -> None:
+    """Raise KernelError if the route of another live device leads to an address: replacing it would steal that guest's traffic."""
+    with Netlink() as netlink:
+        for resource in resources:
+            if isinstance(resource, Route):
+                address, _, length = resource.prefix.partition("/")
+                found = netlink.route(AF_INET6 if ":" in address else AF_INET, int(resource.table), address)
+                taken = found and found.table == int(resource.table) and found.length == int(length) and found.device
+                if taken and taken != if_nametoindex(resource.interface) and not resource.interface.startswith("vif"):
+                    raise KernelError(f"{address} has a route to another device by now", "two live NICs cannot have one address")
+
+
 def put(resources: Iterable[Resource]) -> list[str]:
     """All else, in the order given, a batch for each run of one tool. Gives the settings it had to change."""
     changed: list[str] = []
@@ -103,8 +115,12 @@ def _rules(resources: list[Resource], add: bool) -> None:
         present = netlink.rules()
     for family in ("-4", "-6"):
         changes = [rule for rule in resources if rule.fields()[0] == family and (rule in present) is not add]
-        if changes:
-            _batch("ip", family)(changes, add)
+        kernel.batch(("ip", family), [rule.add() if add else rule.delete() for rule in changes], [])
+    if add and not present.issuperset(resources):  # another NIC may have been first: what counts is that they are there
+        with Netlink() as netlink:
+            absent = [rule for rule in resources if rule not in netlink.rules()]
+        if absent:
+            raise KernelError(f"ip {absent[0].fields()[0]} {absent[0].add()}: refused")
 
 
 def _neighbours(resources: list[Resource], add: bool) -> None:

@@ -37,34 +37,34 @@ def replace(wanted: Record, config: Config) -> list[str]:
     records, interface = Records(config.state_dir), wanted.interface
     with Lock(config.state_dir, interface):
         old = records.load(interface)
-        before = old.resources if old else ()
         kept, slots = set(wanted.resources), {resource.slot for resource in wanted.resources}
-        stale = [resource for resource in before if resource not in kept]
-        both = changed(wanted, resources=(*wanted.resources, *stale))
+        stale = [resource for resource in ((*old.resources, *old.stale) if old else ()) if resource not in kept]
+        doomed = [resource for resource in stale if resource.slot not in slots]
+        both = changed(wanted, stale=tuple(stale))
         try:
             records.save(both)
             _hold(records, wanted)
-            doomed = [resource for resource in stale
-                      if resource.slot not in slots and (not resource.shared or records.release(resource, interface))]
             doors.prepare(wanted.resources)
             if _moves(old, wanted):
                 doors.undo([Link(interface)])
-            _members(doomed, [resource for resource in stale if resource.slot in slots], wanted.resources, config)
+            _members(_own(doomed), [resource for resource in stale if resource.slot in slots], wanted.resources, config)
         except Hung:
             _take(records, both, config)  # it may be done or not
             raise
         except KernelError:
-            _back(records, old, wanted)
+            _back(records, old, wanted, config)
             raise
         try:
-            doors.undo(doomed)
-            settings = doors.put(wanted.resources)
+            doors.undo(_own(doomed))
+            with Lock(config.state_dir, ALWAYS):  # two NICs with one address may have passed the same question before either was up
+                doors.refuse_taken(wanted.resources)
+                settings = doors.put(wanted.resources)
+            _release(records, doomed, interface, config)
         except KernelError:
             _take(records, both, config)
             raise
         if stale:
-            _settle(records, wanted)
-        _spare(records, doomed, config)
+            _settle(records, changed(wanted, stale=()))
         return settings
 
 
@@ -96,7 +96,6 @@ def sweep(orphans: Iterable[Resource], config: Config) -> None:
             doomed = [orphan for orphan in group if orphan.slot not in kept and not (orphan.shared and records.held(orphan))]
             doors.undo(doomed)
             _members(doomed, (), (), config)
-            _spare(records, doomed, config)
 
 
 def load(config: Config) -> None:
@@ -114,19 +113,36 @@ def keep_rules(table: str, config: Config) -> None:
     """Make the policy rules of a table and keep them, with and without NICs."""
     records = Records(config.state_dir)
     rules = [Rule(family, table, action) for family in ("-4", "-6") for action in ("lookup", "unreachable")]
-    for rule in rules:
-        records.hold(rule, ALWAYS)
-    doors.prepare(rules)
+    with Lock(config.state_dir, ALWAYS):
+        for rule in rules:
+            records.hold(rule, ALWAYS)
+        doors.prepare(rules)
 
 
 def _hold(records: Records, record: Record) -> None:
-    for resource in record.resources:
-        if resource.shared:
-            records.hold(resource, record.interface)
+    """Say what this NIC shares with others. Whoever takes such a thing away as its last has done so before, or will not."""
+    with Lock(records.directory, ALWAYS):
+        for resource in record.resources:
+            if resource.shared:
+                records.hold(resource, record.interface)
+
+
+def _release(records: Records, resources: Iterable[Resource], interface: str, config: Config) -> None:
+    """Give up what this NIC shares with others, and take away what nobody else wants: nobody can come for it in between."""
+    shared = [resource for resource in resources if resource.shared]
+    if shared:
+        with Lock(records.directory, ALWAYS):
+            doomed = [resource for resource in shared if records.release(resource, interface)]
+            doors.undo(doomed)
+            _members(doomed, (), (), config)
+
+
+def _own(resources: Iterable[Resource]) -> list[Resource]:
+    return [resource for resource in resources if not resource.shared]
 
 
 def _settle(records: Records, wanted: Record) -> None:
-    """Drop from the record what is gone. On a full disk it stays there: naming too much does no harm."""
+    """Drop from the record what is gone. On a full disk it stays there as stale, which does no harm."""
     try:
         records.save(wanted)
     except KernelError:
@@ -153,7 +169,7 @@ def _remember_rules(config: Config) -> None:
     from snf_network import ruleset
 
     try:
-        with Lock(config.state_dir, RULESET):
+        with Lock(config.state_dir, RULESET, wait=0.0):
             kernel.write_file(f"{config.state_dir}/base", ruleset.listing())
     except KernelError:
         pass  # another call is writing it, or `check` will say that it is missing
@@ -161,29 +177,18 @@ def _remember_rules(config: Config) -> None:
 
 def _take(records: Records, record: Record, config: Config) -> None:
     """Down first, members last: no frame finds the link up and its filters gone."""
-    doomed = [resource for resource in record.resources if not resource.shared or records.release(resource, record.interface)]
-    doors.undo(doomed)
-    _members(doomed, (), (), config)
+    doomed = [*record.resources, *record.stale]
+    doors.undo(_own(doomed))
+    _members(_own(doomed), (), (), config)
+    _release(records, doomed, record.interface, config)
     records.forget(record.interface)
-    _spare(records, doomed, config)
 
 
-def _spare(records: Records, doomed: Sequence[Resource], config: Config) -> None:
-    """Somebody may have come for a shared thing while we took it away as its last: put it back."""
-    missed = [resource for resource in doomed if resource.shared and records.held(resource)]
-    if missed:
-        doors.prepare(missed)
-        _members((), (), missed, config)
-        doors.put(missed)
-
-
-def _back(records: Records, old: Record | None, wanted: Record) -> None:
+def _back(records: Records, old: Record | None, wanted: Record, config: Config) -> None:
     """No member was changed: let the record, and the link, be as they were."""
     before = old.resources if old else ()
-    new = [resource for resource in wanted.resources if resource.shared and resource not in before]
-    doors.undo([resource for resource in new if records.release(resource, wanted.interface) and resource.early])
+    _release(records, [resource for resource in wanted.resources if resource not in before], wanted.interface, config)
     if old:
-        _hold(records, old)
         records.save(old)
         if _moves(old, wanted):  # it was down for the change; its members are as they were
             doors.put(old.resources)

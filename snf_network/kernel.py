@@ -44,13 +44,12 @@ def run(argv: Sequence[str], text: str = "") -> tuple[int, str]:
 
 
 def _spawn(argv: Sequence[str], actions: list[tuple[int, int, int]]) -> int:
-    for directory in PATHS.split(":"):
-        try:
-            return posix.posix_spawn(f"{directory}/{argv[0]}", tuple(argv), {"PATH": PATHS, "LC_ALL": "C"}, file_actions=actions)
-        except FileNotFoundError:
-            continue
-        except OSError as error:
-            raise KernelError(f"{directory}/{argv[0]}: {error.strerror}") from error
+    for path in (f"{directory}/{argv[0]}" for directory in PATHS.split(":")):
+        if posix.access(path, posix.F_OK):  # a spawn that fails costs a process
+            try:
+                return posix.posix_spawn(path, tuple(argv), {"PATH": PATHS, "LC_ALL": "C"}, file_actions=actions)
+            except OSError as error:
+                raise KernelError(f"{path}: {error.strerror}") from error
     raise KernelError(f"{argv[0]} is not installed", f"apt install {PACKAGES.get(argv[0], argv[0])}")
 
 
@@ -126,7 +125,7 @@ def write_file(path: str, content: str) -> None:
         try:
             descriptor = posix.open(beside, posix.O_WRONLY | posix.O_CREAT | posix.O_EXCL | posix.O_NOFOLLOW | posix.O_CLOEXEC, 0o644)
         except FileNotFoundError:
-            posix.mkdir(directory, 0o755)
+            make_directory(directory)
             return write_file(path, content)
         try:
             posix.fchmod(descriptor, 0o644)
@@ -139,6 +138,14 @@ def write_file(path: str, content: str) -> None:
     except OSError as error:
         remove_file(beside)
         raise KernelError(f"{path}: {error.strerror}") from error
+
+
+def make_directory(path: str) -> None:
+    """Make a directory, unless somebody else has. Raises OSError."""
+    try:
+        posix.mkdir(path, 0o755)
+    except FileExistsError:
+        pass
 
 
 def read_file(path: str) -> str | None:

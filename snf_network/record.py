@@ -6,6 +6,7 @@ A record is text: a line a fact, tab-separated and escaped, the kind of fact fir
     variable    name, value: what Ganeti said of the NIC
     lacking     what could not be done yet
     Route ...   a Resource: its kind and its fields
+    stale       a Resource of an earlier state, which may be there still
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ RESERVED = ("locks", "shared", "base")
 """Names in STATE_DIR that no interface may have."""
 WAIT = 2.0
 """Seconds that a call waits for another one on the same interface."""
-FACTS = ("nic", "variable", "lacking")
+FACTS = ("nic", "variable", "lacking", "stale")
 ESCAPES = (("\\", "\\\\"), ("\t", "\\t"), ("\n", "\\n"), ("\r", "\\r"))
 
 
@@ -48,6 +49,8 @@ class Record:
     variables: tuple[tuple[str, str], ...]
     resources: tuple[Resource, ...]
     lacking: tuple[str, ...] = ()
+    stale: tuple[Resource, ...] = ()
+    """What may be there from before: a call that has not ended yet, or was killed. To be taken away, never to be wanted."""
 
     def text(self) -> str:
         """As it stands in the file."""
@@ -55,6 +58,7 @@ class Record:
         rows += [("variable", *pair) for pair in self.variables]
         rows += [("lacking", words) for words in self.lacking]
         rows += [(type(resource).__name__, *resource.fields()) for resource in self.resources]
+        rows += [("stale", type(resource).__name__, *resource.fields()) for resource in self.stale]
         return "".join("\t".join(map(_escaped, row)) + "\n" for row in rows)
 
 
@@ -129,12 +133,13 @@ class Records:
 class Lock:
     """One call at a time on one interface. Nobody but root can open the file, so nobody else can hold it."""
 
-    def __init__(self, directory: str, interface: str) -> None:
+    def __init__(self, directory: str, interface: str, wait: float = WAIT) -> None:
         refuse_reserved(directory, interface)
+        self.wait = wait
         self.path = f"{directory}/locks/{interface}"
 
     def __enter__(self) -> Lock:
-        until = monotonic() + WAIT
+        until = monotonic() + self.wait
         while not self._taken():
             if monotonic() > until:
                 raise KernelError(f"{self.path} is held by another call", f"it should end within seconds: fuser -v {self.path}")
@@ -174,10 +179,11 @@ def parse(text: str) -> Record | None:
     try:
         resources = tuple(kind(*row[1:]) for row in rows if (kind := None if row[0] in FACTS else kind_of(row[0])))
         variables = tuple((name, value) for kind, name, value in (row for row in rows if row[0] == "variable"))
+        stale = tuple(kind(*row[2:]) for row in rows if row[0] == "stale" and (kind := kind_of(row[1])))
         lacking = tuple(words for kind, words in (row for row in rows if row[0] == "lacking"))
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, IndexError):
         return None
-    return Record(interface, int(ifindex), boot, instance, uuid, variables, resources, lacking)
+    return Record(interface, int(ifindex), boot, instance, uuid, variables, resources, lacking, stale)
 
 
 def _escaped(word: str) -> str:

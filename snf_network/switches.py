@@ -29,7 +29,7 @@ class BridgeOption(Resource):
 
 @dataclass(frozen=True)
 class BridgeVlan(Resource):
-    """Membership of a port in a VLAN of a VLAN-aware bridge; `flags` are those of bridge(8), or `absent`."""
+    """Membership of a port in a VLAN of a VLAN-aware bridge; `flags` are those of bridge(8), or `absent`, or `uplink`."""
 
     door: ClassVar[str] = "bridge"
     place: ClassVar[tuple[str, ...]] = ("interface", "vid")
@@ -38,10 +38,17 @@ class BridgeVlan(Resource):
     flags: str = ""
 
     def add(self) -> str:
-        """The port's membership dies with it; an uplink's is left, as it may have been there before."""
-        if self.flags == "absent":
-            return f"vlan del dev {self.interface} vid {self.vid} master"
-        return f"vlan add dev {self.interface} vid {self.vid}{self.flags and ' ' + self.flags} master"
+        """In the way that `flags` say; `absent`: not at all."""
+        return self._line("del" if self.flags == "absent" else "add", "" if self.flags in ("absent", "uplink") else self.flags)
+
+    def delete(self) -> str:
+        """The tap's own membership goes, and the one taken from it comes back; an uplink's stays, it may have been there before."""
+        if self.flags == "uplink":
+            return ""
+        return self._line("add", "pvid untagged") if self.flags == "absent" else self._line("del", "")
+
+    def _line(self, verb: str, flags: str) -> str:
+        return f"vlan {verb} dev {self.interface} vid {self.vid}{flags and ' ' + flags} master"
 
 
 @dataclass(frozen=True)

