@@ -80,10 +80,12 @@ def announce(announcements: Sequence[Announcement], still: Callable[[Announcemen
         posix.closerange(3, 256)
         for pause in PAUSES:
             sleep(pause)
+            announcements = [announcement for announcement in announcements if not pause or still(announcement)]
+            if not announcements:
+                break
             for announcement in announcements:
                 try:
-                    if not pause or still(announcement):
-                        send(announcement)
+                    send(announcement)
                 except OSError:
                     pass
     finally:

@@ -124,13 +124,13 @@ def test_the_socket_is_closed_if_the_uplink_is_gone(monkeypatch: pytest.MonkeyPa
 
 
 def test_nothing_to_announce_starts_no_child() -> None:
-    announce.announce((), lambda: True)
+    announce.announce((), lambda told: True)
 
 
 def test_the_caller_goes_on_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(announce.posix, "fork", lambda: 4711)
     monkeypatch.setattr(announce, "send", lambda _: pytest.fail("the parent sent"))
-    announce.announce((Announcement("198.51.100.10", "eth1"),), lambda: pytest.fail("the parent asked"))
+    announce.announce((Announcement("198.51.100.10", "eth1"),), lambda told: pytest.fail("the parent asked"))
 
 
 class Ended(BaseException):
@@ -155,7 +155,7 @@ def child(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 def test_the_child_sends_at_once_after_one_second_and_after_three(child: list[str]) -> None:
     with pytest.raises(Ended, match="0"):
-        announce.announce((Announcement("1.2.3.4", "eth1"), Announcement("2001:db8::1", "eth2")), lambda: True)
+        announce.announce((Announcement("1.2.3.4", "eth1"), Announcement("2001:db8::1", "eth2")), lambda told: True)
     round_ = ["1.2.3.4", "2001:db8::1"]
     assert child == ["sleep 0", *round_, "sleep 1", *round_, "sleep 2", *round_]
 
@@ -163,7 +163,7 @@ def test_the_child_sends_at_once_after_one_second_and_after_three(child: list[st
 def test_the_child_stops_when_the_tap_is_no_longer_this_guests(child: list[str]) -> None:
     answers = iter([True, False])
     with pytest.raises(Ended):
-        announce.announce((Announcement("1.2.3.4", "eth1"),), lambda: next(answers))
+        announce.announce((Announcement("1.2.3.4", "eth1"),), lambda told: next(answers))
     assert child == ["sleep 0", "1.2.3.4", "sleep 1", "1.2.3.4", "sleep 2"]
 
 
@@ -175,7 +175,7 @@ def test_a_failure_on_one_uplink_does_not_keep_the_other_from_hearing(child: lis
 
     monkeypatch.setattr(announce, "send", send)
     with pytest.raises(Ended):
-        announce.announce((Announcement("1.2.3.4", "eth1"), Announcement("2001:db8::1", "eth2")), lambda: True)
+        announce.announce((Announcement("1.2.3.4", "eth1"), Announcement("2001:db8::1", "eth2")), lambda told: True)
     assert child.count("2001:db8::1") == 3
 
 
