@@ -187,13 +187,13 @@ def _take(records: Records, record: Record, config: Config) -> None:
 def _back(records: Records, old: Record | None, wanted: Record, config: Config) -> None:
     """No member was changed: let the record, and the link, be as they were."""
     before = old.resources if old else ()
-    _release(records, [resource for resource in wanted.resources if resource not in before], wanted.interface, config)
     if old:
         records.save(old)
         if _moves(old, wanted):  # it was down for the change; its members are as they were
             doors.put(old.resources)
     else:
         records.forget(wanted.interface)
+    _release(records, [resource for resource in wanted.resources if resource not in before], wanted.interface, config)
 
 
 def _interface(resource: Resource) -> str:

@@ -141,11 +141,11 @@ def write_file(path: str, content: str) -> None:
 
 
 def make_directory(path: str) -> None:
-    """Make a directory, unless somebody else has. Raises OSError."""
+    """Make a directory, unless somebody else has. Raises OSError, also for a link that leads nowhere."""
     try:
         posix.mkdir(path, 0o755)
     except FileExistsError:
-        pass
+        posix.stat(path)
 
 
 def read_file(path: str) -> str | None:

@@ -260,6 +260,7 @@ def test_a_plan_typed_line_by_line_is_a_plan_put_by_our_doors(machine: Machine) 
     machine.ip("link set tap0 down")
     assert {**everything(machine, "222"), "sysctl": "", "link": ""} == {**before, "sysctl": "", "link": ""}, "the delete lines undo it"
     with machine.inside():
+        doors.prepare(wanted)
         doors.put(wanted)
         put = everything(machine, "222")
         assert put == typed != before
