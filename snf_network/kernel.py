@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
 PATHS = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 PACKAGES = {"nft": "nftables", "ip": "iproute2", "bridge": "iproute2", "ovs-vsctl": "openvswitch-switch"}
+PAGE = 4096
+"""Bytes that a setting of the kernel has at most; stat(2) calls it empty."""
 HERE = __file__.rpartition("/")[0]
 _deadline = [0.0]
 
@@ -149,7 +151,7 @@ def make_directory(path: str) -> None:
 
 
 def read_file(path: str) -> str | None:
-    """The content of a regular file; None for anything else, which is neither followed nor waited for."""
+    """The content of a regular file or a setting of the kernel; None for anything else, which is neither followed nor waited for."""
     try:
         descriptor = posix.open(path, posix.O_RDONLY | posix.O_NONBLOCK | posix.O_NOFOLLOW | posix.O_CLOEXEC)
     except OSError:
@@ -157,7 +159,7 @@ def read_file(path: str) -> str | None:
     try:
         status = posix.fstat(descriptor)
         regular = status.st_mode & 0o170000 == 0o100000
-        return posix.read(descriptor, status.st_size).decode("utf-8", "surrogateescape") if regular else None
+        return posix.read(descriptor, max(status.st_size, PAGE)).decode("utf-8", "surrogateescape") if regular else None
     finally:
         posix.close(descriptor)
 

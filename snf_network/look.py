@@ -6,11 +6,11 @@ Ours are: every member of the tables snf_network, every rule, route, neighbour a
 from __future__ import annotations
 
 import json
-from pathlib import Path
+import os
 
 from pyroute2 import IPRoute
 
-from snf_network.kernel import run
+from snf_network.kernel import read_file, run
 from snf_network.resources import (
     PROTOCOL,
     RULE_PRIORITY,
@@ -23,6 +23,7 @@ from snf_network.resources import (
     Resource,
     Route,
     Rule,
+    SharedElement,
     Sysctl,
 )
 from snf_network.switches import BridgeOption
@@ -53,11 +54,11 @@ class Kernel:
         if isinstance(resource, (Link, Port)):
             return self._link(resource)
         if isinstance(resource, Sysctl):
-            return _content(Path("/proc/sys", resource.key)).strip() == resource.value
+            return _says(f"/proc/sys/{resource.key}", resource.value)
         if isinstance(resource, Binding):
-            return _content(Path(resource.path)) == resource.content
+            return read_file(resource.path) == resource.content
         if isinstance(resource, BridgeOption):
-            return _content(Path("/sys/class/net", resource.bridge, "bridge", resource.option)).strip() == resource.value
+            return _says(f"/sys/class/net/{resource.bridge}/bridge/{resource.option}", resource.value)
         return as_listed(resource) in self.found or resource.door in ("bridge", "ovs")
 
     def _link(self, resource: Link | Port) -> bool:
@@ -87,7 +88,7 @@ class Kernel:
 
 def as_listed(resource: Resource) -> Resource:
     """A Resource as the kernel would list it: kinds that differ only for us are one kind to it."""
-    return Element(*resource.fields()) if isinstance(resource, Element) else resource
+    return Element(*resource.fields()) if isinstance(resource, SharedElement) else resource
 
 
 def neighbours() -> Iterator[Resource]:
@@ -132,16 +133,18 @@ def _word(part: Any, name: str) -> str:
 
 def bindings(directory: str) -> Iterator[Binding]:
     """Binding files in NFDHCPD_STATE_DIR."""
-    for path in sorted(Path(directory).glob("*")):
-        if path.is_file() and not path.name.startswith("."):
-            yield Binding(str(path), _content(path))
-
-
-def _content(path: Path) -> str:
     try:
-        return path.read_text(encoding="utf-8", errors="surrogateescape")
+        names = sorted(os.listdir(directory))
     except OSError:
-        return ""
+        return
+    for name in names:
+        content = None if name.startswith(".") else read_file(f"{directory}/{name}")
+        if content is not None:
+            yield Binding(f"{directory}/{name}", content)
+
+
+def _says(path: str, value: str) -> bool:
+    return (read_file(path) or "").strip() == value
 
 
 def _json(*argv: str) -> Any:
