@@ -26,6 +26,17 @@ def give_up_after(seconds: float) -> None:
     _deadline[0] = monotonic() + seconds
 
 
+def patience(seconds: float) -> float:
+    """When to stop waiting for something, by monotonic(): in so many seconds, or when the whole call is to end."""
+    then = monotonic() + seconds
+    return min(then, _deadline[0]) if _deadline[0] else then
+
+
+def is_late() -> bool:
+    """True if the call should have ended."""
+    return 0 < _deadline[0] < monotonic()
+
+
 def run(argv: Sequence[str], text: str = "") -> tuple[int, str]:
     """Run a tool with `text` as its input; give its exit status and what it printed.
 
@@ -61,8 +72,7 @@ def _wait(argv: Sequence[str], pid: int) -> int:
     try:
         waiting = poll()
         waiting.register(handle, POLLIN)
-        left = max(_deadline[0] - monotonic(), 0.1) if _deadline[0] else 60
-        if not waiting.poll(left * 1000):
+        if not waiting.poll(max(patience(60) - monotonic(), 0.1) * 1000):
             posix.kill(pid, 9)
             posix.waitpid(pid, 0)
             raise Hung(f"{' '.join(argv)} hung and was killed")

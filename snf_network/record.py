@@ -17,7 +17,7 @@ from fcntl import LOCK_EX, LOCK_NB, flock
 from time import monotonic, sleep
 
 from snf_network.errors import KernelError
-from snf_network.kernel import read_file, remove_file, withdraw_file, write_file
+from snf_network.kernel import patience, read_file, remove_file, withdraw_file, write_file
 from snf_network.resources import kind_of
 
 TYPE_CHECKING = False
@@ -139,7 +139,7 @@ class Lock:
         self.path = f"{directory}/locks/{interface}"
 
     def __enter__(self) -> Lock:
-        until = monotonic() + self.wait
+        until = patience(self.wait)
         while not self._taken():
             if monotonic() > until:
                 raise KernelError(f"{self.path} is held by another call", f"it should end within seconds: fuser -v {self.path}")

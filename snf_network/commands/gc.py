@@ -23,13 +23,13 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace, config: Config) -> int:
     """Remove each record that is gone, then whatever has none."""
-    gone = compare(config).gone
-    for record in gone:
+    found = compare(config)
+    for record in found.gone:
         engine.remove(record.interface, config, lambda record: not is_live(record))
         if not options.quiet:
             sys.stdout.write(f"{record.interface}: {record.instance} taken back\n")
-    orphans = compare(config).orphans
+    orphans = (compare(config) if found.gone else found).orphans
     engine.sweep(orphans, config)
     if not options.quiet:
-        sys.stdout.write(f"{len(gone)} NICs and {len(orphans)} orphans taken back\n")
+        sys.stdout.write(f"{len(found.gone)} NICs and {len(orphans)} orphans taken back\n")
     return 0
