@@ -16,6 +16,7 @@ from snf_network.resources import Element, Neighbour, NeighProxy, Route, Sysctl
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
+    from contextlib import AbstractContextManager
 
     from snf_network.config import Config
     from snf_network.resources import Resource
@@ -24,26 +25,31 @@ if TYPE_CHECKING:
 
 
 def members(dead: Sequence[Element], stale: Sequence[Element], wanted: Sequence[Element], config: Config,
-            loading: Callable[[], None]) -> bool:
+            alone: AbstractContextManager[object], loading: Callable[[], None]) -> bool:
     """Take `dead` out of the sets and maps and put `wanted` in, `stale` being values of theirs that may stand there; one transaction.
 
     Raises KernelError, with nothing changed. True if the ruleset had to be loaded; `loading` is called before.
 
     A set takes an add before a delete, so absent or present is all the same. A map does not: its keys are looked at, and the ruleset
-    loaded, only if the transaction is refused, which a first NIC, a crash or somebody's flush can make it.
+    loaded, only if the transaction is refused, which a first NIC, a crash or somebody's flush can make it. That is done `alone`: of
+    fifty first NICs at once, one loads.
     """
     adds = [element.add() for element in wanted]
-    if not kernel.nft((*_deletes(dead), *(element.delete() for element in stale), *adds)):
+    lines = (*_deletes(dead), *(element.delete() for element in stale), *adds)
+    if not kernel.nft(lines):
         return False
     from snf_network import ruleset
 
     maps = {element.slot: element for element in (*dead, *wanted) if element.value}
-    present = [element.delete() for element in maps.values() if kernel.has_element(element.family, element.set, element.key)]
     sets = _deletes(element for element in dead if not element.value)
-    loading()
-    said = kernel.nft((ruleset.text(config), *sets, *present, *adds))
-    if said:
-        raise ruleset.explained(said)
+    with alone:
+        if not kernel.nft(lines):  # somebody has loaded it meanwhile
+            return False
+        present = [element.delete() for element in maps.values() if kernel.has_element(element.family, element.set, element.key)]
+        loading()
+        said = kernel.nft((ruleset.text(config), *sets, *present, *adds))
+        if said:
+            raise ruleset.explained(said)
     return True
 
 

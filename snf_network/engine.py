@@ -26,7 +26,9 @@ if TYPE_CHECKING:
 ALWAYS = "+"
 """Holds a shared thing, and is locked, without being an interface: no interface has such a name."""
 RULESET = "="
-"""The lock of the note on the ruleset, which first NICs may write at once."""
+"""The lock of the ruleset and of the note on it: of first NICs that come at once, one loads it, and one writes."""
+LOADING = 4.0
+"""Seconds that a first NIC may wait for another's loading; 50 at once on a busy machine need 2 (tests/netns/test_concurrency.py)."""
 
 
 def replace(wanted: Record, config: Config) -> list[str]:
@@ -102,8 +104,9 @@ def load(config: Config) -> None:
     """Load the ruleset: new rules, old members, no window. Raises KernelError."""
     from snf_network import ruleset
 
-    kernel.remove_file(f"{config.state_dir}/base")
-    said = kernel.nft((ruleset.text(config),))
+    with Lock(config.state_dir, RULESET, LOADING):
+        kernel.remove_file(f"{config.state_dir}/base")
+        said = kernel.nft((ruleset.text(config),))
     if said:
         raise ruleset.explained(said)
     _remember_rules(config)
@@ -160,7 +163,8 @@ def _moves(old: Record | None, wanted: Record) -> bool:
 def _members(dead: Sequence[Resource], stale: Sequence[Resource], wanted: Sequence[Resource], config: Config) -> None:
     note = f"{config.state_dir}/base"
     lost, old, new = ([resource for resource in group if isinstance(resource, Element)] for group in (dead, stale, wanted))
-    if doors.members(lost, old, new, config, lambda: kernel.remove_file(note)) or (new and not access(note, F_OK)):
+    alone = Lock(config.state_dir, RULESET, LOADING)
+    if doors.members(lost, old, new, config, alone, lambda: kernel.remove_file(note)) or (new and not access(note, F_OK)):
         _remember_rules(config)
 
 
@@ -169,10 +173,11 @@ def _remember_rules(config: Config) -> None:
     from snf_network import ruleset
 
     try:
-        with Lock(config.state_dir, RULESET, wait=0.0):
-            kernel.write_file(f"{config.state_dir}/base", ruleset.listing())
+        with Lock(config.state_dir, RULESET, LOADING):
+            if not access(f"{config.state_dir}/base", F_OK):
+                kernel.write_file(f"{config.state_dir}/base", ruleset.listing())
     except KernelError:
-        pass  # another call is writing it, or `check` will say that it is missing
+        pass  # `check` will say that it is missing
 
 
 def _take(records: Records, record: Record, config: Config) -> None:
