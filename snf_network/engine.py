@@ -12,7 +12,7 @@ from posix import F_OK, access
 from snf_network import doors, kernel
 from snf_network.errors import Hung, KernelError
 from snf_network.lean import replace as changed
-from snf_network.record import Lock, Records
+from snf_network.record import ALWAYS, Lock, Records
 from snf_network.resources import Binding, Element, Link, Port, Rule
 
 TYPE_CHECKING = False
@@ -23,8 +23,6 @@ if TYPE_CHECKING:
     from snf_network.record import Record
     from snf_network.resources import Resource
 
-ALWAYS = "+"
-"""Holds a shared thing, and is locked, without being an interface: no interface has such a name."""
 RULESET = "="
 """The lock of the note on the ruleset, which first NICs may write at once."""
 
@@ -89,6 +87,8 @@ def restore(record: Record, config: Config) -> None:
 def sweep(orphans: Iterable[Resource], config: Config) -> None:
     """Take away what no record has. Each is looked for once more under the lock of its interface: a NIC may have come up meanwhile."""
     records = Records(config.state_dir)
+    with Lock(config.state_dir, ALWAYS):
+        records.prune()
     for interface, group in groupby(sorted(orphans, key=_interface), _interface):
         with Lock(config.state_dir, interface or ALWAYS):
             record = records.load(interface) if interface else None
