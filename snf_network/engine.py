@@ -49,7 +49,7 @@ def replace(wanted: Record, config: Config) -> list[str]:
         except Hung:
             _take(records, both, config)  # it may be done or not
             raise
-        except KernelError:
+        except (KernelError, OSError):
             _back(records, old, wanted, config)
             raise
         try:
@@ -58,7 +58,7 @@ def replace(wanted: Record, config: Config) -> list[str]:
                 doors.refuse_taken(wanted.resources)
                 settings = doors.put(wanted.resources)
             _release(records, doomed, interface, config)
-        except KernelError:
+        except (KernelError, OSError):
             _take(records, both, config)
             raise
         if stale:
