@@ -48,8 +48,11 @@ def members(dead: Sequence[Element], stale: Sequence[Element], wanted: Sequence[
         present = [element.delete() for element in maps.values() if kernel.has_element(element.family, element.set, element.key)]
         loading()
         said = kernel.nft((ruleset.text(config), *sets, *present, *adds))
-        if said:
-            raise ruleset.explained(said)
+        if said and sets:  # an earlier version had that set
+            there = [element.delete() for element in dead if not element.value and kernel.has_element(element.family, element.set, element.key)]
+            said = kernel.nft((ruleset.text(config), *there, *present, *adds))
+    if said:
+        raise ruleset.explained(said)
     return True
 
 
@@ -134,12 +137,10 @@ def _neighbours(resources: list[Resource], add: bool) -> None:
         for resource in resources:
             if isinstance(resource, (Neighbour, NeighProxy)):
                 try:
-                    device = if_nametoindex(resource.interface)
-                except OSError:
+                    netlink.neighbour(resource, add, if_nametoindex(resource.interface))
+                except (OSError, ValueError) as error:  # no such device; or no such address, in a record that was not ours
                     if add:
-                        raise KernelError(f"ip {resource.add()}: no such device") from None
-                    continue
-                netlink.neighbour(resource, add, device)
+                        raise KernelError(f"ip {resource.add()}: {getattr(error, 'strerror', error)}") from None
 
 
 def _files(resources: list[Resource], add: bool) -> None:

@@ -12,7 +12,7 @@ from posix import F_OK, access
 from snf_network import doors, kernel
 from snf_network.errors import Hung, KernelError
 from snf_network.lean import replace as changed
-from snf_network.record import Lock, Records
+from snf_network.record import ALWAYS, Lock, Records
 from snf_network.resources import Binding, Element, Link, Port, Rule
 
 TYPE_CHECKING = False
@@ -23,8 +23,6 @@ if TYPE_CHECKING:
     from snf_network.record import Record
     from snf_network.resources import Resource
 
-ALWAYS = "+"
-"""Holds a shared thing, and is locked, without being an interface: no interface has such a name."""
 RULESET = "="
 """The lock of the ruleset and of the note on it: of first NICs that come at once, one loads it, and one writes."""
 LOADING = 4.0
@@ -53,7 +51,7 @@ def replace(wanted: Record, config: Config) -> list[str]:
         except Hung:
             _take(records, both, config)  # it may be done or not
             raise
-        except KernelError:
+        except (KernelError, OSError):
             _back(records, old, wanted, config)
             raise
         try:
@@ -62,7 +60,7 @@ def replace(wanted: Record, config: Config) -> list[str]:
                 doors.refuse_taken(wanted.resources)
                 settings = doors.put(wanted.resources)
             _release(records, doomed, interface, config)
-        except KernelError:
+        except (KernelError, OSError):
             _take(records, both, config)
             raise
         if stale:
@@ -91,6 +89,8 @@ def restore(record: Record, config: Config) -> None:
 def sweep(orphans: Iterable[Resource], config: Config) -> None:
     """Take away what no record has. Each is looked for once more under the lock of its interface: a NIC may have come up meanwhile."""
     records = Records(config.state_dir)
+    with Lock(config.state_dir, ALWAYS):
+        records.prune()
     for interface, group in groupby(sorted(orphans, key=_interface), _interface):
         with Lock(config.state_dir, interface or ALWAYS):
             record = records.load(interface) if interface else None

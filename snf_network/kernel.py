@@ -40,7 +40,8 @@ def is_late() -> bool:
 def run(argv: Sequence[str], text: str = "") -> tuple[int, str]:
     """Run a tool with `text` as its input; give its exit status and what it printed.
 
-    Raises Hung if it hangs or is killed: what it had done by then, nobody knows; KernelError if it is missing.
+    Raises Hung if it hangs or is killed: what it had done by then, nobody knows; KernelError if it is missing, OSError if it could not
+    be started.
     """
     given, said = (posix.memfd_create(name, posix.MFD_CLOEXEC) for name in ("stdin", "stdout"))
     try:
@@ -68,7 +69,12 @@ def _spawn(argv: Sequence[str], actions: list[tuple[int, int, int]]) -> int:
 
 def _wait(argv: Sequence[str], pid: int) -> int:
     """The exit status; the child is killed at the deadline."""
-    handle = posix.pidfd_open(pid)
+    try:
+        handle = posix.pidfd_open(pid)
+    except OSError as error:  # no descriptor is left: it must not run on unwatched
+        posix.kill(pid, 9)
+        posix.waitpid(pid, 0)
+        raise Hung(f"{' '.join(argv)} was killed: {error.strerror}") from error
     try:
         waiting = poll()
         waiting.register(handle, POLLIN)

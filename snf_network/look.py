@@ -36,7 +36,10 @@ if TYPE_CHECKING:
 FAMILIES = {2: "-4", 10: "-6"}
 LENGTHS = {"ndmacs": 12, "targets": 32, "tgtnets": 32, "router_targets": 32}
 """Hexadecimal digits of the numbers that nft lists for raw payload."""
-COUNTERS = "drops"
+NOT_OURS = ("drops", "underlay")
+"""Sets that no NIC has members in: counters, and the tunnel endpoints that an administrator names."""
+NAMED = {"masq": 1, "masq_networks": None}
+"""Which part of a member is the name of an interface: the first, in all other sets."""
 
 
 class Kernel:
@@ -102,44 +105,49 @@ def neighbours() -> Iterator[Resource]:
 
 
 def members() -> Iterator[Resource]:
-    """Members of our sets and maps, except the counters of drops."""
+    """Members of our sets and maps."""
     for family in ("bridge", "inet", "arp"):
         for entry in _json("nft", "-j", "list", "table", family, "snf_network").get("nftables", ()):
             kind = entry.get("set") or entry.get("map")
-            if kind and kind["name"] != COUNTERS:
+            if kind and kind["name"] not in NOT_OURS:
                 for member in kind.get("elem", ()):
                     yield _member(family, kind["name"], member)
 
 
 def _member(family: str, name: str, member: Any) -> Element:
     key, value = member if isinstance(member, list) else (member, "")
+    if isinstance(key, dict) and "elem" in key:  # somebody's, with a comment
+        key = key["elem"]["val"]
     parts = key["concat"] if isinstance(key, dict) and "concat" in key else [key]
-    words = [_word(part, name) for part in parts]
-    if not name.startswith("masq"):
-        words[0] = f'"{words[0]}"'
-    elif len(words) > 1:
-        words[1] = f'"{words[1]}"'
-    return Element(family, name, " . ".join(words), f"goto {value['goto']['target']}" if isinstance(value, dict) else str(value))
+    named = NAMED.get(name, 0)
+    words = [f'"{part}"' if position == named else _word(part, name) for position, part in enumerate(parts)]
+    return Element(family, name, " . ".join(words), _verdict(value) if isinstance(value, dict) else str(value))
+
+
+def _verdict(value: dict[str, Any]) -> str:
+    (verdict, target), = value.items()
+    return f"{verdict} {target['target']}" if target else verdict
 
 
 def _word(part: Any, name: str) -> str:
+    if isinstance(part, dict) and "range" in part:
+        return "-".join(map(str, part["range"]))
     if isinstance(part, dict):
-        prefix = part["prefix"]
-        return f"{prefix['addr']}/{prefix['len']}"
+        return f"{part['prefix']['addr']}/{part['prefix']['len']}"
     if name in LENGTHS and (isinstance(part, int) or part.startswith("0x")):
         return f"0x{int(str(part), 0):0{LENGTHS[name]}x}"
     return str(part)
 
 
 def bindings(directory: str) -> Iterator[Binding]:
-    """Binding files in NFDHCPD_STATE_DIR."""
+    """Binding files in NFDHCPD_STATE_DIR: what begins as ours do, and those of the bash package. Another file there is nobody's binding."""
     try:
         names = sorted(os.listdir(directory))
     except OSError:
         return
     for name in names:
         content = None if name.startswith(".") else read_file(f"{directory}/{name}")
-        if content is not None:
+        if content and content.startswith("INDEV="):
             yield Binding(f"{directory}/{name}", content)
 
 

@@ -39,8 +39,13 @@ def settle() -> None:
     posix.umask(0o022)  # Ganeti's is 0077: nfdhcpd could not read its bindings
     kernel.give_up_after(SECONDS)
     alarm(LAST)
+    open_descriptors()
+
+
+def open_descriptors() -> None:
+    """Make descriptors 0 to 2 something, where the caller closed them: what is opened next must not be taken for a tool's output."""
     descriptor = 0
-    while descriptor < 3:  # what was closed must not become something of ours
+    while descriptor < 3:
         descriptor = posix.open("/dev/null", posix.O_RDWR)
     posix.close(descriptor)
 

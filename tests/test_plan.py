@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -463,6 +464,18 @@ def test_an_entry_point_gives_a_setup(no_foreign_setups: Path, monkeypatch: pyte
     assert made.ignored == ("other",)
 
 
+@pytest.mark.parametrize("body", ["import nothing_of_that_name\n", "raise SystemError(1)\n", "x = 1\n", "def setup(nic):\n    yield nic\n",
+                                  "def setup(nic, node, config):\n    yield 'add element'\n",
+                                  "def setup(nic, node, config):\n    yield from (None,)\n", "def setup(*given):\n    return 1 / 0\n"])
+def test_an_entry_point_that_fails_is_told_of_in_one_line(no_foreign_setups: Path, monkeypatch: pytest.MonkeyPatch, body: str) -> None:
+    entry_point(no_foreign_setups, body)
+    monkeypatch.setattr(foreign.sys, "path", [str(no_foreign_setups), *foreign.sys.path])
+    monkeypatch.delitem(sys.modules, "theirs", raising=False)
+    with pytest.raises(SnfNetworkError) as caught:
+        plan(BRIDGED, NETWORK_TAGS="mine")
+    assert "theirs:setup" in caught.value.message and str(caught.value).isprintable() and caught.value.hint
+
+
 @pytest.mark.parametrize("tag", ["../x", ".hidden", "a/b", "a b", "", "$(x)", "a\x00b", "x" * 300, "\udcff"])
 def test_only_a_plain_word_is_looked_for(tag: str, no_foreign_setups: Path) -> None:
     hidden = no_foreign_setups / ".hidden"
@@ -494,7 +507,15 @@ def test_an_executable_prints_resources(no_foreign_setups: Path) -> None:
 
 FAILING = ["exit 1", "echo no json", """echo '{"kind": "Nothing"}'""", """echo '{"kind": "Link"}'""", """echo '{"prefix": "x"}'""",
            """echo '[]'""", """echo '{"kind": "Link", "interface": "tap1", "other": 1}'""", "printf '\\377\\n'",
-           """echo '{"kind": ["Link"]}'"""]
+           """echo '{"kind": ["Link"]}'""", "yes '[' | head -100000 | tr -d '\\n'", "exec sleep 30", "sleep 30 &",
+           """echo '{"kind": "Route", "prefix": "203.0.113.9/32", "interface": "tap1", "table": "snf_public"}'""",
+           """echo '{"kind": "Route", "prefix": "default", "interface": "tap1", "table": "222"}'""",
+           """echo '{"kind": "Route", "prefix": "203.0.113.9", "interface": "tap1", "table": "222"}'""",
+           """echo '{"kind": "Neighbour", "address": "203.0.113.9", "mac": "x", "interface": "tap1"}'""",
+           """echo '{"kind": "NeighProxy", "address": "x", "interface": "eth1"}'""",
+           """echo '{"kind": "Binding", "path": "x", "content": ""}'""",
+           """echo '{"kind": "Link", "interface": "eth1"}'""", """echo '{"kind": "Port", "interface": "tap2", "bridge": "prv0"}'""",
+           r"""echo '{"kind": "Element", "family": "bridge", "set": "macs", "key": "\"tap2\" . aa:00:00:00:00:02"}'"""]
 
 
 @pytest.mark.processes
