@@ -9,7 +9,7 @@ from _socket import AF_INET, AF_INET6, if_nametoindex
 from itertools import groupby
 
 from snf_network import kernel
-from snf_network.errors import KernelError
+from snf_network.errors import Hung, KernelError
 from snf_network.netlink import Netlink
 from snf_network.resources import Element, Neighbour, NeighProxy, Route, Sysctl
 
@@ -150,8 +150,8 @@ def _ovs(resources: list[Resource], add: bool) -> None:
         words = (resource.add() if add else resource.delete()).split()
         try:
             status, said = kernel.run(("ovs-vsctl", "--timeout=3", *words))
-        except KernelError:
-            if add:
+        except KernelError as error:
+            if add or isinstance(error, Hung):  # a port that stays behind has to stay in the record
                 raise
             continue  # where it is not installed, nothing of it can be left
         if status and add:
