@@ -9,7 +9,7 @@ from _socket import AF_INET, AF_INET6, if_nametoindex
 from itertools import groupby
 
 from snf_network import kernel
-from snf_network.errors import KernelError
+from snf_network.errors import Hung, KernelError
 from snf_network.netlink import Netlink
 from snf_network.resources import Element, Neighbour, NeighProxy, Route, Sysctl
 
@@ -49,8 +49,9 @@ def members(dead: Sequence[Element], stale: Sequence[Element], wanted: Sequence[
         loading()
         said = kernel.nft((ruleset.text(config), *sets, *present, *adds))
         if said and sets:  # an earlier version had that set
-            there = [element.delete() for element in dead if not element.value and kernel.has_element(element.family, element.set, element.key)]
-            said = kernel.nft((ruleset.text(config), *there, *present, *adds))
+            sets = [element.delete() for element in dead
+                    if not element.value and kernel.has_element(element.family, element.set, element.key)]
+            said = kernel.nft((ruleset.text(config), *sets, *present, *adds))
     if said:
         raise ruleset.explained(said)
     return True
@@ -157,8 +158,8 @@ def _ovs(resources: list[Resource], add: bool) -> None:
         words = (resource.add() if add else resource.delete()).split()
         try:
             status, said = kernel.run(("ovs-vsctl", "--timeout=3", *words))
-        except KernelError:
-            if add:
+        except KernelError as error:
+            if add or isinstance(error, Hung):  # a port that stays behind has to stay in the record
                 raise
             continue  # where it is not installed, nothing of it can be left
         if status and add:

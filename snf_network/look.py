@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import json
 import os
+from functools import cached_property
 
 from pyroute2 import IPRoute
 
+from snf_network.errors import KernelError
 from snf_network.kernel import read_file, run
 from snf_network.resources import (
     PROTOCOL,
@@ -26,7 +28,7 @@ from snf_network.resources import (
     SharedElement,
     Sysctl,
 )
-from snf_network.switches import BridgeOption
+from snf_network.switches import BridgeOption, BridgeVlan, OvsPort
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -62,7 +64,11 @@ class Kernel:
             return read_file(resource.path) == resource.content
         if isinstance(resource, BridgeOption):
             return _says(f"/sys/class/net/{resource.bridge}/bridge/{resource.option}", resource.value)
-        return as_listed(resource) in self.found or resource.door in ("bridge", "ovs")
+        if isinstance(resource, BridgeVlan):
+            return self._vlan(resource)
+        if isinstance(resource, OvsPort):
+            return resource in self._ovs_ports
+        return as_listed(resource) in self.found
 
     def _link(self, resource: Link | Port) -> bool:
         link = self.links.get(resource.interface)
@@ -72,6 +78,22 @@ class Kernel:
             return bool(self.names.get(link.get_attr("IFLA_MASTER") or 0, "") == resource.bridge)
         mac = resource.mac in ("", link.get_attr("IFLA_ADDRESS"))
         return bool(link["flags"] & 1) and mac and resource.mtu in ("", str(link.get_attr("IFLA_MTU")))
+
+    def _vlan(self, resource: BridgeVlan) -> bool:
+        flags = self._vlans.get((resource.interface, int(resource.vid)))
+        if resource.flags in ("absent", "uplink"):
+            return (flags is None) is (resource.flags == "absent")
+        return flags == ({"PVID", "Egress Untagged"} if resource.flags else set())
+
+    @cached_property
+    def _vlans(self) -> dict[tuple[str, int], set[str]]:
+        """Ports and VLANs that they are in, and how. Asked only where a NIC has a VLAN."""
+        return {(port["ifname"], vlan["vlan"]): set(vlan.get("flags", ())) for port in _json("bridge", "-j", "vlan", "show")
+                for vlan in port["vlans"]}
+
+    @cached_property
+    def _ovs_ports(self) -> set[OvsPort]:
+        return set(ovs_ports())
 
     def _rules(self, route: IPRoute) -> Iterator[Resource]:
         for family, flag in FAMILIES.items():
@@ -137,6 +159,26 @@ def _word(part: Any, name: str) -> str:
     if name in LENGTHS and (isinstance(part, int) or part.startswith("0x")):
         return f"0x{int(str(part), 0):0{LENGTHS[name]}x}"
     return str(part)
+
+
+def ovs_ports() -> Iterator[OvsPort]:
+    """Every port of Open vSwitch, with its VLANs; none where it is not installed or does not answer."""
+    columns = (("--columns=name,ports", "list", "Bridge"), ("--columns=_uuid,name,tag,trunks", "list", "Port"))
+    try:
+        status, said = run(("ovs-vsctl", "--timeout=3", "--format=json", "--", *columns[0], "--", *columns[1]))
+    except KernelError:
+        return
+    if not status:
+        bridges, ports = (json.loads(line)["data"] for line in said.splitlines())
+        bridge_of = {uuid: name for name, members in bridges for uuid in _set(members)}
+        for uuid, name, tag, trunks in ports:
+            yield OvsPort(name, bridge_of.get(uuid[1], ""), *(",".join(map(str, sorted(_set(value)))) for value in (tag, trunks)))
+
+
+def _set(value: Any) -> list[Any]:
+    """The members of a column, written as RFC 7047, 5.1 has it: a set of one is that one, and a UUID is a pair."""
+    members = value[1] if isinstance(value, list) and value[0] == "set" else [value]
+    return [member[1] if isinstance(member, list) else member for member in members]
 
 
 def bindings(directory: str) -> Iterator[Binding]:

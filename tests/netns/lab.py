@@ -37,7 +37,7 @@ done
 mount -t sysfs sysfs /sys
 rm -rf /var/lib/snf-network /var/lib/nfdhcpd /etc/snf-network /etc/default/snf-network /etc/ganeti
 mkdir -p /var/log/ganeti /etc/iproute2/rt_tables.d
-echo 0 > /proc/sys/net/ipv6/conf/default/accept_dad
+[ ! -e /proc/sys/net/ipv6 ] || echo 0 > /proc/sys/net/ipv6/conf/default/accept_dad
 ip link set lo up
 echo ready
 exec sleep infinity
