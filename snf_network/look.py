@@ -130,6 +130,18 @@ def _word(part: Any, name: str) -> str:
     return str(part)
 
 
+def drops() -> dict[tuple[str, str], tuple[int, int]]:
+    """What was dropped, by interface and reason: frames and octets. An interface that is gone is a number."""
+    found: dict[tuple[str, str], tuple[int, int]] = {}
+    for family in ("bridge", "inet", "arp"):
+        for entry in _json("nft", "-j", "list", "set", family, "snf_network", COUNTERS).get("nftables", ()):
+            for member in entry.get("set", {}).get("elem", ()):
+                interface, reason = map(str, member["elem"]["val"]["concat"])
+                counter, (frames, octets) = member["elem"]["counter"], found.get((interface, reason), (0, 0))
+                found[interface, reason] = frames + counter["packets"], octets + counter["bytes"]
+    return found
+
+
 def bindings(directory: str) -> Iterator[Binding]:
     """Binding files in NFDHCPD_STATE_DIR."""
     for path in sorted(Path(directory).glob("*")):

@@ -46,7 +46,10 @@ ROOMS = {
     # ask
     "host": frozenset(("kernel", "netlink", "node", "resources", "ruleset")),
     "look": frozenset(("kernel", "netlink", "resources")),
+    "reasons": frozenset(()),
     "drift": frozenset(("host", "kernel", "look", "record", "resources", "ruleset")),
+    # try out
+    "selftest": frozenset(("kernel", "selftest")),
     # speak with those who call
     "scripts": ANY,
     "xen": ANY,
@@ -54,10 +57,10 @@ ROOMS = {
     "commands": ANY,
 }
 # who may do what nobody else may
-PROCESSES = {"kernel": {"posix_spawn"}, "announce": {"fork"}, "setups/foreign": {"subprocess"}}
+PROCESSES = {"kernel": {"posix_spawn"}, "announce": {"fork"}, "setups/foreign": {"subprocess"}, "selftest/world": {"subprocess"}}
 STARTERS = {"posix_spawn", "posix_spawnp", "fork", "forkpty", "vfork", "fork_exec", "system", "popen", "spawnv", "spawnve", "subprocess",
             "multiprocessing", "pty"}
-SOCKETS = ("netlink", "announce", "dns/send", "dhcpd/serve")
+SOCKETS = ("netlink", "announce", "selftest/world", "selftest/frames", "selftest/matrix", "dns/send", "dhcpd/serve")
 ENVIRON = ("scripts", "xen", "hooks", "commands")
 # a NIC waits for all that this path imports: docs/design.md has what each costs
 HEAVY = {"argparse", "collections", "contextlib", "dataclasses", "dns", "enum", "functools", "importlib", "inspect", "ipaddress", "json",
