@@ -122,6 +122,9 @@ def _member(family: str, name: str, member: Any) -> Element:
 
 
 def _word(part: Any, name: str) -> str:
+    if isinstance(part, dict) and "range" in part:  # how a prefix of raw payload is listed
+        low, high = (int(str(end), 0) for end in part["range"])
+        return f"0x{low:0{LENGTHS[name]}x}/{LENGTHS[name] * 4 - (low ^ high).bit_length()}"
     if isinstance(part, dict):
         prefix = part["prefix"]
         return f"{prefix['addr']}/{prefix['len']}"

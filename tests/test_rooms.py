@@ -49,7 +49,8 @@ ROOMS = {
     "reasons": frozenset(()),
     "drift": frozenset(("host", "kernel", "look", "record", "resources", "ruleset")),
     # try out
-    "selftest": frozenset(("kernel", "selftest")),
+    "trace": frozenset(("kernel",)),
+    "selftest": frozenset(("kernel", "selftest", "trace")),
     # speak with those who call
     "scripts": ANY,
     "xen": ANY,
@@ -57,7 +58,8 @@ ROOMS = {
     "commands": ANY,
 }
 # who may do what nobody else may
-PROCESSES = {"kernel": {"posix_spawn"}, "announce": {"fork"}, "setups/foreign": {"subprocess"}, "selftest/world": {"subprocess"}}
+PROCESSES = {"kernel": {"posix_spawn"}, "announce": {"fork"}, "setups/foreign": {"subprocess"},
+             "selftest/world": {"subprocess"}, "trace": {"subprocess"}}
 STARTERS = {"posix_spawn", "posix_spawnp", "fork", "forkpty", "vfork", "fork_exec", "system", "popen", "spawnv", "spawnve", "subprocess",
             "multiprocessing", "pty"}
 SOCKETS = ("netlink", "announce", "selftest/world", "selftest/frames", "selftest/matrix", "dns/send", "dhcpd/serve")

@@ -46,9 +46,9 @@ def run(options: argparse.Namespace, config: Config) -> int:
 
 def matrix(outcome: Outcome) -> str:
     """The whole of it as a table, and a line that counts."""
-    cells = {(cell.row.name, cell.guest.column.name): cell for cell in outcome.cells}
+    verdict = {(cell.row.name, cell.guest.column.name): cell.verdict for cell in outcome.cells}
     rows = [[f"{'' if row in FORGED else '+ '}{row.name}",
-             *((cells[row.name, column.name].verdict if (row.name, column.name) in cells else IMPOSSIBLE) for column in COLUMNS)] for row in ROWS]
+             *(verdict.get((row.name, column.name), IMPOSSIBLE) for column in COLUMNS)] for row in ROWS]
     verdicts = [cell.verdict for cell in outcome.cells]
     counts = ", ".join(f"{verdicts.count(verdict)} {verdict}" for verdict in sorted(set(verdicts)))
     return table.text(("FRAME", *(column.name.upper() for column in COLUMNS)), rows) + f"{len(verdicts)} cells: {counts}\n"

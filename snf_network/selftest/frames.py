@@ -53,6 +53,13 @@ def token(frame: bytes) -> int:
     return int.from_bytes(frame[at + OFFSETS.get(kind, 0):][:2], "big")
 
 
+def described(frame: bytes) -> str:
+    """Addresses and ethertype, for people."""
+    kind, _ = _payload(frame)
+    return f"{frame[6:12].hex(':')} > {frame[:6].hex(':')}, {NAMES.get(kind, f'ethertype {kind:#06x}')}, {len(frame)} octets"
+
+
+NAMES = {IP4: "IPv4", ARP: "ARP", RARP: "RARP", IP6: "IPv6"}
 OFFSETS = {IP4: 4, IP6: 2, ARP: 22, RARP: 22}
 
 
@@ -66,7 +73,7 @@ def _payload(frame: bytes) -> tuple[int, int]:
 def checksum(data: bytes) -> int:
     """That of IPv4, UDP, TCP and ICMP (RFC 1071)."""
     data += b"\0" * (len(data) % 2)
-    total = sum(struct.unpack(f"!{len(data) // 2}H", data))
+    total: int = sum(struct.unpack(f"!{len(data) // 2}H", data))
     while total >> 16:
         total = (total & 0xFFFF) + (total >> 16)
     return 0xFFFF - total

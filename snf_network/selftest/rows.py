@@ -158,7 +158,7 @@ SERVERS = (
     Row("DHCPv4 server", lambda g: g.frame(f.dhcp(g.mac, 2, g.ip), target=f.BROADCAST), DHCP),
     Row("DHCPv4 server, another port", lambda g: g.frame(f.udp(g.ip, "255.255.255.255", 4000, 68), target=f.BROADCAST), DHCP),
     Row("DHCPv4 server, by a relay", lambda g: g.frame(f.udp(g.ip, GATEWAY, 67, 67)), DHCP),
-    Row("DHCPv4 server, first fragment", lambda g: g.frame(f.ip(g.ip, NODE, f.UDP, f.dhcp(g.mac, 2, g.ip)[1][20:60], fragment=FIRST)), DHCP),
+    Row("DHCPv4 server, first fragment", lambda g: g.frame(f.ip(g.ip, NODE, f.UDP, f.dhcp(g.mac, 2)[1][20:60], fragment=FIRST)), DHCP),
     Row("DHCPv6 server", lambda g: g.frame(f.dhcp6(g.local, 2, g.router)), DHCP),
     Row("DHCPv6 server, another port", lambda g: g.frame(f.udp(g.local, g.router, 4000, 546)), DHCP),
     Row("DHCPv6 server behind options", lambda g: g.frame(f.with_dstopts(f.dhcp6(g.local, 2, g.router))), DHCP),

@@ -69,10 +69,14 @@ class Machine:
             if end:
                 end.close()
 
+    @property
+    def enter(self) -> tuple[str, ...]:
+        """What a command is put behind to be run in the machine."""
+        return "nsenter", f"--target={self.holder.pid}", "--net", "--mount", "--root", "--wd=/"
+
     def run(self, *argv: str, text: str = "", env: Mapping[str, str] | None = None) -> str:
         """Run a command in the machine; what it says. Raises KernelError if it fails."""
-        enter = ("nsenter", f"--target={self.holder.pid}", "--net", "--mount", "--root", "--wd=/")
-        ran = subprocess.run((*enter, *argv), env={**ENVIRONMENT, **(env or {})}, input=text, capture_output=True, text=True,
+        ran = subprocess.run((*self.enter, *argv), env={**ENVIRONMENT, **(env or {})}, input=text, capture_output=True, text=True,
                              timeout=SECONDS, check=False)
         if ran.returncode:
             raise KernelError(f"{self.name}: {' '.join(argv)}: {(ran.stderr or ran.stdout).strip()}")
@@ -81,6 +85,10 @@ class Machine:
     def ip(self, *lines: str) -> None:
         """Lines of ip(8), each without the word ip, of one family."""
         self.run("ip", "-batch", "-", text="\n".join(lines))
+
+    def load(self, text: str) -> None:
+        """Give nft a text, in one transaction."""
+        self.run("nft", "-I", HERE, "-f", "-", text=text)
 
     def script(self, name: str, env: Mapping[str, str]) -> None:
         """Run one of our scripts as Ganeti would. Raises KernelError if it fails."""
