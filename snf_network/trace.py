@@ -55,10 +55,10 @@ def parse(line: str) -> Step | None:
 
 def start(interface: str, seconds: int) -> str:
     """What nft has to be given for tracing the NIC so many seconds."""
-    tables = []
+    tables, limit = [], f"limit rate {RATE}/second burst {RATE} packets"
     for family, hooks in HOOKS.items():
         chains = "".join(f"chain {hook} {{ type filter hook {hook} priority {priority}; policy accept\n"
-                         f"{word} @traced limit rate {RATE}/second burst {RATE} packets meta nftrace set 1\n}}\n" for hook, priority, word in hooks)
+                         f"{word} @traced {limit} meta nftrace set 1\n}}\n" for hook, priority, word in hooks)
         tables.append(f"table {family} {TABLE} {{\nset traced {{ type ifname; flags timeout; }}\n{chains}}}\n"
                       f'add element {family} {TABLE} traced {{ "{interface}" timeout {seconds}s }}\n')
     return stop() + "".join(tables)

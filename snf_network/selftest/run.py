@@ -148,14 +148,18 @@ def run(say: Callable[[str], None] = lambda words: None) -> Outcome:
     """Build, send, look, and take all away again. Raises KernelError where the machine cannot do that."""
     with ExitStack() as stack:
         say("making a node, a guest, a peer and a router")
-        site = Site(stack)
-        before = drops(site.node)
-        say(f"sending {len(ROWS)} frames in {len(COLUMNS)} ways")
-        heard, learned = site.play(1), site.learned()
-        counted = drops(site.node) - before
-        site.without_rules()
-        say("sending them without our tables")
-        without, learned_without = site.play(OPEN), site.learned()
+        return examine(Site(stack), say)
+
+
+def examine(site: Site, say: Callable[[str], None] = lambda words: None) -> Outcome:
+    """Send all frames with our tables and without them, and judge. The site is of no use afterwards."""
+    before = drops(site.node)
+    say(f"sending {len(ROWS)} frames in {len(COLUMNS)} ways")
+    heard, learned = site.play(1), site.learned()
+    counted = drops(site.node) - before
+    site.without_rules()
+    say("sending them without our tables")
+    without, learned_without = site.play(OPEN), site.learned()
     cells = tuple(_cells(site.guests, heard, learned, without, learned_without))
     return Outcome(cells, tuple(_miscounted(cells, counted)))
 
