@@ -13,6 +13,7 @@ from pyroute2 import IPRoute
 
 from snf_network.errors import KernelError
 from snf_network.kernel import read_file, run
+from snf_network.members import listed, members
 from snf_network.resources import (
     PROTOCOL,
     RULE_PRIORITY,
@@ -36,12 +37,6 @@ if TYPE_CHECKING:
     from typing import Any
 
 FAMILIES = {2: "-4", 10: "-6"}
-LENGTHS = {"ndmacs": 12, "targets": 32, "tgtnets": 32, "router_targets": 32}
-"""Hexadecimal digits of the numbers that nft lists for raw payload."""
-NOT_OURS = ("drops", "underlay")
-"""Sets that no NIC has members in: counters, and the tunnel endpoints that an administrator names."""
-NAMED = {"masq": 1, "masq_networks": None}
-"""Which part of a member is the name of an interface: the first, in all other sets."""
 
 
 class Kernel:
@@ -88,7 +83,7 @@ class Kernel:
     @cached_property
     def _vlans(self) -> dict[tuple[str, int], set[str]]:
         """Ports and VLANs that they are in, and how. Asked only where a NIC has a VLAN."""
-        return {(port["ifname"], vlan["vlan"]): set(vlan.get("flags", ())) for port in _json("bridge", "-j", "vlan", "show")
+        return {(port["ifname"], vlan["vlan"]): set(vlan.get("flags", ())) for port in listed("bridge", "-j", "vlan", "show")
                 for vlan in port["vlans"]}
 
     @cached_property
@@ -120,45 +115,10 @@ def neighbours() -> Iterator[Resource]:
     """Permanent and proxy entries of ours; pyroute2 0.7 gives neither the protocol of the one nor the other (docs/design.md)."""
     for family in FAMILIES.values():
         for kind in (("nud", "permanent"), ("proxy",)):
-            for entry in _json("ip", family, "-j", "neigh", "show", *kind):
+            for entry in listed("ip", family, "-j", "neigh", "show", *kind):
                 if str(entry.get("protocol")) == str(PROTOCOL):
                     proxy = kind == ("proxy",)
                     yield NeighProxy(entry["dst"], entry["dev"]) if proxy else Neighbour(entry["dst"], entry["lladdr"], entry["dev"])
-
-
-def members() -> Iterator[Resource]:
-    """Members of our sets and maps."""
-    for family in ("bridge", "inet", "arp"):
-        for entry in _json("nft", "-j", "list", "table", family, "snf_network").get("nftables", ()):
-            kind = entry.get("set") or entry.get("map")
-            if kind and kind["name"] not in NOT_OURS:
-                for member in kind.get("elem", ()):
-                    yield _member(family, kind["name"], member)
-
-
-def _member(family: str, name: str, member: Any) -> Element:
-    key, value = member if isinstance(member, list) else (member, "")
-    if isinstance(key, dict) and "elem" in key:  # somebody's, with a comment
-        key = key["elem"]["val"]
-    parts = key["concat"] if isinstance(key, dict) and "concat" in key else [key]
-    named = NAMED.get(name, 0)
-    words = [f'"{part}"' if position == named else _word(part, name) for position, part in enumerate(parts)]
-    return Element(family, name, " . ".join(words), _verdict(value) if isinstance(value, dict) else str(value))
-
-
-def _verdict(value: dict[str, Any]) -> str:
-    (verdict, target), = value.items()
-    return f"{verdict} {target['target']}" if target else verdict
-
-
-def _word(part: Any, name: str) -> str:
-    if isinstance(part, dict) and "range" in part:
-        return "-".join(map(str, part["range"]))
-    if isinstance(part, dict):
-        return f"{part['prefix']['addr']}/{part['prefix']['len']}"
-    if name in LENGTHS and (isinstance(part, int) or part.startswith("0x")):
-        return f"0x{int(str(part), 0):0{LENGTHS[name]}x}"
-    return str(part)
 
 
 def ovs_ports() -> Iterator[OvsPort]:
@@ -195,12 +155,6 @@ def bindings(directory: str) -> Iterator[Binding]:
 
 def _says(path: str, value: str) -> bool:
     return (read_file(path) or "").strip() == value
-
-
-def _json(*argv: str) -> Any:
-    """What a tool says in JSON; nothing if it fails, as nft does for a table that is not there."""
-    status, said = run(argv)
-    return json.loads(said or "{}") if not status else {}
 
 
 def owned(resources: Iterable[Resource]) -> set[Resource]:

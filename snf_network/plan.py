@@ -5,7 +5,8 @@ from __future__ import annotations
 from snf_network import setups
 from snf_network.errors import BadEnvironment, shown
 from snf_network.resources import Element, NeighProxy, Route
-from snf_network.setups import firewall
+from snf_network.setups import firewall, pins
+from snf_network.setups.allow import setting
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -49,8 +50,9 @@ def plan_for(nic: Nic, node: Node, config: Config) -> Plan:
         resources += setup(nic, node, config)
     if nic.arriving:
         resources = [resource for resource in resources if not (isinstance(resource, Route) or _is_proxy(resource, nic))]
-    filtered = any(isinstance(resource, Element) and resource.set == "prefixed" for resource in resources)
-    resources += firewall.setup(nic, node, config, filtered)
+    members = {resource.set for resource in resources if isinstance(resource, Element)}
+    resources += pins.ingress(nic, members)
+    resources += firewall.setup(nic, node, config, "prefixed" in members)
     return Plan(tuple(dict.fromkeys(resources)), tuple(_announcements(nic, resources)), tuple(_lacking(nic, node, config, tags)),
                 tuple(tag for tag, setup in chosen.items() if setup is None))
 
@@ -58,7 +60,8 @@ def plan_for(nic: Nic, node: Node, config: Config) -> Plan:
 def tags_of(nic: Nic, config: Config) -> tuple[str, ...]:
     """The network's tags, customised by instance tags `snf-network:<ident>:<tag>` and `...:no-<tag>`, uuid before name before index."""
     wanted = dict.fromkeys(nic.network.tags, True)
-    for words in reversed(nic.customised(config.tag_prefix)):
+    for said_of_it in reversed(nic.customised(config.tag_prefix)):
+        words = [word for word in said_of_it if not setting(word)[0]]
         said = {word.removeprefix("no-"): not word.startswith("no-") for word in words}
         if len(said) < len(words):
             raise BadEnvironment(f"TAGS: {shown(' '.join(words))} contradict each other", "say a tag or no-tag, not both")

@@ -41,10 +41,12 @@ DEFAULTS = {
     "PHYSICAL_VLAN_TAG": "physical-vlan",
     "TAG_PREFIX": "snf-network",
     "FIREWALL_TAG_PREFIX": "synnefo:network",
+    "IP_FILTERED_TAG": "ip-filtered",
     "MASQ": False,
+    "UNDERLAY": "",
 }
 OTHERS = {"DEBUG": "yes", "MASQ": "on", "MAC_MASK": "ff:ff:ff:00:00:00", "TAP_CONSTANT_MAC": "cc:47:52:4e:45:55", "TTL": "60",
-          "AUTHENTICATION_METHOD": "kerberos", **{key: "/other" for key, value in DEFAULTS.items() if str(value).startswith("/")}}
+          "AUTHENTICATION_METHOD": "kerberos", "UNDERLAY": "'192.0.2.0/24 2001:db8::1'", **{key: "/other" for key, value in DEFAULTS.items() if str(value).startswith("/")}}
 NODE_OF_THE_BASH_PACKAGE = """\
 # snf-network
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from snf_network.resources import Element, NeighProxy, Resource, Sysctl
+from snf_network.setups.allow import extra
 from snf_network.setups.pins import quoted
 
 TYPE_CHECKING = False
@@ -23,11 +24,13 @@ def setup(nic: Nic, node: Node, config: Config) -> Iterator[Resource]:
     if nic.ip and node.uplink:
         yield Sysctl(f"net/ipv4/conf/{node.uplink}/forwarding", "1")
         yield Sysctl(f"net/ipv4/neigh/{node.uplink}/proxy_delay", "0")
-        yield NeighProxy(nic.ip, node.uplink)
+        for address in (nic.ip, *(address for address in extra(nic, config).addresses if ":" not in address)):
+            yield NeighProxy(address, node.uplink)
     if nic.network.gateway6 and node.ipv6:
         yield NeighProxy(nic.network.gateway6, nic.interface)
     if nic.ip6 and node.ipv6 and node.uplink6:
         yield Sysctl(f"net/ipv6/conf/{node.uplink6}/forwarding", "1")
         yield Sysctl(f"net/ipv6/conf/{node.uplink6}/proxy_ndp", "1")
         yield Sysctl(f"net/ipv6/neigh/{node.uplink6}/proxy_delay", "0")
-        yield NeighProxy(nic.ip6, node.uplink6)
+        for address in (nic.ip6, *(address for address in extra(nic, config).addresses if ":" in address)):
+            yield NeighProxy(address, node.uplink6)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from snf_network.resources import Binding, Resource
+from snf_network.resources import Binding, Element, Resource
+from snf_network.setups.pins import port, quoted
 
 # what a Ganeti tag is made of; anything else could end the quotes in the file
 TAG = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_.+*/:@-")
@@ -18,6 +19,9 @@ if TYPE_CHECKING:
 
 def setup(nic: Nic, node: Node, config: Config) -> Iterator[Resource]:
     """The keys and their order are the bash package's; an empty value is written."""
+    if nic.mode == "bridged":  # who is served is no server: of a routed NIC that is always true
+        yield Element("bridge", "guarded", quoted(nic))
+        yield from port(nic)
     network = nic.network
     values = {
         "INDEV": nic.link if nic.mode == "bridged" else nic.interface,

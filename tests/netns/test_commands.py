@@ -113,16 +113,6 @@ def test_an_interrupted_repair_is_one_line_and_the_next_one_goes_on(node: Machin
 # --- what is not ours
 
 
-def test_tunnel_endpoints_that_an_admin_added_stay(node: Machine) -> None:
-    """`underlay` is no NIC's: addresses, prefixes and ranges."""
-    node.up(ROUTED)
-    node.run("nft", "add element inet snf_network underlay { 192.0.2.0/28, 10.0.0.1, 10.1.0.1-10.1.0.7 }")
-    before = snapshot(node)
-    assert ordered(node, "check") == (0, "clean\n")
-    assert ordered(node, "gc")[0] == 0
-    same(before, snapshot(node))
-
-
 @pytest.mark.parametrize("member", ['routed { "tap9" comment "mine" }', 'nets4 { "tap9" . aa:00:00:00:00:01 . 10.0.0.1-10.0.0.7 }',
                                     'tables { "tap9" comment "mine" : 7 }', 'nets6 { "tap9" . aa:00:00:00:00:01 . 2001:db8::/48 }'])
 def test_a_member_in_a_form_of_its_own_is_an_orphan_like_another(node: Machine, member: str) -> None:
