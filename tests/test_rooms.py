@@ -43,6 +43,7 @@ ROOMS = {
     "doors": frozenset(("kernel", "netlink", "resources", "ruleset")),
     "engine": frozenset(("doors", "kernel", "record", "resources", "ruleset")),
     "announce": frozenset(()),
+    "dhcpd": frozenset(("dhcpd", "nic")),
     # ask
     "host": frozenset(("kernel", "netlink", "node", "resources", "ruleset")),
     "look": frozenset(("kernel", "netlink", "resources")),
