@@ -89,7 +89,7 @@ def parse(name: str, text: str) -> tuple[Binding, tuple[str, ...]]:
 
 def _values(name: str, text: str, warnings: list[str]) -> dict[str, Any]:
     values: dict[str, Any] = {}
-    for line in text.splitlines():
+    for line in text.split("\n"):
         line = line.strip()
         if not line or line[0] == "#":
             continue

@@ -65,7 +65,7 @@ def read(text: str, path: str = PATH) -> tuple[Settings, tuple[str, ...]]:
     values: dict[str, object] = {}
     warnings: list[str] = []
     section = ""
-    for number, line in enumerate(text.splitlines(), 1):
+    for number, line in enumerate(text.split("\n"), 1):
         where = f"{path}:{number}"
         line = _without_comment(line, where)
         if not line:
@@ -138,7 +138,7 @@ def _unquoted(text: str) -> str:
 
 
 def _words(text: str) -> list[str]:
-    return [word for word in (_unquoted(part.strip()) for part in _unquoted(text).split(",")) if word]
+    return [word for word in (_unquoted(part.strip()) for part in text.split(",")) if word]
 
 
 def flag(text: str) -> bool | None:

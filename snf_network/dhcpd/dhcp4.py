@@ -113,10 +113,8 @@ KINDS = {"offer": b"\x35\1\2", "ack": b"\x35\1\5", "nak": b"\x35\1\6", "inform":
 
 def _options(word: str, asked: dict[int, bytes], guest: Guest) -> bytes:
     """Those of a reply. What the client said of itself, or a relay of it, is said back (RFC 6842; RFC 3046, 2.2)."""
-    echo = b""
-    if 61 in asked:
-        echo = _option(61, asked[61])
-    if 82 in asked:
+    echo = _option(61, asked[61]) if 61 in asked else b""
+    if 82 in asked and len(echo) + len(asked[82]) < 256:
         echo += _option(82, asked[82])
     own = guest.lease4 if word in ("offer", "ack") else _option(54, guest.server)
     if word == "inform":
@@ -129,11 +127,14 @@ def _options(word: str, asked: dict[int, bytes], guest: Guest) -> bytes:
 
 
 def fit(options: bytes, room: int) -> bytes:
-    """As many whole options, from the first on, as `room` bytes hold: a client need not take more than it said (option 57)."""
-    at = 0
-    while at < len(options) and (after := at + 2 + options[at + 1]) <= room:
+    """The options that `room` bytes hold, the first ones first: a client need not take more than it said (option 57)."""
+    found, at = b"", 0
+    while at < len(options):
+        after = at + 2 + options[at + 1]
+        if len(found) + after - at <= room:
+            found += options[at:after]
         at = after
-    return options[:at]
+    return found
 
 
 def _option(code: int, value: bytes) -> bytes:

@@ -103,7 +103,7 @@ def _reply(kind: int, options: Options, asked: dict[int, bytes], guest: Guest) -
     leases = associations(options, guest, with_old=kind in (RENEW, REBIND))
     if kind != SOLICIT:
         return REPLY, "reply6", leases + configuration
-    if RAPID_COMMIT in asked:
+    if RAPID_COMMIT in asked and guest.ip6:
         return REPLY, "reply6", _option(RAPID_COMMIT, b"") + leases + configuration
     return ADVERTISE, "advertise6", _option(PREFERENCE, b"\xff") + leases + configuration
 

@@ -15,11 +15,13 @@ if TYPE_CHECKING:
     from snf_network.dhcpd.guest import Guest
 
 Answer = tuple[tuple[bytes, ...], str]
+LONGEST = 2048
+"""Bytes of a frame that is looked at. Requests fit 1500; a tap with offloads could hand over 64 kB, all of it options."""
 VLAN_TAGS = (b"\x81\x00", b"\x88\xa8", b"\x91\x00")
 REPLIES = ("offer", "ack", "nak", "inform", "ra", "na", "advertise6", "reply6", "information6", "confirm6", "release6", "decline6")
 NOTED = ("release", "decline", "dad", "own-address")
-DROPS = ("malformed", "spoofed-mac", "vlan", "fragment", "extension", "giaddr", "bootp", "other-server", "other-address", "unicast",
-         "not-served", "not-ours", "error")
+DROPS = ("malformed", "oversized", "spoofed-mac", "vlan", "fragment", "extension", "giaddr", "bootp", "other-server", "other-address",
+         "unicast", "not-served", "not-ours", "error")
 WORDS = REPLIES + NOTED + DROPS
 """Every word that an answer can have. `error` is a fault of this program: it is never expected, and never stops it."""
 
@@ -35,10 +37,12 @@ def answer(frame: bytes, guest: Guest, vid: int = 0) -> Answer:
 
 
 def _answer(frame: bytes, guest: Guest, vid: int) -> Answer:
+    if len(frame) > LONGEST:
+        raise Dropped("oversized")
     kind = frame[12:14]
     if vid or kind in VLAN_TAGS:
         raise Dropped("vlan")
-    if frame[6:12] != guest.mac and not (guest.binding.macspoof or guest.settings.allow_relay):
+    if frame[6:12] != guest.mac and not guest.binding.macspoof:
         raise Dropped("spoofed-mac")
     if kind == IP4:
         return dhcp4.answer(frame, guest)

@@ -71,11 +71,12 @@ def times(binding: Binding, settings: Settings) -> tuple[int, int, int]:
 
 def server_address(binding: Binding, settings: Settings) -> str:
     """The address DHCPv4 replies come from; it also names the server (option 54)."""
-    if not settings.server_on_link or not (binding.gateway or binding.subnet):
-        return settings.server_ip
-    if binding.gateway:
+    network, _, length = binding.subnet.partition("/")
+    if settings.server_on_link and binding.gateway:
         return binding.gateway
-    first = int.from_bytes(inet_aton(binding.subnet.partition("/")[0]), "big") + 1
+    if not settings.server_on_link or not length or int(length) > 30:
+        return settings.server_ip
+    first = int.from_bytes(inet_aton(network), "big") + 1
     return ".".join(map(str, first.to_bytes(4, "big")))
 
 

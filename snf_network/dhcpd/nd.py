@@ -23,6 +23,9 @@ ROUTER_LIFETIME = 9000
 """Seconds; the most that RFC 4861, 6.2.1 allows, so that a guest outlives a pause of the daemon."""
 VALID, PREFERRED = 86400, 14400
 """Seconds that an address may be used, and used for something new, after the last advertisement."""
+LOW = 0x18
+"""Router preference (RFC 4191, 2.1): on a bridge there may be a router, which is then the better one."""
+SMALLEST_MTU = 1280
 SOLICITED_ROUTER = 0xC0000000
 _NEIGHBOUR = Struct("!BBHI16sBB6s")
 Answer = tuple[tuple[bytes, ...], str]
@@ -40,7 +43,7 @@ def answer(frame: bytes, guest: Guest, hops: int, source: bytes, target: bytes, 
         raise Dropped("malformed")
     if kind == ROUTER_SOLICITATION:
         return _solicited_router(body, guest, source)
-    return _solicited_neighbour(body, guest, source, target)
+    return _solicited_neighbour(frame[6:12], body, guest, source, target)
 
 
 def _solicited_router(body: bytes, guest: Guest, source: bytes) -> Answer:
@@ -59,7 +62,7 @@ def _check_options(body: bytes, at: int, source: bytes) -> None:
         at += body[at + 1] * 8
 
 
-def _solicited_neighbour(body: bytes, guest: Guest, source: bytes, target: bytes) -> Answer:
+def _solicited_neighbour(asking: bytes, body: bytes, guest: Guest, source: bytes, target: bytes) -> Answer:
     if len(body) < 24:
         raise Dropped("malformed")
     wanted = body[8:24]
@@ -70,7 +73,7 @@ def _solicited_neighbour(body: bytes, guest: Guest, source: bytes, target: bytes
         raise Dropped("dad")
     mac = _station(wanted, source, guest)
     message = _NEIGHBOUR.pack(136, 0, 0, SOLICITED_ROUTER, wanted, 2, 1, mac)
-    return (wire.icmp6(guest.mac + guest.source_mac, guest.link_local, source, message),), "na"
+    return (wire.icmp6(asking + guest.source_mac, guest.link_local, source, message),), "na"
 
 
 def _station(wanted: bytes, source: bytes, guest: Guest) -> bytes:
@@ -107,10 +110,10 @@ def advertisement(guest: Guest, *, last: bool = False) -> bytes:
     """A router advertisement to all nodes (RFC 4861, 4.2), a whole frame. With `last`, all that it tells of ends now."""
     binding, settings = guest.binding, guest.settings
     stateful = settings.mode == "managed" and guest.configuration6 is not None and bool(guest.ip6)
-    flags = (0x80 if stateful else 0) | (0x40 if guest.configuration6 is not None else 0)
+    flags = (0x80 if stateful else 0) | (0x40 if guest.configuration6 is not None else 0) | (0 if binding.routed else LOW)
     lifetime = 0 if last or binding.private else ROUTER_LIFETIME
     body = [pack("!BBHBBHII", 134, 0, 0, 64, flags, lifetime, 0, 0), b"\1\1" + guest.source_mac]
-    if binding.mtu:
+    if binding.mtu >= SMALLEST_MTU:
         body.append(pack("!BBxxI", 5, 1, binding.mtu))
     body.append(_prefix(binding, is_on_link(binding, settings), stateful, last))
     body += _resolvers(binding, settings, 0 if last else 3 * settings.ra_period)
