@@ -55,10 +55,11 @@ ROOMS = {
     "commands": ANY,
 }
 # who may do what nobody else may
-PROCESSES = {"kernel": {"posix_spawn"}, "announce": {"fork"}, "setups/foreign": {"subprocess"}}
+PROCESSES = {"kernel": {"posix_spawn"}, "announce": {"fork"}, "setups/foreign": {"subprocess"}, "dhcpd/detach": {"fork"}}
 STARTERS = {"posix_spawn", "posix_spawnp", "fork", "forkpty", "vfork", "fork_exec", "system", "popen", "spawnv", "spawnve", "subprocess",
             "multiprocessing", "pty"}
-SOCKETS = ("netlink", "announce", "dns/send", "dhcpd/serve")
+SOCKETS = ("netlink", "announce", "dns/send", "dhcpd/engine", "dhcpd/nfqueue", "dhcpd/links", "dhcpd/control", "dhcpd/notify",
+           "commands/nfdhcpctl")
 ENVIRON = ("scripts", "xen", "hooks", "commands")
 # a NIC waits for all that this path imports: docs/design.md has what each costs
 HEAVY = {"argparse", "collections", "contextlib", "dataclasses", "dns", "enum", "functools", "importlib", "inspect", "ipaddress", "json",
