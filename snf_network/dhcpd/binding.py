@@ -164,8 +164,8 @@ def _interned(check: Callable[[str], bool]) -> Callable[[str], str | None]:
 
 
 is_prefix4, is_prefix6 = CHECKS["NETWORK_SUBNET"][0], CHECKS["NETWORK_SUBNET6"][0]
-MOST_ROUTES = 16
-"""What option 121 can hold with the gateway and the default route, at 9 bytes each (RFC 3442): more would not fit 255."""
+MOST_ROUTES = 12
+"""What option 121 can hold (255 bytes, RFC 3442) with a route to each gateway and the default one, at most 9 bytes each."""
 PREFIX4, PREFIX6 = "an IPv4 prefix such as 198.51.100.0/24", "an IPv6 prefix such as 2001:db8:1::/64"
 ADDRESS4, ADDRESS6 = "one host's IPv4 address", "one host's IPv6 address"
 FLAG, STATION = "yes or no", "the MAC of one station"

@@ -180,13 +180,15 @@ def classless_routes(binding: Binding) -> bytes:
     A client that knows it does not look at option 3, so the way out is among them. A gateway that is not in the guest's subnet, as
     that of a /32 never is, first needs a route of its own, on the link.
     """
-    gateway = "" if binding.private else binding.gateway
-    near = bool(gateway) and bool(binding.subnet) and not binding.subnet.endswith("/32") and within(gateway, binding.subnet)
-    if not binding.routes and (near or not gateway):
+    routes = [*binding.routes, *([("0.0.0.0/0", binding.gateway)] if binding.gateway and not binding.private else [])]
+    far = [gateway for gateway in dict.fromkeys(gateway for _, gateway in routes) if not _is_near(gateway, binding.subnet)]
+    if not far and not binding.routes:
         return b""
-    routes = [] if near or not gateway else [_route(f"{gateway}/32", "0.0.0.0")]
-    routes += [_route(prefix, via) for prefix, via in binding.routes]
-    return b"".join([*routes, _route("0.0.0.0/0", gateway)] if gateway else routes)
+    return b"".join(_route(prefix, gateway) for prefix, gateway in [*((f"{gateway}/32", "0.0.0.0") for gateway in far), *routes])
+
+
+def _is_near(gateway: str, subnet: str) -> bool:
+    return bool(subnet) and not subnet.endswith("/32") and within(gateway, subnet)
 
 
 def _route(prefix: str, gateway: str) -> bytes:
