@@ -42,9 +42,11 @@ DEFAULTS = {
     "TAG_PREFIX": "snf-network",
     "FIREWALL_TAG_PREFIX": "synnefo:network",
     "MASQ": False,
+    "NFDHCPD_ENGINE": "packet",
 }
 OTHERS = {"DEBUG": "yes", "MASQ": "on", "MAC_MASK": "ff:ff:ff:00:00:00", "TAP_CONSTANT_MAC": "cc:47:52:4e:45:55", "TTL": "60",
-          "AUTHENTICATION_METHOD": "kerberos", **{key: "/other" for key, value in DEFAULTS.items() if str(value).startswith("/")}}
+          "AUTHENTICATION_METHOD": "kerberos", "NFDHCPD_ENGINE": "nfqueue",
+          **{key: "/other" for key, value in DEFAULTS.items() if str(value).startswith("/")}}
 NODE_OF_THE_BASH_PACKAGE = """\
 # snf-network
 
@@ -163,6 +165,7 @@ def test_what_would_need_a_shell_is_refused_by_line(line: str) -> None:
 BAD = {
     "STATE_DIR": ["", "relative", "/a/../b", "/a\x01b"],
     "NFDHCPD_STATE_DIR": ["", "x"],
+    "NFDHCPD_ENGINE": ["", "Packet", "queue"],
     "GANETI_NIC_DIR": ["", "x"],
     "LOGFILE": ["x", "/a/.."],
     "IFUP_EXTRA_SCRIPT": ["ifup-extra"],

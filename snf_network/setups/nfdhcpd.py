@@ -1,8 +1,10 @@
-"""Tag nfdhcpd: a binding file that tells nfdhcpd how to answer the guest's DHCP, RS and NS."""
+"""Tag nfdhcpd: a binding file that tells nfdhcpd how to answer the guest's DHCP, RS and NS, and the guard that keeps both to the tap."""
 
 from __future__ import annotations
 
-from snf_network.resources import Binding, Resource
+from snf_network.resources import Binding, Element, Resource
+from snf_network.setups.bridged import vlans
+from snf_network.setups.pins import quoted
 
 # what a Ganeti tag is made of; anything else could end the quotes in the file
 TAG = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_.+*/:@-")
@@ -18,6 +20,7 @@ if TYPE_CHECKING:
 
 def setup(nic: Nic, node: Node, config: Config) -> Iterator[Resource]:
     """The keys and their order are the bash package's; an empty value is written."""
+    yield from _guard(nic, config)
     network = nic.network
     values = {
         "INDEV": nic.link if nic.mode == "bridged" else nic.interface,
@@ -33,3 +36,15 @@ def setup(nic: Nic, node: Node, config: Config) -> Iterator[Resource]:
     }
     content = "".join(f"{key}={value}\n" for key, value in values.items())
     yield Binding(f"{config.nfdhcpd_state_dir}/{nic.interface}", content)
+
+
+def _guard(nic: Nic, config: Config) -> Iterator[Resource]:
+    """What nfdhcpd answers drops where its engine has had it; guests of another server are heard.
+
+    The guard before iptables drops tagged frames, which could hide a server's; a port of tagged VLANs has the one behind it, which
+    lets them pass.
+    """
+    if config.nfdhcpd_engine == "none" or nic.mode not in ("routed", "bridged"):
+        return
+    late = config.nfdhcpd_engine == "nfqueue" or (nic.mode == "bridged" and bool(vlans(nic.vlan)[1]))
+    yield Element("inet" if nic.mode == "routed" else "bridge", "queued" if late else "served", quoted(nic))
