@@ -174,7 +174,7 @@ def one(check: Callable[[str], bool]) -> Callable[[str], str | None]:
 
 def is_domain(text: str) -> bool:
     """A domain name that DNS can carry: labels of 1 to 63 characters, not more than 253 in all (RFC 1035, 2.3.4)."""
-    return is_name(text) and all(0 < len(label) < 64 for label in text.split("."))
+    return bool(text) and is_name(text) and all(0 < len(label) < 64 for label in text.split("."))
 
 
 def domains(text: str) -> tuple[str, ...] | None:
@@ -202,7 +202,7 @@ ADDRESSES = (several(is_ip4, 8), "a list of at most 8 IPv4 addresses")
 KEYS: dict[str, dict[str, Reader]] = {
     "general": {
         "pidfile": ("pidfile", *FILE), "datapath": ("datapath", *FILE), "datadir": ("datapath", *FILE), "logdir": ("logdir", *FILE),
-        "user": ("user", one(is_name), "the name of a user"),
+        "user": ("user", one(lambda text: bool(text) and is_name(text)), "the name of a user"),
     },
     "dhcp": {
         "enable_dhcp": ("enable_dhcp", *BOOLEAN),

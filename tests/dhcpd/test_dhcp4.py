@@ -182,8 +182,8 @@ def test_the_binding_is_before_the_settings() -> None:
     conf = CONF.replace("[ipv6]", "domain = all.example\ndomain_search = all.example\nntp = 192.0.2.50\n[ipv6]")
     common = options_of(reply(guest(settings=conf), kind=1)[1])
     assert (common[15], common[42], common[119]) == (b"all.example", bytes((192, 0, 2, 50)), b"\3all\7example\0")
-    own = options_of(reply(guest(with_(DOMAIN="own.example", DOMAIN_SEARCH="own.example", NTP="192.0.2.51", NAMESERVERS="192.0.2.52"), conf),
-                           kind=1)[1])
+    keys = with_(DOMAIN="own.example", DOMAIN_SEARCH="own.example", NTP="192.0.2.51", NAMESERVERS="192.0.2.52")
+    own = options_of(reply(guest(keys, conf), kind=1)[1])
     assert (own[15], own[42], own[119], own[6]) == (b"own.example", bytes((192, 0, 2, 51)), b"\3own\7example\0", bytes((192, 0, 2, 52)))
 
 

@@ -123,7 +123,8 @@ def test_temporary_addresses_and_prefixes_there_are_none() -> None:
 def test_a_hundred_associations_get_a_short_reply() -> None:
     sent, said = frames.answer(dhcp6(RENEW, CLIENT_ID + SERVER_ID + b"".join(map(ia_na, range(80)))), GUEST)
     assert said == "reply6" and len(sent[0]) < 600
-    sent, said = frames.answer(dhcp6(RENEW, CLIENT_ID + SERVER_ID + ia_na(1, b"".join(address6(f"2001:db8::{n:x}") for n in range(1, 50)))), GUEST)
+    held = b"".join(address6(f"2001:db8::{number:x}") for number in range(1, 50))
+    sent, said = frames.answer(dhcp6(RENEW, CLIENT_ID + SERVER_ID + ia_na(1, held)), GUEST)
     assert said == "reply6" and len(sent[0]) < 600
 
 
