@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import struct
 from dataclasses import dataclass
-from socket import inet_aton, inet_pton
 from socket import AF_INET6 as V6
+from socket import inet_aton, inet_pton
 
 from snf_network.dhcpd import binding, conf
 from snf_network.dhcpd.guest import Guest

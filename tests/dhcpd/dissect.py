@@ -6,9 +6,9 @@ A checksum is said to be right or wrong by a sum of its own (clients.ones).
 from __future__ import annotations
 
 from collections.abc import Iterator
-from socket import inet_ntop
 from socket import AF_INET as V4
 from socket import AF_INET6 as V6
+from socket import inet_ntop
 
 from tests.dhcpd.clients import ones
 
