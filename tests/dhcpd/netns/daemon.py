@@ -35,7 +35,7 @@ class Daemon:
         self._manager.settimeout(wait)
         self.lines: list[str] = []
         self.process = subprocess.Popen(machine.command("env", f"NOTIFY_SOCKET={path}", SCRIPTS / "nfdhcpd", "-f", "--socket", self.control,
-                                                        *arguments), stderr=subprocess.PIPE, text=True)
+                                                        *arguments), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
         self._reader = threading.Thread(target=self._read)
         self._reader.start()
         self.told("READY=1")
