@@ -88,7 +88,7 @@ def decide(options: dict[int, bytes], ciaddr: bytes, source: bytes, guest: Guest
     if kind == b"\3":
         return _decide_request(options, ciaddr, guest)
     if kind == b"\x08":
-        if guest.ip not in (ciaddr, source):
+        if guest.ip != (source if ciaddr == NOWHERE else ciaddr):
             raise Dropped("other-address")
         return "inform"
     if kind == b"\4":

@@ -18,7 +18,7 @@ _IP6 = Struct("!IHBB16s16s")
 _UDP = Struct("!HHH")
 
 
-class Dropped(Exception):  # noqa: N818 (nothing failed)
+class Dropped(Exception):
     """A frame that is not answered; `word` says why and names the counter."""
 
     def __init__(self, word: str) -> None:

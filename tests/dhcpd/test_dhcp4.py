@@ -62,6 +62,7 @@ STATES = {
     "INFORM": (dict(kind=8, ciaddr=OURS, source=OURS), "inform"),
     "INFORM without ciaddr": (dict(kind=8, source=OURS), "inform"),
     "INFORM from another address": (dict(kind=8, ciaddr=OTHERS, source=OTHERS), "other-address"),
+    "INFORM of another address than it is from": (dict(kind=8, ciaddr=OTHERS, source=OURS), "other-address"),
     "DECLINE": (dict(kind=4, options=option(ASK, OURS) + option(NAME, SERVER)), "decline"),
     "RELEASE": (dict(kind=7, ciaddr=OURS, source=OURS, target=SERVER), "release"),
     "BOOTP without 53": (dict(kind=None), "bootp"),
