@@ -219,6 +219,12 @@ def test_frames_are_read_within_their_bounds(frame: bytes, expected: str) -> Non
     assert frames.answer(frame, GUEST)[1] == expected
 
 
+@pytest.mark.parametrize("header", (0, 43, 50, 51, 60, 135, 139, 140, 253, 254))
+def test_nothing_stands_before_a_request(header: int) -> None:
+    """The extension headers that IANA lists, but for fragments."""
+    assert frames.answer(ip6(bytes(8) + b"\1abc", LINK_LOCAL, "ff02::1:2", header), GUEST)[1] == "extension"
+
+
 @pytest.mark.parametrize(("text", "conf"), (
     (with_(), CONF.replace("[ipv6]", "[ipv6]\nmode = slaac")), (with_(NODHCP6="yes"), CONF), (with_(SUBNET6="", EUI64=""), CONF),
     (with_(), CONF.replace("[ipv6]", "[ipv6]\nenable_ipv6 = no")),
