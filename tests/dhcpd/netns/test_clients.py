@@ -52,6 +52,7 @@ def fresh(place: Place) -> None:
     for key in ("accept_ra", "autoconf"):
         guest.sysctl(f"net/ipv6/conf/eth0/{key}", 1)
     guest.run("sh", "-c", "ip addr flush dev eth0; ip link set eth0 down; : > /etc/resolv.conf; ip link set eth0 up")
+    assert until(lambda: "state UP" in guest.out("ip", "link", "show", "eth0"), 20)
     assert until(lambda: lines(guest.out("ip", "-6", "-o", "addr", "show", "dev", "eth0", "-tentative"), "fe80"), 10)
 
 
@@ -73,7 +74,7 @@ def assert_leads_out(place: Place) -> None:
 
 
 def test_udhcpc(place: Place) -> None:
-    place.guest.run("udhcpc", "-i", "eth0", "-n", "-q", "-f", "-t", "5", "-T", "1")
+    place.guest.run("udhcpc", "-i", "eth0", "-n", "-q", "-f", "-t", "10", "-T", "1")
     assert_leads_out(place)
 
 
@@ -147,7 +148,8 @@ def test_dhclient_asks_for_information_only(place: Place) -> None:
 
 def test_wide_dhcp6c_asks_for_information_only(place: Place) -> None:
     place.guest.write("/var/dhcp6c.conf", "interface eth0 { information-only; request domain-name-servers; request domain-name; };\n")
-    ran = place.guest.run("timeout", "10", "dhcp6c", "-f", "-D", "-i", "-p", "/var/dhcp6c.pid", "-c", "/var/dhcp6c.conf", "eth0", check=False)
+    run = ("dhcp6c", "-f", "-D", "-i", "-p", "/var/dhcp6c.pid", "-c", "/var/dhcp6c.conf", "eth0")
+    ran = place.guest.run("timeout", "10", *run, check=False)
     said = ran.stdout + ran.stderr
     assert f"nameserver[0] {RESOLVER6}" in said and "Domain search list[0] example.org." in said, said
 

@@ -214,7 +214,10 @@ def test_directory_that_is_replaced(node: Machine, daemon: Daemon) -> None:
 
 def heard_ra(ear: Ear, lifetime: bool) -> bool:
     """True when a router advertisement comes whose lifetime is, or is not, 0."""
-    return bool(ear.first(lambda frame: frame[12:14] == b"\x86\xdd" and frame[54:55] == b"\x86" and (frame[60:62] != b"\0\0") is lifetime, 5))
+    def wanted(frame: bytes) -> bool:
+        return frame[12:14] == b"\x86\xdd" and frame[54:55] == b"\x86" and (frame[60:62] != b"\0\0") is lifetime
+
+    return bool(ear.first(wanted, 5))
 
 
 def test_new_binding_is_advertised_at_once_and_its_end_too(lab: Lab, node: Machine, daemon: Daemon) -> None:
