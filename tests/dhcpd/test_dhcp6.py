@@ -108,6 +108,11 @@ def test_whatever_a_client_wishes_it_gets_the_one_address(kind: int, server: byt
     assert found == [LEASE, *over]
 
 
+def test_only_addresses_are_taken_for_some() -> None:
+    held = option6(13, b"\0\0" + b"all is well, said the server before") + option6(5, b"too short")[:4] + bytes(9)
+    assert leased(reply(dhcp6(RENEW, CLIENT_ID + SERVER_ID + ia_na(7, held)))[2]) == [LEASE]
+
+
 def test_the_address_is_in_one_association_only() -> None:
     found = ias(reply(dhcp6(SOLICIT, CLIENT_ID + ia_na(1) + ia_na(2) + ia_na(3)))[2])
     assert [identifier[-1] for _, identifier, _ in found] == [1, 2, 3]
@@ -204,6 +209,8 @@ def test_the_servers_identifier_is_the_same_each_time() -> None:
     (dhcp6(REQUEST, CLIENT_ID + SERVER_ID + ia_na(7, b"\0\5\0\x18short")), "reply6"),
     (dhcp6(RENEW, CLIENT_ID + SERVER_ID + ia_na(7, b"\0\5\0\x18short")), "malformed"),
     (dhcp6(SOLICIT)[:-1], "malformed"),
+    (dhcp6(SOLICIT).replace(b"\x86\xdd\x60", b"\x86\xdd\x40", 1), "malformed"),
+    (dhcp6(SOLICIT).replace(b"\x86\xdd\x60", b"\x86\xdd\x6f", 1), "advertise6"),
     (dhcp6(SOLICIT) + bytes(30), "advertise6"),
     (ip6(udp(b"\1abc", 546, 547, size=11), LINK_LOCAL, "ff02::1:2", 17), "malformed"),
     (ip6(udp(b"\1abc", 546, 547, size=13), LINK_LOCAL, "ff02::1:2", 17), "malformed"),
