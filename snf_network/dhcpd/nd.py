@@ -106,10 +106,18 @@ def proxied_prefix(binding: Binding, settings: Settings) -> tuple[int, int] | No
     return int.from_bytes(inet_pton(AF_INET6, network), "big") >> beyond, beyond
 
 
+def is_stateful(guest: Guest) -> bool:
+    """Whether the guest is told to ask for its address: in mode `managed`, and where it would form none or another by itself."""
+    if guest.configuration6 is None or not guest.ip6:
+        return False
+    formed = guest.own6[1][8:] if guest.binding.subnet6.endswith("/64") else b""
+    return guest.settings.mode == "managed" or guest.ip6[8:] != formed
+
+
 def advertisement(guest: Guest, *, last: bool = False) -> bytes:
     """A router advertisement to all nodes (RFC 4861, 4.2), a whole frame. With `last`, all that it tells of ends now."""
     binding, settings = guest.binding, guest.settings
-    stateful = settings.mode == "managed" and guest.configuration6 is not None and bool(guest.ip6)
+    stateful = is_stateful(guest)
     flags = (0x80 if stateful else 0) | (0x40 if guest.configuration6 is not None else 0) | (0 if binding.routed else LOW)
     lifetime = 0 if last or binding.private else ROUTER_LIFETIME
     body = [pack("!BBHBBHII", 134, 0, 0, 64, flags, lifetime, 0, 0), b"\1\1" + guest.source_mac]

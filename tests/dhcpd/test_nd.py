@@ -158,7 +158,8 @@ def test_who_is_reached_directly_is_not_answered_for(setting: str, indev: str, b
 @pytest.mark.parametrize(("name", "keys", "flags", "autonomous"), (
     ("slaac", {}, 0, 0x40), ("slaac+dhcpv6", {}, 0x40, 0x40), ("managed", {}, 0xC0, 0), ("managed", {"NODHCP6": "yes"}, 0, 0x40),
     ("slaac", {"SUBNET6": "2001:db8:1::/56"}, 0, 0), ("managed", {"SUBNET6": "2001:db8:1::/56"}, 0xC0, 0),
-    ("managed", {"SUBNET6": "2001:db8:1::/56", "EUI64": ""}, 0x40, 0),
+    ("managed", {"SUBNET6": "2001:db8:1::/56", "EUI64": ""}, 0x40, 0), ("slaac+dhcpv6", {"SUBNET6": "2001:db8:1::/56"}, 0xC0, 0),
+    ("slaac+dhcpv6", {"IP6": "2001:db8:1::5"}, 0xC0, 0), ("slaac", {"IP6": "2001:db8:1::5"}, 0, 0x40),
 ))
 def test_modes_are_flags(name: str, keys: dict[str, str], flags: int, autonomous: int) -> None:
     advertised = guest(with_(**keys), mode(name)).advertisement
