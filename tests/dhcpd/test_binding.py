@@ -94,6 +94,13 @@ def test_odd_is_told_and_served(keys: dict[str, str], warning: str) -> None:
     assert len(warnings) == 1 and warning in warnings[0] and warnings[0].startswith("tap0: ")
 
 
+def test_8192_bytes_are_enough() -> None:
+    longest = BINDING + "#" * (8192 - len(BINDING))
+    assert parse("tap0", longest)[0] == OURS
+    with pytest.raises(BadBinding, match="longer than 8192 bytes"):
+        parse("tap0", longest + "#")
+
+
 def test_no_hostname_or_no_mac_is_no_binding() -> None:
     for key in ("MAC", "HOSTNAME"):
         with pytest.raises(BadBinding, match=f"{key} is missing"):

@@ -49,6 +49,7 @@ STATES = {
     "SELECTING, a server of two bytes": (dict(kind=3, options=option(ASK, OURS) + option(NAME, b"\1\2")), "other-server"),
     "SELECTING, an address of two bytes": (dict(kind=3, options=option(ASK, b"\1\2") + option(NAME, SERVER)), "nak"),
     "INIT-REBOOT": (dict(kind=3, options=option(ASK, OURS)), "ack"),
+    "INIT-REBOOT, between single zeros": (dict(kind=3, options=b"\0" + option(ASK, OURS) + b"\0"), "ack"),
     "INIT-REBOOT, another address": (dict(kind=3, options=option(ASK, OTHERS)), "nak"),
     "RENEWING": (dict(kind=3, ciaddr=OURS, source=OURS, target=SERVER, to=TAP_MAC), "ack"),
     "RENEWING, another address": (dict(kind=3, ciaddr=OTHERS, source=OTHERS, target=SERVER, to=TAP_MAC), "nak"),

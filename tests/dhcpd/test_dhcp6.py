@@ -200,6 +200,7 @@ def test_the_servers_identifier_is_the_same_each_time() -> None:
     (dhcp6(SOLICIT, source="::"), "malformed"),
     (dhcp6(SOLICIT, source="2001:db8:1::5"), "malformed"),
     (dhcp6(SOLICIT, source="fec0::1"), "malformed"),
+    (dhcp6(SOLICIT, source="febf::1"), "advertise6"),
     (dhcp6(SOLICIT, source="2081::1"), "malformed"),
     (dhcp6(SOLICIT, mac=b"\xaa\0\0\0\0\x99"), "spoofed-mac"),
     (dhcp6(SOLICIT, CLIENT_ID + b"\0\3\0\x63"), "malformed"),
