@@ -77,7 +77,8 @@ def test_solicitations_from_elsewhere_are_dropped(why: str) -> None:
     assert frames.answer(ns(GATEWAY, **fields), GUEST)[1] == expected  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("options", (b"\1\1" + MAC + b"\x0e\0aaaaaa", b"\1\1" + MAC + b"\x0e\2aaaaaa", b"\1\0aaaaaa", b"\1\2aaaaaa", b"\1", b"\1\1aaaa", b"\0\0\0\0\0\0\0\0"))
+@pytest.mark.parametrize("options", (b"\1\1" + MAC + b"\x0e\0aaaaaa", b"\1\1" + MAC + b"\x0e\2aaaaaa",
+                                     b"\1\0aaaaaa", b"\1\2aaaaaa", b"\1", b"\1\1aaaa", b"\0\0\0\0\0\0\0\0"))
 def test_options_that_do_not_fit_are_malformed(options: bytes) -> None:
     assert frames.answer(icmp6(133, bytes(4) + options, LINK_LOCAL, "ff02::2"), GUEST)[1] == "malformed"
     assert frames.answer(icmp6(135, bytes(4) + packed(GATEWAY) + options, LINK_LOCAL, "ff02::1:ff00:1"), GUEST)[1] == "malformed"
