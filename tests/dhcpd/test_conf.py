@@ -6,6 +6,8 @@ import dataclasses
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as some
 
 from snf_network.dhcpd import conf
 from snf_network.dhcpd.conf import Settings
@@ -147,3 +149,12 @@ def test_a_period_longer_than_the_rfc_allows_is_shortened() -> None:
 def test_a_comment_is_none_within_quotes() -> None:
     assert conf.read("[general]\nlogdir = '/a#b' # c'\n")[0].logdir == "/a#b"
     assert conf.read("[general]\nlogdir = /a#b\n")[0].logdir == "/a"
+
+
+@given(some.one_of(some.text(max_size=200), some.sampled_from(sorted(conf.KEYS)).flatmap(lambda section: some.tuples(
+    some.just(section), some.sampled_from(sorted(conf.KEYS[section])), some.text(max_size=80)).map("[{0[0]}]\n{0[1]} = {0[2]}\n".format))))
+def test_any_text_is_read_or_refused(text: str) -> None:
+    try:
+        conf.read(text)
+    except BadConfig as error:
+        assert "\n" not in str(error) and str(error).isascii()

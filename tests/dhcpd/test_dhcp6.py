@@ -121,7 +121,7 @@ def test_the_address_is_in_one_association_only() -> None:
 
 
 def test_temporary_addresses_and_prefixes_there_are_none() -> None:
-    asked = CLIENT_ID + option6(4, b"\0\0\0\1") + option6(25, b"\0\0\0\2" + bytes(8))
+    asked = CLIENT_ID + option6(4, b"\0\0\0\1" + address6(OTHERS)) + option6(25, b"\0\0\0\2" + bytes(8))
     assert ias(reply(dhcp6(SOLICIT, asked))[2]) == [(4, b"\0\0\0\1", [(13, b"\0\2")]), (25, b"\0\0\0\2", [(13, b"\0\6")])]
 
 
@@ -213,9 +213,10 @@ def test_the_servers_identifier_is_the_same_each_time() -> None:
     (dhcp6(SOLICIT).replace(b"\x86\xdd\x60", b"\x86\xdd\x40", 1), "malformed"),
     (dhcp6(SOLICIT).replace(b"\x86\xdd\x60", b"\x86\xdd\x6f", 1), "advertise6"),
     (dhcp6(SOLICIT) + bytes(30), "advertise6"),
-    (ip6(udp(b"\1abc", 546, 547, size=11), LINK_LOCAL, "ff02::1:2", 17), "malformed"),
-    (ip6(udp(b"\1abc", 546, 547, size=13), LINK_LOCAL, "ff02::1:2", 17), "malformed"),
-    (ip6(udp(b"\1ab", 546, 547), LINK_LOCAL, "ff02::1:2", 17), "malformed"),
+    (ip6(udp(b"\x0babc", 546, 547, size=11), LINK_LOCAL, "ff02::1:2", 17), "malformed"),
+    (ip6(udp(b"\x0babc", 546, 547, size=13), LINK_LOCAL, "ff02::1:2", 17), "malformed"),
+    (ip6(udp(b"\x0babc", 546, 547), LINK_LOCAL, "ff02::1:2", 17), "information6"),
+    (ip6(udp(b"\x0bab", 546, 547), LINK_LOCAL, "ff02::1:2", 17), "malformed"),
     (ip6(udp(b"\1abc" + CLIENT_ID, 546, 53), LINK_LOCAL, "ff02::1:2", 17), "not-ours"),
     (ip6(bytes(40), LINK_LOCAL, "ff02::1:2", 44), "fragment"),
     (ip6(bytes(40), LINK_LOCAL, "ff02::1:2", 0), "extension"),
