@@ -10,7 +10,8 @@ import pytest
 from tests.netns.lab import ROOT, SCRIPTS
 
 MODULES = "/usr/lib/python3/dist-packages"
-LAUNCHERS = {path.name: f"/usr/{'sbin' if path.name == 'snf-network' else 'lib/snf-network'}/{path.name}" for path in SCRIPTS.iterdir()}
+COMMANDS = ("snf-network", "nfdhcpd", "nfdhcpctl")
+LAUNCHERS = {path.name: f"/usr/{'sbin' if path.name in COMMANDS else 'lib/snf-network'}/{path.name}" for path in SCRIPTS.iterdir()}
 
 
 @pytest.fixture(scope="module")
