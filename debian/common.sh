@@ -16,6 +16,7 @@
 : "${DEBUG:=false}"
 : "${IFUP_EXTRA_SCRIPT=/etc/ganeti/ifup-extra}"
 : "${NFDHCPD_STATE_DIR:=/var/lib/nfdhcpd}"
+: "${NFDHCPD_ENGINE:=packet}"
 : "${GANETI_NIC_DIR:=/var/run/ganeti/xen-hypervisor/nic}"
 : "${MAC_MASK:=ff:ff:f0:00:00:00}"
 : "${TAP_CONSTANT_MAC:=cc:47:52:4e:45:54}"

@@ -34,6 +34,7 @@ class Config:
     mac_mask: str = "ff:ff:f0:00:00:00"
     tap_constant_mac: str = "cc:47:52:4e:45:54"
     nfdhcpd_state_dir: str = "/var/lib/nfdhcpd"
+    nfdhcpd_engine: str = "packet"
     ganeti_nic_dir: str = "/var/run/ganeti/xen-hypervisor/nic"
     mac_filtered_tag: str = "private-filtered"
     ip_filtered_tag: str = "ip-filtered"
@@ -195,6 +196,7 @@ CHECKS: dict[str, tuple[Callable[[str], bool], str]] = {
     "TAP_CONSTANT_MAC": (_is_station, "the MAC address of one station, such as cc:47:52:4e:45:54"),
     **dict.fromkeys(("MAC_FILTERED_TAG", "IP_FILTERED_TAG", "NFDHCPD_TAG", "IP_LESS_ROUTED_TAG", "MASQ_TAG", "PUBLIC_TAG", "DNS_TAG",
                      "PHYSICAL_VLAN_TAG", "TAG_PREFIX", "FIREWALL_TAG_PREFIX"), TAGNAME),
+    "NFDHCPD_ENGINE": (lambda value: value in ("packet", "nfqueue", "none"), "packet, nfqueue or none"),
     "AUTHENTICATION_METHOD": (lambda value: value in ("", "plain", "bind9", "kerberos"), "plain, bind9, kerberos or empty"),
     "UNDERLAY": (_are_prefixes, "addresses and prefixes with spaces between them"),
     "TTL": (lambda value: value.isascii() and value.isdigit() and len(value) < 10, "a number of seconds"),

@@ -18,7 +18,7 @@ class BadEnvironment(SnfNetworkError):
 
 
 class BadConfig(SnfNetworkError):
-    """A line of /etc/default/snf-network cannot be used. Raised before anything is touched."""
+    """A line of a settings file cannot be used. Raised before anything is touched."""
 
 
 class KernelError(SnfNetworkError):

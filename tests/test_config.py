@@ -44,9 +44,11 @@ DEFAULTS = {
     "IP_FILTERED_TAG": "ip-filtered",
     "MASQ": False,
     "UNDERLAY": "",
+    "NFDHCPD_ENGINE": "packet",
 }
 OTHERS = {"DEBUG": "yes", "MASQ": "on", "MAC_MASK": "ff:ff:ff:00:00:00", "TAP_CONSTANT_MAC": "cc:47:52:4e:45:55", "TTL": "60",
-          "AUTHENTICATION_METHOD": "kerberos", "UNDERLAY": "'192.0.2.0/24 2001:db8::1'", **{key: "/other" for key, value in DEFAULTS.items() if str(value).startswith("/")}}
+          "AUTHENTICATION_METHOD": "kerberos", "NFDHCPD_ENGINE": "nfqueue", "UNDERLAY": "'192.0.2.0/24 2001:db8::1'",
+          **{key: "/other" for key, value in DEFAULTS.items() if str(value).startswith("/")}}
 NODE_OF_THE_BASH_PACKAGE = """\
 # snf-network
 
@@ -165,6 +167,7 @@ def test_what_would_need_a_shell_is_refused_by_line(line: str) -> None:
 BAD = {
     "STATE_DIR": ["", "relative", "/a/../b", "/a\x01b"],
     "NFDHCPD_STATE_DIR": ["", "x"],
+    "NFDHCPD_ENGINE": ["", "Packet", "queue"],
     "GANETI_NIC_DIR": ["", "x"],
     "LOGFILE": ["x", "/a/.."],
     "IFUP_EXTRA_SCRIPT": ["ifup-extra"],

@@ -43,6 +43,7 @@ ROOMS = {
     "doors": frozenset(("kernel", "netlink", "resources", "ruleset")),
     "engine": frozenset(("doors", "kernel", "record", "resources", "ruleset")),
     "announce": frozenset(()),
+    "dhcpd": frozenset(("dhcpd", "nic")),
     # ask
     "host": frozenset(("kernel", "netlink", "node", "resources", "ruleset")),
     "look": frozenset(("kernel", "members", "netlink", "resources")),
@@ -59,11 +60,12 @@ ROOMS = {
     "commands": ANY,
 }
 # who may do what nobody else may
-PROCESSES = {"kernel": {"posix_spawn"}, "announce": {"fork"}, "setups/foreign": {"subprocess"},
+PROCESSES = {"kernel": {"posix_spawn"}, "announce": {"fork"}, "setups/foreign": {"subprocess"}, "dhcpd/detach": {"fork"},
              "selftest/world": {"subprocess"}, "trace": {"subprocess"}}
 STARTERS = {"posix_spawn", "posix_spawnp", "fork", "forkpty", "vfork", "fork_exec", "system", "popen", "spawnv", "spawnve", "subprocess",
             "multiprocessing", "pty"}
-SOCKETS = ("netlink", "announce", "selftest/world", "selftest/frames", "selftest/matrix", "dns/send", "dhcpd/serve")
+SOCKETS = ("netlink", "announce", "selftest/world", "selftest/frames", "selftest/matrix", "dns/send", "dhcpd/engine", "dhcpd/nfqueue",
+           "dhcpd/links", "dhcpd/control", "dhcpd/notify", "commands/nfdhcpctl")
 ENVIRON = ("scripts", "xen", "hooks", "commands")
 # a NIC waits for all that this path imports: docs/design.md has what each costs
 HEAVY = {"argparse", "collections", "contextlib", "dataclasses", "dns", "enum", "functools", "importlib", "inspect", "ipaddress", "json",

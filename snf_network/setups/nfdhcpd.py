@@ -1,8 +1,9 @@
-"""Tag nfdhcpd: a binding file that tells nfdhcpd how to answer the guest's DHCP, RS and NS."""
+"""Tag nfdhcpd: a binding file that tells nfdhcpd how to answer the guest's DHCP, RS and NS, and the guard that keeps both to the tap."""
 
 from __future__ import annotations
 
 from snf_network.resources import Binding, Element, Resource
+from snf_network.setups.bridged import vlans
 from snf_network.setups.pins import port, quoted
 
 # what a Ganeti tag is made of; anything else could end the quotes in the file
@@ -19,9 +20,7 @@ if TYPE_CHECKING:
 
 def setup(nic: Nic, node: Node, config: Config) -> Iterator[Resource]:
     """The keys and their order are the bash package's; an empty value is written."""
-    if nic.mode == "bridged":  # who is served is no server: of a routed NIC that is always true
-        yield Element("bridge", "guarded", quoted(nic))
-        yield from port(nic)
+    yield from _guard(nic, config)
     network = nic.network
     values = {
         "INDEV": nic.link if nic.mode == "bridged" else nic.interface,
@@ -37,3 +36,20 @@ def setup(nic: Nic, node: Node, config: Config) -> Iterator[Resource]:
     }
     content = "".join(f"{key}={value}\n" for key, value in values.items())
     yield Binding(f"{config.nfdhcpd_state_dir}/{nic.interface}", content)
+
+
+def _guard(nic: Nic, config: Config) -> Iterator[Resource]:
+    """Who is served is no server; and what nfdhcpd answers drops where its engine has had it, so guests of another server are heard.
+
+    The guard of a bridge drops tagged frames, which could hide a server's; on a port of tagged VLANs they are wanted, and it has only
+    the one that comes after iptables. A routed NIC is never a server.
+    """
+    if nic.mode not in ("routed", "bridged"):
+        return
+    bridged, trunk = nic.mode == "bridged", bool(vlans(nic.vlan)[1])
+    if bridged and not trunk:
+        yield Element("bridge", "guarded", quoted(nic))
+        yield from port(nic)
+    if config.nfdhcpd_engine != "none":
+        late = config.nfdhcpd_engine == "nfqueue" or (bridged and trunk)
+        yield Element("bridge" if bridged else "inet", "queued" if late else "served", quoted(nic))

@@ -13,7 +13,8 @@ UNITS = ROOT / "debian" / "systemd"
 EXPOSURE = 30
 """Tenths that `systemd-analyze security` may give a unit that has to change rules and routes as root."""
 MODULES = "/usr/lib/python3/dist-packages"
-LAUNCHERS = {path.name: f"/usr/{'sbin' if path.name == 'snf-network' else 'lib/snf-network'}/{path.name}" for path in SCRIPTS.iterdir()}
+COMMANDS = ("snf-network", "nfdhcpd", "nfdhcpctl")
+LAUNCHERS = {path.name: f"/usr/{'sbin' if path.name in COMMANDS else 'lib/snf-network'}/{path.name}" for path in SCRIPTS.iterdir()}
 
 
 @pytest.fixture(scope="module")
