@@ -88,6 +88,9 @@ def parse(text: str, path: str = PATH) -> Config:
         elif key not in IGNORED:
             warnings.append(f"{where}: unknown setting {key}, ignored")
     defaults = Config()
+    records, bindings = (str(settings.get(name, getattr(defaults, name))).rstrip("/") for name in ("state_dir", "nfdhcpd_state_dir"))
+    if records == bindings:
+        raise BadConfig(f"{path}: STATE_DIR and NFDHCPD_STATE_DIR are both {shown(records)}", "their files have the same names")
     if "state_dir" in settings and "kerberos_ticket" not in settings:
         settings["kerberos_ticket"] = f"{settings['state_dir']}/snf-network-kerberos.tkt"
     return Config(**{**defaults.__dict__, **settings, "warnings": tuple(warnings)})

@@ -82,10 +82,12 @@ def _reconfigure(operation: Operation, call: Call) -> None:
     def renew(record: Record) -> None:
         if record.uuid not in wanted or not is_live(record):
             return
-        nic = Nic.from_env(dict(wanted[record.uuid]), record.interface)
+        said = dict(record.variables)
+        kept = {"XEN": said["XEN"]} if "XEN" in said else {}  # hooks do not tell
+        nic = Nic.from_env({**dict(wanted[record.uuid]), **kept}, record.interface)
         if f"{prefix}:{RECONFIGURE}" not in nic.tags and all(RECONFIGURE not in words for words in nic.customised(prefix)):
             return
-        if nic.mac != dict(record.variables).get("MAC", "").lower():
+        if nic.mac != said.get("MAC", "").lower():
             call.log(f"{record.interface}: the running guest still has its old MAC, so nothing is changed")
             return
         bring_up(nic, call.config, call)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from _socket import AF_INET, AF_INET6, if_indextoname, if_nametoindex
 from posix import listdir
 
-from snf_network.errors import BadEnvironment
+from snf_network.errors import BadEnvironment, NodesOwn
 from snf_network.kernel import boot
 from snf_network.lean import replace
 from snf_network.netlink import Netlink
@@ -56,6 +56,8 @@ def node_for(nic: Nic, config: Config) -> Node:
         facts = _routed(nic, netlink) if nic.mode == "routed" else _bridged(nic, netlink) if nic.mode == "bridged" else {}
         if config.masq and nic.network.subnet:
             facts["wan"] = _name(netlink.default(AF_INET, MAIN, False))
+    if nic.interface in ("lo", nic.link, *(facts.get(name) for name in ("uplink", "uplink6", "wan"))):
+        raise NodesOwn(f"INTERFACE={nic.interface} is the node's own device", "it is to be the guest's tap")
     if any(nic.customised(config.firewall_tag_prefix)):
         from snf_network.ruleset import profiles
 

@@ -37,6 +37,8 @@ if TYPE_CHECKING:
     from typing import Any
 
 FAMILIES = {2: "-4", 10: "-6"}
+ANYWHERE = {2: "0.0.0.0", 10: "::"}
+ACTIONS = {RULE_PRIORITY: "lookup", RULE_PRIORITY + 1: "unreachable"}
 
 
 class Kernel:
@@ -93,15 +95,15 @@ class Kernel:
     def _rules(self, route: IPRoute) -> Iterator[Resource]:
         for family, flag in FAMILIES.items():
             for rule in route.get_rules(family=family):
-                mark = str(rule.get_attr("FRA_FWMARK"))
-                if rule.get_attr("FRA_PROTOCOL") == PROTOCOL:
-                    yield Rule(flag, mark, "lookup" if rule.get_attr("FRA_PRIORITY") == RULE_PRIORITY else "unreachable")
+                action = ACTIONS.get(rule.get_attr("FRA_PRIORITY"))
+                if rule.get_attr("FRA_PROTOCOL") == PROTOCOL and action and rule.get_attr("FRA_FWMARK"):
+                    yield Rule(flag, str(rule.get_attr("FRA_FWMARK")), action)
 
     def _routes(self, route: IPRoute) -> Iterator[Resource]:
         for family in FAMILIES:
             for found in route.get_routes(family=family):
                 if found["proto"] == PROTOCOL:
-                    prefix = f"{found.get_attr('RTA_DST')}/{found['dst_len']}"
+                    prefix = f"{found.get_attr('RTA_DST') or ANYWHERE[family]}/{found['dst_len']}"
                     yield Route(prefix, self.names.get(found.get_attr("RTA_OIF"), ""), str(found.get_attr("RTA_TABLE")),
                                 found.get_attr("RTA_GATEWAY") or "")
 

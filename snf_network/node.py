@@ -1,4 +1,4 @@
-"""What deciding needs to know of the host. Data only; kernel.node_for reads it."""
+"""What deciding needs to know of the host. Data only; host.node_for reads it."""
 
 from __future__ import annotations
 

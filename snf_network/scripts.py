@@ -8,7 +8,7 @@ from time import strftime
 
 from snf_network import kernel
 from snf_network.config import Config
-from snf_network.errors import BadEnvironment, SnfNetworkError, shown
+from snf_network.errors import BadEnvironment, NodesOwn, SnfNetworkError, shown
 from snf_network.nic import Nic, is_interface
 
 TYPE_CHECKING = False
@@ -116,7 +116,8 @@ class Call:
             plan = bring_up(nic, self.config, self)
         except (SnfNetworkError, OSError) as error:
             self.say(error)
-            want(nic, self.config, str(error))
+            if not isinstance(error, NodesOwn):
+                want(nic, self.config, str(error))
             return 1
         return extra(nic, plan, self.config, env, argv, self)
 

@@ -292,3 +292,11 @@ def test_what_is_not_refused_is_read_as_sh_would(text: str) -> None:
     except BadConfig:
         return
     assert ours == of_sh(text)
+
+
+@pytest.mark.parametrize("text", ["STATE_DIR=/var/lib/nfdhcpd\n", "NFDHCPD_STATE_DIR=/var/lib/snf-network/\n",
+                                  "STATE_DIR=/x\nNFDHCPD_STATE_DIR=$STATE_DIR\n"])
+def test_records_and_bindings_have_directories_of_their_own(text: str) -> None:
+    """A binding would be written over the record of its NIC, which nobody would know of any more."""
+    with pytest.raises(BadConfig, match="STATE_DIR"):
+        parse(text)

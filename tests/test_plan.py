@@ -542,3 +542,11 @@ def test_a_line_of_theirs_stays_one_line(no_foreign_setups: Path, line: str) -> 
     except SnfNetworkError:
         return
     assert all("\n" not in resource.add() for resource in made.resources)
+
+
+@pytest.mark.parametrize(("subnet", "address"), [("198.51.100.10/31", "198.51.100.10"), ("198.51.100.10/31", "198.51.100.11"),
+                                                 ("198.51.100.10/32", "198.51.100.10"), ("198.51.100.0/24", "192.0.2.255")])
+def test_every_address_of_a_tiny_subnet_is_a_hosts(subnet: str, address: str) -> None:
+    """RFC 3021; and the gateway may be outside."""
+    made = plan(ROUTED, IP=address, NETWORK_SUBNET=subnet, NETWORK_GATEWAY="192.0.2.1")
+    assert Route(f"{address}/32", "tap0", "222") in made.resources

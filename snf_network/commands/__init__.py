@@ -22,7 +22,7 @@ EPILOG = """examples:
   snf-network status                     every NIC of this node, and how it is
   snf-network check || snf-network repair
   snf-network plan --env nic.env         what ifup would do for the NIC in a file of KEY=VALUE lines
-  snf-network plan --record tap0         what was done for tap0
+  snf-network plan --record tap0         the same for the NIC that tap0 was brought up for
 Settings are in /etc/default/snf-network; docs/operators.md tells what to do when something is wrong."""
 EVERYBODY = ("plan", "status")
 """Subcommands that only read what all may read; nft shows the rest to root alone."""

@@ -125,6 +125,20 @@ def test_a_member_in_a_form_of_its_own_is_an_orphan_like_another(node: Machine, 
     same(before, snapshot(node))
 
 
+def test_somebody_else_with_our_protocol_number_does_not_stop_gc(node: Machine) -> None:
+    """A default route goes like any other; a rule of another preference, or without a mark, is none of ours."""
+    node.up(OTHER)
+    before = snapshot(node)
+    node.ip("-6 route add default dev eth1 table 77 proto 148", "route add default dev eth1 table 77 proto 148")
+    node.up(ROUTED)
+    node.ip("link del tap0")
+    node.ip("rule add pref 14700 fwmark 9 lookup 222 proto 148", "rule add pref 14801 from 10.0.0.0/8 lookup 222 proto 148")
+    assert ordered(node, "gc")[0] == 0
+    assert ordered(node, "check") == (0, "clean\n")
+    after = frozenset(line for line in snapshot(node) if not line.startswith(("rule -4 14700 ", "rule -4 14801 fwmark None")))
+    same(frozenset(line for line in before if not line.startswith("link tap0 ")), after)
+
+
 def test_a_file_that_is_no_binding_stays(node: Machine) -> None:
     node.up(ROUTED)
     node.write(f"{BINDINGS}/leases.db", "important\n")

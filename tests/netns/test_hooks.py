@@ -249,3 +249,23 @@ def test_repeats_of_an_announcement_hold_no_pipe(node: Machine) -> None:
     status, seconds = timed(node, UP, nic("routed", 1, INTERFACE="tap0"))
     assert status == 0 and seconds < 0.9, seconds  # the repeats come after 1 s and 3 s
     until(lambda: node.read(f"{STATE}/tap0"))
+
+
+HOSTILE = ["", "-1", "9" * 5000, "\u00b2", "1.5", "$(touch /var/tmp/pwned)", "x" * 300, "\x1b[31m", "\udcff", "..", "a\nb", "*"]
+
+
+@pytest.mark.parametrize("name", ["GANETI_HOOKS_PHASE", "GANETI_OP_CODE", "GANETI_INSTANCE_NAME", "GANETI_POST_INSTANCE_NIC_COUNT",
+                                  "GANETI_POST_INSTANCE_TAGS", "GANETI_POST_INSTANCE_NIC0_MAC", "GANETI_POST_INSTANCE_NIC0_UUID",
+                                  "GANETI_POST_INSTANCE_NIC0_IP", "GANETI_POST_INSTANCE_NIC0_LINK", "GANETI_OLD_PRIMARY"])
+def test_a_hook_with_a_hostile_variable_fails_no_operation(node: Machine, name: str) -> None:
+    """And takes nothing from a NIC that lives."""
+    env = nic("routed", 1, INTERFACE="tap0", TAGS="synnefo:network:0:reconfigure")
+    plug(node, "tap0")
+    node.up(env)
+    before = snapshot(node)
+    for value in HOSTILE[name.endswith("_IP"):]:  # without an address is what a NIC may be
+        for script in (HOOK, RECONFIGURE):
+            ran = node.script(script, {**after("SET_PARAMS", env), name: value})
+            assert "Traceback" not in ran.stderr and len(ran.stderr.splitlines()) < 2, (value, ran.stderr)
+    same(*(frozenset(line for line in state if ":variable\t" not in line) for state in (before, snapshot(node))))
+    assert node.run("test", "-e", "/var/tmp/pwned", check=False).returncode == 1
