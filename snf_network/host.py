@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from _socket import AF_INET, AF_INET6, if_indextoname, if_nametoindex
-from posix import listdir
+from posix import F_OK, access, listdir
 
 from snf_network.errors import BadEnvironment
 from snf_network.kernel import boot
@@ -74,7 +74,7 @@ def _routed(nic: Nic, netlink: Netlink) -> dict[str, object]:
         holder = _name(found.device) if found and found.table == table and found.length in (32, 128) else ""
         if holder.removesuffix(EMULATED) not in ("", nic.interface.removesuffix(EMULATED)):
             raise BadEnvironment(f"IP={address} is in use on {holder}", "two live NICs cannot have one: snf-network status")
-    return {"table": table, "uplink": uplinks[0], "uplink6": uplinks[1], "ipv6": ipv6}
+    return {"table": table, "uplink": uplinks[0], "uplink6": uplinks[1], "ipv6": ipv6, "ipv6_possible": ipv6 or kernel_has_ipv6()}
 
 
 def _bridged(nic: Nic, netlink: Netlink) -> dict[str, object]:
@@ -93,6 +93,11 @@ def _name(device: int) -> str:
         return if_indextoname(device) if device else ""
     except OSError:
         return ""
+
+
+def kernel_has_ipv6() -> bool:
+    """False where the kernel was built or booted (ipv6.disable=1) without."""
+    return access("/proc/sys/net/ipv6", F_OK)
 
 
 def has_ipv6(interface: str) -> bool:

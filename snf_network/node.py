@@ -20,6 +20,8 @@ class Node:
     uplink6: str = ""
     ipv6: bool = True
     """False where the kernel has no IPv6 or the tap has it switched off."""
+    ipv6_possible: bool = True
+    """False where the kernel was built or booted without IPv6: no repair can bring it."""
     mtu: int = 0
     """MTU of the bridge (bridged)."""
     wan: str = ""

@@ -284,6 +284,8 @@ def test_without_ipv6_there_is_nothing_of_it_and_it_is_said() -> None:
     assert Rule("-6", "222", "lookup") not in made.resources
     assert members(made, "inet", "src6") == members(made, "inet", "targets") == []
     assert len(made.lacking) == 1 and "IPv6" in made.lacking[0]
+    never = plan(ROUTED, replace(NODE, ipv6=False, ipv6_possible=False, uplink6=""))
+    assert never.resources == made.resources and not never.lacking and len(never.warnings) == 1 and "IPv6" in never.warnings[0]
 
 
 LACKING = {
