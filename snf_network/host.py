@@ -84,8 +84,19 @@ def _bridged(nic: Nic, netlink: Netlink) -> dict[str, object]:
     facts: dict[str, object] = {"mtu": bridge.mtu, "ipv6": has_ipv6(nic.interface)}
     if nic.vlan:
         uplinks = tuple(port.name for port in netlink.ports(ifindex(nic.link)) if port.kind != "tun" and not port.name.startswith("vif"))
-        facts |= {"vlan_aware": bridge.vlan_aware, "default_pvid": bridge.default_pvid, "vlan_uplinks": uplinks}
+        facts |= {"vlan_aware": bridge.vlan_aware, "default_pvid": bridge.default_pvid, "vlan_uplinks": uplinks,
+                  "vlan_devices": tuple((vid, device) for device, vid, lower in _vlan_devices() if lower in uplinks)}
     return facts
+
+
+def _vlan_devices() -> Iterator[list[str]]:
+    """Name, VLAN and lower device of each 802.1Q device of this node; none where the kernel has no such thing loaded."""
+    try:
+        with open("/proc/net/vlan/config", encoding="ascii", errors="replace") as file:
+            rows = [[word.strip() for word in line.split("|")] for line in file]
+    except OSError:
+        return
+    yield from (row for row in rows if len(row) == 3 and row[1].isdigit())
 
 
 def _name(device: int) -> str:

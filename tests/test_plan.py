@@ -422,6 +422,14 @@ def test_a_vlan_on_a_bridge_that_filters_none_is_refused(vlan: str) -> None:
     assert refusal(BRIDGED, VLAN=vlan).startswith(f"VLAN={vlan}")
 
 
+@pytest.mark.parametrize("vlan", [".5", ":5", ":4:5", ".4:5"])
+def test_a_vlan_that_never_reaches_the_bridge_is_refused(vlan: str) -> None:
+    node = replace(VLANS, vlan_devices=(("5", "eth2.5"), ("6", "eth2.6")))
+    with pytest.raises(BadEnvironment, match=f"^VLAN={vlan}: eth2.5 "):
+        plan(BRIDGED, node, VLAN=vlan)
+    assert plan(BRIDGED, node, VLAN=".4") == plan(BRIDGED, VLANS, VLAN=".4")
+
+
 @pytest.mark.parametrize(("vlan", "same"), [(".0001", ".1"), (":0006:6", ":6"), ("..5", ".5")])
 def test_a_vlan_is_its_number(vlan: str, same: str) -> None:
     try:

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import pytest
 
 from tests.netns.lab import Lab, Machine, environment, settled, traces
-from tests.qemu.taps import CLEAN, snf_network
+from tests.qemu.taps import CLEAN, loaded, snf_network
 
 pytestmark = pytest.mark.vm("ipv6.disable=1")
 DUAL = environment("add-routed-ifup-1")
@@ -45,6 +45,7 @@ def site() -> Iterator[Site]:
             node.sysctl(f"net/ipv4/conf/{name}/rp_filter", 0)
         routed = lab.guest(node, "tap0", DUAL["MAC"], f"{DUAL['IP']}/24", gateway=GATEWAY)
         filtered, _ = (lab.guest(node, env["INTERFACE"], env["MAC"], f"{env['IP']}/24") for env in (FILTERED, OTHER))
+        assert loaded(node)
         assert node.up(OTHER).stderr == ""
         yield Site(router, node, routed, filtered)
 
