@@ -112,10 +112,10 @@ def load(config: Config) -> None:
     _remember_rules(config)
 
 
-def keep_rules(table: str, config: Config) -> None:
-    """Make the policy rules of a table and keep them, with and without NICs."""
+def keep_rules(table: str, families: Sequence[str], config: Config) -> None:
+    """Make the policy rules of a table, for `families` as ip(8) takes them, and keep them, with and without NICs."""
     records = Records(config.state_dir)
-    rules = [Rule(family, table, action) for family in ("-4", "-6") for action in ("lookup", "unreachable")]
+    rules = [Rule(family, table, action) for family in families for action in ("lookup", "unreachable")]
     with Lock(config.state_dir, ALWAYS):
         for rule in rules:
             records.hold(rule, ALWAYS)

@@ -37,6 +37,8 @@ class Plan:
     announcements: tuple[Announcement, ...] = ()
     lacking: tuple[str, ...] = ()
     """What could not be decided yet, in words; `snf-network repair` tries again."""
+    warnings: tuple[str, ...] = ()
+    """What this node cannot do at all, in words: nothing to try again."""
     ignored: tuple[str, ...] = ()
     """Tags that mean nothing here."""
 
@@ -54,7 +56,7 @@ def plan_for(nic: Nic, node: Node, config: Config) -> Plan:
     resources += pins.ingress(nic, members)
     resources += firewall.setup(nic, node, config, "prefixed" in members)
     return Plan(tuple(dict.fromkeys(resources)), tuple(_announcements(nic, resources)), tuple(_lacking(nic, node, config, tags)),
-                tuple(tag for tag, setup in chosen.items() if setup is None))
+                tuple(_warnings(nic, node)), tuple(tag for tag, setup in chosen.items() if setup is None))
 
 
 def tags_of(nic: Nic, config: Config) -> tuple[str, ...]:
@@ -88,7 +90,12 @@ def _lacking(nic: Nic, node: Node, config: Config, tags: tuple[str, ...]) -> Ite
             yield f"table {nic.link} has no IPv4 default route: no proxy ARP and no announcement for {nic.ip}"
         if nic.ip6 and node.ipv6 and not node.uplink6:
             yield f"table {nic.link} has no IPv6 default route: no proxy NDP and no announcement for {nic.ip6}"
-    if nic.network.subnet6 and nic.mode == "routed" and not node.ipv6:
+    if nic.network.subnet6 and nic.mode == "routed" and not node.ipv6 and node.ipv6_possible:
         yield f"IPv6 is off on {nic.interface}: nothing of IPv6 for this NIC"
     if config.masq and config.masq_tag in tags and nic.network.subnet and not node.wan:
         yield f"the node has no IPv4 default route: no source NAT for {nic.network.subnet}"
+
+
+def _warnings(nic: Nic, node: Node) -> Iterator[str]:
+    if nic.network.subnet6 and nic.mode == "routed" and not node.ipv6_possible:
+        yield "the kernel of this node has no IPv6: nothing of IPv6 for this NIC"

@@ -159,7 +159,7 @@ def bring_up(nic: Nic, config: Config, call: Optional[Call] = None) -> Plan:
     wanted = Record(nic.interface, index, kernel.boot(), nic.instance, nic.uuid, nic.values, plan.resources, plan.lacking)
     settings = engine.replace(wanted, config)
     if call:
-        for words in (*config.warnings, *plan.lacking):
+        for words in (*config.warnings, *plan.warnings, *plan.lacking):
             call.say(f"warning: {words}")
         ignored = f"; ignored tags: {shown(' '.join(plan.ignored))}" if plan.ignored else ""
         call.log(f"up: {nic.instance} {nic.mode} {nic.link} {nic.mac} {nic.ip} {nic.ip6}{ignored}")

@@ -285,6 +285,8 @@ def test_without_ipv6_there_is_nothing_of_it_and_it_is_said() -> None:
     assert Rule("-6", "222", "lookup") not in made.resources
     assert members(made, "inet", "src6") == members(made, "inet", "targets") == []
     assert len(made.lacking) == 1 and "IPv6" in made.lacking[0]
+    never = plan(ROUTED, replace(NODE, ipv6=False, ipv6_possible=False, uplink6=""))
+    assert never.resources == made.resources and not never.lacking and len(never.warnings) == 1 and "IPv6" in never.warnings[0]
 
 
 LACKING = {
@@ -419,6 +421,14 @@ def test_vlans_of_a_bridge(vlan: str, made: list[Resource]) -> None:
 @pytest.mark.parametrize("vlan", [".5", ":6", ".5:6"])
 def test_a_vlan_on_a_bridge_that_filters_none_is_refused(vlan: str) -> None:
     assert refusal(BRIDGED, VLAN=vlan).startswith(f"VLAN={vlan}")
+
+
+@pytest.mark.parametrize("vlan", [".5", ":5", ":4:5", ".4:5"])
+def test_a_vlan_that_never_reaches_the_bridge_is_refused(vlan: str) -> None:
+    node = replace(VLANS, vlan_devices=(("5", "eth2.5"), ("6", "eth2.6")))
+    with pytest.raises(BadEnvironment, match=f"^VLAN={vlan}: eth2.5 "):
+        plan(BRIDGED, node, VLAN=vlan)
+    assert plan(BRIDGED, node, VLAN=".4") == plan(BRIDGED, VLANS, VLAN=".4")
 
 
 @pytest.mark.parametrize(("vlan", "same"), [(".0001", ".1"), (":0006:6", ":6"), ("..5", ".5")])

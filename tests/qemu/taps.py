@@ -139,3 +139,8 @@ def snf_network(machine: Machine, *words: str) -> tuple[int, str]:
     status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
     with open(said, "rb") as file:
         return status, os.pread(file.fileno(), 1 << 20, 0).decode()
+
+
+def loaded(node: Machine) -> bool:
+    """Load the rules, and with them nine modules of the kernel: a first NIC would need longer than its call may take here."""
+    return snf_network(node, "load")[0] == 0

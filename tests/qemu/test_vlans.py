@@ -164,10 +164,25 @@ def test_bridge_without_a_default(site: Site) -> None:
     site.node.down(site.env("a"))
 
 
+@pytest.mark.parametrize("vlan", (".300", ":100:300"))
+def test_vlan_that_never_reaches_the_bridge(site: Site, vlan: str) -> None:
+    """A VLAN device on the uplink takes its frames before the bridge sees them: stock Ganeti refuses, too."""
+    site.node.ip("link add link eth2 name eth2.300 type vlan id 300")
+    try:
+        refused(site, vlan)
+    finally:
+        site.node.ip("link del eth2.300")
+
+
 @pytest.mark.parametrize("vlan", (".100", ":100:200", ".200:100"))
 def test_bridge_that_does_not_filter(site: Site, vlan: str) -> None:
     """Every VLAN would reach every port."""
     site.node.ip("link set lan0 type bridge vlan_filtering 0")
+    refused(site, vlan)
+
+
+def refused(site: Site, vlan: str) -> None:
+    site.node.down(site.env("a"))
     ran = site.node.up(site.env("a", VLAN=vlan), check=False)
     assert ran.returncode == 1
     assert ran.stderr.startswith(f"kvm-ifup-custom: VLAN={vlan}: ") and ran.stderr.count("\n") == 1
