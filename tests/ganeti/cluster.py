@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import json
+import re
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from tests.ganeti.base import base
 from tests.ganeti.node import Node
-from tests.netns.lab import Lab
+from tests.netns.lab import Lab, traces
+
+if TYPE_CHECKING:
+    from tests.ganeti.instance import Instance, Nic
 
 DOMAIN = "example.com"
 NODES = ("node1", "node2")
@@ -38,17 +44,22 @@ HYPERVISOR = {"kvm_path": "/usr/local/bin/kvm", "kvm_flag": "", "kernel_path": "
               "root_path": "/dev/ram0", "serial_console": "true", "vnc_bind_address": "", "vhost_net": "false",
               "nic_type": "paravirtual", "migration_downtime": "30", "migration_bandwidth": "128"}
 """No disk and no display; a guest that does nothing is copied in one pass."""
-STANDARD = "memory-size=64,disk-size=0,disk-count=0,cpu-count=1,nic-count=1,spindle-use=1"
+STANDARD = "memory-size=96,disk-size=0,disk-count=0,cpu-count=1,nic-count=1,spindle-use=1"
 BOUNDS = ("min:memory-size=32,disk-size=0,disk-count=0,cpu-count=1,nic-count=0,spindle-use=0/"
           "max:memory-size=512,disk-size=512,disk-count=1,cpu-count=1,nic-count=4,spindle-use=1")
 OS = "/usr/share/ganeti/os/none"
 
 
 class Cluster:
-    """Two nodes, the router of their public network, and Ganeti. Node 1 is the master."""
+    """Two nodes, the router of their public network, and Ganeti. Node 1 is the master.
+
+    `known` are all instances that were ever made, `words` all addresses that their NICs ever had.
+    """
 
     def __init__(self, lab: Lab, deb: Path) -> None:
         self.lab, self.deb, self.tree = lab, deb, base()
+        self.known: list[Instance] = []
+        self.words: set[str] = set()
         self.router = lab.router()
         self.router.ip(*(line for name in ("mgmt0", "prv0") for line in (f"link add {name} type bridge forward_delay 0",
                                                                          f"link set {name} up")))
@@ -104,9 +115,46 @@ class Cluster:
         ran = self.master.run(f"gnt-{kind}", *arguments, check=check)
         return ran.stdout + ran.stderr
 
-    def others(self, node: Node) -> Node:
-        """The other node."""
-        return next(other for other in self.nodes.values() if other is not node)
+    def instances(self) -> dict[str, tuple[str, str]]:
+        """Primary node and status of every instance, by its name."""
+        told = self.gnt("instance", "list", "--no-headers", "--separator=:", "-o", "name,pnode,status")
+        return {name: (node.partition(".")[0], status) for name, node, status in (line.split(":") for line in told.splitlines())}
+
+    def check(self) -> None:
+        """Assert that both nodes are as recorded, have the NICs that Ganeti says run there, and nothing of any other."""
+        told = self.instances()
+        here = {name: [known for known in self.known if told.get(known.name) == (name, "running")] for name in self.nodes}
+        with ThreadPoolExecutor() as pool:
+            for _ in pool.map(lambda name: self._check(self.nodes[name], here[name]), self.nodes):
+                pass
+
+    def _check(self, node: Node, here: list[Instance]) -> None:
+        ran = node.run("snf-network", "check", check=False)
+        assert (ran.returncode, ran.stdout, ran.stderr) == (0, "clean\n", ""), f"{node.name}: {ran.stdout}{ran.stderr}"
+        states = sorted((row["instance"], row["mac"], row["state"]) for row in json.loads(node.out("snf-network", "status", "--json")))
+        assert states == sorted((known.name, nic.mac, "up") for known in here for nic in known.nics), node.name
+        assert leftovers(node, [nic for known in here for nic in known.nics], self.words) == [], node.name
+
+    def replace(self, name: str) -> None:
+        """Another machine for a node that is lost."""
+        self.nodes[name] = self._node(name)
+        self.gnt("node", "add", "--readd", "--no-ssh-key-check", f"{name}.{DOMAIN}")
+
+
+def leftovers(node: Node, nics: list[Nic], words: set[str]) -> list[str]:
+    """What a node holds, by the kernel's own word, of a tap that it has not, or of an address (all are in `words`) that is not here.
+
+    What names neither, such as a rule of a routing table, is there for routed NICs, and left over without.
+    """
+    taps = set(re.findall(r"tap\d+", node.out("ls", "/sys/class/net")))
+    gone = words - {word for nic in nics for word in nic.words}
+    routed = any(nic.network == "public" for nic in nics)
+
+    def is_left(trace: str) -> bool:
+        named = set(re.findall(r"\btap\d+\b", trace))
+        return bool(named - taps or gone & set(re.findall(r"[0-9a-f.:]+", trace))) or not (routed or named)
+
+    return [trace for trace in traces(node) if is_left(trace)]
 
 
 @contextmanager
