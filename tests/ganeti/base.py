@@ -38,8 +38,8 @@ def base() -> Path:
 def _make(tree: Path) -> None:
     if tree.exists():
         shutil.rmtree(tree)
-    hook = f'"{HERE}/guest/make" "$1" "{HERE}/guest/init"'
-    ran = subprocess.run(("mmdebstrap", *OPTIONS, f"--customize-hook={hook}", SUITE, tree, "-"), input=_sources(), capture_output=True,
+    hook = f"--customize-hook='{HERE}/guest/make' \"$1\""
+    ran = subprocess.run(("mmdebstrap", *OPTIONS, hook, SUITE, tree, "-"), input=_sources(), capture_output=True,
                          text=True, timeout=SECONDS)
     assert ran.returncode == 0, f"mmdebstrap: {ran.returncode}\n{ran.stderr[-4000:]}"
 

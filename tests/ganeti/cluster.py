@@ -63,6 +63,8 @@ class Cluster:
         self.router = lab.router()
         self.router.ip(*(line for name in ("mgmt0", "prv0") for line in (f"link add {name} type bridge forward_delay 0",
                                                                          f"link set {name} up")))
+        for key in ("ipv4/ip_forward", "ipv6/conf/all/forwarding"):  # guests that are no neighbours meet there
+            self.router.sysctl(f"net/{key}", 1)
         with ThreadPoolExecutor() as pool:
             self.nodes = dict(zip(NODES, pool.map(self._node, NODES)))
         self.master = self.nodes["node1"]

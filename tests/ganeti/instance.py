@@ -95,13 +95,8 @@ class Instance:
         node = self.node
         assert until(lambda: self._ask(node, "true", 1.0) == (0, ""), BOOT), f"{self.name} has not booted in {BOOT} s"
 
-    def type(self, text: str) -> None:
-        """Say something on its console, and wait for no answer."""
-        with _console(self.node, self.name) as line:
-            line.sendall(text.encode())
-
     def ask(self, command: str) -> tuple[int, str]:
-        """Run a command in it: exit status and what it printed."""
+        """Run a command in it: exit status and what it printed; -1 if it ended meanwhile."""
         return self._ask(self.node, command, ANSWER)
 
     def _ask(self, node: Node, command: str, seconds: float) -> tuple[int, str]:
@@ -113,7 +108,9 @@ class Instance:
                 line.sendall(f"\necho begin {turn} 0; {command}; echo end {turn} $?\n".encode())
                 while not (found := re.search(rf"^begin {turn} 0\s*$(.*)^end {turn} (\d+)\s*$", heard, re.MULTILINE | re.DOTALL)):
                     line.settimeout(max(0.01, end - time.monotonic()))
-                    heard = (heard + line.recv(4096).decode(errors="replace")).replace("\r", "")
+                    if not (more := line.recv(4096)):
+                        return -1, heard
+                    heard = (heard + more.decode(errors="replace")).replace("\r", "")
         except OSError as error:  # the guest boots still, or is being stopped
             return -1, f"{error}: {heard}"
         return int(found[2]), found[1].strip()
@@ -122,7 +119,8 @@ class Instance:
         """Assert that it gets answers from all these."""
         pings = "; ".join(f"ping -q -c 1 -W 2 {address} > /dev/null || ping -q -c 2 -W 2 {address} > /dev/null || echo {address}"
                           for address in addresses)
-        assert self.ask(pings) == (0, ""), f"{self.name} cannot reach all of {addresses}"
+        said = self.ask(pings)
+        assert said == (0, ""), f"{self.name} cannot reach {said}"
 
     def rename(self, name: str) -> None:
         """Give it another name; it must be stopped."""
@@ -150,12 +148,14 @@ class Instance:
         """Give a NIC that was plugged in its addresses, in the guest."""
         nic = self.nics[number]
         assert until(lambda: self.ask(f"grep -q {nic.mac} /sys/class/net/eth{number}/address")[0] == 0, 30), f"no eth{number} in the guest"
-        addresses = "; ".join(f"ip addr add {address} dev eth{number}" for address in _prefixes(nic))
-        assert self.ask(f"echo 0 > /proc/sys/net/ipv6/conf/eth{number}/accept_dad; ip link set eth{number} up; {addresses}")[0] == 0
+        words = " ".join(word.replace("\\", "") for word in _addresses([nic]))
+        said = self.ask(f"set_up eth{number} {words}")
+        assert said == (0, ""), said
 
 
 def _prefixes(nic: Nic) -> list[str]:
-    return [f"{nic.ip}/24", *([f"{nic.ip6}/64"] if nic.ip6 else [])]
+    """Addresses with their lengths. A routed guest has the node as its only IPv6 neighbour."""
+    return [f"{nic.ip}/24", *([f"{nic.ip6}/128"] if nic.ip6 else [])]
 
 
 def _addresses(nics: list[Nic]) -> list[str]:

@@ -44,17 +44,14 @@ def well(vm: Instance, peer: Instance) -> None:
     vm.cluster.check()
 
 
-def test_add_and_remove(vm: Instance, peer: Instance) -> None:
-    well(vm, peer)
-    vm.gnt("remove", "-f", "--shutdown-timeout=20")
-    vm.cluster.check()
-    vm.add()
-    vm.awake()
+def test_add(vm: Instance, peer: Instance) -> None:
     well(vm, peer)
 
 
-def test_stop_and_start(vm: Instance, peer: Instance) -> None:
+def test_stop_rename_and_start(vm: Instance, peer: Instance) -> None:
     vm.gnt("stop", "--timeout=20")
+    vm.cluster.check()
+    vm.rename(f"{vm.name.partition('.')[0]}-2")
     vm.cluster.check()
     vm.gnt("start")
     vm.awake()
@@ -71,7 +68,7 @@ def test_reboot(vm: Instance, peer: Instance) -> None:
 def test_poweroff_from_inside(vm: Instance, peer: Instance) -> None:
     node = vm.node
     taps = {row["interface"] for row in json.loads(node.out("snf-network", "status", "--json")) if row["instance"] == vm.name}
-    vm.type("poweroff -f\n")
+    vm.ask("poweroff -f")
     assert until(lambda: not taps & set(node.out("ls", "/sys/class/net").split()), 30)
     assert node.run("snf-network", "check", check=False).returncode == 1
     node.run("snf-network", "gc")
@@ -92,15 +89,6 @@ def test_hotplug(vm: Instance, peer: Instance) -> None:
     vm.set_up(1)
     well(vm, peer)
     vm.unplug(1)
-    well(vm, peer)
-
-
-def test_rename(vm: Instance, peer: Instance) -> None:
-    vm.gnt("stop", "--timeout=20")
-    vm.rename(f"{vm.name.partition('.')[0]}-2")
-    vm.cluster.check()
-    vm.gnt("start")
-    vm.awake()
     well(vm, peer)
 
 
@@ -156,3 +144,8 @@ def test_a_profile_changes_while_the_guest_runs(vm: Instance, peer: Instance) ->
         vm.gnt("modify", "--net", "0:modify,name=back")
     assert answer(vm) is ConnectionRefusedError
     well(vm, peer)
+
+
+def test_remove(vm: Instance) -> None:
+    vm.gnt("remove", "-f", "--shutdown-timeout=20")
+    vm.cluster.check()
