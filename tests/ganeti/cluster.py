@@ -63,6 +63,7 @@ class Cluster:
         self.router = lab.router()
         self.router.ip(*(line for name in ("mgmt0", "prv0") for line in (f"link add {name} type bridge forward_delay 0",
                                                                          f"link set {name} up")))
+        self.router.ip("link set br0 address 02:00:00:00:00:fe")  # else it is that of a port, and changes with them
         for key in ("ipv4/ip_forward", "ipv6/conf/all/forwarding"):  # guests that are no neighbours meet there
             self.router.sysctl(f"net/{key}", 1)
         with ThreadPoolExecutor() as pool:
