@@ -138,6 +138,10 @@ class Cluster:
         assert states == sorted((known.name, nic.mac, "up") for known in here for nic in known.nics), node.name
         assert leftovers(node, [nic for known in here for nic in known.nics], self.words) == [], node.name
 
+    def kill(self, name: str) -> None:
+        """A node dies: its processes, its network, its files."""
+        self.nodes.pop(name).close()
+
     def replace(self, name: str) -> None:
         """Another machine for a node that is lost."""
         self.nodes[name] = self._node(name)

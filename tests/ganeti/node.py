@@ -12,6 +12,7 @@ from tests.netns.lab import Machine
 
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 """What systemd gives a unit that sets no PATH; Ganeti's daemons inherit it."""
+NAMESPACES = ("--net", "--mount", "--pid", "--uts", "--ipc")
 START = """
 mount --make-rprivate /
 mount -t tmpfs tmpfs /mnt
@@ -47,8 +48,8 @@ class Node(Machine):
 
     def __init__(self, name: str, tree: Path, hostname: str) -> None:
         self.name = name
-        self.holder = subprocess.Popen(("unshare", "--net", "--mount", "--pid", "--uts", "--ipc", "--fork", "--kill-child",
-                                        "bash", "-ec", START, "bash", tree, hostname), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        self.holder = subprocess.Popen(("unshare", *NAMESPACES, "--fork", "--kill-child", "bash", "-ec", START, "bash", tree, hostname),
+                                       stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
         assert self.holder.stdout and self.holder.stderr
         assert self.holder.stdout.readline() == "ready\n", f"{name} did not start: {self.holder.stderr.read()}"
         self.first = int(Path(f"/proc/{self.holder.pid}/task/{self.holder.pid}/children").read_text())
@@ -57,7 +58,7 @@ class Node(Machine):
         """Kill it as a power failure would: every process ends now, and its network is gone."""
         if self.holder.poll() is None:
             os.kill(self.first, signal.SIGKILL)
-        self.holder.communicate(timeout=30)
+            self.holder.communicate(timeout=30)
 
     def command(self, *argv: object) -> list[str]:
         return ["nsenter", f"--target={self.first}", "--all", "--root", "--wd=/", "env", "-i", f"PATH={PATH}", "HOME=/root",

@@ -63,7 +63,7 @@ def in_place_of(cluster: Cluster, name: str) -> Iterator[None]:
 
 def test_announcements_make_the_router_find_a_guest_after_its_node_died(cluster: Cluster, pair: tuple[Instance, Instance]) -> None:
     announced, silenced = pair
-    router, dead = cluster.router, cluster.nodes["node2"]
+    router = cluster.router
     for family in ("ipv4", "ipv6"):
         router.sysctl(f"net/{family}/neigh/br0/base_reachable_time_ms", HOUR)
     uplinks = {name: node.out("cat", "/sys/class/net/eth1/address").strip() for name, node in cluster.nodes.items()}
@@ -73,7 +73,7 @@ def test_announcements_make_the_router_find_a_guest_after_its_node_died(cluster:
     nic = silenced.nics[0]
     router.run("nft", "-f", "-", input=DEAF % {"ip": nic.ip, "ip6": nic.ip6})
 
-    dead.close()
+    cluster.kill("node2")
     with in_place_of(cluster, "node2"):
         cluster.gnt("node", "modify", "--offline=yes", "--force", f"node2.{DOMAIN}")
         cluster.gnt("node", "failover", "-f", "--ignore-consistency", f"node2.{DOMAIN}")

@@ -17,8 +17,9 @@ from tests.ganeti.cluster import Cluster
 from tests.ganeti.instance import GATEWAYS, Instance, Nic, private, public
 from tests.netns.lab import until
 
-KINDS: dict[str, tuple[Callable[[int], Nic], Callable[[int], Nic], int]] = {"routed": (public, private, 10), "filtered": (private, public, 20)}
-"""By the network of an instance: its NIC, and the other kind, which is plugged in later."""
+KINDS: dict[str, tuple[Callable[[int], Nic], Callable[[int], Nic], int]]
+KINDS = {"routed": (public, private, 10), "filtered": (private, public, 20)}
+"""By what an instance is: its NIC, the other kind, which is plugged in later, and its number."""
 
 
 @pytest.fixture(scope="module", params=KINDS)
