@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -13,12 +14,10 @@ HERE = Path(__file__).resolve().parent
 LAB = ROOT / ".lab"
 """Beside .venv/, which tests/run makes, too: rm -r makes a new one."""
 SUITE = "bookworm"
-PACKAGES = ("busybox-static", "ganeti", "iproute2", "iputils-ping", "kmod", "mount", "nftables", "openssh-client", "openssh-server",
-            "procps", "python3-dnspython", "python3-pyroute2", "python3-yaml", "qemu-system-x86", "socat")
-"""What stock Ganeti runs with, what our package depends on, and ping."""
+PACKAGES = ("busybox-static", "ganeti", "iputils-ping", "kmod", "mount", "openssh-client", "openssh-server", "procps", "qemu-system-x86",
+            "socat")
+"""What stock Ganeti runs with, and ping."""
 NOT_NEEDED = ("doc", "info", "locale", "man")
-OPTIONS = ("--variant=apt", "--mode=root", "--format=directory", "--aptopt=APT::Install-Recommends false", "--dpkgopt=force-unsafe-io",
-           *(f"--dpkgopt=path-exclude=/usr/share/{name}/*" for name in NOT_NEEDED), f"--include={','.join(PACKAGES)}")
 SECONDS = 900
 
 
@@ -27,7 +26,7 @@ def base() -> Path:
     LAB.mkdir(exist_ok=True)
     with (LAB / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        stamp, wanted = LAB / "stamp", "\n".join((SUITE, *OPTIONS, *(path.read_text() for path in sorted((HERE / "guest").iterdir()))))
+        stamp, wanted = LAB / "stamp", "\n".join((SUITE, *_options(), *(path.read_text() for path in sorted((HERE / "guest").iterdir()))))
         if not stamp.exists() or stamp.read_text() != wanted:
             stamp.unlink(missing_ok=True)
             _make(LAB / "base")
@@ -39,9 +38,18 @@ def _make(tree: Path) -> None:
     if tree.exists():
         shutil.rmtree(tree)
     hook = f"--customize-hook='{HERE}/guest/make' \"$1\""
-    ran = subprocess.run(("mmdebstrap", *OPTIONS, hook, SUITE, tree, "-"), input=_sources(), capture_output=True,
+    ran = subprocess.run(("mmdebstrap", *_options(), hook, SUITE, tree, "-"), input=_sources(), capture_output=True,
                          text=True, timeout=SECONDS)
     assert ran.returncode == 0, f"mmdebstrap: {ran.returncode}\n{ran.stderr[-4000:]}"
+
+
+def _options() -> tuple[str, ...]:
+    """mmdebstrap's, with all packages; ours is installed on each node, and what it depends on is there then."""
+    fields = re.split(r"^(?=\S)", (ROOT / "debian/control").read_text(), flags=re.MULTILINE)
+    depends = next(field for field in fields if field.startswith("Depends:")).partition(":")[2]
+    needed = [word.split()[0] for word in depends.split(",") if word.strip() and "$" not in word]
+    return ("--variant=apt", "--mode=root", "--format=directory", "--aptopt=APT::Install-Recommends false", "--dpkgopt=force-unsafe-io",
+            *(f"--dpkgopt=path-exclude=/usr/share/{name}/*" for name in NOT_NEEDED), f"--include={','.join((*PACKAGES, *needed))}")
 
 
 def _sources() -> str:
