@@ -11,6 +11,8 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, settings
 
+from tests.package.build import build
+
 HERE = Path(__file__).resolve().parent
 STARTERS = ((os, "fork"), (os, "posix_spawn"), (os, "posix_spawnp"), (os, "system"), (posix, "fork"), (posix, "posix_spawn"),
             (posix, "posix_spawnp"), (posix, "system"), (subprocess, "Popen"), (subprocess, "_fork_exec"))
@@ -24,6 +26,20 @@ settings.load_profile("same")
 
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "processes: a unit test that starts a process, and says in its docstring why")
+
+
+@pytest.fixture(scope="session")
+def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The directory with the package, built once from a copy of the checkout, and what was made with it."""
+    directory = tmp_path_factory.mktemp("package")
+    build(directory)
+    return directory
+
+
+@pytest.fixture(scope="session")
+def deb(built: Path) -> Path:
+    """The binary package."""
+    return next(built.glob("*.deb"))
 
 
 @pytest.fixture(autouse=True)

@@ -171,8 +171,13 @@ class Lab:
     def node(self, name: str, router: Machine, uplink: str = "eth1") -> Machine:
         """A Ganeti node: table 222 (snf_public) with its uplink to `router`, which has a bridge br0; and a private bridge prv0."""
         node = self.machine(name)
-        self.cable(node, uplink, router, name)
-        router.ip(f"link set {name} master br0 up")
+        self.networks(node, router, uplink)
+        return node
+
+    def networks(self, node: Machine, router: Machine, uplink: str = "eth1") -> None:
+        """Make a machine one that is a node."""
+        self.cable(router, node.name, node, uplink)
+        router.ip(f"link set {node.name} master br0 up")
         node.ip(f"link set {uplink} up", "link add prv0 type bridge forward_delay 0", "link set prv0 up")
         node.write("/etc/iproute2/rt_tables.d/snf.conf", "222 snf_public\n")
         node.ip(f"route add 198.51.100.0/24 dev {uplink} table 222", f"route add default via 198.51.100.1 dev {uplink} table 222 onlink",
@@ -181,7 +186,6 @@ class Lab:
                 f"route add 198.51.100.0/24 dev {uplink}", f"-6 route add 2001:db8:1::/64 dev {uplink}")
         for family in ("ipv4/conf/all/rp_filter", f"ipv4/conf/{uplink}/rp_filter"):
             node.sysctl(f"net/{family}", 0)
-        return node
 
     def router(self, name: str = "router") -> Machine:
         """The external gateway of the public network: 198.51.100.1 and 2001:db8:1::1 on its bridge br0."""

@@ -127,6 +127,19 @@ def test_installing_keeps_a_script_that_is_there_and_says_so(bare: Node, deb: Pa
            "/etc/ganeti/kvm-vif-bridge\n" in said
 
 
+def test_a_copy_that_ganeti_made_of_our_script_is_ours(node: Node, deb: Path) -> None:
+    """gnt-node add and gnt-cluster redist-conf copy what the master's /etc/ganeti/kvm-vif-bridge leads to over every other node's."""
+    copy = ("cp", "--remove-destination", "/usr/lib/snf-network/kvm-ifup-custom", "/etc/ganeti/kvm-vif-bridge")
+    node.machine.run(*copy)
+    assert "kept" not in node.dpkg("-i", deb)
+    assert node.links() == LINKS
+    node.machine.run(*copy)
+    node.dpkg("--remove", "snf-network")
+    assert node.machine.run("test", "-e", "/etc/ganeti/kvm-vif-bridge", check=False).returncode == 1
+    node.dpkg("-i", deb)
+    assert node.links() == LINKS
+
+
 def test_links_come_back_after_a_removal_but_for_the_one_deleted(node: Node, deb: Path) -> None:
     node.machine.run("rm", "/etc/ganeti/network/bridged/up")
     node.dpkg("--remove", "snf-network")
