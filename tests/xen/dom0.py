@@ -129,7 +129,7 @@ class Guest:
     def __init__(self, dom0: Dom0, env: Mapping[str, str], *addresses: str, gateways: tuple[str, ...] = (), peers: tuple[str, ...] = (),
                  mac: str = "") -> None:
         self.dom0, self.name = dom0, env["INSTANCE"]
-        self.config = f"/etc/xen/{self.name}"
+        self.config, self.log = f"/etc/xen/{self.name}", f"/var/log/xen/console/guest-{self.name}.log"
         write_nic_file(dom0, env)
         told = f"ADDRESSES={','.join(addresses)} GATEWAYS={','.join(gateways)} PEERS={','.join(peers)}"
         dom0.write(self.config, CONFIG.format(name=self.name, memory=GUEST_MEMORY, told=told, vif=vif({**env, "MAC": mac or env["MAC"]})))
@@ -143,23 +143,15 @@ class Guest:
         """The vif of its first NIC."""
         return f"vif{self.dom0.out('xl', 'domid', self.name).strip()}.0"
 
-    def said(self) -> str:
-        """All that is on its console since it was started first."""
-        return self.dom0.read(f"/var/log/xen/console/guest-{self.name}.log").replace("\r", "")
-
     def tried(self, peer: str, times: int = 1) -> list[str]:
-        """How its first pings of a peer went, at least so many: answers, or is silent."""
-        lines: list[str] = []
-
-        def enough() -> bool:
-            lines[:] = [line.partition(f"{peer} ")[2] for line in self.said().splitlines() if line.startswith(f"guest: {peer} ")]
-            return len(lines) >= times
-
-        until(enough, 60, f"{self.name} has not tried {peer} {times} times: {self.said()}")
-        return lines
+        """How its pings of a peer went so far, at least so many: "answers" or "is silent"."""
+        wait = 'tail -n +1 -F "$1" 2> /dev/null | grep -m "$2" -q "guest: $3 "'
+        self.dom0.run("timeout", 60, "sh", "-c", wait, "sh", self.log, times, peer)
+        lines = self.dom0.read(self.log).replace("\r", "").splitlines()
+        return [line.partition(f"{peer} ")[2] for line in lines if line.startswith(f"guest: {peer} ")]
 
     def hears(self, peer: str) -> bool:
-        """True if the peer has answered by its third ping: the first may come before the bridge forwards."""
+        """True if the peer has answered by the third ping: the first may come before a bridge forwards."""
         return "answers" in self.tried(peer) or "answers" in self.tried(peer, 3)
 
 

@@ -6,7 +6,6 @@ network and a stranger in another one.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import NamedTuple
 
 import pytest
@@ -98,7 +97,115 @@ def test_filtered_guest_answers_its_network_and_no_other(node: Node, filtered: G
     assert is_clean(node.dom0)
 
 
-def test_time(node: Node) -> None:
-    print(node.dom0.out("cat", "/proc/uptime"))
-    print(node.dom0.out("nft", "list", "ruleset"))
-    assert 0
+# --- a guest that is not what its NIC file says
+
+
+class Forgery(NamedTuple):
+    """What Ganeti says of a NIC, and how the guest really is."""
+
+    env: dict[str, str]
+    addresses: tuple[str, ...]
+    peers: tuple[str, ...]
+    mac: str
+    families: tuple[str, ...]
+    reasons: frozenset[str]
+
+
+def told(base: dict[str, str], number: int, **changes: str) -> dict[str, str]:
+    """The NIC of one more instance like another."""
+    unique = {"INSTANCE": f"forger{number}.example.com", "INTERFACE_UUID": f"5ac0de01-0000-4000-8000-00000000010{number}"}
+    return {**base, **unique, **changes}
+
+
+OTHER_MAC = "aa:00:00:00:00:66"
+FORGERIES = {
+    "routed, other addresses": Forgery(
+        told(ROUTED, 1, IP="198.51.100.11", MAC="aa:00:00:00:00:11"), ("198.51.100.66/24", "2001:db8:1::66/64"), GATEWAYS, "",
+        ("inet", "arp"), frozenset(("ip6-src", "arp-src"))),
+    "routed, other MAC": Forgery(
+        told(ROUTED, 2, IP="198.51.100.12", MAC="aa:00:00:00:00:12"), ("198.51.100.12/24", "2001:db8:1:0:a800:ff:fe00:12/64"), GATEWAYS,
+        OTHER_MAC, ("inet", "arp"), frozenset(("src-mac",))),
+    "filtered, other MAC": Forgery(
+        told(FILTERED, 3, IP="203.0.113.13", MAC="aa:55:60:00:00:13"), ("203.0.113.13/24",), (NEIGHBOUR,), "aa:55:60:00:00:66",
+        ("bridge",), frozenset(("src-mac",))),
+}
+
+
+@pytest.fixture(scope="session")
+def forgers(node: Node) -> dict[str, Guest]:
+    """All of them, started one after another."""
+    made = {}
+    for name, forgery in FORGERIES.items():
+        made[name] = Guest(node.dom0, forgery.env, *forgery.addresses, gateways=forgery.peers if "routed" in name else (),
+                           peers=forgery.peers, mac=forgery.mac)
+        made[name].create()
+    return made
+
+
+@pytest.mark.parametrize("name", FORGERIES)
+def test_forger_gets_nothing_through(node: Node, forgers: dict[str, Guest], name: str) -> None:
+    forger, forgery = forgers[name], FORGERIES[name]
+    for peer in forgery.peers:
+        assert "answers" not in forger.tried(peer, 3)
+    told = {reason for family in forgery.families for interface, reason in drops(node.dom0, family) if interface == forger.interface}
+    assert forgery.reasons <= told, told
+    forged = {forgery.mac, *(address.partition("/")[0] for address in forgery.addresses)}
+    assert not forged & (node.router.heard() | node.neighbour.heard() | node.stranger.heard())
+    assert is_clean(node.dom0)
+
+
+# --- down
+
+
+def test_detached_nic_leaves_nothing_and_the_other_works_on(node: Node, routed: Guest) -> None:
+    second = told(FILTERED, 9, INSTANCE=routed.name, MAC="aa:55:60:00:00:19", IP="203.0.113.19", INTERFACE_INDEX="1")
+    write_nic_file(node.dom0, second)
+    interface = routed.interface.replace(".0", ".1")
+    node.dom0.run("xl", "network-attach", routed.name, *vif(second).split(", "), timeout=120)
+    assert "master prv0" in node.dom0.out("ip", "link", "show", interface)
+    assert of(node.dom0, interface)
+    assert is_clean(node.dom0)
+    node.dom0.run("xl", "network-detach", routed.name, "1", timeout=120)
+    assert of(node.dom0, interface) == []
+    assert is_clean(node.dom0)
+    assert node.router.ping(ROUTED["IP"]) and node.router.ping(ADDRESS6)
+
+
+UNUSABLE = {"MAC": "nonsense", "LINK": "nosuch", "IP": "198.51.100.0/24", "NETWORK_GATEWAY": "$(reboot)"}
+
+
+@pytest.mark.parametrize("name", UNUSABLE)
+def test_unusable_nic_file_fails_the_creation_with_our_line(node: Node, name: str) -> None:
+    before = traces(node.dom0)
+    env = told(ROUTED, 8, IP="198.51.100.18", MAC="aa:00:00:00:00:18")
+    guest = Guest(node.dom0, env, f"{env['IP']}/24")
+    write_nic_file(node.dom0, {**env, name: UNUSABLE[name]})
+    ran = guest.create(check=False)
+    assert ran.returncode
+    # libxl prints hotplug-error as it finds it in xenstore, before it takes the device's directory away
+    line, = (line for line in ran.stderr.splitlines() if "script: " in line)
+    assert f"{name}=" in line and UNUSABLE[name] in line
+    assert traces(node.dom0) == before
+    assert is_clean(node.dom0)
+
+
+@pytest.mark.parametrize("end", (("shutdown",), ("sysrq", "c"), ("destroy",)), ids=lambda end: end[0])
+def test_ended_guest_leaves_nothing(node: Node, end: tuple[str, ...]) -> None:
+    env = told(ROUTED, 7, IP="198.51.100.17", MAC="aa:00:00:00:00:17")
+    guest = Guest(node.dom0, env, f"{env['IP']}/24", gateways=GATEWAYS[:1], peers=GATEWAYS[:1])
+    before = traces(node.dom0)
+    guest.create()
+    assert guest.hears(GATEWAYS[0])
+    assert traces(node.dom0) != before
+    node.dom0.run("xl", end[0], guest.name, *end[1:], timeout=120)
+    until(lambda: traces(node.dom0) == before, 60, f"traces after {end[0]}")
+    assert is_clean(node.dom0)
+
+
+def test_nothing_is_left_when_all_are_gone(node: Node, routed: Guest, filtered: Guest, forgers: dict[str, Guest]) -> None:
+    assert traces(node.dom0)
+    for guest in (routed, filtered, *forgers.values()):
+        node.dom0.run("xl", "destroy", guest.name, timeout=120)
+    left = [trace for trace in traces(node.dom0) if not trace.startswith("/var/lib/snf-network/shared/")]
+    assert left == []
+    assert is_clean(node.dom0)
