@@ -64,10 +64,10 @@ class Dom0(Machine):
             self.port.close()
 
     def run(self, *argv: object, env: Mapping[str, str] | None = None, check: bool = True, input: str | None = None,
-            timeout: float = 60) -> subprocess.CompletedProcess[str]:
+            timeout: float = 120) -> subprocess.CompletedProcess[str]:
         """Run a command to its end; with `check`, a failure is an AssertionError that shows what it said."""
         words = [str(word) for word in argv]
-        said = self._ask({"argv": words, "env": dict(env) if env else None, "input": input, "timeout": timeout}, timeout + 30)
+        said = self._ask({"argv": words, "env": dict(env) if env else None, "input": input, "timeout": timeout}, 4 * timeout + 60)
         ran = subprocess.CompletedProcess(words, said["status"], said["stdout"], said["stderr"])
         assert not check or ran.returncode == 0, f"{self.name}: {' '.join(words)}: {ran.returncode}\n{ran.stdout}{ran.stderr}"
         return ran
@@ -136,7 +136,7 @@ class Guest:
 
     def create(self, check: bool = True) -> subprocess.CompletedProcess[str]:
         """Start it, as Ganeti does."""
-        return self.dom0.run("xl", "create", self.config, check=check, timeout=120)
+        return self.dom0.run("xl", "create", self.config, check=check)
 
     @property
     def interface(self) -> str:

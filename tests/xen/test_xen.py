@@ -27,6 +27,8 @@ class Node(NamedTuple):
     router: Neighbour
     neighbour: Neighbour
     stranger: Neighbour
+    bare: list[str]
+    """What it has of ours without a NIC."""
 
 
 @pytest.fixture(scope="session")
@@ -40,7 +42,7 @@ def node(xen: Dom0) -> Node:
     xen.run("snf-network", "load", "snf_public")  # as at boot: emulated, it takes longer than a NIC may wait
     for key in ("all", "eth1"):
         xen.sysctl(f"net/ipv4/conf/{key}/rp_filter", 0)
-    return Node(xen, router, private(xen, "neighbour", NEIGHBOUR_MAC, NEIGHBOUR), private(xen, "stranger", STRANGER_MAC, STRANGER))
+    return Node(xen, router, private(xen, "neighbour", NEIGHBOUR_MAC, NEIGHBOUR), private(xen, "stranger", STRANGER_MAC, STRANGER), traces(xen))
 
 
 def private(xen: Dom0, name: str, mac: str, address: str) -> Neighbour:
@@ -85,8 +87,7 @@ def test_xen_calls_the_link_that_the_package_made(xen: Dom0) -> None:
 def test_routed_guest_answers_in_both_families(node: Node, routed: Guest) -> None:
     assert all(routed.hears(gateway) for gateway in GATEWAYS)
     assert node.router.ping(ROUTED["IP"]) and node.router.ping(ADDRESS6)
-    assert is_clean(node.dom0)
-    assert ROUTED["INSTANCE"] in node.dom0.out("snf-network", "status")
+    assert node.dom0.out("stat", "-c", "%a", f"/var/lib/nfdhcpd/{routed.interface}") == "644\n"
 
 
 def test_filtered_guest_answers_its_network_and_no_other(node: Node, filtered: Guest) -> None:
@@ -94,7 +95,6 @@ def test_filtered_guest_answers_its_network_and_no_other(node: Node, filtered: G
     assert node.neighbour.ping(FILTERED["IP"])
     assert not node.stranger.ping(FILTERED["IP"])
     assert "answers" not in filtered.tried(STRANGER)
-    assert is_clean(node.dom0)
 
 
 # --- a guest that is not what its NIC file says
@@ -111,7 +111,7 @@ class Forgery(NamedTuple):
     reasons: frozenset[str]
 
 
-def told(base: dict[str, str], number: int, **changes: str) -> dict[str, str]:
+def like(base: dict[str, str], number: int, **changes: str) -> dict[str, str]:
     """The NIC of one more instance like another."""
     unique = {"INSTANCE": f"forger{number}.example.com", "INTERFACE_UUID": f"5ac0de01-0000-4000-8000-00000000010{number}"}
     return {**base, **unique, **changes}
@@ -120,13 +120,13 @@ def told(base: dict[str, str], number: int, **changes: str) -> dict[str, str]:
 OTHER_MAC = "aa:00:00:00:00:66"
 FORGERIES = {
     "routed, other addresses": Forgery(
-        told(ROUTED, 1, IP="198.51.100.11", MAC="aa:00:00:00:00:11"), ("198.51.100.66/24", "2001:db8:1::66/64"), GATEWAYS, "",
-        ("inet", "arp"), frozenset(("ip6-src", "arp-src"))),
+        like(ROUTED, 1, IP="198.51.100.11", MAC="aa:00:00:00:00:11"), ("198.51.100.66/24", "2001:db8:1::66/64"), GATEWAYS, "",
+        ("inet", "arp"), frozenset(("ip6-src", "arp-ip"))),
     "routed, other MAC": Forgery(
-        told(ROUTED, 2, IP="198.51.100.12", MAC="aa:00:00:00:00:12"), ("198.51.100.12/24", "2001:db8:1:0:a800:ff:fe00:12/64"), GATEWAYS,
+        like(ROUTED, 2, IP="198.51.100.12", MAC="aa:00:00:00:00:12"), ("198.51.100.12/24", "2001:db8:1:0:a800:ff:fe00:12/64"), GATEWAYS,
         OTHER_MAC, ("inet", "arp"), frozenset(("src-mac",))),
     "filtered, other MAC": Forgery(
-        told(FILTERED, 3, IP="203.0.113.13", MAC="aa:55:60:00:00:13"), ("203.0.113.13/24",), (NEIGHBOUR,), "aa:55:60:00:00:66",
+        like(FILTERED, 3, IP="203.0.113.13", MAC="aa:55:60:00:00:13"), ("203.0.113.13/24",), (NEIGHBOUR,), "aa:55:60:00:00:66",
         ("bridge",), frozenset(("src-mac",))),
 }
 
@@ -147,10 +147,13 @@ def test_forger_gets_nothing_through(node: Node, forgers: dict[str, Guest], name
     forger, forgery = forgers[name], FORGERIES[name]
     for peer in forgery.peers:
         assert "answers" not in forger.tried(peer, 3)
-    told = {reason for family in forgery.families for interface, reason in drops(node.dom0, family) if interface == forger.interface}
-    assert forgery.reasons <= told, told
+    reasons = {reason for family in forgery.families for interface, reason in drops(node.dom0, family) if interface == forger.interface}
+    assert forgery.reasons <= reasons, reasons
     forged = {forgery.mac, *(address.partition("/")[0] for address in forgery.addresses)}
     assert not forged & (node.router.heard() | node.neighbour.heard() | node.stranger.heard())
+
+
+def test_check_is_clean_with_all_of_them(node: Node, routed: Guest, filtered: Guest, forgers: dict[str, Guest]) -> None:
     assert is_clean(node.dom0)
 
 
@@ -158,54 +161,51 @@ def test_forger_gets_nothing_through(node: Node, forgers: dict[str, Guest], name
 
 
 def test_detached_nic_leaves_nothing_and_the_other_works_on(node: Node, routed: Guest) -> None:
-    second = told(FILTERED, 9, INSTANCE=routed.name, MAC="aa:55:60:00:00:19", IP="203.0.113.19", INTERFACE_INDEX="1")
+    second = like(FILTERED, 9, INSTANCE=routed.name, MAC="aa:55:60:00:00:19", IP="203.0.113.19", INTERFACE_INDEX="1")
     write_nic_file(node.dom0, second)
-    interface = routed.interface.replace(".0", ".1")
-    node.dom0.run("xl", "network-attach", routed.name, *vif(second).split(", "), timeout=120)
+    interface = f"{routed.interface[:-1]}1"
+    before = traces(node.dom0)
+    node.dom0.run("xl", "network-attach", routed.name, *vif(second).split(", "))
     assert "master prv0" in node.dom0.out("ip", "link", "show", interface)
     assert of(node.dom0, interface)
-    assert is_clean(node.dom0)
-    node.dom0.run("xl", "network-detach", routed.name, "1", timeout=120)
-    assert of(node.dom0, interface) == []
-    assert is_clean(node.dom0)
+    node.dom0.run("xl", "network-detach", routed.name, "1")
+    assert traces(node.dom0) == before
     assert node.router.ping(ROUTED["IP"]) and node.router.ping(ADDRESS6)
 
 
-UNUSABLE = {"MAC": "nonsense", "LINK": "nosuch", "IP": "198.51.100.0/24", "NETWORK_GATEWAY": "$(reboot)"}
-
-
-@pytest.mark.parametrize("name", UNUSABLE)
-def test_unusable_nic_file_fails_the_creation_with_our_line(node: Node, name: str) -> None:
+@pytest.mark.parametrize(("name", "value"), (("MAC", "$(reboot)"), ("LINK", "nosuch")))
+def test_unusable_nic_file_fails_the_creation_with_our_line(node: Node, name: str, value: str) -> None:
     before = traces(node.dom0)
-    env = told(ROUTED, 8, IP="198.51.100.18", MAC="aa:00:00:00:00:18")
-    guest = Guest(node.dom0, env, f"{env['IP']}/24")
-    write_nic_file(node.dom0, {**env, name: UNUSABLE[name]})
+    env = like(ROUTED, 8, IP="198.51.100.18", MAC="aa:00:00:00:00:18")
+    guest = Guest(node.dom0, env)
+    write_nic_file(node.dom0, {**env, name: value})
     ran = guest.create(check=False)
     assert ran.returncode
-    # libxl prints hotplug-error as it finds it in xenstore, before it takes the device's directory away
-    line, = (line for line in ran.stderr.splitlines() if "script: " in line)
-    assert f"{name}=" in line and UNUSABLE[name] in line
+    # libxl prints what it reads in hotplug-error, and takes the device's directory in xenstore away
+    line, = (line.partition(" script: ")[2] for line in ran.stderr.splitlines() if " script: " in line)
+    assert line.startswith(f"{name}=") and value in line
     assert traces(node.dom0) == before
+
+
+ENDS = {"shut down": ("shutdown", "routed"), "crashed": ("sysrq", "filtered", "c"), "destroyed": ("destroy", "routed, other addresses")}
+
+
+@pytest.mark.parametrize("end", ENDS)
+def test_ended_guest_leaves_nothing(node: Node, routed: Guest, filtered: Guest, forgers: dict[str, Guest], end: str) -> None:
+    command, name, *rest = ENDS[end]
+    guest = {"routed": routed, "filtered": filtered, **forgers}[name]
+    interface = guest.interface
+    assert of(node.dom0, interface)
+    node.dom0.run("xl", command, guest.name, *rest)
+    until(lambda: not of(node.dom0, interface), 60, f"{interface} leaves nothing")
+
+
+def test_check_is_clean_among_what_is_left(node: Node) -> None:
     assert is_clean(node.dom0)
 
 
-@pytest.mark.parametrize("end", (("shutdown",), ("sysrq", "c"), ("destroy",)), ids=lambda end: end[0])
-def test_ended_guest_leaves_nothing(node: Node, end: tuple[str, ...]) -> None:
-    env = told(ROUTED, 7, IP="198.51.100.17", MAC="aa:00:00:00:00:17")
-    guest = Guest(node.dom0, env, f"{env['IP']}/24", gateways=GATEWAYS[:1], peers=GATEWAYS[:1])
-    before = traces(node.dom0)
-    guest.create()
-    assert guest.hears(GATEWAYS[0])
-    assert traces(node.dom0) != before
-    node.dom0.run("xl", end[0], guest.name, *end[1:], timeout=120)
-    until(lambda: traces(node.dom0) == before, 60, f"traces after {end[0]}")
-    assert is_clean(node.dom0)
-
-
-def test_nothing_is_left_when_all_are_gone(node: Node, routed: Guest, filtered: Guest, forgers: dict[str, Guest]) -> None:
-    assert traces(node.dom0)
-    for guest in (routed, filtered, *forgers.values()):
-        node.dom0.run("xl", "destroy", guest.name, timeout=120)
-    left = [trace for trace in traces(node.dom0) if not trace.startswith("/var/lib/snf-network/shared/")]
-    assert left == []
+def test_nothing_is_left_when_all_are_gone(node: Node, forgers: dict[str, Guest]) -> None:
+    for name in list(forgers)[1:]:
+        node.dom0.run("xl", "destroy", forgers[name].name)
+    until(lambda: traces(node.dom0) == node.bare, 60, "nothing is left")
     assert is_clean(node.dom0)
