@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 import posix
-import shutil
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,9 +17,6 @@ from hypothesis import HealthCheck, settings
 from tests.package.build import build
 
 HERE = Path(__file__).resolve().parent
-ROOT = HERE.parent
-SOURCES = ("README.md", "debian", "docs", "pyproject.toml", "scripts", "setup.py", "snf_network")
-LEFTOVERS = shutil.ignore_patterns("*.debhelper", "*.substvars", "snf-network", "files", "debhelper-build-stamp")
 STARTERS = ((os, "fork"), (os, "posix_spawn"), (os, "posix_spawnp"), (os, "system"), (posix, "fork"), (posix, "posix_spawn"),
             (posix, "posix_spawnp"), (posix, "system"), (subprocess, "Popen"), (subprocess, "_fork_exec"))
 
@@ -66,26 +62,3 @@ def _forbidden(name: str) -> object:
         raise AssertionError(f"a unit test called {name}{arguments}: put it in tests/netns/, or mark it `processes`")
 
     return start
-
-
-@pytest.fixture(scope="session")
-def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The directory with what `dpkg-buildpackage -us -uc -b` makes."""
-    directory = tmp_path_factory.mktemp("package")
-    source = directory / "source"
-    source.mkdir()
-    for name in SOURCES:
-        if (ROOT / name).is_dir():
-            # scripts/snf-network is no leftover, debian/snf-network is
-            shutil.copytree(ROOT / name, source / name, ignore=LEFTOVERS if name == "debian" else shutil.ignore_patterns("__pycache__"))
-        else:
-            shutil.copy(ROOT / name, source)
-    ran = subprocess.run(("dpkg-buildpackage", "-us", "-uc", "-b"), cwd=source, capture_output=True, text=True, timeout=300)
-    assert ran.returncode == 0, f"{ran.stdout[-4000:]}{ran.stderr[-4000:]}"
-    return directory
-
-
-@pytest.fixture(scope="session")
-def deb(built: Path) -> Path:
-    """The binary package."""
-    return next(built.glob("*.deb"))
