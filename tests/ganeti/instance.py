@@ -6,6 +6,7 @@ import itertools
 import re
 import socket
 import time
+from contextlib import suppress
 from dataclasses import dataclass, replace
 
 from tests.ganeti.cluster import DOMAIN, Cluster
@@ -92,18 +93,14 @@ class Instance:
 
     def awake(self) -> None:
         """Wait until its console answers: its addresses are set then."""
-        node = self.node
-        assert until(lambda: self._ask(node, "true", 1.0) == (0, ""), BOOT), f"{self.name} has not booted in {BOOT} s"
+        assert until(lambda: self.ask("true", 1.0) == (0, ""), BOOT), f"{self.name} has not booted in {BOOT:.0f} s"
 
-    def ask(self, command: str) -> tuple[int, str]:
-        """Run a command in it: exit status and what it printed; -1 if it ended meanwhile."""
-        return self._ask(self.node, command, ANSWER)
-
-    def _ask(self, node: Node, command: str, seconds: float) -> tuple[int, str]:
+    def ask(self, command: str, seconds: float = ANSWER) -> tuple[int, str]:
+        """Run a command in it: exit status and what it printed; -1 if it did not answer."""
         turn = next(TURNS)
         end, heard = time.monotonic() + seconds, ""
         try:
-            with _console(node, self.name) as line:
+            with self._console() as line:
                 # what the terminal echoes has no number after the second word
                 line.sendall(f"\necho begin {turn} 0; {command}; echo end {turn} $?\n".encode())
                 while not (found := re.search(rf"^begin {turn} 0\s*$(.*)^end {turn} (\d+)\s*$", heard, re.MULTILINE | re.DOTALL)):
@@ -114,6 +111,17 @@ class Instance:
         except OSError as error:  # the guest boots still, or is being stopped
             return -1, f"{error}: {heard}"
         return int(found[2]), found[1].strip()
+
+    def _console(self) -> socket.socket:
+        """Its serial port, on whatever node. Raises OSError if it runs on none."""
+        for node in self.cluster.nodes.values():
+            line = socket.socket(socket.AF_UNIX)
+            line.settimeout(5)
+            with suppress(OSError):  # not there, or left by one that ended
+                line.connect(str(node.path(f"{CONSOLES}/{self.name}.serial")))
+                return line
+            line.close()
+        raise ConnectionError("no console")
 
     def reaches(self, *addresses: str) -> None:
         """Assert that it gets answers from all these."""
@@ -164,14 +172,3 @@ def _addresses(nics: list[Nic]) -> list[str]:
     # a comma ends a hypervisor parameter of Ganeti's
     return [word.replace(",", "\\,") for word in
             (*found, *(f"gw{number}={','.join(GATEWAYS[nic.network])}" for number, nic in enumerate(nics) if GATEWAYS[nic.network]))]
-
-
-def _console(node: Node, name: str) -> socket.socket:
-    line = socket.socket(socket.AF_UNIX)
-    line.settimeout(5)
-    try:
-        line.connect(str(node.path(f"{CONSOLES}/{name}.serial")))
-    except OSError:
-        line.close()
-        raise
-    return line

@@ -1,6 +1,6 @@
 """What Ganeti does with an instance in its life, and after each step: the guest's own network, both nodes' records, the kernels' leftovers.
 
-A test takes its instance as it finds it and brings it up first, so that any of them runs alone.
+Always with two at once, a routed and a filtered one. A test takes them as it finds them and brings them up first, so each runs alone, too.
 """
 
 from __future__ import annotations
@@ -9,105 +9,128 @@ import json
 import socket
 import subprocess
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 
 import pytest
 
 from tests.ganeti.cluster import Cluster
-from tests.ganeti.instance import GATEWAYS, Instance, Nic, private, public
+from tests.ganeti.instance import GATEWAYS, Instance, private, public
 from tests.netns.lab import until
 
-KINDS: dict[str, tuple[Callable[[int], Nic], Callable[[int], Nic], int]]
-KINDS = {"routed": (public, private, 10), "filtered": (private, public, 20)}
-"""By what an instance is: its NIC, the other kind, which is plugged in later, and its number."""
+PLUGGED = {"public": private, "private": public}
+"""The NIC that is plugged into an instance whose own is in this network."""
 
 
-@pytest.fixture(scope="module", params=KINDS)
-def made(request: pytest.FixtureRequest, cluster: Cluster) -> Instance:
-    first, _, number = KINDS[request.param]
-    return Instance(cluster, request.param, first(number))
+class Pair:
+    """The two instances, and the one that they talk to."""
+
+    def __init__(self, cluster: Cluster, peer: Instance) -> None:
+        self.cluster, self.peer = cluster, peer
+        self.routed, self.filtered = Instance(cluster, "routed", public(10)), Instance(cluster, "filtered", private(20))
+
+    def each(self, act: Callable[[Instance], object]) -> None:
+        """Do something with both, at once; and then the nodes are in order."""
+        with ThreadPoolExecutor() as pool:
+            list(pool.map(act, (self.routed, self.filtered)))
+        self.cluster.check()
+
+    def gnt(self, verb: str, *arguments: object) -> None:
+        """gnt-instance <verb>, for each."""
+        self.each(lambda vm: vm.gnt(verb, *arguments))
+
+    def well(self) -> None:
+        """Assert that both guests have their network, in both directions, when they are awake."""
+        self.each(self._well)
+
+    def _well(self, vm: Instance) -> None:
+        vm.awake()
+        theirs = {nic.network: nic for nic in self.peer.nics}
+        for nic in vm.nics:
+            vm.reaches(*GATEWAYS[nic.network], *({theirs[nic.network].ip, theirs[nic.network].ip6} - {""}))
+            if nic.network == "public":
+                assert all(self.cluster.router.ping(address, count=3) for address in (nic.ip, nic.ip6)), nic
+
+    def moves(self, verb: str, *arguments: object) -> None:
+        """Assert that each is on the other node after that."""
+        before = {vm.name: vm.node for vm in (self.routed, self.filtered)}
+        self.gnt(verb, "-f", *arguments)
+        assert all(vm.node is not before[vm.name] for vm in (self.routed, self.filtered))
+        self.well()
+
+
+@pytest.fixture(scope="module")
+def made(cluster: Cluster, peer: Instance) -> Pair:
+    return Pair(cluster, peer)
 
 
 @pytest.fixture
-def vm(made: Instance, peer: Instance) -> Instance:
-    """An instance that runs; peer is there, too."""
-    made.running()
+def pair(made: Pair) -> Pair:
+    """Two instances that run."""
+    made.each(Instance.running)
     return made
 
 
-def well(vm: Instance, peer: Instance) -> None:
-    """Assert that the guest has its network, in both directions, and that both nodes are in order."""
-    theirs = {nic.network: nic for nic in peer.nics}
-    for nic in vm.nics:
-        vm.reaches(*GATEWAYS[nic.network], *({theirs[nic.network].ip, theirs[nic.network].ip6} - {""}))
-        if nic.network == "public":
-            assert all(vm.cluster.router.ping(address, count=3) for address in (nic.ip, nic.ip6))
-    vm.cluster.check()
+def test_add(pair: Pair) -> None:
+    pair.well()
 
 
-def test_add(vm: Instance, peer: Instance) -> None:
-    well(vm, peer)
+def test_stop_rename_and_start(pair: Pair) -> None:
+    pair.gnt("stop", "--timeout=20")
+    pair.each(lambda vm: vm.rename(f"{vm.name.partition('.')[0]}-2"))
+    pair.gnt("start")
+    pair.well()
 
 
-def test_stop_rename_and_start(vm: Instance, peer: Instance) -> None:
-    vm.gnt("stop", "--timeout=20")
-    vm.cluster.check()
-    vm.rename(f"{vm.name.partition('.')[0]}-2")
-    vm.cluster.check()
-    vm.gnt("start")
-    vm.awake()
-    well(vm, peer)
+def test_reboot(pair: Pair) -> None:
+    pair.gnt("reboot", "-t", "hard", "--shutdown-timeout=20")
+    pair.well()
 
 
-def test_reboot(vm: Instance, peer: Instance) -> None:
-    vm.gnt("reboot", "-t", "hard", "--shutdown-timeout=20")
-    vm.cluster.check()
-    vm.awake()
-    well(vm, peer)
+def test_poweroff_from_inside(pair: Pair) -> None:
+    def poweroff(vm: Instance) -> None:
+        vm.ask("poweroff -f")
+        # nobody is told, so the node has it still, and knows that it is gone
+        assert until(lambda: (vm.name, "gone") in {(row["instance"], row["state"]) for row in status(vm)}, 30)
+
+    nodes = {node.name: node for node in (pair.routed.node, pair.filtered.node)}
+    with pytest.raises(AssertionError, match="is not here any more: snf-network gc"):
+        pair.each(poweroff)
+    for node in nodes.values():
+        node.run("snf-network", "gc")
+    pair.cluster.check()
+    pair.gnt("start")
+    pair.well()
 
 
-def test_poweroff_from_inside(vm: Instance, peer: Instance) -> None:
-    node = vm.node
-    taps = {row["interface"] for row in json.loads(node.out("snf-network", "status", "--json")) if row["instance"] == vm.name}
-    vm.ask("poweroff -f")
-    assert until(lambda: not taps & set(node.out("ls", "/sys/class/net").split()), 30)
-    assert node.run("snf-network", "check", check=False).returncode == 1
-    node.run("snf-network", "gc")
-    vm.cluster.check()
-    vm.gnt("start")
-    vm.awake()
-    well(vm, peer)
+def status(vm: Instance) -> list[dict[str, str]]:
+    """What all nodes say of all NICs."""
+    return [row for node in vm.cluster.nodes.values() for row in json.loads(node.out("snf-network", "status", "--json"))]
 
 
-def test_hotplug(vm: Instance, peer: Instance) -> None:
-    other, number = next((other, number) for first, other, number in KINDS.values() if first(number).network == vm.nics[0].network)
-    vm.plug(other(number + 1))
-    vm.cluster.check()
-    vm.set_up(1)
-    well(vm, peer)
-    vm.change(1, ip=other(number + 2).ip)
-    vm.cluster.check()
-    vm.set_up(1)
-    well(vm, peer)
-    vm.unplug(1)
-    well(vm, peer)
+def number(vm: Instance) -> int:
+    """The last number of its own address."""
+    return int(vm.nics[0].ip.rpartition(".")[2])
 
 
-def test_live_migration_there_and_back(vm: Instance, peer: Instance) -> None:
-    for _ in range(2):
-        old = vm.node
-        vm.gnt("migrate", "-f")
-        assert vm.node is not old
-        well(vm, peer)
+def test_hotplug(pair: Pair) -> None:
+    pair.each(lambda vm: vm.plug(PLUGGED[vm.nics[0].network](number(vm) + 1)))
+    pair.each(lambda vm: vm.set_up(1))
+    pair.well()
+    pair.each(lambda vm: vm.change(1, ip=PLUGGED[vm.nics[0].network](number(vm) + 2).ip))
+    pair.each(lambda vm: vm.set_up(1))
+    pair.well()
+    pair.each(lambda vm: vm.unplug(1))
+    pair.well()
 
 
-def test_failover(vm: Instance, peer: Instance) -> None:
-    old = vm.node
-    vm.gnt("failover", "-f", "--shutdown-timeout=20")
-    assert vm.node is not old
-    vm.cluster.check()
-    vm.awake()
-    well(vm, peer)
+def test_live_migration_there_and_back(pair: Pair) -> None:
+    pair.moves("migrate")
+    pair.moves("migrate")
+
+
+def test_failover(pair: Pair) -> None:
+    pair.moves("failover", "--shutdown-timeout=20")
 
 
 @contextmanager
@@ -131,22 +154,20 @@ def answer(vm: Instance) -> type[OSError]:
     raise AssertionError("who listens there?")
 
 
-@pytest.mark.parametrize("made", ("routed",), indirect=True)
-def test_a_profile_changes_while_the_guest_runs(vm: Instance, peer: Instance) -> None:
+def test_a_profile_changes_while_the_guest_runs(pair: Pair) -> None:
+    vm, tag = pair.routed, "synnefo:network:0"
     assert answer(vm) is ConnectionRefusedError
-    vm.cluster.gnt("instance", "add-tags", vm.name, "synnefo:network:0:protected", "synnefo:network:0:reconfigure")
+    vm.cluster.gnt("instance", "add-tags", vm.name, f"{tag}:protected", f"{tag}:reconfigure")
     with no_ping_is_lost(vm):
         vm.gnt("modify", "--net", "0:modify,name=front")
     assert answer(vm) is TimeoutError
-    well(vm, peer)
-    vm.cluster.gnt("instance", "remove-tags", vm.name, "synnefo:network:0:protected")
-    vm.cluster.gnt("instance", "add-tags", vm.name, "synnefo:network:0:unprotected")
+    vm.cluster.gnt("instance", "remove-tags", vm.name, f"{tag}:protected")
+    vm.cluster.gnt("instance", "add-tags", vm.name, f"{tag}:unprotected")
     with no_ping_is_lost(vm):
         vm.gnt("modify", "--net", "0:modify,name=back")
     assert answer(vm) is ConnectionRefusedError
-    well(vm, peer)
+    pair.well()
 
 
-def test_remove(vm: Instance) -> None:
-    vm.gnt("remove", "-f", "--shutdown-timeout=20")
-    vm.cluster.check()
+def test_remove(pair: Pair) -> None:
+    pair.gnt("remove", "-f", "--shutdown-timeout=20")
