@@ -26,8 +26,9 @@ class Dom0(Machine):
         self.console = directory / "console"
         address = directory / "agent"
         qemu = (
-            "qemu-system-x86_64", "-m", str(MEMORY), "-smp", "1", "-cpu", "qemu64,+pae", "-icount", "shift=0", "-display", "none", "-serial", "stdio",
-            "-monitor", "none", "-no-reboot", "-nic", "none", "-kernel", str(boot.hypervisor),
+            "qemu-system-x86_64", "-m", str(MEMORY), "-smp", "1", "-cpu", "qemu64,+pae",
+            "-icount", "shift=0",  # its time goes by instructions: a busy machine makes no call of ours late
+            "-display", "none", "-serial", "stdio", "-monitor", "none", "-no-reboot", "-nic", "none", "-kernel", str(boot.hypervisor),
             "-append", f"console=com1 com1=115200 loglvl=error dom0_mem={DOM0_MEMORY}M",
             "-initrd", f"{boot.kernel} console=hvc0 quiet,{boot.initrd}", *shared("host", Path("/")),
             *shared("packages", boot.packages), *shared("tests", boot.files), "-device", "virtio-serial-pci",

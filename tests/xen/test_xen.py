@@ -37,12 +37,14 @@ def node(xen: Dom0) -> Node:
     router = xen.neighbour("router", "eth1")
     router.ip("addr add 198.51.100.1/24 dev eth0", "addr add 2001:db8:1::1/64 dev eth0 nodad")
     xen.write("/etc/iproute2/rt_tables.d/snf.conf", "222 snf_public\n")
-    xen.ip("route add default via 198.51.100.1 dev eth1 table 222 onlink", "-6 route add default via 2001:db8:1::1 dev eth1 table 222 onlink",
+    xen.ip("route add default via 198.51.100.1 dev eth1 table 222 onlink",
+           "-6 route add default via 2001:db8:1::1 dev eth1 table 222 onlink",
            "rule add iif eth1 lookup 222", "-6 rule add iif eth1 lookup 222")
     xen.run("snf-network", "load", "snf_public")  # as at boot: emulated, it takes longer than a NIC may wait
     for key in ("all", "eth1"):
         xen.sysctl(f"net/ipv4/conf/{key}/rp_filter", 0)
-    return Node(xen, router, private(xen, "neighbour", NEIGHBOUR_MAC, NEIGHBOUR), private(xen, "stranger", STRANGER_MAC, STRANGER), traces(xen))
+    neighbour, stranger = private(xen, "neighbour", NEIGHBOUR_MAC, NEIGHBOUR), private(xen, "stranger", STRANGER_MAC, STRANGER)
+    return Node(xen, router, neighbour, stranger, traces(xen))
 
 
 def private(xen: Dom0, name: str, mac: str, address: str) -> Neighbour:
