@@ -37,12 +37,14 @@ def node(xen: Dom0) -> Node:
     router = xen.neighbour("router", "eth1")
     router.ip("addr add 198.51.100.1/24 dev eth0", "addr add 2001:db8:1::1/64 dev eth0 nodad")
     xen.write("/etc/iproute2/rt_tables.d/snf.conf", "222 snf_public\n")
-    xen.ip("route add default via 198.51.100.1 dev eth1 table 222 onlink", "-6 route add default via 2001:db8:1::1 dev eth1 table 222 onlink",
+    xen.ip("route add default via 198.51.100.1 dev eth1 table 222 onlink",
+           "-6 route add default via 2001:db8:1::1 dev eth1 table 222 onlink",
            "rule add iif eth1 lookup 222", "-6 rule add iif eth1 lookup 222")
     xen.run("snf-network", "load", "snf_public")  # as at boot: emulated, it takes longer than a NIC may wait
     for key in ("all", "eth1"):
         xen.sysctl(f"net/ipv4/conf/{key}/rp_filter", 0)
-    return Node(xen, router, private(xen, "neighbour", NEIGHBOUR_MAC, NEIGHBOUR), private(xen, "stranger", STRANGER_MAC, STRANGER), traces(xen))
+    neighbour, stranger = private(xen, "neighbour", NEIGHBOUR_MAC, NEIGHBOUR), private(xen, "stranger", STRANGER_MAC, STRANGER)
+    return Node(xen, router, neighbour, stranger, traces(xen))
 
 
 def private(xen: Dom0, name: str, mac: str, address: str) -> Neighbour:
@@ -86,12 +88,14 @@ def test_xen_calls_the_link_that_the_package_made(xen: Dom0) -> None:
 
 def test_routed_guest_answers_in_both_families(node: Node, routed: Guest) -> None:
     assert all(routed.hears(gateway) for gateway in GATEWAYS)
+    assert {ROUTED["IP"], ADDRESS6} <= node.router.heard()
     assert node.router.ping(ROUTED["IP"]) and node.router.ping(ADDRESS6)
     assert node.dom0.out("stat", "-c", "%a", f"/var/lib/nfdhcpd/{routed.interface}") == "644\n"
 
 
 def test_filtered_guest_answers_its_network_and_no_other(node: Node, filtered: Guest) -> None:
     assert filtered.hears(NEIGHBOUR)
+    assert {FILTERED["IP"], FILTERED["MAC"]} <= node.neighbour.heard()
     assert node.neighbour.ping(FILTERED["IP"])
     assert not node.stranger.ping(FILTERED["IP"])
     assert "answers" not in filtered.tried(STRANGER)
@@ -147,7 +151,8 @@ def test_forger_gets_nothing_through(node: Node, forgers: dict[str, Guest], name
     forger, forgery = forgers[name], FORGERIES[name]
     for peer in forgery.peers:
         assert "answers" not in forger.tried(peer, 3)
-    reasons = {reason for family in forgery.families for interface, reason in drops(node.dom0, family) if interface == forger.interface}
+    interface = forger.interface
+    reasons = {reason for family in forgery.families for dropped, reason in drops(node.dom0, family) if dropped == interface}
     assert forgery.reasons <= reasons, reasons
     forged = {forgery.mac, *(address.partition("/")[0] for address in forgery.addresses)}
     assert not forged & (node.router.heard() | node.neighbour.heard() | node.stranger.heard())
