@@ -87,17 +87,26 @@ def restore(record: Record, config: Config) -> None:
 
 
 def sweep(orphans: Iterable[Resource], config: Config) -> None:
-    """Take away what no record has. Each is looked for once more under the lock of its interface: a NIC may have come up meanwhile."""
+    """Take away what no record has. Each is looked for once more under the lock of its interface: a NIC may have come up meanwhile.
+
+    Raises KernelError at the end, if one could not be taken away.
+    """
     records = Records(config.state_dir)
     with Lock(config.state_dir, ALWAYS):
         records.prune()
+    failed = None
     for interface, group in groupby(sorted(orphans, key=_interface), _interface):
-        with Lock(config.state_dir, interface or ALWAYS):
-            record = records.load(interface) if interface else None
-            kept = {resource.slot for resource in record.resources} if record else set()
-            doomed = [orphan for orphan in group if orphan.slot not in kept and not (orphan.shared and records.held(orphan))]
-            doors.undo(doomed)
-            _members(doomed, (), (), config)
+        try:
+            with Lock(config.state_dir, interface or ALWAYS):
+                record = records.load(interface) if interface else None
+                kept = {resource.slot for resource in record.resources} if record else set()
+                doomed = [orphan for orphan in group if orphan.slot not in kept and not (orphan.shared and records.held(orphan))]
+                doors.undo(doomed)
+                _members(doomed, (), (), config)
+        except KernelError as error:
+            failed = failed or error
+    if failed:
+        raise failed
 
 
 def load(config: Config) -> None:

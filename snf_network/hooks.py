@@ -15,6 +15,7 @@ from snf_network.nic import Nic
 from snf_network.operation import Operation
 from snf_network.record import Records
 from snf_network.scripts import Call, bring_up, environment, settle, try_again
+from snf_network.setups.firewall import RECONFIGURE
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
     from snf_network.record import Record
 
 MOVES = ("OP_INSTANCE_MIGRATE", "OP_INSTANCE_FAILOVER")
-RECONFIGURE = "reconfigure"
 
 
 def hook(argv: Sequence[str]) -> int:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from snf_network.plan import Announcement, Plan
     from snf_network.record import Record
 
-SECONDS = 4.5
+SECONDS = 4.0
 """What all tools and locks of one call may take together."""
 LAST = 5
 """Seconds after which the kernel ends a call that something else holds up, such as a disk that does not answer."""

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import sys
 from _socket import AF_INET, AF_INET6, inet_pton
-from posix import X_OK, access, listdir
+from posix import F_OK, access, listdir
 
 from snf_network.errors import SnfNetworkError, shown
 from snf_network.nic import is_interface, is_mac
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 DIRECTORY = "/etc/snf-network/setups"
 GROUP = "[snf_network.setups]"
 SECONDS = 2
-"""How long an executable may take to say what it wants: the whole call has 4.5."""
+"""How long an executable may take to say what it wants: the whole call has 4."""
 HINT = "docs/tags.md, Tags of third parties"
 
 
@@ -35,7 +35,7 @@ def find(tag: str) -> Optional[Setup]:
     if not tag.replace("-", "").replace("_", "").replace(".", "").isalnum() or tag.startswith("."):
         return None
     path = f"{DIRECTORY}/{tag}"
-    if access(path, X_OK):
+    if access(path, F_OK):  # one that has lost its x bit fails: what it filters must not go unfiltered
         return _guarded(path, lambda nic, node, config: _printed(path, nic, node))
     return next((_guarded(target, _imported(target)) for target in _entry_points(tag)), None)
 

@@ -195,3 +195,27 @@ def test_gc_goes_on_after_a_nic_that_cannot_be_taken_back(node: Machine) -> None
     node.run("rmdir", f"{STATE_DIR}/locks/tap0")
     assert ordered(node, "gc")[0] == 0
     assert traces(node) == []
+
+
+def test_gc_takes_orphans_away_beside_one_that_is_locked(node: Machine) -> None:
+    node.up(ROUTED)
+    before = snapshot(node)
+    for tap in ("tap8", "tap9"):
+        node.run("nft", f'add element inet snf_network routed {{ "{tap}" }}')
+    node.run("mkdir", f"{STATE_DIR}/locks/tap8")
+    status, said = ordered(node, "gc")
+    assert status == 1 and f"{STATE_DIR}/locks/tap8" in said
+    left = snapshot(node) - before
+    assert len(left) == 1 and "tap8" in str(left)
+    node.run("rmdir", f"{STATE_DIR}/locks/tap8")
+    assert ordered(node, "gc")[0] == 0
+    same(before, snapshot(node))
+
+
+def test_a_third_partys_setup_without_its_x_bit_is_not_passed_over(node: Machine) -> None:
+    """It may be what filters the NIC."""
+    node.write("/etc/snf-network/setups/theirs", "#!/bin/sh\n")
+    ran = node.up({**ROUTED, "NETWORK_TAGS": f"{ROUTED['NETWORK_TAGS']} theirs"}, check=False)
+    assert ran.returncode == 1
+    one_line(ran.stderr, "/etc/snf-network/setups/theirs", "Permission denied")
+    node.run("rm", "/etc/snf-network/setups/theirs")
