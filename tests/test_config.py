@@ -46,7 +46,8 @@ DEFAULTS = {
     "UNDERLAY": "",
 }
 OTHERS = {"DEBUG": "yes", "MASQ": "on", "MAC_MASK": "ff:ff:ff:00:00:00", "TAP_CONSTANT_MAC": "cc:47:52:4e:45:55", "TTL": "60",
-          "AUTHENTICATION_METHOD": "kerberos", "UNDERLAY": "'192.0.2.0/24 2001:db8::1'", **{key: "/other" for key, value in DEFAULTS.items() if str(value).startswith("/")}}
+          "AUTHENTICATION_METHOD": "kerberos", "UNDERLAY": "192.0.2.0/24",
+          **{key: "/other" for key, value in DEFAULTS.items() if str(value).startswith("/")}}
 NODE_OF_THE_BASH_PACKAGE = """\
 # snf-network
 

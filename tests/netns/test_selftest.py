@@ -101,8 +101,8 @@ def test_a_legal_frame_that_is_dropped_is_wrong() -> None:
 def test_what_is_counted_with_another_reason_is_told() -> None:
     def spoil(node: Machine) -> None:
         for family in ("bridge", "inet"):
-            node.load(f'flush chain {family} snf_network no_ra\n'
-                      f'add rule {family} snf_network no_ra update @drops {{ iif . "redirect" }}\nadd rule {family} snf_network no_ra drop\n')
+            node.load(f'flush chain {family} snf_network no_ra\nadd rule {family} snf_network no_ra update @drops {{ iif . "redirect" }}\n'
+                      f"add rule {family} snf_network no_ra drop\n")
 
     outcome = spoiled(spoil)
     assert outcome.wrong == []

@@ -1,4 +1,4 @@
-"""No window: a guest that sends a forged frame each millisecond gets none through, whatever is done to its NIC and to the rules meanwhile."""
+"""No window: of a guest that sends a forged frame each millisecond none passes, whatever is done to its NIC and to the rules meanwhile."""
 
 from __future__ import annotations
 
