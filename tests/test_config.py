@@ -42,6 +42,7 @@ DEFAULTS = {
     "TAG_PREFIX": "snf-network",
     "FIREWALL_TAG_PREFIX": "synnefo:network",
     "IP_FILTERED_TAG": "ip-filtered",
+    "TRUNK_TAG": "trunk",
     "MASQ": False,
     "UNDERLAY": "",
 }

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from snf_network.resources import Binding, Element, Resource
-from snf_network.setups.pins import port, quoted
 
 # what a Ganeti tag is made of; anything else could end the quotes in the file
 TAG = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_.+*/:@-")
@@ -20,6 +19,9 @@ if TYPE_CHECKING:
 def setup(nic: Nic, node: Node, config: Config) -> Iterator[Resource]:
     """The keys and their order are the bash package's; an empty value is written."""
     if nic.mode == "bridged":  # who is served is no server: of a routed NIC that is always true
+        from snf_network.setups.pins import quoted
+        from snf_network.setups.port import port
+
         yield Element("bridge", "guarded", quoted(nic))
         yield from port(nic)
     network = nic.network

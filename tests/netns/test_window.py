@@ -12,7 +12,7 @@ import pytest
 from snf_network import ruleset
 from snf_network.config import Config
 from snf_network.selftest import frames as f
-from snf_network.selftest.matrix import NODE, TAP_MAC, Guest
+from snf_network.selftest.matrix import NODE, RESERVED, TAP_MAC, Guest
 from snf_network.selftest.run import TABLES, Site, environment
 from snf_network.selftest.world import Ear, witnessed
 from tests.netns.lab import SCRIPTS
@@ -34,7 +34,7 @@ class Stream:
     def __init__(self, site: Site, guest: Guest) -> None:
         self.socket, self.sent, self.ended = site.guest.packet_socket(guest.tap), 0, threading.Event()
         self.frames = [f.stamp(f.ethernet(SOURCE, target, packet), FORGED)
-                       for packet in (f.udp(ADDRESS, NODE), f.arp(1, SOURCE, ADDRESS, NODE)) for target in (TAP_MAC, f.BROADCAST)]
+                       for packet in (f.udp(ADDRESS, NODE), f.arp(1, SOURCE, ADDRESS, NODE)) for target in (TAP_MAC, f.BROADCAST, RESERVED)]
         self.thread = threading.Thread(target=self._run)
         self.thread.start()
 
@@ -67,6 +67,7 @@ def nothing_passes(site: Site, guest: Guest) -> Iterator[None]:
             marker.send(own)
             assert FORGED not in ear.tokens(7)
     assert FORGED not in witnessed(site.node)
+    assert SOURCE not in {mac for mac, _ in site.learned()}
 
 
 @pytest.mark.parametrize("number", (ROUTED, FILTERED, PRIVATE))
@@ -109,10 +110,12 @@ def test_without_rules_it_would_be_heard(site: Site) -> None:
     tables = [entry["table"]["name"] for entry in json.loads(site.node.run("nft", "-j", "list", "tables"))["nftables"] if "table" in entry]
     assert tables.count("snf_network") == len(TABLES)
     site.without_rules()
+    assert SOURCE not in {mac for mac, _ in site.learned()}
     for number in (FILTERED, PRIVATE, SERVED_TOO):
         ear = Ear(site.peer, "eth0")
         with closing(ear.socket), closing(Stream(site, site.guests[number - 1])):
             assert FORGED in ear.tokens(FORGED)
+            assert SOURCE in {mac for mac, _ in site.learned()}
     with closing(Stream(site, site.guests[ROUTED - 1])):
         for _ in range(100):
             if FORGED in witnessed(site.node):
