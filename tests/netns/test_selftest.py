@@ -16,6 +16,7 @@ from pathlib import Path
 
 import pytest
 
+from snf_network.commands.selftest import matrix
 from snf_network.selftest import frames as f
 from snf_network.selftest.matrix import COLUMNS, GUARD, IP, LINK_LOCAL, MAC, NODE, ROUTER_LOCAL, Column
 from snf_network.selftest.rows import FORGED
@@ -49,6 +50,11 @@ def test_cell(verdicts: dict[tuple[str, str], str], row: object, column: Column)
 
 def test_each_drop_is_counted_by_nic_and_reason(outcome: Outcome) -> None:
     assert outcome.miscounted == ()
+
+
+def test_the_matrix_in_the_docs_is_the_one_that_is_printed(outcome: Outcome) -> None:
+    text = (ROOT / "docs" / "selftest.md").read_text()
+    assert "".join(f"    {line}\n" for line in matrix(outcome).splitlines()) in text, "paste what snf-network selftest prints"
 
 
 def test_rows_have_names_of_their_own() -> None:
