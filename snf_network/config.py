@@ -38,6 +38,7 @@ class Config:
     ganeti_nic_dir: str = "/var/run/ganeti/xen-hypervisor/nic"
     mac_filtered_tag: str = "private-filtered"
     ip_filtered_tag: str = "ip-filtered"
+    trunk_tag: str = "trunk"
     nfdhcpd_tag: str = "nfdhcpd"
     ip_less_routed_tag: str = "ip-less-routed"
     masq_tag: str = "masq"
@@ -197,8 +198,8 @@ CHECKS: dict[str, tuple[Callable[[str], bool], str]] = {
     **dict.fromkeys(("DEBUG", "MASQ"), BOOLEAN),
     "MAC_MASK": (_is_mac, "a MAC mask such as ff:ff:f0:00:00:00"),
     "TAP_CONSTANT_MAC": (_is_station, "the MAC address of one station, such as cc:47:52:4e:45:54"),
-    **dict.fromkeys(("MAC_FILTERED_TAG", "IP_FILTERED_TAG", "NFDHCPD_TAG", "IP_LESS_ROUTED_TAG", "MASQ_TAG", "PUBLIC_TAG", "DNS_TAG",
-                     "PHYSICAL_VLAN_TAG", "TAG_PREFIX", "FIREWALL_TAG_PREFIX"), TAGNAME),
+    **dict.fromkeys(("MAC_FILTERED_TAG", "IP_FILTERED_TAG", "TRUNK_TAG", "NFDHCPD_TAG", "IP_LESS_ROUTED_TAG", "MASQ_TAG", "PUBLIC_TAG",
+                     "DNS_TAG", "PHYSICAL_VLAN_TAG", "TAG_PREFIX", "FIREWALL_TAG_PREFIX"), TAGNAME),
     "NFDHCPD_ENGINE": (lambda value: value in ("packet", "nfqueue", "none"), "packet, nfqueue or none"),
     "AUTHENTICATION_METHOD": (lambda value: value in ("", "plain", "bind9", "kerberos"), "plain, bind9, kerberos or empty"),
     "UNDERLAY": (_are_prefixes, "addresses and prefixes with spaces between them"),

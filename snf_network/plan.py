@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from snf_network import setups
 from snf_network.errors import BadEnvironment, shown
-from snf_network.resources import Element, NeighProxy, Route
+from snf_network.resources import Element, NeighProxy, Port, Route
 from snf_network.setups import firewall, pins
 from snf_network.setups.allow import setting
 
@@ -55,8 +55,16 @@ def plan_for(nic: Nic, node: Node, config: Config) -> Plan:
     members = {resource.set for resource in resources if isinstance(resource, Element)}
     resources += pins.ingress(nic, members)
     resources += firewall.setup(nic, node, config, "prefixed" in members)
-    return Plan(tuple(dict.fromkeys(resources)), tuple(_announcements(nic, resources)), tuple(_lacking(nic, node, config, tags)),
+    resources = list(dict.fromkeys(_options_first(resources)))
+    return Plan(tuple(resources), tuple(_announcements(nic, resources)), tuple(_lacking(nic, node, config, tags)),
                 tuple(_warnings(nic, node)), tuple(tag for tag, setup in chosen.items() if setup is None))
+
+
+def _options_first(resources: list[Resource]) -> list[Resource]:
+    """A bridge is set before a tap becomes its port: a frame that came in between would be learned from."""
+    options = [resource for resource in resources if type(resource).__name__ == "BridgeOption"]
+    port = next((number for number, resource in enumerate(resources) if isinstance(resource, Port)), 0)
+    return [*resources[:port], *options, *resources[port:]] if options else resources
 
 
 def tags_of(nic: Nic, config: Config) -> tuple[str, ...]:

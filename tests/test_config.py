@@ -42,12 +42,13 @@ DEFAULTS = {
     "TAG_PREFIX": "snf-network",
     "FIREWALL_TAG_PREFIX": "synnefo:network",
     "IP_FILTERED_TAG": "ip-filtered",
+    "TRUNK_TAG": "trunk",
     "MASQ": False,
     "UNDERLAY": "",
     "NFDHCPD_ENGINE": "packet",
 }
 OTHERS = {"DEBUG": "yes", "MASQ": "on", "MAC_MASK": "ff:ff:ff:00:00:00", "TAP_CONSTANT_MAC": "cc:47:52:4e:45:55", "TTL": "60",
-          "AUTHENTICATION_METHOD": "kerberos", "NFDHCPD_ENGINE": "nfqueue", "UNDERLAY": "'192.0.2.0/24 2001:db8::1'",
+          "AUTHENTICATION_METHOD": "kerberos", "NFDHCPD_ENGINE": "nfqueue", "UNDERLAY": "192.0.2.0/24",
           **{key: "/other" for key, value in DEFAULTS.items() if str(value).startswith("/")}}
 NODE_OF_THE_BASH_PACKAGE = """\
 # snf-network

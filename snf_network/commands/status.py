@@ -40,7 +40,8 @@ def run(options: argparse.Namespace, config: Config) -> int:
     records = [record for record in Records(config.state_dir) if not options.interface or record.interface in options.interface]
     rows = [row(record, config) for record in records]
     if options.json:
-        facts = [{**row, "uuid": record.uuid, "ifindex": record.ifindex, "lacking": record.lacking, "given_up": list(given_up(record))} for row, record in zip(rows, records)]
+        facts = [{**row, "uuid": record.uuid, "ifindex": record.ifindex, "lacking": record.lacking, "given_up": list(given_up(record))}
+                 for row, record in zip(rows, records)]
         sys.stdout.write(json.dumps(facts, indent=2) + "\n")
         return 0
     shown = COLUMNS if options.wide else COLUMNS[:NARROW]

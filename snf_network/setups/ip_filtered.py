@@ -5,7 +5,8 @@ from __future__ import annotations
 from snf_network.errors import BadEnvironment
 from snf_network.resources import Resource
 from snf_network.setups.allow import extra, gives_up_link_local
-from snf_network.setups.pins import addresses4, addresses6, macs, port
+from snf_network.setups.pins import addresses4, addresses6, macs
+from snf_network.setups.port import port
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

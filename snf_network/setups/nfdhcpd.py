@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 from snf_network.resources import Binding, Element, Resource
-from snf_network.setups.bridged import vlans
-from snf_network.setups.pins import port, quoted
 
 # what a Ganeti tag is made of; anything else could end the quotes in the file
 TAG = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_.+*/:@-")
@@ -39,17 +37,14 @@ def setup(nic: Nic, node: Node, config: Config) -> Iterator[Resource]:
 
 
 def _guard(nic: Nic, config: Config) -> Iterator[Resource]:
-    """Who is served is no server; and what nfdhcpd answers drops where its engine has had it, so guests of another server are heard.
-
-    The guard of a bridge drops tagged frames, which could hide a server's; on a port of tagged VLANs they are wanted, and it has only
-    the one that comes after iptables. A routed NIC is never a server.
-    """
+    """Who is served is no server; and what nfdhcpd answers drops where its engine has had it, so guests of another server are heard."""
     if nic.mode not in ("routed", "bridged"):
         return
-    bridged, trunk = nic.mode == "bridged", bool(vlans(nic.vlan)[1])
-    if bridged and not trunk:
-        yield Element("bridge", "guarded", quoted(nic))
+    tap, bridged = f'"{nic.interface}"', nic.mode == "bridged"
+    if bridged:  # a routed NIC is never a server
+        from snf_network.setups.port import port
+
+        yield Element("bridge", "guarded", tap)
         yield from port(nic)
     if config.nfdhcpd_engine != "none":
-        late = config.nfdhcpd_engine == "nfqueue" or (bridged and trunk)
-        yield Element("bridge" if bridged else "inet", "queued" if late else "served", quoted(nic))
+        yield Element("bridge" if bridged else "inet", "queued" if config.nfdhcpd_engine == "nfqueue" else "served", tap)

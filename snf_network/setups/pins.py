@@ -5,7 +5,6 @@ from __future__ import annotations
 from _socket import AF_INET6, inet_pton
 
 from snf_network.resources import Element, Resource
-from snf_network.switches import BridgeOption
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -55,16 +54,6 @@ def addresses6(nic: Nic, family: str, allowed: Extra, own: Iterable[str]) -> Ite
             yield Element(family, "nets6" if "/" in value else "src6", f"{tap} . {mac} . {value}")
     for value in values:
         yield Element(family, "tgtnets" if "/" in value else "targets", f"{tap} . {raw_address(value)}")
-
-
-def port(nic: Nic) -> Iterator[Resource]:
-    """What every pinned or guarded port of a bridge needs beside its pins.
-
-    Frames to 01:80:c2:00:00:0x pass every bridge hook by: the bridge would learn their source, and the node hear them from the port.
-    """
-    yield BridgeOption(nic.link, "no_linklocal_learn", "1")
-    for family in ("bridge", "inet", "arp"):
-        yield Element(family, "ports", quoted(nic))
 
 
 def ingress(nic: Nic, members: set[str]) -> Iterator[Resource]:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from snf_network.errors import BadEnvironment
 from snf_network.resources import Element, Resource
 from snf_network.setups.allow import extra
-from snf_network.setups.pins import macs, port, quoted
+from snf_network.setups.pins import macs, quoted
+from snf_network.setups.port import port
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -29,7 +30,7 @@ def setup(nic: Nic, node: Node, config: Config) -> Iterator[Resource]:
                              "the NIC would be in another private network")
     for mac in allowed.macs:
         if masked(mac, config.mac_mask) != prefix:
-            raise BadEnvironment(f"TAGS: mac:{mac} is outside the network {prefix} of {nic.mac} (MAC_MASK={config.mac_mask})",
+            raise BadEnvironment(f"TAGS: mac:{mac} is outside the private network of {nic.mac} (MAC_MASK={config.mac_mask})",
                                  "nobody there would hear it")
     yield from macs(nic, "bridge", allowed)
     yield Element("bridge", "prefixed", tap)

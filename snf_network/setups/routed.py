@@ -43,9 +43,9 @@ def _routable(nic: Nic, node: Node, allowed: Extra) -> Extra:
     Raises BadEnvironment where the NIC has no address of its own to route by.
     """
     def mine(value: str) -> bool:
-        if not is_link_local(value.partition("/")[0]) and not (nic.ip6 if ":" in value else nic.ip):
-            raise BadEnvironment(f"TAGS: allow:{value}: the NIC has no IPv{6 if ':' in value else 4} address to route it by")
-        return not is_link_local(value.partition("/")[0]) and (node.ipv6 or ":" not in value)
+        if ":" not in value and not nic.ip:
+            raise BadEnvironment(f"TAGS: allow:{value}: the NIC has no IPv4 address of its own to route it by", "give it one")
+        return ":" not in value or (node.ipv6 and not is_link_local(value.partition("/")[0]))
 
     return Extra(tuple(filter(mine, allowed.addresses)), tuple(filter(mine, allowed.prefixes)), allowed.macs)
 
@@ -109,7 +109,10 @@ def _guest(nic: Nic, node: Node) -> Iterator[Resource]:
 
 
 def _allowed(nic: Nic, node: Node, allowed: Extra) -> Iterator[Resource]:
-    """Routes to what else the guest may use, by way of its own address: its MAC is known for that one."""
+    """Routes to what else the guest may use, by way of an address of its own, whose MAC is known.
+
+    In IPv6 by the link-local one: the kernel refuses a global one that table main routes to another device, `onlink` or not.
+    """
     for value in (*allowed.addresses, *allowed.prefixes):
         length = "" if "/" in value else "/128" if ":" in value else "/32"
-        yield Route(f"{value}{length}", nic.interface, str(node.table), nic.ip6 if ":" in value else nic.ip)
+        yield Route(f"{value}{length}", nic.interface, str(node.table), nic.link_local if ":" in value else nic.ip)

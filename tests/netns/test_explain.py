@@ -33,7 +33,7 @@ def explained(site: Site, guest: Guest, row: Row) -> dict[str, object]:
 
 
 @pytest.mark.parametrize(("number", "name", "reason", "rule", "sets"), (
-    (ROUTED, "IPv4 source, a neighbour's", "ip4-src", "inet snf_network pin4: goto no_ip4_src", "src4 has aa:55:60:00:00:01 . 198.51.100.11"),
+    (ROUTED, "IPv4 source, a neighbour's", "ip4-src", "inet snf_network pin4: goto no_ip4_src", "src4 has aa:55:60:00:00:01 . 198"),
     (ROUTED, "ARP sender IP, reply", "arp-ip", "arp snf_network pin_arp: goto no_arp_ip", "nets4 has nothing of tap1"),
     (FILTERED, "source MAC, IPv6", "src-mac", "bridge snf_network pin6: iifname . ether saddr != @macs goto no_src_mac", "macs has aa:55"),
     (FILTERED, "NA option", "na-lladdr", "bridge snf_network na_option: goto no_na_lladdr", "ndmacs has 0xaa5560000003"),

@@ -10,6 +10,7 @@ import os
 import re
 import socket
 import time
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import closing
 from typing import NamedTuple
@@ -469,3 +470,49 @@ def test_name_of_a_tap_is_used_again(routed: Site, lab: Lab) -> None:
     assert guest.ping(GATEWAY6)
     node.down(ENV)
     assert traces(node) == []
+
+
+# --- what tags allow beside
+
+ALLOW = "allow:198.51.100.200 allow:203.0.114.0/24 allow:2001:db8:1::200 allow:2001:db8:77::/64 mac:00:00:5e:00:01:0a"
+
+
+def allowing(words: str) -> dict[str, str]:
+    return {**ENV, "TAGS": " ".join(f"snf-network:0:{word}" for word in words.split())}
+
+
+def test_allowed_addresses_and_prefixes_are_routed(lab: Lab) -> None:
+    """Addresses are answered for on the uplink; for a prefix, the router has to be told who has it."""
+    router, node, guest = site(lab, allowing(ALLOW))
+    guest.ip("addr add 198.51.100.200/32 dev eth0", "addr add 203.0.114.5/32 dev eth0", "addr add 2001:db8:1::200/128 dev eth0 nodad",
+             "addr add 2001:db8:77::5/128 dev eth0 nodad")
+    router.ip(f"route add 203.0.114.0/24 via {IP}", f"-6 route add 2001:db8:77::/64 via {IP6}")
+    for address in ("198.51.100.200", "203.0.114.5", "2001:db8:1::200", "2001:db8:77::5"):
+        assert router.ping(address), address
+        assert guest.ping(GATEWAY6 if ":" in address else GATEWAY, source=address), address
+    assert node.script("snf-network", {}, "check").stdout == "clean\n"
+    assert drops(node, "inet") + drops(node, "arp") == Counter()
+
+
+def test_what_is_allowed_no_more_is_gone(lab: Lab) -> None:
+    _, node, guest = site(lab, allowing(ALLOW))
+    before = traces(node)
+    node.up(allowing("allow:203.0.114.0/25 allow:203.0.0.0/16"))
+    assert not lines(node.out("ip", "route", "show", "table", "222"), "203.0.114.0") and "5e:00:01:0a" not in str(traces(node))
+    assert lines(node.out("ip", "route", "show", "table", "222"), "203.0.0.0/16", f"via {IP}")
+    assert node.script("snf-network", {}, "check").stdout == "clean\n"
+    node.up(allowing(ALLOW))
+    assert sorted(traces(node)) == sorted(before)
+    node.down(ENV)
+    assert traces(node) == []
+    assert guest
+
+
+def test_allowed_address_of_another_guest_is_refused(lab: Lab) -> None:
+    _, node, _ = site(lab)
+    lab.guest(node, "tap9", OTHER_MAC)
+    other = {**allowing(f"allow:{IP}"), "INTERFACE": "tap9", "MAC": OTHER_MAC, "IP": OTHER, "INTERFACE_UUID": "other", "INSTANCE": "other"}
+    ran = node.up(other, check=False)
+    assert ran.returncode == 1
+    assert ran.stderr.count("\n") == 1 and IP in ran.stderr
+    assert not [trace for trace in traces(node, records=False) if "tap9" in trace]

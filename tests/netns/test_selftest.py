@@ -11,15 +11,17 @@ import shutil
 import signal
 import subprocess
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from pathlib import Path
 
 import pytest
 
-from snf_network.selftest.matrix import COLUMNS, GUARD, IP, LINK_LOCAL, MAC, ROUTER_LOCAL, Column
+from snf_network.commands.selftest import matrix
+from snf_network.selftest import frames as f
+from snf_network.selftest.matrix import COLUMNS, GUARD, IP, LINK_LOCAL, MAC, NODE, ROUTER_LOCAL, Column
 from snf_network.selftest.rows import FORGED
 from snf_network.selftest.run import ROWS, TABLES, TO_GUESTS, WRONG, Outcome, Site, examine, run
-from snf_network.selftest.world import Machine
+from snf_network.selftest.world import Ear, Machine, drops, send
 from tests.netns.lab import until
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -48,6 +50,11 @@ def test_cell(verdicts: dict[tuple[str, str], str], row: object, column: Column)
 
 def test_each_drop_is_counted_by_nic_and_reason(outcome: Outcome) -> None:
     assert outcome.miscounted == ()
+
+
+def test_the_matrix_in_the_docs_is_the_one_that_is_printed(outcome: Outcome) -> None:
+    text = (ROOT / "docs" / "selftest.md").read_text()
+    assert "".join(f"    {line}\n" for line in matrix(outcome).splitlines()) in text, "paste what snf-network selftest prints"
 
 
 def test_rows_have_names_of_their_own() -> None:
@@ -101,8 +108,8 @@ def test_a_legal_frame_that_is_dropped_is_wrong() -> None:
 def test_what_is_counted_with_another_reason_is_told() -> None:
     def spoil(node: Machine) -> None:
         for family in ("bridge", "inet"):
-            node.load(f'flush chain {family} snf_network no_ra\n'
-                      f'add rule {family} snf_network no_ra update @drops {{ iif . "redirect" }}\nadd rule {family} snf_network no_ra drop\n')
+            node.load(f'flush chain {family} snf_network no_ra\nadd rule {family} snf_network no_ra update @drops {{ iif . "redirect" }}\n'
+                      f"add rule {family} snf_network no_ra drop\n")
 
     outcome = spoiled(spoil)
     assert outcome.wrong == []
@@ -120,6 +127,51 @@ def test_a_full_set_of_counters_lets_nothing_pass() -> None:
     outcome = spoiled(spoil)
     assert outcome.wrong == []
     assert outcome.miscounted != ()
+
+
+# --- what a matrix does not show
+
+MANY = 200
+"""Far fewer than the kernel takes (gc_thresh3, 1024 for all namespaces together): others use that table, too."""
+
+
+def test_no_guest_fills_the_neighbour_table_of_the_node() -> None:
+    """Questions in the names of many, with its own MAC: the node would note each of them."""
+    with ExitStack() as stack:
+        site = Site(stack)
+        for device in ("br0", "tap1"):  # an address there: the node then answers who asks for it
+            site.node.ip(f"addr add 192.0.2.1/32 dev {device}")
+        ask_in_many_names(site)
+        assert until(lambda: [drops(site.node)[tap, "arp-ip"] for tap in ("tap1", "tap3")] == [MANY, MANY])
+        assert neighbours(site.node) == []
+        site.without_rules()
+        ask_in_many_names(site)
+        assert until(lambda: len(neighbours(site.node)) == 2 * MANY), len(neighbours(site.node))
+
+
+def ask_in_many_names(site: Site) -> None:
+    for guest in (site.guests[0], site.guests[2]):
+        send(site.guest, guest.tap, *(guest.frame(f.arp(1, guest.mac, f"198.18.{guest.number}.{number}", NODE), target=f.BROADCAST)
+                                      for number in range(1, MANY + 1)))
+
+
+def neighbours(node: Machine) -> list[str]:
+    """What the node has noted of those names."""
+    return [line for line in node.run("ip", "-4", "neigh", "show").splitlines() if line.startswith("198.18.")]
+
+
+def test_trunk_passes_its_own_vlans_and_no_other() -> None:
+    """Members as tag trunk yields them: this kernel's bridges filter no VLANs, so no NIC can be brought up as a trunk."""
+    with ExitStack() as stack:
+        site = Site(stack)
+        guest = site.guests[2]
+        site.node.load(f'add element bridge snf_network trunks {{ "{guest.tap}" . 10 }}\n')
+        ear, packet = Ear(site.peer, "eth0"), f.udp(guest.ip, NODE)
+        tagged = [guest.frame(packet, tags=(tag,)) for tag in ((f.VLAN, 10), (f.VLAN, 11), (f.VLAN, 0), (f.QINQ, 10))]
+        frames = [*tagged, guest.frame(packet, guest.foreign, tags=((f.VLAN, 10),)), guest.frame(packet)]
+        send(site.guest, guest.tap, *(f.stamp(frame, number) for number, frame in enumerate(frames, 1)))
+        with closing(ear.socket):
+            assert ear.tokens(6) & set(range(1, 7)) == {1, 6}
 
 
 # --- the command
