@@ -65,6 +65,8 @@ STATES = {
     "INFORM from another address": (dict(kind=8, ciaddr=OTHERS, source=OTHERS), "other-address"),
     "INFORM of another address than it is from": (dict(kind=8, ciaddr=OTHERS, source=OURS), "other-address"),
     "DECLINE": (dict(kind=4, options=option(ASK, OURS) + option(NAME, SERVER)), "decline"),
+    "DECLINE of another's offer": (dict(kind=4, options=option(ASK, OTHERS) + option(NAME, ELSEWHERE)), "other-server"),
+    "RELEASE of another's lease": (dict(kind=7, ciaddr=OTHERS, source=OTHERS, options=option(NAME, ELSEWHERE)), "other-server"),
     "RELEASE": (dict(kind=7, ciaddr=OURS, source=OURS, target=SERVER), "release"),
     "BOOTP without 53": (dict(kind=None), "bootp"),
     "BOOTP without a cookie": (dict(kind=None, cookie=bytes(4)), "bootp"),
