@@ -13,6 +13,7 @@ from socket import AF_UNIX, SOCK_CLOEXEC, SOCK_NONBLOCK, SOCK_STREAM, socket
 
 from snf_network.dhcpd import capture
 from snf_network.dhcpd.loop import IN, OUT, Loop
+from snf_network.errors import KernelError
 
 PATH = "/run/nfdhcpd/nfdhcpd.sock"
 CALLERS, LONGEST, BACKLOG = 16, 4096, 1 << 20
@@ -21,18 +22,19 @@ Answer = Callable[[Mapping[str, object]], dict[str, object]]
 
 
 class Control:
-    """Listens for callers. `answer` makes the answer to a request."""
+    """Listens for callers. `answer` makes the answer to a request. Raises KernelError if there cannot be such a socket."""
 
     def __init__(self, path: str, loop: Loop, answer: Answer) -> None:
         self.path, self._loop, self.answer = path, loop, answer
         self.callers: set[Caller] = set()
         self._listener = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC)
-        _make_room(path)
-        before = os.umask(0o177)
         try:
+            _make_room(path)
+            before = os.umask(0o177)
             self._listener.bind(path)
-        finally:
             os.umask(before)
+        except OSError as error:
+            raise KernelError(f"{path}: {error.strerror}", "nfdhcpd --socket PATH") from error
         self._listener.listen(CALLERS)
         loop.add(self._listener.fileno(), self._accept)
 

@@ -16,7 +16,12 @@ if TYPE_CHECKING:
     from snf_network.dhcpd.guest import Guest
 
 SERVER, CLIENT = 67, 68
-DISCOVER, OFFER, REQUEST, DECLINE, ACK, NAK, RELEASE, INFORM = range(1, 9)
+DISCOVER, OFFER, REQUEST, DECLINE, ACK, NAK, RELEASE, INFORM = (bytes((kind,)) for kind in range(1, 9))
+# options
+MASK, ROUTER, RESOLVERS, HOSTNAME, DOMAIN, MTU, SUBNET_BROADCAST, NTP = 1, 3, 6, 12, 15, 26, 28, 42
+REQUESTED, LEASE, KIND, SERVER_ID, LARGEST_MESSAGE, RENEWAL, REBINDING, CLIENT_ID = 50, 51, 53, 54, 57, 58, 59, 61
+RELAY_AGENT, SEARCH, ROUTES, ROUTES_OF_MICROSOFT = 82, 119, 121, 249
+PAD, END = 0, 255
 COOKIE = b"\x63\x82\x53\x63"
 NOWHERE, EVERYWHERE = bytes(4), b"\xff" * 4
 EVERYBODY = b"\xff" * 6
@@ -36,6 +41,26 @@ def answer(frame: bytes, guest: Guest) -> tuple[tuple[bytes, ...], str]:
     target, port, start, end = wire.read_udp4(frame, SERVER)
     if end - start < FIXED:
         raise Dropped("malformed")
+    xid, flags, ciaddr, giaddr, chaddr = _header(frame, start, guest)
+    asked = read_options(frame, start + FIXED, end)
+    if not guest.ip:
+        raise Dropped("not-served")
+    if target not in (EVERYWHERE, guest.server) and not frame[0] & 1:
+        raise Dropped("other-server")
+    word = decide(asked, ciaddr, frame[26:30], guest)
+    yiaddr = guest.ip if word in ("offer", "ack") else NOWHERE
+    client = ciaddr if word == "ack" else guest.ip if word == "inform" else NOWHERE
+    message = _REPLY.pack(2, 1, 6, xid, 0, flags, client, yiaddr, giaddr, chaddr, COOKIE) + _options(word, asked, guest)
+    message = message.ljust(SMALLEST, b"\0")
+    if giaddr != NOWHERE:
+        return (wire.udp4(frame[6:12] + guest.source_mac, guest.server, giaddr, (SERVER, SERVER), message),), word
+    broadcast = word == "nak" or (flags & BROADCAST and client == NOWHERE)
+    station, address = (EVERYBODY, EVERYWHERE) if broadcast else (chaddr, guest.ip)
+    return (wire.udp4(station + guest.source_mac, guest.server, address, (SERVER, port or CLIENT), message),), word
+
+
+def _header(frame: bytes, start: int, guest: Guest) -> tuple[int, int, bytes, bytes, bytes]:
+    """Transaction, flags, ciaddr, giaddr and chaddr of a request that is the guest's own."""
     operation, hardware, size, xid, _, flags, ciaddr, giaddr, chaddr = _REQUEST.unpack_from(frame, start)
     if operation != 1 or hardware != 1 or size != 6:
         raise Dropped("malformed")
@@ -45,21 +70,7 @@ def answer(frame: bytes, guest: Guest) -> tuple[tuple[bytes, ...], str]:
         raise Dropped("giaddr")
     if frame[start + 236:start + FIXED] != COOKIE:
         raise Dropped("bootp")
-    options = read_options(frame, start + FIXED, end)
-    if not guest.ip:
-        raise Dropped("not-served")
-    if target not in (EVERYWHERE, guest.server) and not frame[0] & 1:
-        raise Dropped("other-server")
-    word = decide(options, ciaddr, frame[26:30], guest)
-    yiaddr = guest.ip if word in ("offer", "ack") else NOWHERE
-    client = ciaddr if word == "ack" else guest.ip if word == "inform" else NOWHERE
-    message = _REPLY.pack(2, 1, 6, xid, 0, flags, client, yiaddr, giaddr, chaddr, COOKIE) + _options(word, options, guest)
-    message = message.ljust(SMALLEST, b"\0")
-    if giaddr != NOWHERE:
-        return (wire.udp4(frame[6:12] + guest.source_mac, guest.server, giaddr, (SERVER, SERVER), message),), word
-    everybody = word == "nak" or (flags & BROADCAST and client == NOWHERE)
-    ethernet = (EVERYBODY if everybody else chaddr) + guest.source_mac
-    return (wire.udp4(ethernet, guest.server, EVERYWHERE if everybody else guest.ip, (SERVER, port or CLIENT), message),), word
+    return xid, flags, ciaddr, giaddr, chaddr
 
 
 def read_options(frame: bytes, at: int, end: int) -> dict[int, bytes]:
@@ -67,9 +78,9 @@ def read_options(frame: bytes, at: int, end: int) -> dict[int, bytes]:
     found: dict[int, bytes] = {}
     while at < end:
         code = frame[at]
-        if code == 255:
+        if code == END:
             break
-        if code == 0:
+        if code == PAD:
             at += 1
             continue
         if at + 2 > end or (after := at + 2 + frame[at + 1]) > end:
@@ -82,48 +93,53 @@ def read_options(frame: bytes, at: int, end: int) -> dict[int, bytes]:
 
 def decide(options: dict[int, bytes], ciaddr: bytes, source: bytes, guest: Guest) -> str:
     """`offer`, `ack`, `nak` or `inform`: what a message gets, by the table of RFC 2131, 4.3. Raises Dropped for what has no reply."""
-    kind = options.get(53, b"")
-    if kind == b"\1":
+    kind = options.get(KIND, b"")
+    if kind == DISCOVER:
         return "offer"
-    if kind == b"\3":
+    if kind != INFORM and options.get(SERVER_ID, guest.server) != guest.server:
+        raise Dropped("other-server")
+    if kind == REQUEST:
         return _decide_request(options, ciaddr, guest)
-    if kind == b"\x08":
+    if kind == INFORM:
         if guest.ip != (source if ciaddr == NOWHERE else ciaddr):
             raise Dropped("other-address")
         return "inform"
-    if kind == b"\4":
+    if kind == DECLINE:
         raise Dropped("decline")
-    if kind == b"\7":
+    if kind == RELEASE:
         raise Dropped("release")
     raise Dropped("bootp" if not kind else "malformed")
 
 
 def _decide_request(options: dict[int, bytes], ciaddr: bytes, guest: Guest) -> str:
     """SELECTING names the server, INIT-REBOOT only the address, RENEWING and REBINDING have it already (RFC 2131, 4.3.2)."""
-    if options.get(54, guest.server) != guest.server:
-        raise Dropped("other-server")
-    claimed = {address for address in (options.get(50, NOWHERE), ciaddr) if address != NOWHERE}
+    claimed = {address for address in (options.get(REQUESTED, NOWHERE), ciaddr) if address != NOWHERE}
     if not claimed:
         raise Dropped("malformed")
     return "ack" if claimed == {guest.ip} else "nak"
 
 
-KINDS = {"offer": b"\x35\1\2", "ack": b"\x35\1\5", "nak": b"\x35\1\6", "inform": b"\x35\1\5"}
+def _option(code: int, value: bytes) -> bytes:
+    return bytes((code, len(value))) + value
+
+
+KINDS = {"offer": _option(KIND, OFFER), "ack": _option(KIND, ACK), "nak": _option(KIND, NAK), "inform": _option(KIND, ACK)}
+_END = bytes((END,))
 
 
 def _options(word: str, asked: dict[int, bytes], guest: Guest) -> bytes:
     """Those of a reply. What the client said of itself, or a relay of it, is said back (RFC 6842; RFC 3046, 2.2)."""
-    echo = _option(61, asked[61]) if 61 in asked else b""
-    if 82 in asked and len(echo) + len(asked[82]) < 256:
-        echo += _option(82, asked[82])
-    own = guest.lease4 if word in ("offer", "ack") else _option(54, guest.server)
+    echo = _option(CLIENT_ID, asked[CLIENT_ID]) if CLIENT_ID in asked else b""
+    if RELAY_AGENT in asked and len(echo) + len(asked[RELAY_AGENT]) < 256:
+        echo += _option(RELAY_AGENT, asked[RELAY_AGENT])
+    own = guest.lease4 if word in ("offer", "ack") else _option(SERVER_ID, guest.server)
     if word == "inform":
         own += guest.configuration4
     room = PROMISED - FIXED - 4 - len(echo)
     if len(own) > room:
-        room += min(max(int.from_bytes(asked.get(57, b""), "big") - 28, PROMISED), LARGEST) - PROMISED
+        room += min(max(int.from_bytes(asked.get(LARGEST_MESSAGE, b""), "big") - 28, PROMISED), LARGEST) - PROMISED
         own = fit(own, room)
-    return b"".join((KINDS[word], own, echo, b"\xff"))
+    return b"".join((KINDS[word], own, echo, _END))
 
 
 def fit(options: bytes, room: int) -> bytes:
@@ -137,14 +153,11 @@ def fit(options: bytes, room: int) -> bytes:
     return found
 
 
-def _option(code: int, value: bytes) -> bytes:
-    return bytes((code, len(value))) + value
-
-
 def lease(guest: Guest) -> bytes:
-    """The options of an offer, after its kind: the most needed first, since what does not fit is cut off the end."""
+    """The options of an offer, after its kind: the most needed first, since the last ones are the first to be left out."""
     renew, rebind, whole = guest.times
-    return pack("!BB4sBBIBBIBBI", 54, 4, guest.server, 51, 4, whole, 58, 4, renew, 59, 4, rebind) + guest.configuration4
+    return pack("!BB4sBBIBBIBBI", SERVER_ID, 4, guest.server, LEASE, 4, whole, RENEWAL, 4, renew, REBINDING, 4,
+                rebind) + guest.configuration4
 
 
 def configuration(binding: Binding, settings: Settings) -> bytes:
@@ -155,17 +168,17 @@ def configuration(binding: Binding, settings: Settings) -> bytes:
     nameservers = binding.nameservers or settings.nameservers
     search, ntp = binding.domain_search or settings.domain_search, binding.ntp or settings.ntp
     routes = classless_routes(binding)
-    found = [(1, mask.to_bytes(4, "big")),
-             (3, inet_aton(binding.gateway) if binding.gateway and not binding.private else b""),
-             (121, routes),
-             (6, b"".join(map(inet_aton, nameservers))),
-             (26, pack("!H", binding.mtu) if binding.mtu else b""),
-             (12, binding.hostname.encode("ascii")),
-             (15, (binding.domain or settings.domain or domain_of(binding.hostname)).encode("ascii")),
-             (28, broadcast.to_bytes(4, "big")),
-             (42, b"".join(map(inet_aton, ntp))),
-             (119, wire.names(search)),
-             (249, routes)]
+    found = [(MASK, mask.to_bytes(4, "big")),
+             (ROUTER, inet_aton(binding.gateway) if binding.gateway and not binding.private else b""),
+             (ROUTES, routes),
+             (RESOLVERS, b"".join(map(inet_aton, nameservers))),
+             (MTU, pack("!H", binding.mtu) if binding.mtu else b""),
+             (HOSTNAME, binding.hostname.encode("ascii")),
+             (DOMAIN, (binding.domain or settings.domain or domain_of(binding.hostname)).encode("ascii")),
+             (SUBNET_BROADCAST, broadcast.to_bytes(4, "big")),
+             (NTP, b"".join(map(inet_aton, ntp))),
+             (SEARCH, wire.names(search)),
+             (ROUTES_OF_MICROSOFT, routes)]
     return b"".join(_option(code, value) for code, value in found if value)
 
 

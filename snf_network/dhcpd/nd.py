@@ -14,7 +14,9 @@ if TYPE_CHECKING:
     from snf_network.dhcpd.conf import Settings
     from snf_network.dhcpd.guest import Guest
 
-ROUTER_SOLICITATION, NEIGHBOUR_SOLICITATION = 133, 135
+ROUTER_SOLICITATION, ROUTER_ADVERTISEMENT, NEIGHBOUR_SOLICITATION, NEIGHBOUR_ADVERTISEMENT = 133, 134, 135, 136
+# options
+SOURCE, TARGET, PREFIX, MTU, RESOLVERS, SEARCH = 1, 2, 3, 5, 25, 31
 SILENT = bytes(16)
 ALL_NODES = inet_pton(AF_INET6, "ff02::1")
 ALL_NODES_MAC = b"\x33\x33\x00\x00\x00\x01"
@@ -57,7 +59,7 @@ def _solicited_router(body: bytes, guest: Guest, source: bytes) -> Answer:
 def _check_options(body: bytes, at: int, source: bytes) -> None:
     """No option leaves the message or is empty; who has no address yet names no station (RFC 4861, 6.1.1 and 7.1.1)."""
     while at < len(body):
-        if at + 2 > len(body) or not body[at + 1] or at + body[at + 1] * 8 > len(body) or (body[at] == 1 and source == SILENT):
+        if at + 2 > len(body) or not body[at + 1] or at + body[at + 1] * 8 > len(body) or (body[at] == SOURCE and source == SILENT):
             raise Dropped("malformed")
         at += body[at + 1] * 8
 
@@ -72,7 +74,7 @@ def _solicited_neighbour(asking: bytes, body: bytes, guest: Guest, source: bytes
     if source == SILENT:
         raise Dropped("dad")
     mac = _station(wanted, source, guest)
-    message = _NEIGHBOUR.pack(136, 0, 0, SOLICITED_ROUTER, wanted, 2, 1, mac)
+    message = _NEIGHBOUR.pack(NEIGHBOUR_ADVERTISEMENT, 0, 0, SOLICITED_ROUTER, wanted, TARGET, 1, mac)
     return (wire.icmp6(asking + guest.source_mac, guest.link_local, source, message),), "na"
 
 
@@ -120,9 +122,9 @@ def advertisement(guest: Guest, *, last: bool = False) -> bytes:
     stateful = is_stateful(guest)
     flags = (0x80 if stateful else 0) | (0x40 if guest.configuration6 is not None else 0) | (0 if binding.routed else LOW)
     lifetime = 0 if last or binding.private else ROUTER_LIFETIME
-    body = [pack("!BBHBBHII", 134, 0, 0, 64, flags, lifetime, 0, 0), b"\1\1" + guest.source_mac]
+    body = [pack("!BBHBBHII", ROUTER_ADVERTISEMENT, 0, 0, 64, flags, lifetime, 0, 0), pack("!BB6s", SOURCE, 1, guest.source_mac)]
     if binding.mtu >= SMALLEST_MTU:
-        body.append(pack("!BBxxI", 5, 1, binding.mtu))
+        body.append(pack("!BBxxI", MTU, 1, binding.mtu))
     body.append(_prefix(binding, is_on_link(binding, settings), stateful, last))
     body += _resolvers(binding, settings, 0 if last else 3 * settings.ra_period)
     return wire.icmp6(ALL_NODES_MAC + guest.source_mac, guest.link_local, ALL_NODES, b"".join(body))
@@ -133,7 +135,7 @@ def _prefix(binding: Binding, on_link: bool, stateful: bool, last: bool) -> byte
     network, _, length = binding.subnet6.partition("/")
     flags = (0x80 if on_link else 0) | (0x40 if length == "64" and not stateful else 0)
     valid, preferred = (0, 0) if last else (VALID, PREFERRED)
-    return pack("!BBBBII4x", 3, 4, int(length), flags, valid, preferred) + inet_pton(AF_INET6, network)
+    return pack("!BBBBII4x", PREFIX, 4, int(length), flags, valid, preferred) + inet_pton(AF_INET6, network)
 
 
 def _resolvers(binding: Binding, settings: Settings, lifetime: int) -> list[bytes]:
@@ -141,8 +143,8 @@ def _resolvers(binding: Binding, settings: Settings, lifetime: int) -> list[byte
     found = []
     servers = b"".join(inet_pton(AF_INET6, address) for address in binding.nameservers6 or settings.nameservers6)
     if servers:
-        found.append(pack("!BBxxI", 25, 1 + len(servers) // 8, lifetime) + servers)
+        found.append(pack("!BBxxI", RESOLVERS, 1 + len(servers) // 8, lifetime) + servers)
     names = wire.names(dhcp6.domains(binding, settings))
     names = names.ljust(-(-len(names) // 8) * 8, b"\0")
-    found.append(pack("!BBxxI", 31, 1 + len(names) // 8, lifetime) + names)
+    found.append(pack("!BBxxI", SEARCH, 1 + len(names) // 8, lifetime) + names)
     return found

@@ -146,6 +146,10 @@ def test_a_period_longer_than_the_rfc_allows_is_shortened() -> None:
     assert settings.ra_period == 1800 and len(warnings) == 1 and "1800" in warnings[0]
 
 
+def test_a_second_is_the_least() -> None:
+    assert conf.read("[dhcp]\nlease_renewal = 1\n")[0].lease_renewal == 1
+
+
 def test_a_comment_is_none_within_quotes() -> None:
     assert conf.read("[general]\nlogdir = '/a#b' # c'\n")[0].logdir == "/a#b"
     assert conf.read("[general]\nlogdir = /a#b\n")[0].logdir == "/a"

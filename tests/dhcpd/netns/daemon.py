@@ -8,7 +8,7 @@ import socket
 import subprocess
 import tempfile
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -20,13 +20,15 @@ CONFIG = "/etc/nfdhcpd/nfdhcpd.conf"
 
 
 class Daemon:
-    """A running nfdhcpd, in the foreground."""
+    """A running nfdhcpd, in the foreground; `before` has commands that run it."""
 
-    def __init__(self, machine: Machine, *arguments: str, wait: float = 20) -> None:
+    def __init__(self, machine: Machine, *arguments: str, before: Sequence[object] = (), wait: float = 20) -> None:
         self.machine = machine
         machine.run("mkdir", "-p", BINDINGS)
         self._directory = tempfile.TemporaryDirectory(prefix="nfdhcpd-")
-        self.control = f"{self._directory.name}/control"
+        (runtime := Path(self._directory.name, "run")).mkdir()
+        os.chown(runtime, 65534, 65534)
+        self.control = f"{runtime}/control"
         self._manager = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         path = f"{self._directory.name}/notify"
         self._manager.bind(path)
@@ -34,11 +36,15 @@ class Daemon:
         os.chmod(path, 0o666)
         self._manager.settimeout(wait)
         self.lines: list[str] = []
-        self.process = subprocess.Popen(machine.command("env", f"NOTIFY_SOCKET={path}", SCRIPTS / "nfdhcpd", "-f", "--socket", self.control,
-                                                        *arguments), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+        command = machine.command("env", f"NOTIFY_SOCKET={path}", *before, SCRIPTS / "nfdhcpd", "-f", "--socket", self.control, *arguments)
+        self.process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
         self._reader = threading.Thread(target=self._read)
         self._reader.start()
-        self.told("READY=1")
+        try:
+            self.told("READY=1")
+        except TimeoutError:
+            self.stop(9)
+            raise AssertionError("it did not start:\n" + "\n".join(self.lines)) from None
 
     def _read(self) -> None:
         assert self.process.stderr
