@@ -38,6 +38,11 @@ class Cell:
         return self.row.reason(self.guest.column)
 
     @property
+    def shown(self) -> str:
+        """The verdict as the matrix has it: what nfdhcpd has answered is not lost."""
+        return self.reason if self.verdict == D and self.reason == "answered" else self.verdict
+
+    @property
     def verdict(self) -> str:
         """D, open, untested or WRONG."""
         if not self.without:
@@ -107,7 +112,7 @@ class Site:
         for guest in self.guests:
             self._send(guest, start + len(ROWS) * (guest.number - 1))
         bridged = max(guest.number for guest in self.guests if not guest.column.routed)
-        last = start + len(ROWS) * bridged - 1 - LEGAL[::-1].index(next(row for row in LEGAL if row.name == LAST))
+        last = start + len(ROWS) * bridged - 1  # every NIC may send the last row: who has it has had all others, or never will
         for name, numbers in (*((name, ear.tokens(last)) for name, ear in self.ears.items()), ("node", witnessed(self.node))):
             for number in numbers:
                 heard.setdefault(number - start, set()).add(name)
@@ -131,8 +136,6 @@ class Site:
 
 TO_GUESTS = "mac-prefix"
 """The reason of what is kept from a guest; all others are about what comes from one."""
-LAST = "DHCPv6 solicit"
-"""A frame that every bridged NIC may send: who has it from the last of them has had all others, or never will."""
 
 
 def environment(guest: Guest) -> dict[str, str]:
