@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from snf_network.selftest import frames as f
-from snf_network.selftest.matrix import FREE, GATEWAY, GATEWAY6, LINK_LOCAL, NODE, NODE6, OTHER6, Row
+from snf_network.selftest.matrix import ANSWERED, FREE, GATEWAY, GATEWAY6, LINK_LOCAL, NODE, NODE6, OTHER6, Row
 
 S, T = f.SOURCE, f.TARGET
 NONCE = f.option(f.NONCE, b"nonce!")
@@ -47,11 +47,11 @@ LEGAL = (
     Row("DAD from ::, with nonce", lambda g: g.group(f.ns("::", g.ip6, NONCE))),
     Row("DAD for link-local", lambda g: g.group(f.ns("::", g.local, NONCE))),
     Row("DAD for a link-local of its choice", lambda g: g.group(f.ns("::", FREE, NONCE)), FREE_DAD),
-    Row("RS", lambda g: g.group(f.rs(g.local, g.option(S)))),
-    Row("RS from ::", lambda g: g.group(f.rs("::"))),
+    Row("RS", lambda g: g.group(f.rs(g.local, g.option(S))), ANSWERED),
+    Row("RS from ::", lambda g: g.group(f.rs("::")), ANSWERED),
     Row("MLD with hop-by-hop, from ::", lambda g: g.group(f.mld("::", f.solicited_node(g.ip6)))),
+    Row("DHCP discover from 0.0.0.0", lambda g: g.frame(f.dhcp(g.mac, 1), target=f.BROADCAST), ANSWERED),
+    Row("DHCP renewal", lambda g: g.frame(f.dhcp(g.mac, 1, g.ip, NODE)), ANSWERED),
+    Row("DHCPv6 solicit", lambda g: g.group(f.dhcp6(g.local, 1)), ANSWERED),
     Row("MLD with hop-by-hop", lambda g: g.group(f.mld(g.local, f.solicited_node(g.ip6)))),
-    Row("DHCP discover from 0.0.0.0", lambda g: g.frame(f.dhcp(g.mac, 1), target=f.BROADCAST)),
-    Row("DHCP renewal", lambda g: g.frame(f.dhcp(g.mac, 1, g.ip, NODE))),
-    Row("DHCPv6 solicit", lambda g: g.group(f.dhcp6(g.local, 1))),
 )

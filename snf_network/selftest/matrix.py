@@ -20,8 +20,11 @@ IN_PREFIX4, IN_PREFIX6 = "203.0.114.5", "2001:db8:77::5"
 RESERVED, OTHER_RESERVED = "01:80:c2:00:00:0e", "01:80:c2:00:00:03"
 """LLDP's group goes to the node from the port itself, past every hook of the bridge; 802.1X' goes to the hook input alone."""
 
-MAC, IP, LINK_LOCAL, ROUTER_LOCAL, GUARD, PORT, ANY = "mac", "ip", "link-local", "router-local", "guard", "port", "any"
-"""Pins: of the source MAC; of addresses; of link-local ones; of the tap's; against servers and routers; of ports; what all have."""
+MAC, IP, LINK_LOCAL, ROUTER_LOCAL, GUARD, SERVED, PORT, ANY = "mac", "ip", "link-local", "router-local", "guard", "served", "port", "any"
+"""Pins: of the source MAC; of addresses; of link-local ones; of the tap's; against servers and routers; of what nfdhcpd has answered
+from the tap itself; of ports; what all have."""
+ANSWERED = {SERVED: "answered"}
+"""nfdhcpd hears these from the tap, before any filter; they go no further, so that no other server does."""
 
 
 @dataclass(frozen=True)
@@ -43,13 +46,13 @@ class Column:
 
 EXTRAS = (f"allow:{EXTRA4}", f"allow:{EXTRA6}", f"allow:{PREFIX4}", f"allow:{PREFIX6}", f"mac:{VRRP}")
 COLUMNS = (
-    Column("routed", "routed", "ip-less-routed nfdhcpd", (MAC, IP, ROUTER_LOCAL, GUARD, ANY)),
+    Column("routed", "routed", "ip-less-routed nfdhcpd", (MAC, IP, ROUTER_LOCAL, GUARD, SERVED, ANY)),
     Column("routed allow", "routed", "ip-less-routed", (MAC, IP, ROUTER_LOCAL, GUARD, ANY), EXTRAS),
     Column("ip-filtered", "bridged", "ip-filtered", (MAC, IP, ROUTER_LOCAL, LINK_LOCAL, PORT, ANY)),
     Column("ip-filtered allow", "bridged", "ip-filtered", (MAC, IP, PORT, ANY), (*EXTRAS, "allow:fe80::/10")),
     Column("private-filtered", "bridged", "private-filtered", (MAC, PORT, ANY)),
-    Column("nfdhcpd", "bridged", "nfdhcpd", (GUARD, PORT, ANY)),
-    Column("all three", "bridged", "ip-filtered private-filtered nfdhcpd", (MAC, IP, ROUTER_LOCAL, LINK_LOCAL, GUARD, PORT, ANY)),
+    Column("nfdhcpd", "bridged", "nfdhcpd", (GUARD, SERVED, PORT, ANY)),
+    Column("all three", "bridged", "ip-filtered private-filtered nfdhcpd", (MAC, IP, ROUTER_LOCAL, LINK_LOCAL, GUARD, SERVED, PORT, ANY)),
 )
 
 

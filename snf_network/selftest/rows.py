@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from snf_network.selftest import frames as f
 from snf_network.selftest.matrix import (
+    ANSWERED,
     ANY,
     EXTRA4,
     EXTRA6,
@@ -50,7 +51,7 @@ SRC_MAC, LL_DST = {MAC: "src-mac"}, {PORT: "ll-dst"}
 MACS = (
     Row("source MAC, IPv4", lambda g: g.frame(f.udp(g.ip, NODE), g.foreign), SRC_MAC),
     Row("source MAC, IPv6", lambda g: g.frame(f.udp(g.ip6, NODE6), g.foreign), SRC_MAC),
-    Row("source MAC, DHCP", lambda g: g.frame(f.dhcp(g.mac, 1), g.foreign, f.BROADCAST), SRC_MAC),
+    Row("source MAC, DHCP", lambda g: g.frame(f.dhcp(g.mac, 1), g.foreign, f.BROADCAST), SRC_MAC | ANSWERED),
     Row("source MAC, DAD", lambda g: g.group(f.ns("::", g.ip6), g.foreign), SRC_MAC),
     Row("source MAC of the router", lambda g: g.frame(f.udp(g.ip, NODE), TAP_MAC), SRC_MAC),
     Row("source MAC, ARP", lambda g: g.frame(f.arp(1, g.mac, g.ip, GATEWAY), g.foreign, f.BROADCAST), SRC_MAC),
@@ -133,7 +134,7 @@ ND = (
     Row("NS source, a neighbour's", lambda g: g.group(f.ns(OTHER6, GATEWAY6, g.option(S))), IP6_SRC),
     Row("NS option", lambda g: g.group(f.ns(g.ip6, GATEWAY6, g.option(S, g.foreign))), NS_MAC),
     Row("NS option, second", lambda g: g.group(f.ns(g.ip6, GATEWAY6, NONCE + g.option(S, g.foreign))), NS_MAC),
-    Row("RS option", lambda g: g.group(f.rs(g.local, g.option(S, g.foreign))), {IP: "rs-lladdr"}),
+    Row("RS option", lambda g: g.group(f.rs(g.local, g.option(S, g.foreign))), {IP: "rs-lladdr"} | ANSWERED),
     Row("DAD, a neighbour's", lambda g: g.group(f.ns("::", OTHER6)), {IP: "dad-target"}),
     Row("DAD, the gateway's", lambda g: g.group(f.ns("::", GATEWAY6, NONCE)), {IP: "dad-target"}),
     Row("DAD, the router's link-local", lambda g: g.group(f.ns("::", g.router)), {ROUTER_LOCAL: "dad-target"}),
@@ -157,7 +158,7 @@ SERVERS = (
     Row("ICMPv6 redirect", lambda g: g.frame(f.redirect(g.local, g.router, NODE6, g.local)), {GUARD: "redirect"}),
     Row("DHCPv4 server", lambda g: g.frame(f.dhcp(g.mac, 2, g.ip), target=f.BROADCAST), DHCP),
     Row("DHCPv4 server, another port", lambda g: g.frame(f.udp(g.ip, "255.255.255.255", 4000, 68), target=f.BROADCAST), DHCP),
-    Row("DHCPv4 server, by a relay", lambda g: g.frame(f.udp(g.ip, GATEWAY, 67, 67)), DHCP),
+    Row("DHCPv4 server, by a relay", lambda g: g.frame(f.udp(g.ip, GATEWAY, 67, 67)), ANSWERED | DHCP),
     Row("DHCPv4 server, first fragment", lambda g: g.frame(f.ip(g.ip, NODE, f.UDP, f.dhcp(g.mac, 2)[1][20:60], fragment=FIRST)), DHCP),
     Row("DHCPv6 server", lambda g: g.frame(f.dhcp6(g.local, 2, g.router)), DHCP),
     Row("DHCPv6 server, another port", lambda g: g.frame(f.udp(g.local, g.router, 4000, 546)), DHCP),

@@ -9,14 +9,28 @@ from dataclasses import dataclass
 
 from snf_network.selftest import frames as f
 from snf_network.selftest.controls import LEGAL
-from snf_network.selftest.matrix import COLUMNS, GATEWAY, GATEWAY6, MAC, NODE, NODE6, TAP_MAC, UNDERLAY, UNDERLAY6, VRRP, Guest, Row
+from snf_network.selftest.matrix import (
+    ANSWERED,
+    COLUMNS,
+    GATEWAY,
+    GATEWAY6,
+    MAC,
+    NODE,
+    NODE6,
+    TAP_MAC,
+    UNDERLAY,
+    UNDERLAY6,
+    VRRP,
+    Guest,
+    Row,
+)
 from snf_network.selftest.rows import FORGED
 from snf_network.selftest.world import Ear, Machine, drops, send, settle, watch, witnessed
 
 ROWS = (*FORGED, *LEGAL)
 OPEN = 20000
 """Added to the number of a frame when it is sent without our tables."""
-D, PASSES, UNTESTED, IMPOSSIBLE, WRONG = "D", "open", "untested", "-", "WRONG"
+D, PASSES, LOCAL, UNTESTED, IMPOSSIBLE, WRONG = "D", "open", "local", "untested", "-", "WRONG"
 TABLES = ("bridge", "inet", "arp")
 ROUTER_MAC = "02:00:00:00:00:fe"
 
@@ -39,11 +53,11 @@ class Cell:
 
     @property
     def verdict(self) -> str:
-        """D, open, untested or WRONG."""
+        """D, open, local (it goes no further than nfdhcpd, which hears it from the tap), untested or WRONG."""
         if not self.without:
             return UNTESTED
         if self.reason:
-            return WRONG if self.heard else D
+            return WRONG if self.heard else LOCAL if self.reason in ANSWERED.values() else D
         return PASSES if self.heard >= self.without else WRONG
 
 
@@ -131,7 +145,7 @@ class Site:
 
 TO_GUESTS = "mac-prefix"
 """The reason of what is kept from a guest; all others are about what comes from one."""
-LAST = "DHCPv6 solicit"
+LAST = "MLD with hop-by-hop"
 """A frame that every bridged NIC may send: who has it from the last of them has had all others, or never will."""
 
 
@@ -178,7 +192,7 @@ def _cells(guests: list[Guest], heard: dict[int, set[str]], learned: set[tuple[s
 
 
 def _miscounted(cells: tuple[Cell, ...], counted: Counter[tuple[str, str]]) -> Iterator[str]:
-    wanted = Counter((cell.guest.tap, cell.reason) for cell in cells if cell.reason and cell.verdict == D)
+    wanted = Counter((cell.guest.tap, cell.reason) for cell in cells if cell.reason and cell.verdict in (D, LOCAL))
     names = {cell.guest.tap: cell.guest.column.name for cell in cells}
     for key in sorted(wanted.keys() | counted.keys()):
         if key[1] != TO_GUESTS and wanted[key] != counted[key]:
