@@ -33,7 +33,6 @@ LEGAL = (
     Row("UDP from a link-local of its choice", lambda g: g.frame(f.udp(FREE, f.ALL_NODES)), FREE_SOURCE),
     Row("ARP request", lambda g: g.frame(f.arp(1, g.mac, g.ip, GATEWAY), target=f.BROADCAST)),
     Row("ARP reply", lambda g: g.frame(f.arp(2, g.mac, g.ip, GATEWAY))),
-    Row("gratuitous ARP", lambda g: g.frame(f.arp(1, g.mac, g.ip, g.ip), target=f.BROADCAST)),
     Row("ARP probe from 0.0.0.0", lambda g: g.frame(f.arp(1, g.mac, "0.0.0.0", g.ip), target=f.BROADCAST)),
     Row("RARP of its own (QEMU)", lambda g: g.frame(f.rarp(g.mac)), bridged=True),
     Row("NS", lambda g: g.group(f.ns(g.ip6, GATEWAY6, g.option(S)))),
@@ -54,4 +53,5 @@ LEGAL = (
     Row("DHCP renewal", lambda g: g.frame(f.dhcp(g.mac, 1, g.ip, NODE)), ANSWERED),
     Row("DHCPv6 solicit", lambda g: g.group(f.dhcp6(g.local, 1)), ANSWERED),
     Row("MLD with hop-by-hop", lambda g: g.group(f.mld(g.local, f.solicited_node(g.ip6)))),
+    Row("gratuitous ARP", lambda g: g.frame(f.arp(1, g.mac, g.ip, g.ip), target=f.BROADCAST)),
 )

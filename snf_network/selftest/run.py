@@ -145,7 +145,7 @@ class Site:
 
 TO_GUESTS = "mac-prefix"
 """The reason of what is kept from a guest; all others are about what comes from one."""
-LAST = "MLD with hop-by-hop"
+LAST = "gratuitous ARP"
 """A frame that every bridged NIC may send: who has it from the last of them has had all others, or never will."""
 
 
