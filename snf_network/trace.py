@@ -18,7 +18,7 @@ from snf_network.kernel import PATHS
 TABLE = "snf_trace"
 RATE = 2000
 """Frames a second that are looked at, so that a guest which floods does not cost the node its CPU."""
-HOOKS = {"bridge": (("prerouting", -310, "iifname"), ("forward", -10, "oifname")), "inet": (("prerouting", -460, "iifname"),),
+HOOKS = {"bridge": (("prerouting", -310, "iifname"), ("forward", -210, "oifname")), "inet": (("prerouting", -460, "iifname"),),
          "arp": (("input", -20, "iifname"),)}
 """Before ours in each: where frames from the NIC come in; in a bridge, where they go to it, too."""
 LINE = re.compile(r"trace id (\w+) (\w+) (\S+) (\S+) (packet:|rule|policy|return)\s?(.*?)\s*(?:\(verdict (.*)\))?\s*$")
