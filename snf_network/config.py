@@ -5,6 +5,8 @@ The syntax is the part of sh that such files use: KEY=VALUE, quotes, comments, `
 
 from __future__ import annotations
 
+from _socket import AF_INET, AF_INET6, inet_pton
+
 from snf_network.errors import BadConfig, shown
 
 TYPE_CHECKING = False
@@ -32,8 +34,11 @@ class Config:
     mac_mask: str = "ff:ff:f0:00:00:00"
     tap_constant_mac: str = "cc:47:52:4e:45:54"
     nfdhcpd_state_dir: str = "/var/lib/nfdhcpd"
+    nfdhcpd_engine: str = "packet"
     ganeti_nic_dir: str = "/var/run/ganeti/xen-hypervisor/nic"
     mac_filtered_tag: str = "private-filtered"
+    ip_filtered_tag: str = "ip-filtered"
+    trunk_tag: str = "trunk"
     nfdhcpd_tag: str = "nfdhcpd"
     ip_less_routed_tag: str = "ip-less-routed"
     masq_tag: str = "masq"
@@ -43,6 +48,7 @@ class Config:
     tag_prefix: str = "snf-network"
     firewall_tag_prefix: str = "synnefo:network"
     masq: bool = False
+    underlay: str = ""
     authentication_method: str = "bind9"
     server: str = ""
     fzone: str = "vm.synnefo.live"
@@ -83,6 +89,9 @@ def parse(text: str, path: str = PATH) -> Config:
         elif key not in IGNORED:
             warnings.append(f"{where}: unknown setting {key}, ignored")
     defaults = Config()
+    records, bindings = (str(settings.get(name, getattr(defaults, name))).rstrip("/") for name in ("state_dir", "nfdhcpd_state_dir"))
+    if records == bindings:
+        raise BadConfig(f"{path}: STATE_DIR and NFDHCPD_STATE_DIR are both {shown(records)}", "their files have the same names")
     if "state_dir" in settings and "kerberos_ticket" not in settings:
         settings["kerberos_ticket"] = f"{settings['state_dir']}/snf-network-kerberos.tkt"
     return Config(**{**defaults.__dict__, **settings, "warnings": tuple(warnings)})
@@ -165,6 +174,20 @@ def _is_path(value: str) -> bool:
     return value.startswith("/") and value.isprintable() and "/../" not in f"{value}/"
 
 
+def _are_prefixes(value: str) -> bool:
+    """Addresses and prefixes of either family, a space between them."""
+    return all(map(_is_prefix, value.split()))
+
+
+def _is_prefix(word: str) -> bool:
+    address, slash, length = word.partition("/")
+    try:
+        width = len(inet_pton(AF_INET6 if ":" in word else AF_INET, address)) * 8
+    except OSError:
+        return False
+    return not slash or (length.isascii() and length.isdigit() and int(length) <= width)
+
+
 PATHNAME = (_is_path, "an absolute path")
 BOOLEAN: tuple[Callable[[str], bool], str] = (lambda value: value.lower() in TRUE | FALSE, "true or false")
 TAGNAME: tuple[Callable[[str], bool], str] = (lambda value: bool(value) and TAG.issuperset(value), "a tag")
@@ -175,9 +198,11 @@ CHECKS: dict[str, tuple[Callable[[str], bool], str]] = {
     **dict.fromkeys(("DEBUG", "MASQ"), BOOLEAN),
     "MAC_MASK": (_is_mac, "a MAC mask such as ff:ff:f0:00:00:00"),
     "TAP_CONSTANT_MAC": (_is_station, "the MAC address of one station, such as cc:47:52:4e:45:54"),
-    **dict.fromkeys(("MAC_FILTERED_TAG", "NFDHCPD_TAG", "IP_LESS_ROUTED_TAG", "MASQ_TAG", "PUBLIC_TAG", "DNS_TAG",
-                     "PHYSICAL_VLAN_TAG", "TAG_PREFIX", "FIREWALL_TAG_PREFIX"), TAGNAME),
+    **dict.fromkeys(("MAC_FILTERED_TAG", "IP_FILTERED_TAG", "TRUNK_TAG", "NFDHCPD_TAG", "IP_LESS_ROUTED_TAG", "MASQ_TAG", "PUBLIC_TAG",
+                     "DNS_TAG", "PHYSICAL_VLAN_TAG", "TAG_PREFIX", "FIREWALL_TAG_PREFIX"), TAGNAME),
+    "NFDHCPD_ENGINE": (lambda value: value in ("packet", "nfqueue", "none"), "packet, nfqueue or none"),
     "AUTHENTICATION_METHOD": (lambda value: value in ("", "plain", "bind9", "kerberos"), "plain, bind9, kerberos or empty"),
+    "UNDERLAY": (_are_prefixes, "addresses and prefixes with spaces between them"),
     "TTL": (lambda value: value.isascii() and value.isdigit() and len(value) < 10, "a number of seconds"),
     **dict.fromkeys(("SERVER", "FZONE", "KEYFILE", "KERBEROS_PRINCIPAL", "KERBEROS_KEYTAB", "KERBEROS_KSTART_ARGS",
                      "KERBEROS_TICKET"), TEXT),

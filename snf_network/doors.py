@@ -9,13 +9,14 @@ from _socket import AF_INET, AF_INET6, if_nametoindex
 from itertools import groupby
 
 from snf_network import kernel
-from snf_network.errors import KernelError
+from snf_network.errors import Hung, KernelError
 from snf_network.netlink import Netlink
 from snf_network.resources import Element, Neighbour, NeighProxy, Route, Sysctl
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
+    from contextlib import AbstractContextManager
 
     from snf_network.config import Config
     from snf_network.resources import Resource
@@ -24,24 +25,33 @@ if TYPE_CHECKING:
 
 
 def members(dead: Sequence[Element], stale: Sequence[Element], wanted: Sequence[Element], config: Config,
-            loading: Callable[[], None]) -> bool:
+            alone: AbstractContextManager[object], loading: Callable[[], None]) -> bool:
     """Take `dead` out of the sets and maps and put `wanted` in, `stale` being values of theirs that may stand there; one transaction.
 
     Raises KernelError, with nothing changed. True if the ruleset had to be loaded; `loading` is called before.
 
     A set takes an add before a delete, so absent or present is all the same. A map does not: its keys are looked at, and the ruleset
-    loaded, only if the transaction is refused, which a first NIC, a crash or somebody's flush can make it.
+    loaded, only if the transaction is refused, which a first NIC, a crash or somebody's flush can make it. That is done `alone`: of
+    fifty first NICs at once, one loads.
     """
     adds = [element.add() for element in wanted]
-    if not kernel.nft((*_deletes(dead), *(element.delete() for element in stale), *adds)):
+    lines = (*_deletes(dead), *(element.delete() for element in stale), *adds)
+    if not kernel.nft(lines):
         return False
     from snf_network import ruleset
 
     maps = {element.slot: element for element in (*dead, *wanted) if element.value}
-    present = [element.delete() for element in maps.values() if kernel.has_element(element.family, element.set, element.key)]
     sets = _deletes(element for element in dead if not element.value)
-    loading()
-    said = kernel.nft((ruleset.text(config), *sets, *present, *adds))
+    with alone:
+        if not kernel.nft(lines):  # somebody has loaded it meanwhile
+            return False
+        present = [element.delete() for element in maps.values() if kernel.has_element(element.family, element.set, element.key)]
+        loading()
+        said = kernel.nft((ruleset.text(config), *sets, *present, *adds))
+        if said and sets:  # an earlier version had that set
+            sets = [element.delete() for element in dead
+                    if not element.value and kernel.has_element(element.family, element.set, element.key)]
+            said = kernel.nft((ruleset.text(config), *sets, *present, *adds))
     if said:
         raise ruleset.explained(said)
     return True
@@ -128,12 +138,10 @@ def _neighbours(resources: list[Resource], add: bool) -> None:
         for resource in resources:
             if isinstance(resource, (Neighbour, NeighProxy)):
                 try:
-                    device = if_nametoindex(resource.interface)
-                except OSError:
+                    netlink.neighbour(resource, add, if_nametoindex(resource.interface))
+                except (OSError, ValueError) as error:  # no such device; or no such address, in a record that was not ours
                     if add:
-                        raise KernelError(f"ip {resource.add()}: no such device") from None
-                    continue
-                netlink.neighbour(resource, add, device)
+                        raise KernelError(f"ip {resource.add()}: {getattr(error, 'strerror', error)}") from None
 
 
 def _files(resources: list[Resource], add: bool) -> None:
@@ -150,8 +158,8 @@ def _ovs(resources: list[Resource], add: bool) -> None:
         words = (resource.add() if add else resource.delete()).split()
         try:
             status, said = kernel.run(("ovs-vsctl", "--timeout=3", *words))
-        except KernelError:
-            if add:
+        except KernelError as error:
+            if add or isinstance(error, Hung):  # a port that stays behind has to stay in the record
                 raise
             continue  # where it is not installed, nothing of it can be left
         if status and add:

@@ -50,7 +50,7 @@ def compare(config: Config) -> Difference:
     missing = [(record, resource) for record in live for resource in record.resources if not kernel.has(resource)]
     orphans = [resource for resource in kernel.found if resource not in wanted and not (resource.shared and records.held(resource))]
     return Difference(tuple(missing), (*sorted(orphans, key=repr), *_bindings(config, wanted, known)),
-                      tuple(record for record in known if record not in live and record.resources),
+                      tuple(record for record in known if record not in live),
                       tuple((record, words) for record in live for words in record.lacking), tuple(_rules(config, live)))
 
 

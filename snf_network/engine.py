@@ -12,7 +12,7 @@ from posix import F_OK, access
 from snf_network import doors, kernel
 from snf_network.errors import Hung, KernelError
 from snf_network.lean import replace as changed
-from snf_network.record import Lock, Records
+from snf_network.record import ALWAYS, Lock, Records
 from snf_network.resources import Binding, Element, Link, Port, Rule
 
 TYPE_CHECKING = False
@@ -23,10 +23,10 @@ if TYPE_CHECKING:
     from snf_network.record import Record
     from snf_network.resources import Resource
 
-ALWAYS = "+"
-"""Holds a shared thing, and is locked, without being an interface: no interface has such a name."""
 RULESET = "="
-"""The lock of the note on the ruleset, which first NICs may write at once."""
+"""The lock of the ruleset and of the note on it: of first NICs that come at once, one loads it, and one writes."""
+LOADING = 60.0
+"""Seconds to wait for another's loading, or as many as the call has: 50 first NICs at once need 3 on a busy machine."""
 
 
 def replace(wanted: Record, config: Config) -> list[str]:
@@ -51,7 +51,7 @@ def replace(wanted: Record, config: Config) -> list[str]:
         except Hung:
             _take(records, both, config)  # it may be done or not
             raise
-        except KernelError:
+        except (KernelError, OSError):
             _back(records, old, wanted, config)
             raise
         try:
@@ -60,7 +60,7 @@ def replace(wanted: Record, config: Config) -> list[str]:
                 doors.refuse_taken(wanted.resources)
                 settings = doors.put(wanted.resources)
             _release(records, doomed, interface, config)
-        except KernelError:
+        except (KernelError, OSError):
             _take(records, both, config)
             raise
         if stale:
@@ -87,32 +87,44 @@ def restore(record: Record, config: Config) -> None:
 
 
 def sweep(orphans: Iterable[Resource], config: Config) -> None:
-    """Take away what no record has. Each is looked for once more under the lock of its interface: a NIC may have come up meanwhile."""
+    """Take away what no record has. Each is looked for once more under the lock of its interface: a NIC may have come up meanwhile.
+
+    Raises KernelError at the end, if one could not be taken away.
+    """
     records = Records(config.state_dir)
+    with Lock(config.state_dir, ALWAYS):
+        records.prune()
+    failed = None
     for interface, group in groupby(sorted(orphans, key=_interface), _interface):
-        with Lock(config.state_dir, interface or ALWAYS):
-            record = records.load(interface) if interface else None
-            kept = {resource.slot for resource in record.resources} if record else set()
-            doomed = [orphan for orphan in group if orphan.slot not in kept and not (orphan.shared and records.held(orphan))]
-            doors.undo(doomed)
-            _members(doomed, (), (), config)
+        try:
+            with Lock(config.state_dir, interface or ALWAYS):
+                record = records.load(interface) if interface else None
+                kept = {resource.slot for resource in record.resources} if record else set()
+                doomed = [orphan for orphan in group if orphan.slot not in kept and not (orphan.shared and records.held(orphan))]
+                doors.undo(doomed)
+                _members(doomed, (), (), config)
+        except KernelError as error:
+            failed = failed or error
+    if failed:
+        raise failed
 
 
 def load(config: Config) -> None:
     """Load the ruleset: new rules, old members, no window. Raises KernelError."""
     from snf_network import ruleset
 
-    kernel.remove_file(f"{config.state_dir}/base")
-    said = kernel.nft((ruleset.text(config),))
+    with Lock(config.state_dir, RULESET, LOADING):
+        kernel.remove_file(f"{config.state_dir}/base")
+        said = kernel.nft((ruleset.text(config),))
     if said:
         raise ruleset.explained(said)
     _remember_rules(config)
 
 
-def keep_rules(table: str, config: Config) -> None:
-    """Make the policy rules of a table and keep them, with and without NICs."""
+def keep_rules(table: str, families: Sequence[str], config: Config) -> None:
+    """Make the policy rules of a table, for `families` as ip(8) takes them, and keep them, with and without NICs."""
     records = Records(config.state_dir)
-    rules = [Rule(family, table, action) for family in ("-4", "-6") for action in ("lookup", "unreachable")]
+    rules = [Rule(family, table, action) for family in families for action in ("lookup", "unreachable")]
     with Lock(config.state_dir, ALWAYS):
         for rule in rules:
             records.hold(rule, ALWAYS)
@@ -160,7 +172,8 @@ def _moves(old: Record | None, wanted: Record) -> bool:
 def _members(dead: Sequence[Resource], stale: Sequence[Resource], wanted: Sequence[Resource], config: Config) -> None:
     note = f"{config.state_dir}/base"
     lost, old, new = ([resource for resource in group if isinstance(resource, Element)] for group in (dead, stale, wanted))
-    if doors.members(lost, old, new, config, lambda: kernel.remove_file(note)) or (new and not access(note, F_OK)):
+    alone = Lock(config.state_dir, RULESET, LOADING)
+    if doors.members(lost, old, new, config, alone, lambda: kernel.remove_file(note)) or (new and not access(note, F_OK)):
         _remember_rules(config)
 
 
@@ -169,10 +182,11 @@ def _remember_rules(config: Config) -> None:
     from snf_network import ruleset
 
     try:
-        with Lock(config.state_dir, RULESET, wait=0.0):
-            kernel.write_file(f"{config.state_dir}/base", ruleset.listing())
+        with Lock(config.state_dir, RULESET, LOADING):
+            if not access(f"{config.state_dir}/base", F_OK):
+                kernel.write_file(f"{config.state_dir}/base", ruleset.listing())
     except KernelError:
-        pass  # another call is writing it, or `check` will say that it is missing
+        pass  # `check` will say that it is missing
 
 
 def _take(records: Records, record: Record, config: Config) -> None:

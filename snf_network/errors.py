@@ -17,8 +17,12 @@ class BadEnvironment(SnfNetworkError):
     """What Ganeti (or a person) said of a NIC is missing or malformed. Raised before anything is touched."""
 
 
+class NodesOwn(BadEnvironment):
+    """The interface is no guest's but the node's: not brought up, and not tried again."""
+
+
 class BadConfig(SnfNetworkError):
-    """A line of /etc/default/snf-network cannot be used. Raised before anything is touched."""
+    """A line of a settings file cannot be used. Raised before anything is touched."""
 
 
 class KernelError(SnfNetworkError):

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import posix
 
+from snf_network import kernel
 from snf_network.config import Config
-from snf_network.errors import SnfNetworkError
+from snf_network.errors import KernelError, SnfNetworkError
 from snf_network.nic import Nic
 from snf_network.operation import Operation
 from snf_network.record import Records
 from snf_network.scripts import Call, bring_up, environment, settle, try_again
+from snf_network.setups.firewall import RECONFIGURE
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -22,7 +24,6 @@ if TYPE_CHECKING:
     from snf_network.record import Record
 
 MOVES = ("OP_INSTANCE_MIGRATE", "OP_INSTANCE_FAILOVER")
-RECONFIGURE = "reconfigure"
 
 
 def hook(argv: Sequence[str]) -> int:
@@ -54,16 +55,19 @@ def _clean(operation: Operation, call: Call) -> None:
 
     moved = operation.opcode in MOVES
     left = moved and here(operation.old_primary) and not here(operation.new_primary)
-    for record in _records(operation, call.config):
+
+    def judge(record: Record) -> None:
         if left or not is_live(record):
             taken = engine.remove(record.interface, call.config, record.__eq__)
             call.log(f"{operation.opcode}: {record.interface} of {record.instance} {'taken back' if taken else 'is another NIC by now'}")
         elif moved and here(operation.new_primary):
-            arrive(record, call)
+            _arrive(record, call)
+
+    _each(operation, call, judge)
     try_again(call.config, call)
 
 
-def arrive(record: Record, call: Call) -> None:
+def _arrive(record: Record, call: Call) -> None:
     """Activate what MIGRATION_PHASE=pre staged, if post has not: its failure is no failure to Ganeti."""
     nic = Nic.from_env({**dict(record.variables), "MIGRATION_PHASE": "post"})
     if dict(record.variables).get("MIGRATION_PHASE") == "pre":
@@ -73,22 +77,34 @@ def arrive(record: Record, call: Call) -> None:
 def _reconfigure(operation: Operation, call: Call) -> None:
     from snf_network.host import is_live
 
-    wanted = dict(operation.nics)
-    for record in _records(operation, call.config):
+    wanted, prefix = dict(operation.nics), call.config.firewall_tag_prefix
+
+    def renew(record: Record) -> None:
         if record.uuid not in wanted or not is_live(record):
-            continue
-        nic = Nic.from_env(dict(wanted[record.uuid]), record.interface)
-        if not any(RECONFIGURE in words for words in nic.customised(call.config.firewall_tag_prefix)) \
-                and f"{call.config.firewall_tag_prefix}:{RECONFIGURE}" not in nic.tags:
-            continue
-        if nic.mac != dict(record.variables).get("MAC", "").lower():
+            return
+        said = dict(record.variables)
+        kept = {"XEN": said["XEN"]} if "XEN" in said else {}  # hooks do not tell
+        nic = Nic.from_env({**dict(wanted[record.uuid]), **kept}, record.interface)
+        if f"{prefix}:{RECONFIGURE}" not in nic.tags and all(RECONFIGURE not in words for words in nic.customised(prefix)):
+            return
+        if nic.mac != said.get("MAC", "").lower():
             call.log(f"{record.interface}: the running guest still has its old MAC, so nothing is changed")
-            continue
+            return
         bring_up(nic, call.config, call)
 
+    _each(operation, call, renew)
 
-def _records(operation: Operation, config: Config) -> list[Record]:
-    return [record for record in Records(config.state_dir) if record.instance in operation.names]
+
+def _each(operation: Operation, call: Call, act: Callable[[Record], None]) -> None:
+    """`act` on every record of the instance. What one NIC fails at is told, and does not stop the next."""
+    for record in Records(call.config.state_dir):
+        if record.instance in operation.names:
+            try:
+                if kernel.is_late():
+                    raise KernelError("no time is left for it", "the next hook or snf-network-gc.timer does it")
+                act(record)
+            except (SnfNetworkError, OSError) as error:
+                call.say(f"{record.interface}: {error}")
 
 
 def here(node: str) -> bool:

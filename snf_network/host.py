@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from _socket import AF_INET, AF_INET6, if_indextoname, if_nametoindex
-from posix import listdir
+from posix import F_OK, access, listdir
 
-from snf_network.errors import BadEnvironment
+from snf_network.errors import BadEnvironment, NodesOwn
 from snf_network.kernel import boot
 from snf_network.lean import replace
 from snf_network.netlink import Netlink
@@ -56,6 +56,8 @@ def node_for(nic: Nic, config: Config) -> Node:
         facts = _routed(nic, netlink) if nic.mode == "routed" else _bridged(nic, netlink) if nic.mode == "bridged" else {}
         if config.masq and nic.network.subnet:
             facts["wan"] = _name(netlink.default(AF_INET, MAIN, False))
+    if nic.interface in ("lo", nic.link, *(facts.get(name) for name in ("uplink", "uplink6", "wan"))):
+        raise NodesOwn(f"INTERFACE={nic.interface} is the node's own device", "it is to be the guest's tap")
     if any(nic.customised(config.firewall_tag_prefix)):
         from snf_network.ruleset import profiles
 
@@ -74,7 +76,7 @@ def _routed(nic: Nic, netlink: Netlink) -> dict[str, object]:
         holder = _name(found.device) if found and found.table == table and found.length in (32, 128) else ""
         if holder.removesuffix(EMULATED) not in ("", nic.interface.removesuffix(EMULATED)):
             raise BadEnvironment(f"IP={address} is in use on {holder}", "two live NICs cannot have one: snf-network status")
-    return {"table": table, "uplink": uplinks[0], "uplink6": uplinks[1], "ipv6": ipv6}
+    return {"table": table, "uplink": uplinks[0], "uplink6": uplinks[1], "ipv6": ipv6, "ipv6_possible": ipv6 or kernel_has_ipv6()}
 
 
 def _bridged(nic: Nic, netlink: Netlink) -> dict[str, object]:
@@ -84,8 +86,19 @@ def _bridged(nic: Nic, netlink: Netlink) -> dict[str, object]:
     facts: dict[str, object] = {"mtu": bridge.mtu, "ipv6": has_ipv6(nic.interface)}
     if nic.vlan:
         uplinks = tuple(port.name for port in netlink.ports(ifindex(nic.link)) if port.kind != "tun" and not port.name.startswith("vif"))
-        facts |= {"vlan_aware": bridge.vlan_aware, "default_pvid": bridge.default_pvid, "vlan_uplinks": uplinks}
+        facts |= {"vlan_aware": bridge.vlan_aware, "default_pvid": bridge.default_pvid, "vlan_uplinks": uplinks,
+                  "vlan_devices": tuple((vid, device) for device, vid, lower in _vlan_devices() if lower in uplinks)}
     return facts
+
+
+def _vlan_devices() -> Iterator[list[str]]:
+    """Name, VLAN and lower device of each 802.1Q device of this node; none where the kernel has no such thing loaded."""
+    try:
+        with open("/proc/net/vlan/config", encoding="ascii", errors="replace") as file:
+            rows = [[word.strip() for word in line.split("|")] for line in file]
+    except OSError:
+        return
+    yield from (row for row in rows if len(row) == 3 and row[1].isdigit())
 
 
 def _name(device: int) -> str:
@@ -93,6 +106,11 @@ def _name(device: int) -> str:
         return if_indextoname(device) if device else ""
     except OSError:
         return ""
+
+
+def kernel_has_ipv6() -> bool:
+    """False where the kernel was built or booted (ipv6.disable=1) without."""
+    return access("/proc/sys/net/ipv6", F_OK)
 
 
 def has_ipv6(interface: str) -> bool:

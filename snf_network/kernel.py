@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
 PATHS = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 PACKAGES = {"nft": "nftables", "ip": "iproute2", "bridge": "iproute2", "ovs-vsctl": "openvswitch-switch"}
+PAGE = 4096
+"""Bytes that a setting of the kernel has at most; stat(2) calls it empty."""
 HERE = __file__.rpartition("/")[0]
 _deadline = [0.0]
 
@@ -24,10 +26,22 @@ def give_up_after(seconds: float) -> None:
     _deadline[0] = monotonic() + seconds
 
 
+def patience(seconds: float) -> float:
+    """When to stop waiting for something, by monotonic(): in so many seconds, or when the whole call is to end."""
+    then = monotonic() + seconds
+    return min(then, _deadline[0]) if _deadline[0] else then
+
+
+def is_late() -> bool:
+    """True if the call should have ended."""
+    return 0 < _deadline[0] < monotonic()
+
+
 def run(argv: Sequence[str], text: str = "") -> tuple[int, str]:
     """Run a tool with `text` as its input; give its exit status and what it printed.
 
-    Raises Hung if it hangs or is killed: what it had done by then, nobody knows; KernelError if it is missing.
+    Raises Hung if it hangs or is killed: what it had done by then, nobody knows; KernelError if it is missing, OSError if it could not
+    be started.
     """
     given, said = (posix.memfd_create(name, posix.MFD_CLOEXEC) for name in ("stdin", "stdout"))
     try:
@@ -55,12 +69,16 @@ def _spawn(argv: Sequence[str], actions: list[tuple[int, int, int]]) -> int:
 
 def _wait(argv: Sequence[str], pid: int) -> int:
     """The exit status; the child is killed at the deadline."""
-    handle = posix.pidfd_open(pid)
+    try:
+        handle = posix.pidfd_open(pid)
+    except OSError as error:  # no descriptor is left: it must not run on unwatched
+        posix.kill(pid, 9)
+        posix.waitpid(pid, 0)
+        raise Hung(f"{' '.join(argv)} was killed: {error.strerror}") from error
     try:
         waiting = poll()
         waiting.register(handle, POLLIN)
-        left = max(_deadline[0] - monotonic(), 0.1) if _deadline[0] else 60
-        if not waiting.poll(left * 1000):
+        if not waiting.poll(max(patience(60) - monotonic(), 0.1) * 1000):
             posix.kill(pid, 9)
             posix.waitpid(pid, 0)
             raise Hung(f"{' '.join(argv)} hung and was killed")
@@ -149,7 +167,7 @@ def make_directory(path: str) -> None:
 
 
 def read_file(path: str) -> str | None:
-    """The content of a regular file; None for anything else, which is neither followed nor waited for."""
+    """The content of a regular file or a setting of the kernel; None for anything else, which is neither followed nor waited for."""
     try:
         descriptor = posix.open(path, posix.O_RDONLY | posix.O_NONBLOCK | posix.O_NOFOLLOW | posix.O_CLOEXEC)
     except OSError:
@@ -157,7 +175,7 @@ def read_file(path: str) -> str | None:
     try:
         status = posix.fstat(descriptor)
         regular = status.st_mode & 0o170000 == 0o100000
-        return posix.read(descriptor, status.st_size).decode("utf-8", "surrogateescape") if regular else None
+        return posix.read(descriptor, max(status.st_size, PAGE)).decode("utf-8", "surrogateescape") if regular else None
     finally:
         posix.close(descriptor)
 

@@ -34,6 +34,9 @@ def _decorate(cls: "type[C]") -> "type[C]":
     wanted, defaults = set(names), {name: getattr(cls, name) for name in names if hasattr(cls, name)}
 
     def __init__(self: "Any", *values: "Any", **named: "Any") -> None:
+        if len(values) == len(names) and not named:  # a record of 1000 NICs is 50 000 of these
+            self.__dict__.update(zip(names, values))
+            return
         given = dict(zip(names, values))
         fields = {**defaults, **given, **named}
         if len(values) > len(names) or fields.keys() != wanted or given.keys() & named.keys():

@@ -6,11 +6,14 @@ Ours are: every member of the tables snf_network, every rule, route, neighbour a
 from __future__ import annotations
 
 import json
-from pathlib import Path
+import os
+from functools import cached_property
 
 from pyroute2 import IPRoute
 
-from snf_network.kernel import run
+from snf_network.errors import KernelError
+from snf_network.kernel import read_file, run
+from snf_network.members import listed, members
 from snf_network.resources import (
     PROTOCOL,
     RULE_PRIORITY,
@@ -23,9 +26,10 @@ from snf_network.resources import (
     Resource,
     Route,
     Rule,
+    SharedElement,
     Sysctl,
 )
-from snf_network.switches import BridgeOption
+from snf_network.switches import BridgeOption, BridgeVlan, OvsPort
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -33,9 +37,8 @@ if TYPE_CHECKING:
     from typing import Any
 
 FAMILIES = {2: "-4", 10: "-6"}
-LENGTHS = {"ndmacs": 12, "targets": 32, "tgtnets": 32, "router_targets": 32}
-"""Hexadecimal digits of the numbers that nft lists for raw payload."""
-COUNTERS = "drops"
+ANYWHERE = {2: "0.0.0.0", 10: "::"}
+ACTIONS = {RULE_PRIORITY: "lookup", RULE_PRIORITY + 1: "unreachable"}
 
 
 class Kernel:
@@ -53,12 +56,16 @@ class Kernel:
         if isinstance(resource, (Link, Port)):
             return self._link(resource)
         if isinstance(resource, Sysctl):
-            return _content(Path("/proc/sys", resource.key)).strip() == resource.value
+            return _says(f"/proc/sys/{resource.key}", resource.value)
         if isinstance(resource, Binding):
-            return _content(Path(resource.path)) == resource.content
+            return read_file(resource.path) == resource.content
         if isinstance(resource, BridgeOption):
-            return _content(Path("/sys/class/net", resource.bridge, "bridge", resource.option)).strip() == resource.value
-        return as_listed(resource) in self.found or resource.door in ("bridge", "ovs")
+            return _says(f"/sys/class/net/{resource.bridge}/bridge/{resource.option}", resource.value)
+        if isinstance(resource, BridgeVlan):
+            return self._vlan(resource)
+        if isinstance(resource, OvsPort):
+            return resource in self._ovs_ports
+        return as_listed(resource) in self.found
 
     def _link(self, resource: Link | Port) -> bool:
         link = self.links.get(resource.interface)
@@ -69,85 +76,87 @@ class Kernel:
         mac = resource.mac in ("", link.get_attr("IFLA_ADDRESS"))
         return bool(link["flags"] & 1) and mac and resource.mtu in ("", str(link.get_attr("IFLA_MTU")))
 
+    def _vlan(self, resource: BridgeVlan) -> bool:
+        flags = self._vlans.get((resource.interface, int(resource.vid)))
+        if resource.flags in ("absent", "uplink"):
+            return (flags is None) is (resource.flags == "absent")
+        return flags == ({"PVID", "Egress Untagged"} if resource.flags else set())
+
+    @cached_property
+    def _vlans(self) -> dict[tuple[str, int], set[str]]:
+        """Ports and VLANs that they are in, and how. Asked only where a NIC has a VLAN."""
+        return {(port["ifname"], vlan["vlan"]): set(vlan.get("flags", ())) for port in listed("bridge", "-j", "vlan", "show")
+                for vlan in port["vlans"]}
+
+    @cached_property
+    def _ovs_ports(self) -> set[OvsPort]:
+        return set(ovs_ports())
+
     def _rules(self, route: IPRoute) -> Iterator[Resource]:
         for family, flag in FAMILIES.items():
             for rule in route.get_rules(family=family):
-                mark = str(rule.get_attr("FRA_FWMARK"))
-                if rule.get_attr("FRA_PROTOCOL") == PROTOCOL:
-                    yield Rule(flag, mark, "lookup" if rule.get_attr("FRA_PRIORITY") == RULE_PRIORITY else "unreachable")
+                action = ACTIONS.get(rule.get_attr("FRA_PRIORITY"))
+                if rule.get_attr("FRA_PROTOCOL") == PROTOCOL and action and rule.get_attr("FRA_FWMARK"):
+                    yield Rule(flag, str(rule.get_attr("FRA_FWMARK")), action)
 
     def _routes(self, route: IPRoute) -> Iterator[Resource]:
         for family in FAMILIES:
             for found in route.get_routes(family=family):
                 if found["proto"] == PROTOCOL:
-                    prefix = f"{found.get_attr('RTA_DST')}/{found['dst_len']}"
+                    prefix = f"{found.get_attr('RTA_DST') or ANYWHERE[family]}/{found['dst_len']}"
                     yield Route(prefix, self.names.get(found.get_attr("RTA_OIF"), ""), str(found.get_attr("RTA_TABLE")),
                                 found.get_attr("RTA_GATEWAY") or "")
 
 
 def as_listed(resource: Resource) -> Resource:
     """A Resource as the kernel would list it: kinds that differ only for us are one kind to it."""
-    return Element(*resource.fields()) if isinstance(resource, Element) else resource
+    return Element(*resource.fields()) if isinstance(resource, SharedElement) else resource
 
 
 def neighbours() -> Iterator[Resource]:
     """Permanent and proxy entries of ours; pyroute2 0.7 gives neither the protocol of the one nor the other (docs/design.md)."""
     for family in FAMILIES.values():
         for kind in (("nud", "permanent"), ("proxy",)):
-            for entry in _json("ip", family, "-j", "neigh", "show", *kind):
+            for entry in listed("ip", family, "-j", "neigh", "show", *kind):
                 if str(entry.get("protocol")) == str(PROTOCOL):
                     proxy = kind == ("proxy",)
                     yield NeighProxy(entry["dst"], entry["dev"]) if proxy else Neighbour(entry["dst"], entry["lladdr"], entry["dev"])
 
 
-def members() -> Iterator[Resource]:
-    """Members of our sets and maps, except the counters of drops."""
-    for family in ("bridge", "inet", "arp"):
-        for entry in _json("nft", "-j", "list", "table", family, "snf_network").get("nftables", ()):
-            kind = entry.get("set") or entry.get("map")
-            if kind and kind["name"] != COUNTERS:
-                for member in kind.get("elem", ()):
-                    yield _member(family, kind["name"], member)
+def ovs_ports() -> Iterator[OvsPort]:
+    """Every port of Open vSwitch, with its VLANs; none where it is not installed or does not answer."""
+    columns = (("--columns=name,ports", "list", "Bridge"), ("--columns=_uuid,name,tag,trunks", "list", "Port"))
+    try:
+        status, said = run(("ovs-vsctl", "--timeout=3", "--format=json", "--", *columns[0], "--", *columns[1]))
+    except KernelError:
+        return
+    if not status:
+        bridges, ports = (json.loads(line)["data"] for line in said.splitlines())
+        bridge_of = {uuid: name for name, members in bridges for uuid in _set(members)}
+        for uuid, name, tag, trunks in ports:
+            yield OvsPort(name, bridge_of.get(uuid[1], ""), *(",".join(map(str, sorted(_set(value)))) for value in (tag, trunks)))
 
 
-def _member(family: str, name: str, member: Any) -> Element:
-    key, value = member if isinstance(member, list) else (member, "")
-    parts = key["concat"] if isinstance(key, dict) and "concat" in key else [key]
-    words = [_word(part, name) for part in parts]
-    if not name.startswith("masq"):
-        words[0] = f'"{words[0]}"'
-    elif len(words) > 1:
-        words[1] = f'"{words[1]}"'
-    return Element(family, name, " . ".join(words), f"goto {value['goto']['target']}" if isinstance(value, dict) else str(value))
-
-
-def _word(part: Any, name: str) -> str:
-    if isinstance(part, dict):
-        prefix = part["prefix"]
-        return f"{prefix['addr']}/{prefix['len']}"
-    if name in LENGTHS and (isinstance(part, int) or part.startswith("0x")):
-        return f"0x{int(str(part), 0):0{LENGTHS[name]}x}"
-    return str(part)
+def _set(value: Any) -> list[Any]:
+    """The members of a column, written as RFC 7047, 5.1 has it: a set of one is that one, and a UUID is a pair."""
+    members = value[1] if isinstance(value, list) and value[0] == "set" else [value]
+    return [member[1] if isinstance(member, list) else member for member in members]
 
 
 def bindings(directory: str) -> Iterator[Binding]:
-    """Binding files in NFDHCPD_STATE_DIR."""
-    for path in sorted(Path(directory).glob("*")):
-        if path.is_file() and not path.name.startswith("."):
-            yield Binding(str(path), _content(path))
-
-
-def _content(path: Path) -> str:
+    """Binding files in NFDHCPD_STATE_DIR: what begins as ours do, and those of the bash package. Another file there is nobody's binding."""
     try:
-        return path.read_text(encoding="utf-8", errors="surrogateescape")
+        names = sorted(os.listdir(directory))
     except OSError:
-        return ""
+        return
+    for name in names:
+        content = None if name.startswith(".") else read_file(f"{directory}/{name}")
+        if content and content.startswith("INDEV="):
+            yield Binding(f"{directory}/{name}", content)
 
 
-def _json(*argv: str) -> Any:
-    """What a tool says in JSON; nothing if it fails, as nft does for a table that is not there."""
-    status, said = run(argv)
-    return json.loads(said or "{}") if not status else {}
+def _says(path: str, value: str) -> bool:
+    return (read_file(path) or "").strip() == value
 
 
 def owned(resources: Iterable[Resource]) -> set[Resource]:

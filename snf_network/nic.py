@@ -193,7 +193,7 @@ def is_link_local(text: str) -> bool:
     return packed[:1] == b"\xfe" and packed[1] & 0xC0 == 0x80
 
 
-def _is_prefix(text: str, is_host: Callable[[str], bool], longest: int) -> bool:
+def is_prefix(text: str, is_host: Callable[[str], bool], longest: int) -> bool:
     """An address that hosts can have, and a length; what is beyond the length is zero, as the kernel would list it."""
     address, slash, length = text.partition("/")
     if not slash or not is_host(address) or not length.isascii() or not length.isdigit() or str(int(length[:4])) != length:
@@ -235,9 +235,9 @@ CHECKS: dict[str, tuple[Callable[[str], bool], str]] = {
     "NETWORK_UUID": (is_name, "a UUID"),
     "MIGRATION_PHASE": (("pre", "post").__contains__, "pre or post"),
     "VLAN": (_is_vlan, ".N (untagged), :N:M (trunk) or .N:M, each from 1 to 4094"),
-    "NETWORK_SUBNET": (lambda text: _is_prefix(text, is_ip4, 32), "an IPv4 prefix such as 198.51.100.0/24"),
+    "NETWORK_SUBNET": (lambda text: is_prefix(text, is_ip4, 32), "an IPv4 prefix such as 198.51.100.0/24"),
     "NETWORK_GATEWAY": (is_ip4, "one host's IPv4 address"),
-    "NETWORK_SUBNET6": (lambda text: _is_prefix(text, is_global6, 128), "an IPv6 prefix such as 2001:db8:1::/64"),
+    "NETWORK_SUBNET6": (lambda text: is_prefix(text, is_global6, 128), "an IPv6 prefix such as 2001:db8:1::/64"),
     "NETWORK_GATEWAY6": (is_ip6, "one host's IPv6 address"),
     "NETWORK_MAC_PREFIX": (_is_mac_prefix, "three octets such as aa:55:60"),
     "INTERFACE_NAME": (_is_text, "printable text"),

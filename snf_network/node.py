@@ -1,4 +1,4 @@
-"""What deciding needs to know of the host. Data only; kernel.node_for reads it."""
+"""What deciding needs to know of the host. Data only; host.node_for reads it."""
 
 from __future__ import annotations
 
@@ -20,6 +20,8 @@ class Node:
     uplink6: str = ""
     ipv6: bool = True
     """False where the kernel has no IPv6 or the tap has it switched off."""
+    ipv6_possible: bool = True
+    """False where the kernel was built or booted without IPv6: no repair can bring it."""
     mtu: int = 0
     """MTU of the bridge (bridged)."""
     wan: str = ""
@@ -28,6 +30,8 @@ class Node:
     """The bridge filters VLANs; read for VLAN only."""
     vlan_uplinks: tuple[str, ...] = ()
     """Ports of a VLAN-aware bridge that lead off the node; read for VLAN only."""
+    vlan_devices: tuple[tuple[str, str], ...] = ()
+    """VLANs that never reach the bridge, because a device of their own takes them off one of its uplinks; and that device."""
     default_pvid: int = 0
     """VLAN that the bridge puts a new port into, 0 for none; read for VLAN only."""
     profiles: tuple[str, ...] = ()

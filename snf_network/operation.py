@@ -41,7 +41,7 @@ class Operation:
         old, new = get("GANETI_OLD_PRIMARY", ""), get("GANETI_NEW_PRIMARY", "")  # not GANETI_POST_OLD_PRIMARY, which is the new one
         after = "GANETI_POST_INSTANCE" if "GANETI_POST_INSTANCE_NIC_COUNT" in env else "GANETI_INSTANCE"
         count = get(f"{after}_NIC_COUNT", "0")
-        number = min(int(count), MOST_NICS) if count.isascii() and count.isdigit() else 0
+        number = min(int(count), MOST_NICS) if count.isascii() and count.isdigit() and len(count) < 10 else 0
         nics = [_variables(env, after, index) for index in range(number)]
         return Operation(get("GANETI_OP_CODE", ""), get("GANETI_HOOKS_PHASE", ""), names, old, new,
                          tuple((nic["INTERFACE_UUID"], tuple(nic.items())) for nic in nics if nic.get("INTERFACE_UUID")))

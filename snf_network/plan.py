@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from snf_network import setups
 from snf_network.errors import BadEnvironment, shown
-from snf_network.resources import Element, NeighProxy, Route
-from snf_network.setups import firewall
+from snf_network.resources import Element, NeighProxy, Port, Route
+from snf_network.setups import firewall, pins
+from snf_network.setups.allow import setting
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -36,6 +37,8 @@ class Plan:
     announcements: tuple[Announcement, ...] = ()
     lacking: tuple[str, ...] = ()
     """What could not be decided yet, in words; `snf-network repair` tries again."""
+    warnings: tuple[str, ...] = ()
+    """What this node cannot do at all, in words: nothing to try again."""
     ignored: tuple[str, ...] = ()
     """Tags that mean nothing here."""
 
@@ -49,16 +52,26 @@ def plan_for(nic: Nic, node: Node, config: Config) -> Plan:
         resources += setup(nic, node, config)
     if nic.arriving:
         resources = [resource for resource in resources if not (isinstance(resource, Route) or _is_proxy(resource, nic))]
-    filtered = any(isinstance(resource, Element) and resource.set == "prefixed" for resource in resources)
-    resources += firewall.setup(nic, node, config, filtered)
-    return Plan(tuple(dict.fromkeys(resources)), tuple(_announcements(nic, resources)), tuple(_lacking(nic, node, config, tags)),
-                tuple(tag for tag, setup in chosen.items() if setup is None))
+    members = {resource.set for resource in resources if isinstance(resource, Element)}
+    resources += pins.ingress(nic, members)
+    resources += firewall.setup(nic, node, config, "prefixed" in members)
+    resources = list(dict.fromkeys(_options_first(resources)))
+    return Plan(tuple(resources), tuple(_announcements(nic, resources)), tuple(_lacking(nic, node, config, tags)),
+                tuple(_warnings(nic, node)), tuple(tag for tag, setup in chosen.items() if setup is None))
+
+
+def _options_first(resources: list[Resource]) -> list[Resource]:
+    """A bridge is set before a tap becomes its port: a frame that came in between would be learned from."""
+    options = [resource for resource in resources if type(resource).__name__ == "BridgeOption"]
+    port = next((number for number, resource in enumerate(resources) if isinstance(resource, Port)), 0)
+    return [*resources[:port], *options, *resources[port:]] if options else resources
 
 
 def tags_of(nic: Nic, config: Config) -> tuple[str, ...]:
     """The network's tags, customised by instance tags `snf-network:<ident>:<tag>` and `...:no-<tag>`, uuid before name before index."""
     wanted = dict.fromkeys(nic.network.tags, True)
-    for words in reversed(nic.customised(config.tag_prefix)):
+    for said_of_it in reversed(nic.customised(config.tag_prefix)):
+        words = [word for word in said_of_it if not setting(word)[0]]
         said = {word.removeprefix("no-"): not word.startswith("no-") for word in words}
         if len(said) < len(words):
             raise BadEnvironment(f"TAGS: {shown(' '.join(words))} contradict each other", "say a tag or no-tag, not both")
@@ -85,7 +98,12 @@ def _lacking(nic: Nic, node: Node, config: Config, tags: tuple[str, ...]) -> Ite
             yield f"table {nic.link} has no IPv4 default route: no proxy ARP and no announcement for {nic.ip}"
         if nic.ip6 and node.ipv6 and not node.uplink6:
             yield f"table {nic.link} has no IPv6 default route: no proxy NDP and no announcement for {nic.ip6}"
-    if nic.network.subnet6 and nic.mode == "routed" and not node.ipv6:
+    if nic.network.subnet6 and nic.mode == "routed" and not node.ipv6 and node.ipv6_possible:
         yield f"IPv6 is off on {nic.interface}: nothing of IPv6 for this NIC"
     if config.masq and config.masq_tag in tags and nic.network.subnet and not node.wan:
         yield f"the node has no IPv4 default route: no source NAT for {nic.network.subnet}"
+
+
+def _warnings(nic: Nic, node: Node) -> Iterator[str]:
+    if nic.network.subnet6 and nic.mode == "routed" and not node.ipv6_possible:
+        yield "the kernel of this node has no IPv6: nothing of IPv6 for this NIC"

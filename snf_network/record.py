@@ -17,7 +17,7 @@ from fcntl import LOCK_EX, LOCK_NB, flock
 from time import monotonic, sleep
 
 from snf_network.errors import KernelError
-from snf_network.kernel import read_file, remove_file, withdraw_file, write_file
+from snf_network.kernel import patience, read_file, remove_file, withdraw_file, write_file
 from snf_network.resources import kind_of
 
 TYPE_CHECKING = False
@@ -31,6 +31,8 @@ else:
 
 RESERVED = ("locks", "shared", "base")
 """Names in STATE_DIR that no interface may have."""
+ALWAYS = "+"
+"""Holds a shared thing, and is locked, without being an interface: no interface has such a name."""
 WAIT = 2.0
 """Seconds that a call waits for another one on the same interface."""
 FACTS = ("nic", "variable", "lacking", "stale")
@@ -88,11 +90,7 @@ class Records:
             remove_file(f"{self.directory}/.{name}.new")
 
     def __iter__(self) -> Iterator[Record]:
-        try:
-            names = sorted(posix.listdir(self.directory))
-        except OSError:
-            return
-        for name in names:
+        for name in _names(self.directory):
             record = self.load(name) if not name.startswith(".") else None
             if record and record.interface == name:
                 yield record
@@ -114,17 +112,23 @@ class Records:
         """Say that `interface` wants it no more; True if nobody does."""
         directory = self._shared(resource)
         remove_file(f"{directory}/{interface}")
-        try:
-            posix.rmdir(directory)
-        except FileNotFoundError:
-            return True
-        except OSError:
-            return False
-        return True
+        return _remove_directory(directory)
 
     def held(self, resource: Resource) -> bool:
         """True if somebody wants it."""
-        return posix.access(self._shared(resource), posix.F_OK)
+        return any(self._wants(holder) for holder in _names(self._shared(resource)))
+
+    def prune(self) -> None:
+        """Drop what is held by nobody: its call was killed between record and release, or its record is lost."""
+        for thing in _names(f"{self.directory}/shared"):
+            directory = f"{self.directory}/shared/{thing}"
+            for holder in _names(directory):
+                if not self._wants(holder):
+                    remove_file(f"{directory}/{holder}")
+            _remove_directory(directory)
+
+    def _wants(self, holder: str) -> bool:
+        return holder == ALWAYS or posix.access(f"{self.directory}/{holder}", posix.F_OK)
 
     def _shared(self, resource: Resource) -> str:
         return f"{self.directory}/shared/{'+'.join(resource.slot).replace('/', '_')}"
@@ -139,7 +143,7 @@ class Lock:
         self.path = f"{directory}/locks/{interface}"
 
     def __enter__(self) -> Lock:
-        until = monotonic() + self.wait
+        until = patience(self.wait)
         while not self._taken():
             if monotonic() > until:
                 raise KernelError(f"{self.path} is held by another call", f"it should end within seconds: fuser -v {self.path}")
@@ -200,6 +204,25 @@ def _unescaped(word: str) -> str:
     for plain, escape in ESCAPES[1:]:
         parts = [part.replace(escape, plain) for part in parts]
     return "\\".join(parts)
+
+
+def _names(directory: str) -> list[str]:
+    """What is in a directory; nothing, if it is none."""
+    try:
+        return sorted(posix.listdir(directory))
+    except OSError:
+        return []
+
+
+def _remove_directory(path: str) -> bool:
+    """True if it is gone; one that is not empty stays."""
+    try:
+        posix.rmdir(path)
+    except FileNotFoundError:
+        return True
+    except OSError:
+        return False
+    return True
 
 
 def _make_directories(path: str) -> bool:

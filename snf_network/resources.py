@@ -132,7 +132,7 @@ class Route(Resource):
         return f"{self.prefix}{via} dev {self.interface} table {self.table} proto {PROTOCOL}{onlink}"
 
     def add(self) -> str:
-        """Replaces a route of the same prefix; kernel.node_for has refused an address that a live tap has."""
+        """Replaces a route of the same prefix; host.node_for has refused an address that a live tap has."""
         return f"route replace {self._words()}"
 
     def delete(self) -> str:

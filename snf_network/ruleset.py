@@ -36,7 +36,14 @@ def profiles() -> dict[str, str]:
 def text(config: Config) -> str:
     """What `nft -I snf_network -f -` loads: again and again, without a window, keeping all members."""
     return "\n".join((f"define MAC_MASK = {config.mac_mask}", 'include "base.nft"', *_profiles(),
-                      *(('include "masq.nft"',) if config.masq else ()), ""))
+                      *_no_tunnels(config), *(('include "masq.nft"',) if config.masq else ()), ""))
+
+
+def _no_tunnels(config: Config) -> Iterator[str]:
+    """Where tunnels out of a guest must not lead to: the addresses that the nodes speak to each other by."""
+    rules = "".join(f"{'ip6' if ':' in prefix else 'ip'} daddr {prefix} goto no_tunnel\n" for prefix in config.underlay.split())
+    for family in ("bridge", "inet") if rules else ():
+        yield f"table {family} snf_network {{\nchain tunnel {{\n{rules}}}\n}}"
 
 
 def _profiles() -> Iterator[str]:
@@ -50,11 +57,13 @@ def _profiles() -> Iterator[str]:
 def _chains(name: str, body: str) -> Iterator[str]:
     """A profile in inet; in bridge, where ARP is not its business; and behind the check of the MAC prefix.
 
-    `meta protocol` looks behind one VLAN tag, as the guest will; what has two is nothing that a profile could judge.
+    `meta protocol` looks behind one VLAN tag, as the guest will; what has two is nothing that a profile could judge. It is compared
+    and not looked up: that is cheaper.
     """
     yield f"table inet snf_network {{\nchain profile_{name} {{\n{body}\n}}\n}}"
-    yield (f"table bridge snf_network {{\nchain profile_{name} {{\nmeta protocol {{ 8021q, 8021ad }} drop\n"
-           f"meta protocol != {{ ip, ip6 }} accept\n{body}\n}}\n"
+    yield (f"table bridge snf_network {{\nchain profile_{name} {{\nmeta protocol ip goto ip_profile_{name}\n"
+           f"meta protocol ip6 goto ip_profile_{name}\nmeta protocol {{ 8021q, 8021ad }} drop\naccept\n}}\n"
+           f"chain ip_profile_{name} {{\n{body}\n}}\n"
            f"chain filtered_profile_{name} {{\noifname . ether saddr & $MAC_MASK @prefixes goto profile_{name}\ngoto no_mac_prefix\n}}\n}}")
 
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import posix
+from _signal import alarm  # type: ignore[import-not-found]  # signal itself would import enum
 from time import strftime
 
 from snf_network import kernel
 from snf_network.config import Config
-from snf_network.errors import BadEnvironment, SnfNetworkError, shown
+from snf_network.errors import BadEnvironment, NodesOwn, SnfNetworkError, shown
 from snf_network.nic import Nic, is_interface
 
 TYPE_CHECKING = False
@@ -18,8 +19,10 @@ if TYPE_CHECKING:
     from snf_network.plan import Announcement, Plan
     from snf_network.record import Record
 
-SECONDS = 4.5
-"""What all tools of one call may take together."""
+SECONDS = 4.0
+"""What all tools and locks of one call may take together."""
+LAST = 5
+"""Seconds after which the kernel ends a call that something else holds up, such as a disk that does not answer."""
 # the directory is Ganeti's, not root's alone: no link is followed, and nobody's pipe is waited for
 LOG_FLAGS = posix.O_WRONLY | posix.O_APPEND | posix.O_CREAT | posix.O_NOFOLLOW | posix.O_NONBLOCK | posix.O_CLOEXEC
 COMMUNICATION = "gnt.com."
@@ -35,8 +38,14 @@ def settle() -> None:
     """Make this process one that can work, whatever called it: umask, a deadline, three open descriptors."""
     posix.umask(0o022)  # Ganeti's is 0077: nfdhcpd could not read its bindings
     kernel.give_up_after(SECONDS)
+    alarm(LAST)
+    open_descriptors()
+
+
+def open_descriptors() -> None:
+    """Make descriptors 0 to 2 something, where the caller closed them: what is opened next must not be taken for a tool's output."""
     descriptor = 0
-    while descriptor < 3:  # what was closed must not become something of ours
+    while descriptor < 3:
         descriptor = posix.open("/dev/null", posix.O_RDWR)
     posix.close(descriptor)
 
@@ -107,7 +116,8 @@ class Call:
             plan = bring_up(nic, self.config, self)
         except (SnfNetworkError, OSError) as error:
             self.say(error)
-            want(nic, self.config, str(error))
+            if not isinstance(error, NodesOwn):
+                want(nic, self.config, str(error))
             return 1
         return extra(nic, plan, self.config, env, argv, self)
 
@@ -149,7 +159,7 @@ def bring_up(nic: Nic, config: Config, call: Optional[Call] = None) -> Plan:
     wanted = Record(nic.interface, index, kernel.boot(), nic.instance, nic.uuid, nic.values, plan.resources, plan.lacking)
     settings = engine.replace(wanted, config)
     if call:
-        for words in (*config.warnings, *plan.lacking):
+        for words in (*config.warnings, *plan.warnings, *plan.lacking):
             call.say(f"warning: {words}")
         ignored = f"; ignored tags: {shown(' '.join(plan.ignored))}" if plan.ignored else ""
         call.log(f"up: {nic.instance} {nic.mode} {nic.link} {nic.mac} {nic.ip} {nic.ip6}{ignored}")
@@ -195,7 +205,8 @@ def try_again(config: Config, call: Call) -> bool:
     for record in Records(config.state_dir):
         if record.lacking and is_live(record):
             try:
-                whole = not bring_up(Nic.from_env(dict(record.variables)), config, call).lacking and whole
+                done = not kernel.is_late() and not bring_up(Nic.from_env(dict(record.variables)), config, call).lacking
+                whole = whole and done
             except (SnfNetworkError, OSError) as error:
                 call.say(f"{record.interface}: {error}")
                 whole = False
@@ -212,6 +223,7 @@ def extra(nic: Nic, plan: Plan, config: Config, env: dict[str, str], argv: Seque
     variables = {"UPLINK": "", "UPLINK6": "", **uplinks, "INTERFACE": nic.interface, "EUI64": nic.ip6, "MAC": nic.mac,
                  "TABLE": nic.link if routed else "", "BRIDGE": nic.link if nic.mode == "bridged" else "",
                  "INDEV": nic.link if nic.mode == "bridged" else nic.interface}
+    alarm(0)  # it is the administrator's, and may take its time
     try:
         posix.execve(path, [path, *argv[1:]], {**env, **dict(nic.values), **variables})
     except OSError as error:

@@ -21,7 +21,8 @@ def text(plan: Plan) -> str:
     """Everything that bringing the NIC up would do."""
     parts = [*resources(plan.resources),
              *_part("announce", [f"{told.address} on {told.interface}" for told in plan.announcements]),
-             *_part("lacking", plan.lacking), *_part("ignored tags", [ascii(tag)[1:-1] for tag in plan.ignored])]
+             *_part("warnings", plan.warnings), *_part("lacking", plan.lacking),
+             *_part("ignored tags", [ascii(tag)[1:-1] for tag in plan.ignored])]
     return "\n".join(parts)
 
 

@@ -69,8 +69,8 @@ class OvsPort(Resource):
         return f"--if-exists del-port {self.interface} -- {port}" + (settings and f" -- set port {self.interface}{settings}")
 
     def delete(self) -> str:
-        """No failure where it is gone."""
-        return f"--if-exists del-port {self.interface}"
+        """No failure where it is gone; nor is the daemon waited for, which takes the port out of its tables when it can."""
+        return f"--no-wait --if-exists del-port {self.interface}"
 
 
 KINDS: dict[str, type[Resource]] = {kind.__name__: kind for kind in (BridgeOption, BridgeVlan, OvsPort)}

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from snf_network import kernel
 from snf_network.config import Config
-from snf_network.errors import BadEnvironment, SnfNetworkError, shown
+from snf_network.errors import BadEnvironment, KernelError, SnfNetworkError, shown
 from snf_network.nic import is_interface, is_name, read_nic_file
 from snf_network.scripts import Call, environment, settle
 
@@ -31,7 +31,11 @@ def vif(argv: Sequence[str]) -> int:
         return call.down({}, local=False)
     status = _up(call, plain, action, env, argv)
     if settings.get("type_if", "vif") == "vif" or status:
-        _tell(env.get("XENBUS_PATH", ""), call.said if status else "")
+        try:
+            _tell(env.get("XENBUS_PATH", ""), call.said if status else "")
+        except (SnfNetworkError, OSError) as error:
+            call.say(error)
+            return 1
     return status
 
 
@@ -75,8 +79,10 @@ def domain_name(domain: str) -> str:
 
 
 def _tell(path: str, error: str) -> None:
-    """Report to the toolstack as vif-common.sh does: connected, or error and its text."""
+    """Report to the toolstack as vif-common.sh does: connected, or error and its text. Raises KernelError if xenstore takes neither."""
     if not path:
         return
     words = (f"{path}/hotplug-error", error, f"{path}/hotplug-status", "error") if error else (f"{path}/hotplug-status", "connected")
-    kernel.run(("xenstore-write", *words))
+    status, said = kernel.run(("xenstore-write", *words))
+    if status:
+        raise KernelError(f"xenstore-write {path}: exit {status}: {shown(said.strip())}")

@@ -1,4 +1,7 @@
-"""Unit tests, those directly in tests/, start no process: what needs one belongs in tests/netns/, or says so with a marker."""
+"""Unit tests, those directly in tests/, start no process: what needs one belongs in tests/netns/, or says so with a marker.
+
+And the package, built once for all that install it.
+"""
 
 from __future__ import annotations
 

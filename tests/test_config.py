@@ -41,10 +41,15 @@ DEFAULTS = {
     "PHYSICAL_VLAN_TAG": "physical-vlan",
     "TAG_PREFIX": "snf-network",
     "FIREWALL_TAG_PREFIX": "synnefo:network",
+    "IP_FILTERED_TAG": "ip-filtered",
+    "TRUNK_TAG": "trunk",
     "MASQ": False,
+    "UNDERLAY": "",
+    "NFDHCPD_ENGINE": "packet",
 }
 OTHERS = {"DEBUG": "yes", "MASQ": "on", "MAC_MASK": "ff:ff:ff:00:00:00", "TAP_CONSTANT_MAC": "cc:47:52:4e:45:55", "TTL": "60",
-          "AUTHENTICATION_METHOD": "kerberos", **{key: "/other" for key, value in DEFAULTS.items() if str(value).startswith("/")}}
+          "AUTHENTICATION_METHOD": "kerberos", "NFDHCPD_ENGINE": "nfqueue", "UNDERLAY": "192.0.2.0/24",
+          **{key: "/other" for key, value in DEFAULTS.items() if str(value).startswith("/")}}
 NODE_OF_THE_BASH_PACKAGE = """\
 # snf-network
 
@@ -163,6 +168,7 @@ def test_what_would_need_a_shell_is_refused_by_line(line: str) -> None:
 BAD = {
     "STATE_DIR": ["", "relative", "/a/../b", "/a\x01b"],
     "NFDHCPD_STATE_DIR": ["", "x"],
+    "NFDHCPD_ENGINE": ["", "Packet", "queue"],
     "GANETI_NIC_DIR": ["", "x"],
     "LOGFILE": ["x", "/a/.."],
     "IFUP_EXTRA_SCRIPT": ["ifup-extra"],
@@ -287,3 +293,11 @@ def test_what_is_not_refused_is_read_as_sh_would(text: str) -> None:
     except BadConfig:
         return
     assert ours == of_sh(text)
+
+
+@pytest.mark.parametrize("text", ["STATE_DIR=/var/lib/nfdhcpd\n", "NFDHCPD_STATE_DIR=/var/lib/snf-network/\n",
+                                  "STATE_DIR=/x\nNFDHCPD_STATE_DIR=$STATE_DIR\n"])
+def test_records_and_bindings_have_directories_of_their_own(text: str) -> None:
+    """A binding would be written over the record of its NIC, which nobody would know of any more."""
+    with pytest.raises(BadConfig, match="STATE_DIR"):
+        parse(text)

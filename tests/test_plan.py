@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -284,6 +285,8 @@ def test_without_ipv6_there_is_nothing_of_it_and_it_is_said() -> None:
     assert Rule("-6", "222", "lookup") not in made.resources
     assert members(made, "inet", "src6") == members(made, "inet", "targets") == []
     assert len(made.lacking) == 1 and "IPv6" in made.lacking[0]
+    never = plan(ROUTED, replace(NODE, ipv6=False, ipv6_possible=False, uplink6=""))
+    assert never.resources == made.resources and not never.lacking and len(never.warnings) == 1 and "IPv6" in never.warnings[0]
 
 
 LACKING = {
@@ -420,6 +423,14 @@ def test_a_vlan_on_a_bridge_that_filters_none_is_refused(vlan: str) -> None:
     assert refusal(BRIDGED, VLAN=vlan).startswith(f"VLAN={vlan}")
 
 
+@pytest.mark.parametrize("vlan", [".5", ":5", ":4:5", ".4:5"])
+def test_a_vlan_that_never_reaches_the_bridge_is_refused(vlan: str) -> None:
+    node = replace(VLANS, vlan_devices=(("5", "eth2.5"), ("6", "eth2.6")))
+    with pytest.raises(BadEnvironment, match=f"^VLAN={vlan}: eth2.5 "):
+        plan(BRIDGED, node, VLAN=vlan)
+    assert plan(BRIDGED, node, VLAN=".4") == plan(BRIDGED, VLANS, VLAN=".4")
+
+
 @pytest.mark.parametrize(("vlan", "same"), [(".0001", ".1"), (":0006:6", ":6"), ("..5", ".5")])
 def test_a_vlan_is_its_number(vlan: str, same: str) -> None:
     try:
@@ -463,6 +474,18 @@ def test_an_entry_point_gives_a_setup(no_foreign_setups: Path, monkeypatch: pyte
     assert made.ignored == ("other",)
 
 
+@pytest.mark.parametrize("body", ["import nothing_of_that_name\n", "raise SystemError(1)\n", "x = 1\n", "def setup(nic):\n    yield nic\n",
+                                  "def setup(nic, node, config):\n    yield 'add element'\n",
+                                  "def setup(nic, node, config):\n    yield from (None,)\n", "def setup(*given):\n    return 1 / 0\n"])
+def test_an_entry_point_that_fails_is_told_of_in_one_line(no_foreign_setups: Path, monkeypatch: pytest.MonkeyPatch, body: str) -> None:
+    entry_point(no_foreign_setups, body)
+    monkeypatch.setattr(foreign.sys, "path", [str(no_foreign_setups), *foreign.sys.path])
+    monkeypatch.delitem(sys.modules, "theirs", raising=False)
+    with pytest.raises(SnfNetworkError) as caught:
+        plan(BRIDGED, NETWORK_TAGS="mine")
+    assert "theirs:setup" in caught.value.message and str(caught.value).isprintable() and caught.value.hint
+
+
 @pytest.mark.parametrize("tag", ["../x", ".hidden", "a/b", "a b", "", "$(x)", "a\x00b", "x" * 300, "\udcff"])
 def test_only_a_plain_word_is_looked_for(tag: str, no_foreign_setups: Path) -> None:
     hidden = no_foreign_setups / ".hidden"
@@ -494,7 +517,15 @@ def test_an_executable_prints_resources(no_foreign_setups: Path) -> None:
 
 FAILING = ["exit 1", "echo no json", """echo '{"kind": "Nothing"}'""", """echo '{"kind": "Link"}'""", """echo '{"prefix": "x"}'""",
            """echo '[]'""", """echo '{"kind": "Link", "interface": "tap1", "other": 1}'""", "printf '\\377\\n'",
-           """echo '{"kind": ["Link"]}'"""]
+           """echo '{"kind": ["Link"]}'""", "yes '[' | head -100000 | tr -d '\\n'", "exec sleep 30", "sleep 30 &",
+           """echo '{"kind": "Route", "prefix": "203.0.113.9/32", "interface": "tap1", "table": "snf_public"}'""",
+           """echo '{"kind": "Route", "prefix": "default", "interface": "tap1", "table": "222"}'""",
+           """echo '{"kind": "Route", "prefix": "203.0.113.9", "interface": "tap1", "table": "222"}'""",
+           """echo '{"kind": "Neighbour", "address": "203.0.113.9", "mac": "x", "interface": "tap1"}'""",
+           """echo '{"kind": "NeighProxy", "address": "x", "interface": "eth1"}'""",
+           """echo '{"kind": "Binding", "path": "x", "content": ""}'""",
+           """echo '{"kind": "Link", "interface": "eth1"}'""", """echo '{"kind": "Port", "interface": "tap2", "bridge": "prv0"}'""",
+           r"""echo '{"kind": "Element", "family": "bridge", "set": "macs", "key": "\"tap2\" . aa:00:00:00:00:02"}'"""]
 
 
 @pytest.mark.processes
@@ -521,3 +552,11 @@ def test_a_line_of_theirs_stays_one_line(no_foreign_setups: Path, line: str) -> 
     except SnfNetworkError:
         return
     assert all("\n" not in resource.add() for resource in made.resources)
+
+
+@pytest.mark.parametrize(("subnet", "address"), [("198.51.100.10/31", "198.51.100.10"), ("198.51.100.10/31", "198.51.100.11"),
+                                                 ("198.51.100.10/32", "198.51.100.10"), ("198.51.100.0/24", "192.0.2.255")])
+def test_every_address_of_a_tiny_subnet_is_a_hosts(subnet: str, address: str) -> None:
+    """RFC 3021; and the gateway may be outside."""
+    made = plan(ROUTED, IP=address, NETWORK_SUBNET=subnet, NETWORK_GATEWAY="192.0.2.1")
+    assert Route(f"{address}/32", "tap0", "222") in made.resources

@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 from snf_network import record as room
 from snf_network import resources, switches
 from snf_network.errors import KernelError
-from snf_network.record import Lock, Record, Records, parse
+from snf_network.lean import replace
+from snf_network.record import ALWAYS, Lock, Record, Records, parse
 from snf_network.resources import Binding, Element, Link, NeighProxy, Route, Rule
 
 KINDS = {**resources.KINDS, **switches.KINDS}
@@ -162,12 +163,29 @@ def test_no_directory_is_no_records(records: Records) -> None:
 # --- what several NICs share
 
 
+def have_records(records: Records, *interfaces: str) -> None:
+    """Who has none holds nothing."""
+    for interface in interfaces:
+        records.save(replace(RECORD, interface=interface))
+
+
+def test_what_is_held_without_a_record_is_nobodys(records: Records) -> None:
+    have_records(records, "tap0")
+    for holder in ("tap0", "tap1", ALWAYS):
+        records.hold(SHARED[0], holder)
+    records.hold(SHARED[1], "tap1")
+    assert records.held(SHARED[0]) and not records.held(SHARED[1])
+    records.prune()
+    assert records.release(SHARED[0], "tap0") is False and records.held(SHARED[0]), "what is kept for good has no record"
+    assert records.release(SHARED[0], ALWAYS) is True
+
+
 SHARED = [Rule("-4", "222", "lookup"), NeighProxy("2001:db8::1", "eth1"), Element("inet", "masq", '10.0.0.0/8 . "eth0"')]
 
 
 @pytest.mark.parametrize("resource", SHARED, ids=repr)
 def test_the_last_that_lets_go_of_a_shared_thing_is_told_so(records: Records, resource: Rule) -> None:
-    records.save(RECORD)
+    have_records(records, "tap0", "tap1")
     assert not records.held(resource)
     records.hold(resource, "tap0")
     records.hold(resource, "tap1")
@@ -190,7 +208,7 @@ def test_shared_things_are_held_one_by_one(records: Records) -> None:
 
 
 def test_hold_and_release_at_once_lose_nobody(records: Records) -> None:
-    records.save(RECORD)
+    have_records(records, *(f"tap{number}" for number in range(3)))
     resource, failures = SHARED[0], []
 
     def busy(interface: str) -> None:

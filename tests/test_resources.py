@@ -56,9 +56,9 @@ TEXTS: list[tuple[Resource, str, str]] = [
     (BridgeVlan("tap0", "6"), "vlan add dev tap0 vid 6 master", "vlan del dev tap0 vid 6 master"),
     (BridgeVlan("eth0", "6", "uplink"), "vlan add dev eth0 vid 6 master", ""),
     (BridgeVlan("tap0", "1", "absent"), "vlan del dev tap0 vid 1 master", "vlan add dev tap0 vid 1 pvid untagged master"),
-    (OvsPort("tap0", "ovs0"), "--if-exists del-port tap0 -- add-port ovs0 tap0", "--if-exists del-port tap0"),
+    (OvsPort("tap0", "ovs0"), "--if-exists del-port tap0 -- add-port ovs0 tap0", "--no-wait --if-exists del-port tap0"),
     (OvsPort("tap0", "ovs0", "5", "6,7"),
-     "--if-exists del-port tap0 -- add-port ovs0 tap0 -- set port tap0 tag=5 trunks=6,7", "--if-exists del-port tap0"),
+     "--if-exists del-port tap0 -- add-port ovs0 tap0 -- set port tap0 tag=5 trunks=6,7", "--no-wait --if-exists del-port tap0"),
 ]
 ALL = pytest.mark.parametrize("resource", [resource for resource, _, _ in TEXTS], ids=repr)
 

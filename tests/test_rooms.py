@@ -43,10 +43,16 @@ ROOMS = {
     "doors": frozenset(("kernel", "netlink", "resources", "ruleset")),
     "engine": frozenset(("doors", "kernel", "record", "resources", "ruleset")),
     "announce": frozenset(()),
+    "dhcpd": frozenset(("dhcpd", "nic")),
     # ask
     "host": frozenset(("kernel", "netlink", "node", "resources", "ruleset")),
-    "look": frozenset(("kernel", "netlink", "resources")),
+    "look": frozenset(("kernel", "members", "netlink", "resources")),
+    "members": frozenset(("kernel", "resources")),
+    "reasons": frozenset(()),
     "drift": frozenset(("host", "kernel", "look", "record", "resources", "ruleset")),
+    # try out
+    "trace": frozenset(("kernel",)),
+    "selftest": frozenset(("kernel", "selftest", "trace")),
     # speak with those who call
     "scripts": ANY,
     "xen": ANY,
@@ -54,10 +60,12 @@ ROOMS = {
     "commands": ANY,
 }
 # who may do what nobody else may
-PROCESSES = {"kernel": {"posix_spawn"}, "announce": {"fork"}, "setups/foreign": {"subprocess"}}
+PROCESSES = {"kernel": {"posix_spawn"}, "announce": {"fork"}, "setups/foreign": {"subprocess"}, "dhcpd/detach": {"fork"},
+             "selftest/world": {"subprocess"}, "trace": {"subprocess"}}
 STARTERS = {"posix_spawn", "posix_spawnp", "fork", "forkpty", "vfork", "fork_exec", "system", "popen", "spawnv", "spawnve", "subprocess",
             "multiprocessing", "pty"}
-SOCKETS = ("netlink", "announce", "dns/send", "dhcpd/serve")
+SOCKETS = ("netlink", "announce", "selftest/world", "selftest/frames", "selftest/matrix", "dns/send", "dhcpd/engine", "dhcpd/nfqueue",
+           "dhcpd/links", "dhcpd/control", "dhcpd/notify", "commands/nfdhcpctl")
 ENVIRON = ("scripts", "xen", "hooks", "commands")
 # a NIC waits for all that this path imports: docs/design.md has what each costs
 HEAVY = {"argparse", "collections", "contextlib", "dataclasses", "dns", "enum", "functools", "importlib", "inspect", "ipaddress", "json",
@@ -199,7 +207,7 @@ def path_of_a_nic() -> set[str]:
 
 def test_the_path_of_a_nic_is_what_it_is_thought_to_be() -> None:
     assert {"kernel", "netlink", "doors", "ruleset", "nic", "config", "setups/foreign"} <= path_of_a_nic()
-    assert not {"look", "drift"} & path_of_a_nic()
+    assert not {"look", "members", "drift"} & path_of_a_nic()
 
 
 @pytest.mark.parametrize("module", sorted(path_of_a_nic()))

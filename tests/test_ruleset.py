@@ -65,8 +65,9 @@ def test_the_text_defines_includes_and_gives_each_profile_its_chains(directory: 
     for name in SHIPPED:
         assert text.count(f'include "{PACKAGE}/profiles/{name}.nft"') == 2
         assert re.search(rf"table inet snf_network {{\nchain profile_{name} {{\ninclude ", text)
-        assert re.search(rf"table bridge snf_network {{\nchain profile_{name} {{\nmeta protocol {{ 8021q, 8021ad }} drop\n"
-                         r"meta protocol != { ip, ip6 } accept\ninclude ", text)
+        assert re.search(rf"table bridge snf_network {{\nchain profile_{name} {{\nmeta protocol ip goto ip_profile_{name}\n"
+                         rf"meta protocol ip6 goto ip_profile_{name}\nmeta protocol {{ 8021q, 8021ad }} drop\naccept\n}}\n"
+                         rf"chain ip_profile_{name} {{\ninclude ", text)
         assert (f"chain filtered_profile_{name} {{\noifname . ether saddr & $MAC_MASK @prefixes goto profile_{name}\n"
                 "goto no_mac_prefix\n}") in text
 
@@ -84,7 +85,7 @@ def test_a_profile_whose_file_is_gone_is_closed(directory: Path, monkeypatch: py
     loaded(monkeypatch, "limited", "gone")
     text = ruleset.text(Config())
     assert text.count("chain profile_gone {") == 2 and "chain profile_gone {\ndrop\n}" in text
-    assert "chain profile_gone {\nmeta protocol { 8021q, 8021ad } drop\nmeta protocol != { ip, ip6 } accept\ndrop\n}" in text
+    assert "chain ip_profile_gone {\ndrop\n}" in text
     assert text.count("chain profile_limited {") == 2
 
 

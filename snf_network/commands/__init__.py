@@ -10,40 +10,79 @@ import importlib
 import os
 import sys
 from collections.abc import Sequence
+from gc import disable as collect_no_garbage
 
 from snf_network import __version__, kernel
 from snf_network.config import Config
 from snf_network.errors import SnfNetworkError
+from snf_network.scripts import open_descriptors
 
-NAMES = ("plan", "status", "check", "repair", "gc", "remove", "load")
+NAMES = ("plan", "status", "check", "repair", "gc", "remove", "load", "drops", "explain", "trace", "selftest")
 EPILOG = """examples:
   snf-network status                     every NIC of this node, and how it is
   snf-network check || snf-network repair
   snf-network plan --env nic.env         what ifup would do for the NIC in a file of KEY=VALUE lines
-  snf-network plan --record tap0         what was done for tap0
+  snf-network plan --record tap0         the same for the NIC that tap0 was brought up for
 Settings are in /etc/default/snf-network; docs/operators.md tells what to do when something is wrong."""
+EVERYBODY = ("plan", "status")
+"""Subcommands that only read what all may read; nft shows the rest to root alone."""
 SECONDS = 60.0
 
 
 def main(argv: Sequence[str]) -> int:
-    """Run one subcommand. 0: done and well; 1: not well, as the subcommand says; 2: wrong use."""
+    """Run one subcommand. 0: done and well; 1: not well, as the subcommand says; 2: wrong use; 130: interrupted."""
+    _streams()
+    try:
+        status = _run(argv)
+        sys.stdout.flush()
+        return status
+    except KeyboardInterrupt:
+        sys.stderr.write("snf-network: interrupted; what was begun is on record: snf-network repair\n")
+        return 130
+    except BrokenPipeError:  # `snf-network status | head`
+        _hush()
+    except (SnfNetworkError, OSError) as error:
+        sys.stderr.write(f"snf-network: {error}\n")
+        _hush()
+    return 1
+
+
+def _run(argv: Sequence[str]) -> int:
+    try:
+        options = _parser().parse_args(argv[1:])
+    except SystemExit as ended:  # --help, or wrong use, which is told already
+        return int(ended.code or 0)
+    if os.geteuid() and options.command not in EVERYBODY:
+        raise SnfNetworkError(f"{options.command} is for root", f"sudo snf-network {options.command}")
+    os.umask(0o022)
+    collect_no_garbage()  # looking for cycles among 1000 NICs' resources, which have none, takes a third of `check`
+    kernel.give_up_after(SECONDS)
+    return int(options.run(options, Config.load()))
+
+
+def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="snf-network", description="What snf-network has done for the NICs of this Ganeti node.",
                                      epilog=EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--version", action="version", version=__version__)
-    subparsers = parser.add_subparsers(metavar="COMMAND", required=True)
+    subparsers = parser.add_subparsers(metavar="COMMAND", dest="command", required=True)
     for name in NAMES:
         module = importlib.import_module(f"snf_network.commands.{name}")
         subparser = subparsers.add_parser(name, help=module.SUMMARY, description=module.__doc__,
                                           formatter_class=argparse.RawDescriptionHelpFormatter)
         module.arguments(subparser)
         subparser.set_defaults(run=module.run)
-    options = parser.parse_args(argv[1:])
-    os.umask(0o022)
-    kernel.give_up_after(SECONDS)
-    try:
-        return int(options.run(options, Config.load()))
-    except (SnfNetworkError, OSError) as error:
-        sys.stderr.write(f"snf-network: {error}\n")
-        return 1
-    except BrokenPipeError:
-        return 1
+    return parser
+
+
+def _streams() -> None:
+    """Somewhere to write to, whatever was closed; and no byte of a tag, of whatever encoding, is a reason to stop."""
+    open_descriptors()
+    for name, descriptor in (("stdout", 1), ("stderr", 2)):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(descriptor, "w", encoding="utf-8"))
+        getattr(sys, name).reconfigure(errors="backslashreplace")
+
+
+def _hush() -> None:
+    """Nobody can take what is not written yet: the interpreter, which would try once more at its end, shall not complain of it."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)

@@ -11,7 +11,9 @@ import sys
 from snf_network import engine
 from snf_network.config import Config
 from snf_network.drift import compare
+from snf_network.errors import SnfNetworkError
 from snf_network.host import is_live
+from snf_network.record import Record
 
 SUMMARY = "take back what belongs to NICs that are gone"
 
@@ -22,14 +24,23 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace, config: Config) -> int:
-    """Remove each record that is gone, then whatever has none."""
-    gone = compare(config).gone
-    for record in gone:
-        engine.remove(record.interface, config, lambda record: not is_live(record))
-        if not options.quiet:
-            sys.stdout.write(f"{record.interface}: {record.instance} taken back\n")
-    orphans = compare(config).orphans
+    """Remove each record that is gone, then whatever has none. 1 if something could not be removed."""
+    found = compare(config)
+    gone = [record for record in found.gone if _remove(record, options, config)]
+    orphans = (compare(config) if gone else found).orphans
     engine.sweep(orphans, config)
     if not options.quiet:
         sys.stdout.write(f"{len(gone)} NICs and {len(orphans)} orphans taken back\n")
-    return 0
+    return int(len(gone) < len(found.gone))
+
+
+def _remove(record: Record, options: argparse.Namespace, config: Config) -> bool:
+    """True if it is gone now. What one NIC fails at is told, and does not stop the next."""
+    try:
+        engine.remove(record.interface, config, lambda record: not is_live(record))
+    except SnfNetworkError as error:
+        sys.stderr.write(f"snf-network: {record.interface}: {error}\n")
+        return False
+    if not options.quiet:
+        sys.stdout.write(f"{record.interface}: {record.instance} taken back\n")
+    return True

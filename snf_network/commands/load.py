@@ -11,7 +11,7 @@ import sys
 
 from snf_network import engine, ruleset
 from snf_network.config import Config
-from snf_network.host import table_number
+from snf_network.host import kernel_has_ipv6, table_number
 from snf_network.netlink import Netlink
 
 SUMMARY = "load the rules and firewall profiles, ahead of any NIC or after a change"
@@ -32,6 +32,6 @@ def run(options: argparse.Namespace, config: Config) -> int:
     with Netlink() as netlink:
         tables = [table_number(name, netlink) for name in options.table]
     for table in tables:
-        engine.keep_rules(str(table), config)
+        engine.keep_rules(str(table), ("-4", "-6") if kernel_has_ipv6() else ("-4",), config)
     sys.stdout.write(f"loaded: firewall profiles {', '.join(ruleset.profiles())}\n")
     return 0

@@ -9,13 +9,15 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from collections.abc import Iterator
 
 from snf_network.config import Config
 from snf_network.errors import SnfNetworkError
 from snf_network.host import is_live
-from snf_network.nic import Nic
+from snf_network.nic import Nic, is_link_local
 from snf_network.plan import tags_of
 from snf_network.record import Record, Records
+from snf_network.resources import Element
 from snf_network.setups.firewall import profile_of
 
 from . import table
@@ -38,15 +40,25 @@ def run(options: argparse.Namespace, config: Config) -> int:
     records = [record for record in Records(config.state_dir) if not options.interface or record.interface in options.interface]
     rows = [row(record, config) for record in records]
     if options.json:
-        facts = [{**row, "uuid": record.uuid, "ifindex": record.ifindex, "lacking": record.lacking} for row, record in zip(rows, records)]
+        facts = [{**row, "uuid": record.uuid, "ifindex": record.ifindex, "lacking": record.lacking, "given_up": list(given_up(record))}
+                 for row, record in zip(rows, records)]
         sys.stdout.write(json.dumps(facts, indent=2) + "\n")
         return 0
     shown = COLUMNS if options.wide else COLUMNS[:NARROW]
     sys.stdout.write(table.text([name.upper() for name in shown], [[row[name] for name in shown] for row in rows]))
     for record in records:
-        for words in record.lacking:
+        for words in (*record.lacking, *given_up(record)):
             sys.stdout.write(f"{record.interface}: {words}\n")
     return 0
+
+
+def given_up(record: Record) -> Iterator[str]:
+    """What tags allow a NIC that gives up a row of the drop matrix (docs/selftest.md)."""
+    for resource in record.resources:
+        if isinstance(resource, Element) and (resource.family, resource.set) == ("bridge", "nets6"):
+            prefix = resource.key.rpartition(" ")[2]
+            if is_link_local(prefix.partition("/")[0]):
+                yield f"any link-local source of {prefix} passes, also another guest's (allow:{prefix})"
 
 
 def row(record: Record, config: Config) -> dict[str, str]:

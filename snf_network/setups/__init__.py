@@ -27,8 +27,9 @@ def for_tag(tag: str, config: Config) -> Optional[Setup]:
     """The setup a network tag asks for, or None if the tag is nobody's."""
     if tag in without_effect(config):
         return _nothing
-    module = {config.ip_less_routed_tag: "ip_less_routed", config.mac_filtered_tag: "private_filtered",
-              "mac-filtered": "private_filtered", config.nfdhcpd_tag: "nfdhcpd", config.masq_tag: "masq"}.get(tag)
+    module = {config.ip_less_routed_tag: "ip_less_routed", config.mac_filtered_tag: "private_filtered", "mac-filtered": "private_filtered",
+              config.ip_filtered_tag: "ip_filtered", config.trunk_tag: "trunk", config.nfdhcpd_tag: "nfdhcpd",
+              config.masq_tag: "masq"}.get(tag)
     return _module(module) if module else _foreign(tag)
 
 

@@ -33,6 +33,9 @@ def _vlans(nic: Nic, node: Node) -> Iterator[Resource]:
     if not node.vlan_aware:
         raise BadEnvironment(f"VLAN={nic.vlan}: bridge {nic.link} does not filter VLANs",
                              f"ip link set {nic.link} type bridge vlan_filtering 1")
+    for vid, device in node.vlan_devices:
+        if vid in (untagged, *tagged):
+            raise BadEnvironment(f"VLAN={nic.vlan}: {device} takes VLAN {vid} before bridge {nic.link} sees it", f"ip link del {device}")
     if untagged:
         yield BridgeVlan(nic.interface, untagged, "pvid untagged")
     for vid in tagged:

@@ -6,25 +6,28 @@ They may yield only our kinds of Resource, so what they set up is shown, checked
 from __future__ import annotations
 
 import sys
-from posix import X_OK, access, listdir
+from _socket import AF_INET, AF_INET6, inet_pton
+from posix import F_OK, access, listdir
 
 from snf_network.errors import SnfNetworkError, shown
+from snf_network.nic import is_interface, is_mac
+from snf_network.resources import Element, Link, Port, Resource, kind_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from typing import Optional
 
     from snf_network.config import Config
     from snf_network.nic import Nic
     from snf_network.node import Node
-    from snf_network.resources import Resource
     from snf_network.setups import Setup
 
 DIRECTORY = "/etc/snf-network/setups"
 GROUP = "[snf_network.setups]"
-SECONDS = 10
-"""How long an executable may take to say what it wants."""
+SECONDS = 2
+"""How long an executable may take to say what it wants: the whole call has 4."""
+HINT = "docs/tags.md, Tags of third parties"
 
 
 def find(tag: str) -> Optional[Setup]:
@@ -32,13 +35,60 @@ def find(tag: str) -> Optional[Setup]:
     if not tag.replace("-", "").replace("_", "").replace(".", "").isalnum() or tag.startswith("."):
         return None
     path = f"{DIRECTORY}/{tag}"
-    if access(path, X_OK):
-        return _executable(path)
-    for target in _entry_points(tag):
-        module, _, name = target.partition(":")
-        setup: Setup = getattr(__import__(module, fromlist=(name,)), name)
-        return setup
-    return None
+    if access(path, F_OK):  # one that has lost its x bit fails: what it filters must not go unfiltered
+        return _guarded(path, lambda nic, node, config: _printed(path, nic, node))
+    return next((_guarded(target, _imported(target)) for target in _entry_points(tag)), None)
+
+
+def _guarded(name: str, setup: Setup) -> Setup:
+    """`setup`, of which nothing but sound Resources comes, and one line if it fails."""
+    def guarded(nic: Nic, node: Node, config: Config) -> Iterator[Resource]:
+        try:
+            for resource in setup(nic, node, config):
+                _check(resource, nic)
+                yield resource
+        except Exception as error:
+            raise SnfNetworkError(f"{name}: {shown(str(error) or type(error).__name__)}", HINT) from error
+
+    return guarded
+
+
+def _check(resource: Resource, nic: Nic) -> None:
+    """Raise ValueError for what is no Resource, for a field that no tool would take, and for what is another NIC's."""
+    if not isinstance(resource, Resource):
+        raise ValueError(f"{resource!r} is no Resource")
+    for name, value in resource.__dict__.items():
+        if not CHECKS.get(name, str.isprintable)(value):
+            raise ValueError(f"{name}={value} in {type(resource).__name__}")
+    if isinstance(resource, (Link, Port)):
+        foreign = resource.interface != nic.interface
+    else:
+        foreign = type(resource) is Element and resource.key.split('"')[1:2] != [nic.interface]
+    if foreign:
+        raise ValueError(f"another NIC's: {resource.add()}")
+
+
+def _is_address(text: str) -> bool:
+    try:
+        return bool(inet_pton(AF_INET6 if ":" in text else AF_INET, text))
+    except OSError:
+        return False
+
+
+def _is_number(text: str, most: int = 2**32 - 1) -> bool:
+    return text.isascii() and text.isdigit() and len(text) < 11 and int(text) <= most
+
+
+def _is_prefix(text: str) -> bool:
+    address, _, length = text.partition("/")
+    return _is_address(address) and _is_number(length, 128 if ":" in address else 32)
+
+
+CHECKS: dict[str, Callable[[str], bool]] = {
+    "interface": is_interface, "address": _is_address, "prefix": _is_prefix, "table": _is_number,
+    "mac": lambda text: not text or is_mac(text), "via": lambda text: not text or _is_address(text),
+    "mtu": lambda text: not text or _is_number(text), "content": lambda text: True,
+    "path": lambda text: text.startswith("/") and text.isprintable()}
 
 
 def _entry_points(tag: str) -> Iterator[str]:
@@ -60,27 +110,27 @@ def _entry_points(tag: str) -> Iterator[str]:
                     yield target.strip()
 
 
-def _executable(path: str) -> Setup:
+def _imported(target: str) -> Setup:
+    """An entry point, imported when it is called: that may fail as well."""
     def setup(nic: Nic, node: Node, config: Config) -> Iterator[Resource]:
-        import json
-        import subprocess
-
-        from snf_network.resources import kind_of
-
-        env = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", **dict(nic.values), "EUI64": nic.ip6, "UPLINK": node.uplink,
-               "UPLINK6": node.uplink6, "TABLE": str(node.table)}
-        try:
-            run = subprocess.run([path], env=env, stdin=subprocess.DEVNULL, capture_output=True, timeout=SECONDS, check=True)
-            for line in run.stdout.splitlines():
-                fields = json.loads(line)
-                kind = kind_of(fields.pop("kind"))
-                if kind is None:
-                    raise ValueError(f"no such kind: {line.decode(errors='replace')}")
-                values = {name: str(value) for name, value in fields.items()}
-                if not all(value.isprintable() for name, value in values.items() if name != "content"):
-                    raise ValueError(f"a line break in a value: {line.decode(errors='replace')}")
-                yield kind(**values)
-        except (OSError, subprocess.SubprocessError, ValueError, KeyError, TypeError, AttributeError) as error:
-            raise SnfNetworkError(f"{path}: {shown(str(error))}", "it must print one JSON Resource a line and exit 0") from error
+        module, _, name = target.partition(":")
+        theirs: Setup = getattr(__import__(module, fromlist=(name,)), name)
+        return theirs(nic, node, config)
 
     return setup
+
+
+def _printed(path: str, nic: Nic, node: Node) -> Iterator[Resource]:
+    """What an executable prints: one JSON object a line."""
+    import json
+    import subprocess
+
+    env = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", **dict(nic.values), "EUI64": nic.ip6, "UPLINK": node.uplink,
+           "UPLINK6": node.uplink6, "TABLE": str(node.table)}
+    run = subprocess.run([path], env=env, stdin=subprocess.DEVNULL, capture_output=True, timeout=SECONDS, check=True)
+    for line in run.stdout.splitlines():
+        fields = json.loads(line)
+        kind = kind_of(fields.pop("kind"))
+        if kind is None:
+            raise ValueError(f"no such kind: {line.decode(errors='replace')}")
+        yield kind(**{name: str(value) for name, value in fields.items()})

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from _socket import AF_INET, inet_pton
+
+from snf_network.errors import BadEnvironment
 from snf_network.resources import Element, NeighProxy, Resource, Sysctl
+from snf_network.setups.allow import extra
 from snf_network.setups.pins import quoted
 
 TYPE_CHECKING = False
@@ -18,16 +22,31 @@ def setup(nic: Nic, node: Node, config: Config) -> Iterator[Resource]:
     """Proxy ARP and NDP on the uplinks; towards the guest, the node asks and answers in the gateway's name."""
     if nic.mode != "routed":
         return
+    _refuse_what_is_not_the_guests(nic)
     if nic.network.gateway:
         yield Element("arp", "gateways", quoted(nic), nic.network.gateway)
     if nic.ip and node.uplink:
         yield Sysctl(f"net/ipv4/conf/{node.uplink}/forwarding", "1")
         yield Sysctl(f"net/ipv4/neigh/{node.uplink}/proxy_delay", "0")
-        yield NeighProxy(nic.ip, node.uplink)
+        for address in (nic.ip, *(address for address in extra(nic, config).addresses if ":" not in address)):
+            yield NeighProxy(address, node.uplink)
     if nic.network.gateway6 and node.ipv6:
         yield NeighProxy(nic.network.gateway6, nic.interface)
     if nic.ip6 and node.ipv6 and node.uplink6:
         yield Sysctl(f"net/ipv6/conf/{node.uplink6}/forwarding", "1")
         yield Sysctl(f"net/ipv6/conf/{node.uplink6}/proxy_ndp", "1")
         yield Sysctl(f"net/ipv6/neigh/{node.uplink6}/proxy_delay", "0")
-        yield NeighProxy(nic.ip6, node.uplink6)
+        for address in (nic.ip6, *(address for address in extra(nic, config).addresses if ":" in address)):
+            yield NeighProxy(address, node.uplink6)
+
+
+def _refuse_what_is_not_the_guests(nic: Nic) -> None:
+    """Raise BadEnvironment for an address that the node would take from the router, or from everybody, by announcing it."""
+    for address, gateway in ((nic.ip, nic.network.gateway), (nic.ip6, nic.network.gateway6)):
+        if address and address == gateway:
+            raise BadEnvironment(f"IP={address} is the gateway's", "the node would tell the network that the router is here")
+    prefix, _, length = nic.network.subnet.partition("/")
+    if nic.ip and prefix and int(length) < 31:
+        first = int.from_bytes(inet_pton(AF_INET, prefix), "big")
+        if int.from_bytes(inet_pton(AF_INET, nic.ip), "big") in (first, first + (1 << 32 - int(length)) - 1):
+            raise BadEnvironment(f"IP={nic.ip} is no host's in {nic.network.subnet}", "first and last are the subnet's own (RFC 1122)")

@@ -8,9 +8,10 @@ from snf_network.resources import Element, Resource
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
     from snf_network.nic import Nic
+    from snf_network.setups.allow import Extra
 
 
 def quoted(nic: Nic) -> str:
@@ -19,8 +20,9 @@ def quoted(nic: Nic) -> str:
 
 
 def raw_address(address: str) -> str:
-    """An IPv6 address as the number that nft 1.0.6 wants where it compares raw payload (the target of an ND message)."""
-    return f"0x{inet_pton(AF_INET6, address).hex()}"
+    """An IPv6 address or prefix as the number that nft 1.0.6 wants where it compares raw payload (the target of an ND message)."""
+    address, slash, length = address.partition("/")
+    return f"0x{inet_pton(AF_INET6, address).hex()}{slash}{length}"
 
 
 def raw_mac(mac: str) -> str:
@@ -28,17 +30,34 @@ def raw_mac(mac: str) -> str:
     return f"0x{mac.replace(':', '')}"
 
 
-def mac(nic: Nic, family: str) -> Iterator[Resource]:
-    """The NIC's own MAC address, as Ethernet source (and as ARP sender, in the same set)."""
-    yield Element(family, "macs", f"{quoted(nic)} . {nic.mac}")
+def macs(nic: Nic, family: str, allowed: Extra) -> Iterator[Resource]:
+    """The NIC's MAC addresses, as Ethernet source (and as ARP sender, in the same set)."""
+    for mac in (nic.mac, *allowed.macs):
+        yield Element(family, "macs", f"{quoted(nic)} . {mac}")
 
 
-def addresses(nic: Nic, family: str, with_ip6: bool) -> Iterator[Resource]:
-    """The NIC's addresses as IP source, and as target of the neighbour advertisements it may send."""
-    tap = quoted(nic)
-    yield Element(family, "ndmacs", f"{tap} . {raw_mac(nic.mac)}")
-    if nic.ip:
-        yield Element(family, "src4", f"{tap} . {nic.mac} . {nic.ip}")
-    if nic.ip6 and with_ip6:
-        yield Element(family, "src6", f"{tap} . {nic.mac} . {nic.ip6}")
-        yield Element(family, "targets", f"{tap} . {raw_address(nic.ip6)}")
+def addresses4(nic: Nic, family: str, allowed: Extra) -> Iterator[Resource]:
+    """The NIC's IPv4 addresses, as source of IPv4 and as ARP sender, with each of its MAC addresses."""
+    for mac in (nic.mac, *allowed.macs):
+        for value in filter(None, (nic.ip, *allowed.addresses, *allowed.prefixes)):
+            if ":" not in value:
+                yield Element(family, "nets4" if "/" in value else "src4", f"{quoted(nic)} . {mac} . {value}")
+
+
+def addresses6(nic: Nic, family: str, allowed: Extra, own: Iterable[str]) -> Iterator[Resource]:
+    """The NIC's `own` and allowed IPv6 addresses, as source and as target of neighbour discovery; and its MACs, as its options."""
+    tap, stations = quoted(nic), (nic.mac, *allowed.macs)
+    values = [value for value in (*own, *allowed.addresses, *allowed.prefixes) if ":" in value]
+    for mac in stations:
+        yield Element(family, "ndmacs", f"{tap} . {raw_mac(mac)}")
+        for value in values:
+            yield Element(family, "nets6" if "/" in value else "src6", f"{tap} . {mac} . {value}")
+    for value in values:
+        yield Element(family, "tgtnets" if "/" in value else "targets", f"{tap} . {raw_address(value)}")
+
+
+def ingress(nic: Nic, members: set[str]) -> Iterator[Resource]:
+    """Where all that comes from a bridged tap goes, in one lookup: it follows from the sets that have the NIC."""
+    chain = "pins" if "ndmacs" in members else "mac_pins" if "macs" in members else "guard" if "guarded" in members else ""
+    if nic.mode == "bridged" and chain:
+        yield Element("bridge", "ingress", quoted(nic), f"goto {chain}")

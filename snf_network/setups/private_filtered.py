@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from snf_network.errors import BadEnvironment
 from snf_network.resources import Element, Resource
-from snf_network.setups.pins import mac, quoted
-from snf_network.switches import BridgeOption
+from snf_network.setups.allow import extra
+from snf_network.setups.pins import macs, quoted
+from snf_network.setups.port import port
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -22,19 +23,19 @@ def setup(nic: Nic, node: Node, config: Config) -> Iterator[Resource]:
         return  # pinned more closely already, and no other guest is on its link
     if nic.mode != "bridged":
         raise BadEnvironment(f"MODE={nic.mode}: a filtered network cannot be kept apart there", "bridged NICs only")
-    tap, prefix = quoted(nic), masked(nic.mac, config.mac_mask)
+    tap, prefix, allowed = quoted(nic), masked(nic.mac, config.mac_mask), extra(nic, config)
     wanted = nic.network.mac_prefix
     if wanted and masked(f"{wanted}:00:00:00", config.mac_mask) != prefix:
         raise BadEnvironment(f"MAC={nic.mac} is outside NETWORK_MAC_PREFIX={wanted} (MAC_MASK={config.mac_mask})",
                              "the NIC would be in another private network")
-    yield Element("bridge", "mac_pinned", tap)
-    yield from mac(nic, "bridge")
+    for mac in allowed.macs:
+        if masked(mac, config.mac_mask) != prefix:
+            raise BadEnvironment(f"TAGS: mac:{mac} is outside the private network of {nic.mac} (MAC_MASK={config.mac_mask})",
+                                 "nobody there would hear it")
+    yield from macs(nic, "bridge", allowed)
     yield Element("bridge", "prefixed", tap)
     yield Element("bridge", "prefixes", f"{tap} . {prefix}")
-    # frames to 01:80:c2:00:00:0x pass every bridge hook by: the bridge would learn their source, and the node hear them from the port
-    yield BridgeOption(nic.link, "no_linklocal_learn", "1")
-    yield Element("inet", "ports", tap)
-    yield Element("arp", "ports", tap)
+    yield from port(nic)
 
 
 def masked(mac_address: str, mask: str) -> str:

@@ -6,9 +6,11 @@ the node knows the guest's MAC for good. docs/tags.md shows the lines.
 
 from __future__ import annotations
 
+from snf_network.errors import BadEnvironment
 from snf_network.nic import eui64, is_link_local
 from snf_network.resources import Element, Link, Neighbour, Port, Resource, Route, Rule, Sysctl
-from snf_network.setups.pins import addresses, mac, quoted, raw_address
+from snf_network.setups.allow import Extra, extra
+from snf_network.setups.pins import addresses4, addresses6, macs, quoted, raw_address
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -25,26 +27,41 @@ XEN_VIF_MAC = "fe:ff:ff:ff:ff:ff"
 
 def setup(nic: Nic, node: Node, config: Config) -> Iterator[Resource]:
     """Pins, mark, link, route and neighbours of a routed NIC."""
-    yield from _pins(nic, node, config)
+    allowed = _routable(nic, node, extra(nic, config))
+    yield from _pins(nic, node, config, allowed)
     yield from _marks(nic, node)
     yield from _settings(nic.interface, node.ipv6)
     yield Port(nic.interface)
     yield Link(nic.interface, "" if nic.xen else config.tap_constant_mac)
     yield from _guest(nic, node)
+    yield from _allowed(nic, node, allowed)
 
 
-def _pins(nic: Nic, node: Node, config: Config) -> Iterator[Resource]:
+def _routable(nic: Nic, node: Node, allowed: Extra) -> Extra:
+    """What of the allowed can be routed: link-local sources are free on a tap but for the router's, and lead nowhere.
+
+    Raises BadEnvironment where the NIC has no address of its own to route by.
+    """
+    def mine(value: str) -> bool:
+        if ":" not in value and not nic.ip:
+            raise BadEnvironment(f"TAGS: allow:{value}: the NIC has no IPv4 address of its own to route it by", "give it one")
+        return ":" not in value or (node.ipv6 and not is_link_local(value.partition("/")[0]))
+
+    return Extra(tuple(filter(mine, allowed.addresses)), tuple(filter(mine, allowed.prefixes)), allowed.macs)
+
+
+def _pins(nic: Nic, node: Node, config: Config, allowed: Extra) -> Iterator[Resource]:
     tap = quoted(nic)
     yield Element("inet", "routed", tap)
-    yield from mac(nic, "inet")
-    yield from addresses(nic, "inet", with_ip6=node.ipv6)
+    yield from macs(nic, "inet", allowed)
+    yield from addresses4(nic, "inet", allowed)
+    yield from addresses6(nic, "inet", allowed, (nic.ip6,) if node.ipv6 else ())
     for address in _routers(nic, config):
         yield Element("inet", "routers", f"{tap} . {address}")
         yield Element("inet", "router_targets", f"{tap} . {raw_address(address)}")
     yield Element("arp", "routed", tap)
-    yield from mac(nic, "arp")
-    if nic.ip:
-        yield Element("arp", "src4", f"{tap} . {nic.mac} . {nic.ip}")
+    yield from macs(nic, "arp", allowed)
+    yield from addresses4(nic, "arp", allowed)
 
 
 def _routers(nic: Nic, config: Config) -> Iterator[str]:
@@ -89,3 +106,13 @@ def _guest(nic: Nic, node: Node) -> Iterator[Resource]:
         yield Route(f"{ip6}/128", tap, table)
     for address in filter(None, (nic.ip, ip6, nic.link_local if node.ipv6 else "")):
         yield Neighbour(address, nic.mac, tap)
+
+
+def _allowed(nic: Nic, node: Node, allowed: Extra) -> Iterator[Resource]:
+    """Routes to what else the guest may use, by way of an address of its own, whose MAC is known.
+
+    In IPv6 by the link-local one: the kernel refuses a global one that table main routes to another device, `onlink` or not.
+    """
+    for value in (*allowed.addresses, *allowed.prefixes):
+        length = "" if "/" in value else "/128" if ":" in value else "/32"
+        yield Route(f"{value}{length}", nic.interface, str(node.table), nic.link_local if ":" in value else nic.ip)

@@ -26,6 +26,7 @@ SCRIPTS = ROOT / "scripts"
 ENVIRONMENTS = ROOT / "tests" / "environments"
 CLONE_NEWNET = 0x40000000
 PACKET_OUTGOING = 4
+IPV6 = Path("/proc/sys/net/ipv6").exists()
 TUNSETIFF, IFF_TAP, IFF_NO_PI = 0x400454CA, 0x0002, 0x1000
 SETUP = """
 mount --make-rprivate /
@@ -37,7 +38,7 @@ done
 mount -t sysfs sysfs /sys
 rm -rf /var/lib/snf-network /var/lib/nfdhcpd /etc/snf-network /etc/default/snf-network /etc/ganeti
 mkdir -p /var/log/ganeti /etc/iproute2/rt_tables.d
-echo 0 > /proc/sys/net/ipv6/conf/default/accept_dad
+[ ! -e /proc/sys/net/ipv6 ] || echo 0 > /proc/sys/net/ipv6/conf/default/accept_dad
 ip link set lo up
 echo ready
 exec sleep infinity
@@ -332,7 +333,7 @@ def traces(machine: Machine, records: bool = True) -> list[str]:
             what = entry[kind]
             if what["table"] == "snf_network" and what["name"] != "drops":
                 found += [f"{kind} {what['family']} {what['name']} {element}" for element in what.get("elem", ())]
-    for family in ("-4", "-6"):
+    for family in ("-4", "-6") if IPV6 else ("-4",):
         for words in (("rule",), ("route", "show", "table", "all"), ("neigh", "show", "nud", "permanent")):
             found += lines(machine.out("ip", family, *words), "proto 148")
         found += [f"proxy {entry}" for entry in json.loads(machine.out("ip", family, "-j", "neigh", "show", "proxy") or "[]")]

@@ -286,6 +286,25 @@ def test_a_file_that_is_no_record(hostile_node: Machine, what: str) -> None:
     assert "Traceback" not in listed.stderr
 
 
+ODD_LINES = ["Neighbour\tx\tzz\ttap0", "NeighProxy\tx\teth9", "Element\tinet\ta_set_of_yore\t\"tap0\"\t",
+             "Element\tinet\ta_map_of_yore\t\"tap0\"\t7", "Rule\tx\ty\tz", "Sysctl\t../x\t1", "Binding\tx\ty", "Port\ttap0\tprv9"]
+
+
+@pytest.mark.parametrize("line", ODD_LINES)
+def test_a_record_with_something_that_cannot_be_undone(hostile_node: Machine, line: str) -> None:
+    """An earlier version had other sets; a disk had a bad day. The name of the tap is not lost for it."""
+    hostile_node.up(ROUTED)
+    whole = snapshot(hostile_node)
+    written = hostile_node.read(f"{STATE_DIR}/{TAP}")
+    wipe(hostile_node, TAP)
+    write(hostile_node, f"{STATE_DIR}/{TAP}", f"{written}{line}\n")
+    hostile_node.up(ROUTED)
+    same(whole, snapshot(hostile_node))
+    write(hostile_node, f"{STATE_DIR}/{TAP}", f"{written}{line}\n")
+    assert hostile_node.down(ROUTED).stderr == ""
+    assert about(snapshot(hostile_node), TAP) == about(snapshot(hostile_node), f"link {TAP} ")
+
+
 def write(node: Machine, path: str, text: str) -> None:
     """`text` may have bytes that are not UTF-8."""
     node.run("mkdir", "-p", path.rpartition("/")[0])

@@ -308,7 +308,7 @@ def test_prefix_of_instance_tags_is_a_setting(lab: Lab) -> None:
     place = site(lab)
     place.node.write("/etc/default/snf-network", "TAG_PREFIX=acme:net\nFIREWALL_TAG_PREFIX=acme:fw\n")
     place.node.up({**FILTERED, "TAGS": "acme:net:0:no-private-filtered snf-network:0:mac-filtered acme:fw:0:protected"})
-    assert not [line for line in traces(place.node) if "mac_pinned" in line]
+    assert not [line for line in traces(place.node) if "macs" in line]
     assert [line for line in traces(place.node) if "profile_protected" in line]
 
 

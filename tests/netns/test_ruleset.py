@@ -135,7 +135,8 @@ def test_an_administrators_profile_is_loaded(machine: Machine, profiles: Path) -
     (profiles / "mail.nft").write_text("tcp dport 25 accept\ndrop\n")
     load()
     assert chain(machine, "inet", "profile_mail") == ["tcp dport 25 accept", "drop"]
-    assert chain(machine, "bridge", "profile_mail") == [*NOT_ITS_BUSINESS, "tcp dport 25 accept", "drop"]
+    assert chain(machine, "bridge", "profile_mail") == BY_PROTOCOL
+    assert chain(machine, "bridge", "ip_profile_mail") == ["tcp dport 25 accept", "drop"]
     assert chain(machine, "bridge", "filtered_profile_mail")[-1] == "goto no_mac_prefix"
 
 
@@ -159,7 +160,8 @@ def test_a_profile_whose_file_is_gone_drops_and_its_nics_still_point_at_it(machi
     for _ in range(2):
         load()
         assert chain(machine, "inet", "profile_mail") == ["drop"]
-        assert chain(machine, "bridge", "profile_mail") == [*NOT_ITS_BUSINESS, "drop"]
+        assert chain(machine, "bridge", "profile_mail") == BY_PROTOCOL
+        assert chain(machine, "bridge", "ip_profile_mail") == ["drop"]
         assert chain(machine, "bridge", "filtered_profile_mail")[-1] == "goto no_mac_prefix"
         assert all(kernel.has_element(element.family, element.set, element.key) for element in pointing)
 
@@ -201,7 +203,8 @@ def test_every_member_of_every_golden_case_is_accepted_twice_and_can_be_taken_aw
     assert count > 300 and everything(machine) == empty
 
 
-NOT_ITS_BUSINESS = ["meta protocol { 8021q, 8021ad } drop", "meta protocol != { ip, ip6 } accept"]
+BY_PROTOCOL = ["meta protocol ip goto ip_profile_mail", "meta protocol ip6 goto ip_profile_mail",
+               "meta protocol { 8021q, 8021ad } drop", "accept"]
 
 
 def add_masq(subnet: str) -> str:

@@ -136,3 +136,30 @@ def test_the_emulated_tap_of_the_same_nic_may_have_its_address(node: Machine) ->
     assert vif(node, "add", "type_if=tap", INTERFACE="vif7.0-emu") == (0, "")
     assert vif(node, "remove", "type_if=tap", INTERFACE="vif7.0-emu") == (0, "")
     assert "fwmark" in node.out("ip", "rule")
+
+
+@pytest.mark.parametrize("body", ["exit 1", "exec sleep 30", None])
+def test_a_xenstore_that_does_not_answer_is_one_line(node: Machine, body: str | None) -> None:
+    """The toolstack hears nothing then, so the exit status has to say it."""
+    if body:
+        tool(node, "xenstore-write", body)
+    else:
+        node.run("rm", "/usr/local/sbin/xenstore-write")
+    status, said = vif(node, "online", "type_if=vif", check=False)
+    assert status == 1
+    assert "xenstore-write" in said and said.count("\n") == 1
+
+
+def test_reconfigure_leaves_the_mac_of_a_vif_alone(node: Machine) -> None:
+    """Ganeti's hooks do not say which hypervisor it is; the record does."""
+    vif(node, "online", "type_if=vif")
+    before = node.out("cat", "/sys/class/net/vif7.0/address")
+    hook = {"GANETI_HOOKS_PHASE": "post", "GANETI_OP_CODE": "OP_INSTANCE_SET_PARAMS", "GANETI_INSTANCE_NAME": "inst1.example.com",
+            "GANETI_POST_INSTANCE_NAME": "inst1.example.com", "GANETI_POST_INSTANCE_NIC_COUNT": "1",
+            "GANETI_POST_INSTANCE_TAGS": "synnefo:network:0:limited synnefo:network:0:reconfigure"}
+    values = dict(line.replace('"', "").split("=", 1) for line in NIC_FILE.splitlines() if "TAGS=\"syn" not in line)
+    values["UUID"] = values.pop("INTERFACE_UUID")
+    node.script("snf-network-reconfigure", hook | {f"GANETI_POST_INSTANCE_NIC0_{name}": value for name, value in values.items()})
+    assert "goto profile_limited" in node.out("nft", "list", "map", "inet", "snf_network", "egress")
+    assert node.out("cat", "/sys/class/net/vif7.0/address") == before
+    assert node.out(SCRIPTS / "snf-network", "check") == "clean\n"

@@ -12,8 +12,8 @@ LINKS = {
     "/etc/ganeti/kvm-vif-bridge": "kvm-ifup-custom",
     "/etc/ganeti/kvm-ifup-custom": "kvm-ifup-custom",
     "/etc/ganeti/kvm-ifdown-custom": "kvm-ifdown-custom",
-    **{f"/etc/ganeti/network/{mode}/up": "kvm-ifup-custom" for mode in ("bridged", "openvswitch", "routed")},
-    **{f"/etc/ganeti/network/{mode}/down": "kvm-ifdown-custom" for mode in ("bridged", "openvswitch", "routed")},
+    **{f"/etc/ganeti/network/{mode}/up": "kvm-ifup-custom" for mode in ("bridged", "ext", "openvswitch", "routed")},
+    **{f"/etc/ganeti/network/{mode}/down": "kvm-ifdown-custom" for mode in ("bridged", "ext", "openvswitch", "routed")},
     **{f"/etc/ganeti/hooks/instance-{operation}-post.d/snf-network-hook": "snf-network-hook" for operation in (
         "add", "failover", "migrate", "modify", "reboot", "remove", "rename", "stop")},
     "/etc/ganeti/hooks/instance-modify-post.d/snf-network-reconfigure": "snf-network-reconfigure",

@@ -9,8 +9,12 @@ import pytest
 
 from tests.netns.lab import ROOT, SCRIPTS
 
+UNITS = ROOT / "debian" / "systemd"
+EXPOSURE = 30
+"""Tenths that `systemd-analyze security` may give a unit that has to change rules and routes as root."""
 MODULES = "/usr/lib/python3/dist-packages"
-LAUNCHERS = {path.name: f"/usr/{'sbin' if path.name == 'snf-network' else 'lib/snf-network'}/{path.name}" for path in SCRIPTS.iterdir()}
+COMMANDS = ("snf-network", "nfdhcpd", "nfdhcpctl")
+LAUNCHERS = {path.name: f"/usr/{'sbin' if path.name in COMMANDS else 'lib/snf-network'}/{path.name}" for path in SCRIPTS.iterdir()}
 
 
 @pytest.fixture(scope="module")
@@ -55,3 +59,14 @@ def test_what_it_needs(deb: Path) -> None:
                                                   "python3-yaml"}
     assert field("Recommends") == {"python3-iptables"}
     assert field("Architecture") == {"all"}
+
+
+@pytest.mark.parametrize("name", sorted(path.name for path in UNITS.iterdir()))
+def test_units_are_right_and_hardened(name: str, tmp_path: Path) -> None:
+    for path in UNITS.iterdir():  # what they run is not installed on this machine
+        (tmp_path / path.name).write_text(path.read_text().replace("/usr/sbin/snf-network", "/bin/true"))
+    said = subprocess.run(("systemd-analyze", "verify", "--man=no", tmp_path / name), capture_output=True, text=True, timeout=60)
+    assert (said.returncode, said.stderr) == (0, "")
+    if name.endswith(".service"):
+        argv = ("systemd-analyze", "security", "--offline=yes", f"--threshold={EXPOSURE}", tmp_path / name)
+        subprocess.run(argv, check=True, capture_output=True, timeout=60)

@@ -1,0 +1,42 @@
+"""Show what was dropped, by NIC and reason. Nobody's frame but a guest's is counted; `mac-prefix` alone is about frames to a NIC.
+
+A NIC is counted by its number in the kernel, so whoever has the name of its tap next starts at nothing; what is not seen again for
+seven days is forgotten. A NIC that is gone shows as that number.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+
+from snf_network import members
+from snf_network.config import Config
+from snf_network.reasons import REASONS
+from snf_network.record import Records
+
+from . import table
+
+SUMMARY = "show what was dropped, by NIC and reason"
+COLUMNS = ("interface", "instance", "reason", "frames", "bytes", "meaning")
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """Of which NICs, and how to print."""
+    parser.add_argument("interface", metavar="IFACE", nargs="*", help="only these")
+    parser.add_argument("--json", action="store_true", help="for machines: a list of objects")
+
+
+def run(options: argparse.Namespace, config: Config) -> int:
+    """Print the table or the list, the most frequent first."""
+    whose = {record.interface: record.instance for record in Records(config.state_dir)}
+    rows = [dict(zip(COLUMNS, (interface, whose.get(interface, ""), reason, frames, octets, REASONS.get(reason, "")), strict=True))
+            for (interface, reason), (frames, octets) in sorted(members.drops().items(), key=lambda item: (item[0][0], -item[1][0]))
+            if not options.interface or interface in options.interface]
+    if options.json:
+        sys.stdout.write(json.dumps(rows, indent=2) + "\n")
+    elif rows:
+        sys.stdout.write(table.text([name.upper() for name in COLUMNS], [[str(value) for value in row.values()] for row in rows]))
+    else:
+        sys.stdout.write("nothing was dropped\n")
+    return 0

@@ -1,0 +1,75 @@
+"""Send forged frames, on this machine, and see that none leaves a guest; and legal ones, and see that all do.
+
+A node, a guest, a peer and a router are made of namespaces; a NIC of each kind is brought up in them by the scripts as they are
+installed here, with the settings that they come with. Nothing of the node itself is touched, and nothing is left. It takes some seconds.
+
+  D         dropped, and counted with its reason; the same frame passes once our tables are gone
+  open      passes, to everybody who gets it without our tables
+  -         the topology has no such frame: nothing listens to it on a routed tap
+  untested  does not pass without our tables either: this kernel drops it by itself
+  WRONG     neither: exit status 1
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Iterator
+
+from snf_network.config import Config
+from snf_network.selftest.matrix import COLUMNS
+from snf_network.selftest.rows import FORGED
+from snf_network.selftest.run import IMPOSSIBLE, ROWS, UNTESTED, Cell, Outcome
+from snf_network.selftest.run import run as play
+
+from . import table
+
+SUMMARY = "send forged and legal frames through all filters, in namespaces; exit 1 if one goes wrong"
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """How to print."""
+    parser.add_argument("--json", action="store_true", help="for machines: an object of lists")
+    parser.add_argument("--quiet", action="store_true", help="print only what is wrong")
+
+
+def run(options: argparse.Namespace, config: Config) -> int:
+    """Print the matrix and what is wrong in it."""
+    outcome = play(lambda words: None if options.quiet or options.json else print(f"{words} ...", file=sys.stderr))
+    if options.json:
+        sys.stdout.write(json.dumps({"cells": [_facts(cell) for cell in outcome.cells], "miscounted": outcome.miscounted}, indent=2) + "\n")
+    else:
+        sys.stdout.write(("" if options.quiet else matrix(outcome)) + "".join(f"{line}\n" for line in complaints(outcome)))
+    return 1 if outcome.wrong or outcome.miscounted else 0
+
+
+def matrix(outcome: Outcome) -> str:
+    """The whole of it as a table, and a line that counts."""
+    verdict = {(cell.row.name, cell.guest.column.name): cell.verdict for cell in outcome.cells}
+    rows = [[f"{'' if row in FORGED else '+ '}{row.name}",
+             *(verdict.get((row.name, column.name), IMPOSSIBLE) for column in COLUMNS)] for row in ROWS]
+    verdicts = [cell.verdict for cell in outcome.cells]
+    counts = ", ".join(f"{verdicts.count(verdict)} {verdict}" for verdict in sorted(set(verdicts)))
+    return table.text(("FRAME", *(column.name.upper() for column in COLUMNS)), rows) + f"{len(verdicts)} cells: {counts}\n"
+
+
+def complaints(outcome: Outcome) -> Iterator[str]:
+    """What is wrong, and what could not be tested, a line each."""
+    for cell in outcome.cells:
+        where = f"{cell.guest.column.name}: {cell.row.name}"
+        if cell in outcome.wrong:
+            wanted = f"must be dropped ({cell.reason})" if cell.reason else f"must pass to {_who(cell.without)}"
+            yield f"WRONG {where}: {wanted}, was got by {_who(cell.heard)}"
+        elif cell.verdict == UNTESTED:
+            yield f"untested {where}: this kernel drops it by itself"
+    yield from (f"WRONG {words}" for words in outcome.miscounted)
+
+
+def _who(heard: frozenset[str]) -> str:
+    return ", ".join(sorted(heard)) or "nobody"
+
+
+def _facts(cell: Cell) -> dict[str, object]:
+    return {"frame": cell.row.name, "column": cell.guest.column.name, "verdict": cell.verdict, "reason": cell.reason,
+            "heard": sorted(cell.heard), "heard_without": sorted(cell.without)}

@@ -1,0 +1,1 @@
+"""nfdhcpd: DHCPv4, DHCPv6, router and neighbour discovery, answered on the node for each guest from its binding."""

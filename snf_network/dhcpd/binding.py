@@ -1,0 +1,195 @@
+"""Binding files: one a tap, KEY=VALUE lines, written by the setup `nfdhcpd` or by any other tool that knew the old nfdhcpd.
+
+What is in one is hostile until checked: a value that is not exactly what its key wants refuses the file, and nothing is guessed.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from socket import AF_INET, AF_INET6, inet_pton
+from sys import intern
+
+from snf_network.dhcpd.conf import DOMAINS, domains, flag, is_domain, number, one, several
+from snf_network.errors import SnfNetworkError, shown
+from snf_network.nic import CHECKS, eui64, is_global6, is_interface, is_ip4, is_ip6, is_mac
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
+LARGEST = 8192
+"""Bytes of a file; what is longer was not written for us."""
+IGNORED = frozenset(("TAGS", "INSTANCE", "LINK"))
+
+
+class BadBinding(SnfNetworkError):
+    """A binding file cannot be used; the message has its name, the key and the value."""
+
+
+@dataclass(frozen=True, slots=True)
+class Binding:
+    """What one guest is told on one tap. Addresses are text, empty where there is none; MACs are in lower case."""
+
+    tap: str
+    mac: str
+    hostname: str
+    indev: str = ""
+    """The bridge of a bridged NIC, the tap itself of a routed one: its MAC is the source of replies."""
+    ip: str = ""
+    subnet: str = ""
+    gateway: str = ""
+    ip6: str = ""
+    subnet6: str = ""
+    gateway6: str = ""
+    gateway6_mac: str = ""
+    """The station that neighbour advertisements for gateway6 name, where it is not the node."""
+    macspoof: bool = False
+    """Frames with other source MACs are answered, too."""
+    private: bool = False
+    """The guest gets addresses, and no way out: neither a router nor a default route."""
+    nodhcp6: bool = False
+    mtu: int = 0
+    lease: int = 0
+    nameservers: tuple[str, ...] = ()
+    nameservers6: tuple[str, ...] = ()
+    domain: str = ""
+    domain_search: tuple[str, ...] = ()
+    routes: tuple[tuple[str, str], ...] = ()
+    """Prefix and gateway of each."""
+    ntp: tuple[str, ...] = ()
+
+    @property
+    def routed(self) -> bool:
+        """The guest is alone on its link: the node routes for it."""
+        return self.indev == self.tap
+
+
+def parse(name: str, text: str) -> tuple[Binding, tuple[str, ...]]:
+    """The binding in the file `name`, which is the tap's, and a line for each thing in it that is odd.
+
+    Raises BadBinding: a value that is not valid, a key twice, MAC or HOSTNAME missing, text that is no KEY=VALUE.
+    """
+    if not is_interface(name):
+        raise BadBinding(f"{shown(name)} is not the name of an interface", "a binding file is named after its tap")
+    if len(text) > LARGEST:
+        raise BadBinding(f"{name}: longer than {LARGEST} bytes")
+    warnings: list[str] = []
+    values = _values(name, text, warnings)
+    for key in ("mac", "hostname"):
+        if key not in values:
+            raise BadBinding(f"{name}: {key.upper()} is missing")
+    eui = values.pop("eui64", "")
+    values["ip6"] = values.get("ip6") or eui or _derived(values)
+    values.setdefault("indev", name)
+    binding = Binding(tap=name, **values)
+    _consistent(binding, warnings)
+    return binding, tuple(warnings)
+
+
+def _values(name: str, text: str, warnings: list[str]) -> dict[str, Any]:
+    values: dict[str, Any] = {}
+    for line in text.split("\n"):
+        line = line.strip()
+        if not line or line[0] == "#":
+            continue
+        key, equals, value = line.partition("=")
+        if not equals:
+            raise BadBinding(f"{name}: {shown(line)} is not KEY=VALUE")
+        if key in KEYS:
+            field, convert, expected = KEYS[key]
+            value = _unquoted(value, name, key)
+            if field in values:
+                raise BadBinding(f"{name}: {key} is given twice")
+            if value:
+                values[field] = converted = convert(value)
+                if converted is None:
+                    raise BadBinding(f"{name}: {key}={shown(value)} is not {expected}")
+        elif key not in IGNORED:
+            warnings.append(f"{name}: unknown key {shown(key)}, ignored")
+    return values
+
+
+def _unquoted(value: str, name: str, key: str) -> str:
+    value = value.strip()
+    if value[:1] in ("'", '"'):
+        if len(value) < 2 or value[-1] != value[0]:
+            raise BadBinding(f"{name}: {key}={shown(value)}: the quote is not closed")
+        return value[1:-1].strip()
+    return value
+
+
+def _derived(values: dict[str, Any]) -> str:
+    """The address that a guest forms by itself, where the file names none."""
+    subnet6 = values.get("subnet6", "")
+    return eui64(subnet6, values["mac"]) if subnet6.endswith("/64") else ""
+
+
+def _consistent(binding: Binding, warnings: list[str]) -> None:
+    """Odd, but served: what is answered goes to this guest only, whatever it says."""
+    if binding.ip and not binding.subnet:
+        warnings.append(f"{binding.tap}: no SUBNET: IP={binding.ip} is leased as a /32")
+    for key, address, subnet in (("IP", binding.ip, binding.subnet), ("the guest's IPv6 address", binding.ip6, binding.subnet6)):
+        if address and subnet and not within(address, subnet):
+            warnings.append(f"{binding.tap}: {key} {address} is not in {subnet}")
+    if not binding.ip and not binding.subnet6:
+        warnings.append(f"{binding.tap}: neither IP nor SUBNET6: there is nothing to answer")
+
+
+def within(address: str, prefix: str) -> bool:
+    """Whether the address is one of the prefix, both valid and of one family."""
+    family = AF_INET6 if ":" in prefix else AF_INET
+    network, _, length = prefix.partition("/")
+    beyond = (128 if family == AF_INET6 else 32) - int(length)
+    return (int.from_bytes(inet_pton(family, address), "big") ^ int.from_bytes(inet_pton(family, network), "big")) >> beyond == 0
+
+
+def _routes(text: str) -> tuple[tuple[str, str], ...] | None:
+    """`prefix via gateway`, with commas. A prefix of length 0 would be the way out, which is GATEWAY's to say."""
+    routes = []
+    for part in text.split(","):
+        words = part.split()
+        if len(words) != 3 or words[1] != "via" or not is_prefix4(words[0]) or not is_ip4(words[2]):
+            return None
+        routes.append((words[0], words[2]))
+    return tuple(routes) if len(routes) <= MOST_ROUTES else None
+
+
+def _mac(text: str) -> str | None:
+    return text.lower() if is_mac(text) else None
+
+
+def _interned(check: Callable[[str], bool]) -> Callable[[str], str | None]:
+    return lambda text: intern(text) if check(text) else None
+
+
+is_prefix4, is_prefix6 = CHECKS["NETWORK_SUBNET"][0], CHECKS["NETWORK_SUBNET6"][0]
+MOST_ROUTES = 12
+"""What option 121 can hold (255 bytes, RFC 3442) with a route to each gateway and the default one, at most 9 bytes each."""
+PREFIX4, PREFIX6 = "an IPv4 prefix such as 198.51.100.0/24", "an IPv6 prefix such as 2001:db8:1::/64"
+ADDRESS4, ADDRESS6 = "one host's IPv4 address", "one host's IPv6 address"
+FLAG, STATION = "yes or no", "the MAC of one station"
+KEYS: dict[str, tuple[str, Callable[[str], Any], str]] = {
+    "INDEV": ("indev", _interned(is_interface), "the name of an interface"),
+    "IP": ("ip", one(is_ip4), ADDRESS4),
+    "MAC": ("mac", _mac, STATION),
+    "HOSTNAME": ("hostname", one(is_domain), "a host name"),
+    "SUBNET": ("subnet", _interned(is_prefix4), PREFIX4),
+    "GATEWAY": ("gateway", _interned(is_ip4), ADDRESS4),
+    "SUBNET6": ("subnet6", _interned(is_prefix6), PREFIX6),
+    "GATEWAY6": ("gateway6", _interned(is_ip6), ADDRESS6),
+    "EUI64": ("eui64", one(is_global6), ADDRESS6),
+    "MACSPOOF": ("macspoof", flag, FLAG),
+    "MTU": ("mtu", number(576, 65535), "a number from 576 to 65535"),
+    "PRIVATE": ("private", flag, FLAG),
+    "NAMESERVERS": ("nameservers", several(is_ip4, 8), "at most 8 IPv4 addresses"),
+    "NAMESERVERS6": ("nameservers6", several(is_ip6, 8), "at most 8 IPv6 addresses"),
+    "DOMAIN": ("domain", _interned(is_domain), "a domain name"),
+    "DOMAIN_SEARCH": ("domain_search", domains, DOMAINS),
+    "ROUTES": ("routes", _routes, f"at most {MOST_ROUTES} of 'PREFIX via GATEWAY', with commas"),
+    "NTP": ("ntp", several(is_ip4, 8), "at most 8 IPv4 addresses"),
+    "LEASE": ("lease", number(60, 0xFFFFFFFF), "a number of seconds from 60"),
+    "GATEWAY6_MAC": ("gateway6_mac", _mac, STATION),
+    "IP6": ("ip6", one(is_global6), ADDRESS6),
+    "NODHCP6": ("nodhcp6", flag, FLAG),
+}

@@ -1,0 +1,45 @@
+"""How much each interface may ask. Pure: time is told, in seconds."""
+
+from __future__ import annotations
+
+
+class Buckets:
+    """A token bucket for each interface; one that empties its own is muted for a while."""
+
+    def __init__(self, rate: float, burst: float, pause: float = 1.0) -> None:
+        self.rate, self.burst, self.pause = rate, burst, pause
+        self._left: dict[int, tuple[float, float]] = {}
+        self.muted: dict[int, float] = {}
+        """Until when, by index."""
+
+    def take(self, index: int, now: float) -> bool:
+        """One token of an interface; False if it has none."""
+        left, since = self._left.get(index, (self.burst, now))
+        left = min(left + (now - since) * self.rate, self.burst)
+        if left < 1:
+            return False
+        self._left[index] = left - 1, now
+        return True
+
+    def mute(self, index: int, now: float) -> bool:
+        """Not to be heard for `pause` seconds; False if it is not already."""
+        if index in self.muted:
+            return False
+        self.muted[index] = now + self.pause
+        return True
+
+    def release(self, now: float) -> bool:
+        """Let those be heard again whose time has come; True if there were any."""
+        due = [index for index, until in self.muted.items() if until <= now]
+        for index in due:
+            del self.muted[index]
+        return bool(due)
+
+    def next_release(self) -> float | None:
+        """When the next one is to be heard again; None if nobody is muted."""
+        return min(self.muted.values(), default=None)
+
+    def forget(self, index: int) -> None:
+        """An interface that is gone."""
+        self._left.pop(index, None)
+        self.muted.pop(index, None)

@@ -1,0 +1,35 @@
+"""From root to a user with nothing but the capabilities that the engine needs. For good: no_new_privs, and an empty bounding set."""
+
+from __future__ import annotations
+
+import os
+import pwd
+
+from snf_network.dhcpd import syscalls
+from snf_network.errors import BadConfig
+
+LAST_CAPABILITY = "/proc/sys/kernel/cap_last_cap"
+
+
+def drop(user: str, capabilities: int) -> None:
+    """Become `user` with the bit mask `capabilities`, if this is root; else only forbid to become more. Raises BadConfig, OSError."""
+    if os.geteuid() == 0:
+        try:
+            entry = pwd.getpwnam(user)
+        except KeyError:
+            raise BadConfig(f"user {user} does not exist", f"adduser --system {user}, or another user in nfdhcpd.conf") from None
+        _forget_bounding_set(capabilities)
+        syscalls.prctl(syscalls.PR_SET_KEEPCAPS, 1)
+        os.setgroups([])
+        os.setresgid(entry.pw_gid, entry.pw_gid, entry.pw_gid)
+        os.setresuid(entry.pw_uid, entry.pw_uid, entry.pw_uid)
+        syscalls.set_capabilities(capabilities)
+    syscalls.prctl(syscalls.PR_SET_NO_NEW_PRIVS, 1)
+
+
+def _forget_bounding_set(kept: int) -> None:
+    with open(LAST_CAPABILITY, encoding="ascii") as file:
+        last = int(file.read())
+    for number in range(last + 1):
+        if not kept >> number & 1:
+            syscalls.prctl(syscalls.PR_CAPBSET_DROP, number)

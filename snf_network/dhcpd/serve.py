@@ -1,0 +1,210 @@
+"""The daemon's one loop: a frame comes, its guest is looked up, the reply goes out through the same tap; bindings and interfaces change.
+
+Nothing here knows DHCP: `frames` makes replies, `engine` moves them.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Callable
+
+from snf_network.dhcpd import binding
+from snf_network.dhcpd.buckets import Buckets
+from snf_network.dhcpd.control import Control
+from snf_network.dhcpd.engine import Engine
+from snf_network.dhcpd.frames import WORDS, advertise, answer, farewell
+from snf_network.dhcpd.guests import Guests, Served
+from snf_network.dhcpd.links import Links
+from snf_network.dhcpd.log import Log
+from snf_network.dhcpd.loop import Loop, Signals
+from snf_network.dhcpd.notify import Manager
+from snf_network.dhcpd.schedule import Schedule
+from snf_network.dhcpd.watch import Refused, Watch
+
+FIRST_ROUND = 16.0
+"""Seconds over which the guests that were there before the daemon hear its first advertisement."""
+LOOK_AGAIN = 2.0
+"""Seconds until the binding directory is looked for again, when it is gone."""
+LOUD = {"decline": "somebody else has its address, or so the guest says (DECLINE)",
+        "decline6": "somebody else has its IPv6 address, or so the guest says (DECLINE)",
+        "nak": "asked for an address that is not its own (NAK)"}
+LEASES: dict[str, Callable[[binding.Binding], str]] = {"ack": lambda bound: bound.ip, "reply6": lambda bound: bound.ip6}
+TOLD = frozenset(("error", *LOUD, *LEASES))
+
+
+class Server:
+    """All parts, and what they do to each other."""
+
+    def __init__(self, engine: Engine, links: Links, watch: Watch, guests: Guests, log: Log, rate: float) -> None:
+        self.engine, self.links, self.watch, self.guests, self.log = engine, links, watch, guests, log
+        self.buckets = Buckets(rate, 3 * rate)
+        self.schedule = Schedule(guests.settings.ra_period)
+        self.loop = Loop()
+        self.control: Control | None = None
+        self.totals: Counter[str] = Counter()
+        self.results: Counter[str] = Counter()
+        """Of guests that are gone."""
+        self.started = time.time()
+        self._look_again = 0.0
+        self._ends = False
+        self.loop.add(engine.fileno(), self.frames)
+        self.loop.add(links.fileno(), self.interfaces)
+        self.loop.add(watch.fileno(), self.bindings)
+
+    # --- frames
+
+    def frames(self) -> None:
+        """One batch of frames, answered."""
+        now, buckets, known = time.monotonic(), self.buckets, self.guests.by_index
+        told = frozenset(WORDS) if self.log.debugging else TOLD
+        capturing = self.control.is_capturing if self.control else False
+        for index, frame, vid in self.engine.receive():
+            served = known.get(index)
+            if not buckets.take(index, now):
+                self._too_many(index, served, now)
+                continue
+            if not served:
+                self.totals["unserved"] += 1
+                continue
+            replies, word = answer(frame, served.guest or self.guests.guest(served), vid)
+            for reply in replies:
+                if not self.engine.send(index, reply):
+                    self.totals["unsent"] += 1
+            served.heard = now
+            served.counts[word] += 1
+            if word in told:
+                self._tell(served, word, frame)
+            if capturing and self.control:
+                self.control.captured(served.name, (frame, *replies))
+
+    def _tell(self, served: Served, word: str, frame: bytes) -> None:
+        """What an operator wants to read of an answer."""
+        if word == "error":
+            self.totals["errors"] += 1
+            self.log.say(f"a defect of nfdhcpd met frame {frame[:600].hex()}", "error", served.name)
+        elif word in LOUD:
+            self.log.say(LOUD[word], "warning", served.name)
+        elif word in LEASES and served.binding:
+            self.log.say(f"{word}: {served.binding.hostname} has {LEASES[word](served.binding)}", "info", served.name)
+        else:
+            self.log.debug(word, served.name)
+
+    def _too_many(self, index: int, served: Served | None, now: float) -> None:
+        if served:
+            served.counts["muted"] += 1
+        if self.buckets.mute(index, now):
+            self.totals["muted"] += 1
+            self.engine.mute(self.buckets.muted)
+            if served:
+                self.log.say("asks too much: not heard for a second", "warning", served.name)
+
+    # --- advertisements
+
+    def advertise(self, now: float) -> None:
+        """To those whose time has come."""
+        for name in self.schedule.due(now):
+            served = self.guests.by_name.get(name)
+            if served and served.state == "served":
+                self._send(served, advertise(self.guests.guest(served)))
+
+    def _send(self, served: Served, frame: bytes) -> None:
+        if not frame or not served.link:
+            return
+        self.totals["advertisements"] += 1
+        if not self.engine.send(served.link.index, frame):
+            self.totals["unsent"] += 1
+        elif self.control:
+            self.control.captured(served.name, (frame,))
+
+    # --- what is there
+
+    def interfaces(self) -> None:
+        """Interfaces that came, changed and went."""
+        now = time.monotonic()
+        for old, new in self.links.changes():
+            served = self.guests.moved(old, new)
+            if served and served.binding and served.binding.subnet6:
+                self.schedule.add(served.name, now)
+            if old and not new:
+                self.buckets.forget(old.index)
+
+    def bindings(self) -> None:
+        """Binding files that were written, put in place or taken away."""
+        names = self.watch.changed()
+        if names is None:
+            self.rescan()
+        else:
+            for name in names:
+                self.load(name)
+
+    def rescan(self, within: float = 0.0) -> None:
+        """Look at all files; advertise new ones within so many seconds. What was bound stays bound while there is no directory."""
+        if not self.watch.is_in_place():
+            if not self._look_again:
+                self.log.say(f"{self.watch.directory} is gone: bindings stay as they were", "error")
+            self._look_again = time.monotonic() + LOOK_AGAIN
+            return
+        self._look_again = 0.0
+        names = set(self.watch.names())
+        for name in names | self.guests.by_name.keys():
+            self.load(name, within)
+
+    def load(self, name: str, within: float = 0.0) -> None:
+        """Take one binding file as it is now. One that is not good leaves the last good one in place."""
+        try:
+            text = self.watch.read(name)
+            if text is None:
+                self._unload(name)
+                return
+            bound, warnings = binding.parse(name, text)
+        except (Refused, binding.BadBinding) as error:
+            self.guests.refuse(name, str(error))
+            self.log.say(f"{error}; {'the last good binding stays' if self.guests.by_name[name].binding else 'not served'}", "error", name)
+            return
+        if self.guests.put(name, bound, warnings):
+            for warning in warnings:
+                self.log.say(warning, "warning", name)
+            self.log.debug(f"bound to {bound.ip or bound.subnet6} for {bound.hostname}", name)
+            if bound.subnet6:
+                self.schedule.add(name, time.monotonic(), within)
+
+    def _unload(self, name: str) -> None:
+        served = self.guests.by_name.get(name)
+        self.schedule.remove(name)
+        if served and served.state == "served":
+            self._send(served, farewell(self.guests.guest(served)))
+        if self.guests.take_away(name) and served:
+            self.results.update(served.counts)
+            self.log.debug("no longer bound", name)
+            self.log.forget(name)
+
+    # --- the loop
+
+    def run(self, signals: Signals, manager: Manager, on_signal: dict[int, object]) -> None:
+        """Serve until `stop`. `on_signal` has what to call for each signal."""
+        def taken() -> None:
+            for number in signals.taken():
+                handler = on_signal.get(number)
+                if callable(handler):
+                    handler()
+
+        self.loop.add(signals.fileno(), taken)
+        alive = time.monotonic()
+        while not self._ends:
+            now = time.monotonic()
+            if self.buckets.release(now):
+                self.engine.mute(self.buckets.muted)
+            if self._look_again and now >= self._look_again:
+                self.rescan()
+            self.advertise(now)
+            if manager.pause and now >= alive:
+                manager.alive()
+                alive = now + manager.pause
+            due = [when for when in (self.schedule.next(), self.buckets.next_release(), self._look_again or None,
+                                     alive if manager.pause else None) if when is not None]
+            self.loop.turn(min(due) - now if due else 3600)
+
+    def stop(self) -> None:
+        """Leave the loop after this turn."""
+        self._ends = True

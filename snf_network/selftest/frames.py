@@ -1,0 +1,218 @@
+"""Frames as bytes, good and forged: Ethernet, ARP, IPv4, IPv6, UDP, TCP, ICMP, neighbour discovery, DHCP.
+
+A packet is what `ethernet` takes: its ethertype and its bytes. `stamp` writes a number into a frame, `token` reads it out again at the
+other end, whatever was done to the frame on the way: the IPv4 identification, the low bits of the IPv6 flow label, or the end of the
+target's hardware address in ARP, all of which nobody checks.
+"""
+
+from __future__ import annotations
+
+import socket
+import struct
+
+IP4, ARP, RARP, VLAN, IP6, QINQ = 0x0800, 0x0806, 0x8035, 0x8100, 0x86DD, 0x88A8
+LOCAL = 0x88B5
+"""An ethertype for experiments (IEEE 802.1): a frame that no stack knows."""
+ICMP, TCP, UDP, ROUTING, FRAGMENT, AH, ICMP6, DSTOPTS = 1, 6, 17, 43, 44, 51, 58, 60
+SYN, ACK = 0x02, 0x10
+RS, RA, NS, NA, REDIRECT = 133, 134, 135, 136, 137
+SOURCE, TARGET, NONCE = 1, 2, 14
+BROADCAST = "ff:ff:ff:ff:ff:ff"
+ALL_NODES, ALL_ROUTERS, DHCP6_SERVERS = "ff02::1", "ff02::2", "ff02::1:2"
+
+Packet = tuple[int, bytes]
+
+
+def octets(address: str) -> bytes:
+    """The bytes of a MAC, IPv4 or IPv6 address."""
+    if len(address) == 17 and address.count(":") == 5:
+        return bytes.fromhex(address.replace(":", ""))
+    return socket.inet_pton(socket.AF_INET6 if ":" in address else socket.AF_INET, address)
+
+
+def ethernet(source: str, target: str, packet: Packet, *tags: tuple[int, int]) -> bytes:
+    """A whole frame; `tags` are its VLAN tags, the outermost first, as ethertype and VLAN."""
+    kind, payload = packet
+    head = b"".join(struct.pack("!HH", *tag) for tag in tags) + struct.pack("!H", kind)
+    return octets(target) + octets(source) + head + payload.ljust(46, b"\0")
+
+
+def stamp(frame: bytes, number: int) -> bytes:
+    """The frame, with a number from 1 to 65535 in it."""
+    kind, at = _payload(frame)
+    if kind == IP4:
+        header = frame[at:at + 4] + struct.pack("!H", number) + frame[at + 6:at + 10] + b"\0\0" + frame[at + 12:at + 20]
+        return frame[:at] + header[:10] + struct.pack("!H", checksum(header)) + header[12:] + frame[at + 20:]
+    where = at + OFFSETS.get(kind, 0)
+    return frame[:where] + struct.pack("!H", number) + frame[where + 2:]
+
+
+def token(frame: bytes) -> int:
+    """The number that `stamp` wrote; 0 in a frame too short to have one."""
+    kind, at = _payload(frame)
+    return int.from_bytes(frame[at + OFFSETS.get(kind, 0):][:2], "big")
+
+
+def described(frame: bytes) -> str:
+    """Addresses and ethertype, for people."""
+    kind, _ = _payload(frame)
+    return f"{frame[6:12].hex(':')} > {frame[:6].hex(':')}, {NAMES.get(kind, f'ethertype {kind:#06x}')}, {len(frame)} octets"
+
+
+NAMES = {IP4: "IPv4", ARP: "ARP", RARP: "RARP", IP6: "IPv6"}
+OFFSETS = {IP4: 4, IP6: 2, ARP: 22, RARP: 22}
+
+
+def _payload(frame: bytes) -> tuple[int, int]:
+    at = 12
+    while (kind := int.from_bytes(frame[at:at + 2], "big")) in (VLAN, QINQ):
+        at += 4
+    return kind, at + 2
+
+
+def checksum(data: bytes) -> int:
+    """That of IPv4, UDP, TCP and ICMP (RFC 1071)."""
+    data += b"\0" * (len(data) % 2)
+    total: int = sum(struct.unpack(f"!{len(data) // 2}H", data))
+    while total >> 16:
+        total = (total & 0xFFFF) + (total >> 16)
+    return 0xFFFF - total
+
+
+def ip(source: str, target: str, protocol: int, payload: bytes, hops: int = 64, fragment: int = 0) -> Packet:
+    """An IPv4 or IPv6 packet. `fragment` is the IPv4 field of flags and offset."""
+    if ":" in source:
+        return IP6, struct.pack("!IHBB", 0x60000000, len(payload), protocol, hops) + octets(source) + octets(target) + payload
+    header = struct.pack("!BBHHHBBH4s4s", 0x45, 0, 20 + len(payload), 0, fragment, hops, protocol, 0, octets(source), octets(target))
+    return IP4, header[:10] + struct.pack("!H", checksum(header)) + header[12:] + payload
+
+
+def _summed(source: str, target: str, protocol: int, data: bytes, at: int) -> bytes:
+    """`data` with its checksum, over a pseudo-header, put in at `at`."""
+    pseudo = octets(source) + octets(target) + struct.pack("!II", len(data), protocol)
+    return data[:at] + struct.pack("!H", checksum(pseudo + data)) + data[at + 2:]
+
+
+def udp_data(source: str, target: str, sport: int, dport: int, data: bytes = b"test") -> bytes:
+    """A UDP datagram without its IP header."""
+    return _summed(source, target, UDP, struct.pack("!HHHH", sport, dport, 8 + len(data), 0) + data, 6)
+
+
+def udp(source: str, target: str, sport: int = 4000, dport: int = 4001, data: bytes = b"test") -> Packet:
+    """A UDP datagram, of either family."""
+    return ip(source, target, UDP, udp_data(source, target, sport, dport, data))
+
+
+def tcp(source: str, target: str, sport: int, dport: int, flags: int = SYN) -> Packet:
+    """A TCP segment without data, of either family."""
+    data = struct.pack("!HHIIBBHHH", sport, dport, 1, 0, 0x50, flags, 8192, 0, 0)
+    return ip(source, target, TCP, _summed(source, target, TCP, data, 16))
+
+
+def ping(source: str, target: str) -> Packet:
+    """An echo request, of either family."""
+    if ":" in source:
+        return icmp6(source, target, 128, struct.pack("!HH", 7, 1), hops=64)
+    data = struct.pack("!BBHHH", 8, 0, 0, 7, 1)
+    return ip(source, target, ICMP, data[:2] + struct.pack("!H", checksum(data)) + data[4:])
+
+
+def icmp6_data(source: str, target: str, kind: int, body: bytes) -> bytes:
+    """An ICMPv6 message without its IPv6 header."""
+    return _summed(source, target, ICMP6, struct.pack("!BBH", kind, 0, 0) + body, 2)
+
+
+def icmp6(source: str, target: str, kind: int, body: bytes, hops: int = 255) -> Packet:
+    """An ICMPv6 message; neighbour discovery counts only with 255 hops left (RFC 4861)."""
+    return ip(source, target, ICMP6, icmp6_data(source, target, kind, body), hops)
+
+
+def option(kind: int, data: str | bytes) -> bytes:
+    """An option of neighbour discovery, one unit long: a link-layer address, or a nonce."""
+    return bytes((kind, 1)) + (octets(data) if isinstance(data, str) else data)
+
+
+def ns(source: str, about: str, options: bytes = b"", to: str = "") -> Packet:
+    """A neighbour solicitation for `about`, to its solicited-node group unless said otherwise."""
+    return icmp6(source, to or solicited_node(about), NS, bytes(4) + octets(about) + options)
+
+
+def na(source: str, about: str, options: bytes = b"", to: str = ALL_NODES) -> Packet:
+    """An unsolicited neighbour advertisement with the override flag."""
+    return icmp6(source, to, NA, struct.pack("!I", 0x20000000) + octets(about) + options)
+
+
+def rs(source: str, options: bytes = b"") -> Packet:
+    """A router solicitation."""
+    return icmp6(source, ALL_ROUTERS, RS, bytes(4) + options)
+
+
+def ra(source: str) -> Packet:
+    """A router advertisement: a default router for half an hour."""
+    return icmp6(source, ALL_NODES, RA, struct.pack("!BBHII", 64, 0, 1800, 0, 0))
+
+
+def redirect(source: str, target: str, about: str, better: str) -> Packet:
+    """An ICMPv6 redirect: `about` is reached by way of `better`."""
+    return icmp6(source, target, REDIRECT, bytes(4) + octets(better) + octets(about))
+
+
+def mld(source: str, about: str) -> Packet:
+    """An MLDv2 report that joins a group, behind the router alert option, as every stack sends it (RFC 3810)."""
+    records = bytes((0, 0, 0, 1, 4, 0, 0, 0)) + octets(about)
+    return behind(icmp6(source, "ff02::16", 143, records, 1), 0, bytes((0, 5, 2, 0, 0, 1, 0)))
+
+
+def behind(packet: Packet, header: int, body: bytes) -> Packet:
+    """An IPv6 packet with an extension header put before what it carries; `body` is that header without its first octet."""
+    data = packet[1]
+    return IP6, data[:4] + struct.pack("!HB", len(data) - 40 + len(body) + 1, header) + data[7:40] + data[6:7] + body + data[40:]
+
+
+def fragmented(packet: Packet, more: bool = False) -> Packet:
+    """An IPv6 packet as the first fragment of a larger one, or as the only one (atomic, RFC 6946)."""
+    return behind(packet, FRAGMENT, struct.pack("!BHI", 0, more, 77))
+
+
+def with_dstopts(packet: Packet) -> Packet:
+    """An IPv6 packet behind destination options that say nothing."""
+    return behind(packet, DSTOPTS, bytes((0, 1, 4, 0, 0, 0, 0)))
+
+
+def eui64(mac: str, prefix: str = "fe80::") -> str:
+    """The address that a MAC gives in a /64 (RFC 4291, appendix A)."""
+    raw = octets(mac)
+    return socket.inet_ntop(socket.AF_INET6, octets(prefix)[:8] + bytes((raw[0] ^ 2,)) + raw[1:3] + b"\xff\xfe" + raw[3:])
+
+
+def solicited_node(address: str) -> str:
+    """The group that an address is asked for in (RFC 4291, 2.7.1)."""
+    return "ff02::1:ff" + octets(address)[-3:].hex()[:2] + ":" + octets(address)[-2:].hex()
+
+
+def group_mac(address: str) -> str:
+    """The Ethernet group of an IPv6 multicast address (RFC 2464, 7)."""
+    return "33:33:" + octets(address)[-4:].hex(":")
+
+
+def arp(operation: int, sender: str, sender_ip: str, target_ip: str, target: str = "00:00:00:00:00:00") -> Packet:
+    """ARP for IPv4 over Ethernet: 1 is a request, 2 a reply."""
+    body = octets(sender) + octets(sender_ip) + octets(target) + octets(target_ip)
+    return ARP, struct.pack("!HHBBH", 1, IP4, 6, 4, operation) + body
+
+
+def rarp(sender: str) -> Packet:
+    """What QEMU sends for a guest that has just moved."""
+    return RARP, struct.pack("!HHBBH", 1, IP4, 6, 4, 3) + octets(sender) + bytes(4) + octets(sender) + bytes(4)
+
+
+def dhcp(mac: str, operation: int, source: str = "0.0.0.0", target: str = "255.255.255.255") -> Packet:
+    """DHCP: 1 is a client's DISCOVER, 2 a server's OFFER (RFC 2131)."""
+    body = struct.pack("!BBBBIHH", operation, 1, 6, 0, 7, 0, 0x8000) + bytes(16) + octets(mac).ljust(16, b"\0") + bytes(192)
+    ports = (68, 67) if operation == 1 else (67, 68)
+    return udp(source, target, *ports, body + bytes.fromhex("63825363") + bytes((53, 1, operation, 255)))
+
+
+def dhcp6(source: str, operation: int, target: str = DHCP6_SERVERS) -> Packet:
+    """DHCPv6: 1 is a client's SOLICIT, 2 a server's ADVERTISE (RFC 8415)."""
+    return udp(source, target, *((546, 547) if operation == 1 else (547, 546)), bytes((operation, 0, 0, 7)))

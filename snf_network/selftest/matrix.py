@@ -1,0 +1,132 @@
+"""The drop matrix as data: rows, the frames that a guest sends; columns, the ways a NIC is brought up; and what each cell shall be.
+
+A row says which *pins* stop it and with what reason; a column says which pins it has. Everything else passes.
+"""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+from snf_network.selftest import frames as f
+
+NODE, NODE6, UNDERLAY, UNDERLAY6 = "192.0.2.1", "2001:db8:ffff::1", "192.0.2.77", "2001:db8:fffe::77"
+GATEWAY, GATEWAY6, OTHER, OTHER6 = "198.51.100.1", "2001:db8:1::1", "198.51.100.66", "2001:db8:1::66"
+TAP_MAC, FREE = "cc:47:52:4e:45:54", "fe80::1234:5678:9abc:def0"
+VRRP, EXTRA4, EXTRA6 = "aa:55:60:5e:01:0a", "198.51.100.200", "2001:db8:1::200"
+PREFIX4, PREFIX6 = "203.0.114.0/24", "2001:db8:77::/64"
+IN_PREFIX4, IN_PREFIX6 = "203.0.114.5", "2001:db8:77::5"
+RESERVED, OTHER_RESERVED = "01:80:c2:00:00:0e", "01:80:c2:00:00:03"
+"""LLDP's group goes to the node from the port itself, past every hook of the bridge; 802.1X' goes to the hook input alone."""
+
+MAC, IP, LINK_LOCAL, ROUTER_LOCAL, GUARD, PORT, ANY = "mac", "ip", "link-local", "router-local", "guard", "port", "any"
+"""Pins: of the source MAC; of addresses; of link-local ones; of the tap's; against servers and routers; of ports; what all have."""
+
+
+@dataclass(frozen=True)
+class Column:
+    """One way to bring a NIC up."""
+
+    name: str
+    mode: str
+    tags: str
+    pins: tuple[str, ...]
+    allows: tuple[str, ...] = ()
+    """Instance tags, without what names the NIC."""
+
+    @property
+    def routed(self) -> bool:
+        """True if the guest has the node as its only neighbour."""
+        return self.mode == "routed"
+
+
+EXTRAS = (f"allow:{EXTRA4}", f"allow:{EXTRA6}", f"allow:{PREFIX4}", f"allow:{PREFIX6}", f"mac:{VRRP}")
+COLUMNS = (
+    Column("routed", "routed", "ip-less-routed nfdhcpd", (MAC, IP, ROUTER_LOCAL, GUARD, ANY)),
+    Column("routed allow", "routed", "ip-less-routed", (MAC, IP, ROUTER_LOCAL, GUARD, ANY), EXTRAS),
+    Column("ip-filtered", "bridged", "ip-filtered", (MAC, IP, ROUTER_LOCAL, LINK_LOCAL, PORT, ANY)),
+    Column("ip-filtered allow", "bridged", "ip-filtered", (MAC, IP, PORT, ANY), (*EXTRAS, "allow:fe80::/10")),
+    Column("private-filtered", "bridged", "private-filtered", (MAC, PORT, ANY)),
+    Column("nfdhcpd", "bridged", "nfdhcpd", (GUARD, PORT, ANY)),
+    Column("all three", "bridged", "ip-filtered private-filtered nfdhcpd", (MAC, IP, ROUTER_LOCAL, LINK_LOCAL, GUARD, PORT, ANY)),
+)
+
+
+@dataclass(frozen=True)
+class Guest:
+    """Who sends, as its column and its NIC have it."""
+
+    column: Column
+    number: int
+
+    @property
+    def tap(self) -> str:
+        """The interface on the node."""
+        return f"tap{self.number}"
+
+    @property
+    def mac(self) -> str:
+        """Its own MAC address."""
+        return f"aa:55:60:00:00:{self.number:02x}"
+
+    @property
+    def foreign(self) -> str:
+        """A MAC address that is somebody else's."""
+        return f"aa:55:60:66:00:{self.number:02x}"
+
+    @property
+    def ip(self) -> str:
+        """Its own IPv4 address."""
+        return f"198.51.100.{10 + self.number}"
+
+    @property
+    def ip6(self) -> str:
+        """Its own IPv6 address."""
+        return f.eui64(self.mac, "2001:db8:1::")
+
+    @property
+    def local(self) -> str:
+        """The link-local address that its MAC gives."""
+        return f.eui64(self.mac)
+
+    @property
+    def router(self) -> str:
+        """The link-local address of its router: the tap's, or of one on the bridge."""
+        return f.eui64(TAP_MAC)
+
+    def frame(self, packet: f.Packet, source: str = "", target: str = "", tags: tuple[tuple[int, int], ...] = ()) -> bytes:
+        """A packet as a frame: to the node on a routed tap, to everybody on a bridge, unless told otherwise."""
+        return f.ethernet(source or self.mac, target or (TAP_MAC if self.column.routed else f.BROADCAST), packet, *tags)
+
+    def group(self, packet: f.Packet, source: str = "") -> bytes:
+        """A multicast IPv6 packet, to the Ethernet group of its destination."""
+        return self.frame(packet, source, f.group_mac(socket.inet_ntop(socket.AF_INET6, packet[1][24:40])))
+
+    def option(self, kind: int, mac: str = "") -> bytes:
+        """A link-layer option, of its own MAC unless told otherwise."""
+        return f.option(kind, mac or self.mac)
+
+
+@dataclass(frozen=True)
+class Row:
+    """A frame, and which pins stop it."""
+
+    name: str
+    frame: Callable[[Guest], bytes]
+    stopped: Mapping[str, str] = field(default_factory=dict)
+    """Pin and reason, as it is counted; the first pin that a column has counts."""
+    allowed: bool = False
+    """Passes where tags allow it."""
+    bridged: bool = False
+    """On a routed tap nothing listens to such a frame: it cannot leave the guest."""
+
+    def reason(self, column: Column) -> str:
+        """Why it is dropped there; empty where it passes."""
+        if self.allowed and column.allows:
+            return ""
+        return next((why for pin, why in self.stopped.items() if pin in column.pins), "")
+
+    def possible(self, column: Column) -> bool:
+        """False if the topology has no such row."""
+        return not (self.bridged and column.routed)

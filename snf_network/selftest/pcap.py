@@ -1,0 +1,46 @@
+"""A frame from outside: hexadecimal text, or the first frame of a pcap file."""
+
+from __future__ import annotations
+
+import struct
+
+from snf_network.errors import BadEnvironment, shown
+
+MAGIC = {0xA1B2C3D4: 1000, 0xA1B23C4D: 1}
+"""What a pcap file begins with; the second kind has nanoseconds."""
+ETHERNET = 1
+SHORTEST, LONGEST = 14, 65535
+
+
+def frame_of(text: str) -> bytes:
+    """The frame that a command's argument names: the path of a pcap file, or the frame itself in hexadecimal.
+
+    Raises BadEnvironment if it is neither.
+    """
+    digits = "".join(text.split()).replace(":", "").removeprefix("0x")
+    try:
+        frame = bytes.fromhex(digits)
+    except ValueError:
+        frame = first(_content(text), text)
+    if not SHORTEST <= len(frame) <= LONGEST:
+        raise BadEnvironment(f"{len(frame)} octets are no Ethernet frame", "two MAC addresses, an ethertype, and what it carries")
+    return frame
+
+
+def _content(path: str) -> bytes:
+    try:
+        with open(path, "rb") as file:
+            return file.read(1 << 20)
+    except OSError as error:
+        raise BadEnvironment(f"{shown(path)} is neither a frame in hexadecimal nor a file: {error.strerror}") from error
+
+
+def first(content: bytes, path: str) -> bytes:
+    """The first frame in a pcap file, of either byte order. Raises BadEnvironment."""
+    for order in "<>":
+        if len(content) >= 40 and struct.unpack_from(f"{order}I", content)[0] in MAGIC:
+            link, length = struct.unpack_from(f"{order}I", content, 20)[0] & 0xFFFF, struct.unpack_from(f"{order}I", content, 32)[0]
+            if link != ETHERNET:
+                raise BadEnvironment(f"{shown(path)} has no Ethernet frames (link type {link})", "tcpdump -i TAP, not -i any")
+            return content[40:40 + length]
+    raise BadEnvironment(f"{shown(path)} is no pcap file with a frame in it", "tcpdump -r FILE -w OTHER makes one of a pcapng file")

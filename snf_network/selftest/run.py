@@ -1,0 +1,185 @@
+"""Send every row from every column's guest, with our tables and without them, look who got it, and judge."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, closing
+from dataclasses import dataclass
+
+from snf_network.selftest import frames as f
+from snf_network.selftest.controls import LEGAL
+from snf_network.selftest.matrix import COLUMNS, GATEWAY, GATEWAY6, MAC, NODE, NODE6, TAP_MAC, UNDERLAY, UNDERLAY6, VRRP, Guest, Row
+from snf_network.selftest.rows import FORGED
+from snf_network.selftest.world import Ear, Machine, drops, send, settle, watch, witnessed
+
+ROWS = (*FORGED, *LEGAL)
+OPEN = 20000
+"""Added to the number of a frame when it is sent without our tables."""
+D, PASSES, UNTESTED, IMPOSSIBLE, WRONG = "D", "open", "untested", "-", "WRONG"
+TABLES = ("bridge", "inet", "arp")
+ROUTER_MAC = "02:00:00:00:00:fe"
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One row in one column."""
+
+    row: Row
+    guest: Guest
+    heard: frozenset[str]
+    """Who got the frame, with our tables."""
+    without: frozenset[str]
+    """Who gets it without them."""
+
+    @property
+    def reason(self) -> str:
+        """Why it must be dropped; empty where it must pass."""
+        return self.row.reason(self.guest.column)
+
+    @property
+    def verdict(self) -> str:
+        """D, open, untested or WRONG."""
+        if not self.without:
+            return UNTESTED
+        if self.reason:
+            return WRONG if self.heard else D
+        return PASSES if self.heard >= self.without else WRONG
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a run has found."""
+
+    cells: tuple[Cell, ...]
+    miscounted: tuple[str, ...]
+    """Where the counters say otherwise than the matrix, in words."""
+
+    @property
+    def wrong(self) -> list[Cell]:
+        """The cells that are not as they must be."""
+        return [cell for cell in self.cells if cell.verdict == WRONG]
+
+
+class Site:
+    """A node with a NIC for each column, and who can hear them: a peer on the bridge, a router, the node."""
+
+    def __init__(self, stack: ExitStack) -> None:
+        self.node, self.guest, self.peer, self.router = (stack.enter_context(closing(Machine(name)))
+                                                         for name in ("node", "guest", "peer", "router"))
+        self.guests = [Guest(column, number) for number, column in enumerate(COLUMNS, 1)]
+        for machine in (self.guest, self.peer, self.router):
+            machine.sysctl("net/ipv6/conf/default/disable_ipv6", "1")
+        self._cable("peer0", self.peer, "eth0")
+        self._cable("up0", self.router, "eth0")
+        self._cable("eth1", self.router, "eth1")
+        for guest in self.guests:
+            self._cable(guest.tap, self.guest, guest.tap)
+        self._node()
+        for guest in self.guests:
+            self.node.script("kvm-ifup-custom", environment(guest))
+        watch(self.node)
+        settle(self.node)
+        self.ears = {"peer": Ear(self.peer, "eth0"), "bridge": Ear(self.node, "br0"), "other bridge": Ear(self.router, "eth0")}
+
+    def _cable(self, device: str, machine: Machine, far: str) -> None:
+        self.node.ip(f"link add {device} type veth peer name {far} netns {machine.holder.pid}")
+        machine.ip(f"link set {far} arp off", f"link set {far} up")
+
+    def _node(self) -> None:
+        """Table 222 with a default route, a bridge with two ports, two addresses: and no packet of its own."""
+        node = self.node
+        self.router.ip(f"link set eth1 address {ROUTER_MAC}")
+        for key in ("all", "default"):
+            node.sysctl(f"net/ipv4/conf/{key}/rp_filter", "0")
+        node.ip("link add br0 type bridge forward_delay 0 mcast_snooping 0", f"link set br0 address {TAP_MAC} up",
+                "link set peer0 master br0 up", "link set up0 master br0 up", "link set eth1 up",
+                f"addr add {NODE}/32 dev lo", f"addr add {NODE6}/128 dev lo",
+                f"route add default via {GATEWAY} dev eth1 table 222 onlink", f"route add default via {GATEWAY6} dev eth1 table 222 onlink",
+                f"neigh replace {GATEWAY} lladdr {ROUTER_MAC} dev eth1 nud permanent",
+                f"neigh replace {GATEWAY6} lladdr {ROUTER_MAC} dev eth1 nud permanent")
+        node.run("sh", "-c", 'echo "222 snf_selftest" > /etc/iproute2/rt_tables.d/snf.conf; echo "$1" >> /etc/default/snf-network',
+                 "sh", f'UNDERLAY="{UNDERLAY} {UNDERLAY6}"')
+
+    def play(self, start: int) -> dict[int, set[str]]:
+        """Every row of every column once: who got which number, counted from `start`."""
+        heard: dict[int, set[str]] = {}
+        for guest in self.guests:
+            self._send(guest, start + len(ROWS) * (guest.number - 1))
+        bridged = max(guest.number for guest in self.guests if not guest.column.routed)
+        last = start + len(ROWS) * bridged - 1 - LEGAL[::-1].index(next(row for row in LEGAL if row.name == LAST))
+        for name, numbers in (*((name, ear.tokens(last)) for name, ear in self.ears.items()), ("node", witnessed(self.node))):
+            for number in numbers:
+                heard.setdefault(number - start, set()).add(name)
+        return heard
+
+    def _send(self, guest: Guest, start: int) -> None:
+        frames = [f.stamp(row.frame(guest), number) for number, row in enumerate(ROWS, start) if row.possible(guest.column)]
+        send(self.guest, guest.tap, *frames)
+
+    def learned(self) -> set[tuple[str, str]]:
+        """MAC address and port of all that the bridge has learned."""
+        lines = [line.split() for line in self.node.run("bridge", "fdb", "show", "br", "br0").splitlines()]
+        return {(words[0], words[2]) for words in lines if "permanent" not in words}
+
+    def without_rules(self) -> None:
+        """Take our tables away, as `nft flush ruleset` would, and let the bridge learn from any frame again."""
+        for family in TABLES:
+            self.node.run("nft", "delete", "table", family, "snf_network")
+        self.node.ip("link set br0 type bridge no_linklocal_learn 0")
+
+
+TO_GUESTS = "mac-prefix"
+"""The reason of what is kept from a guest; all others are about what comes from one."""
+LAST = "DHCPv6 solicit"
+"""A frame that every bridged NIC may send: who has it from the last of them has had all others, or never will."""
+
+
+def environment(guest: Guest) -> dict[str, str]:
+    """What Ganeti would say of the NIC."""
+    column = guest.column
+    return {"INTERFACE": guest.tap, "INSTANCE": f"guest{guest.number}", "INTERFACE_UUID": f"nic-{guest.number}", "INTERFACE_INDEX": "0",
+            "MAC": guest.mac, "IP": guest.ip, "MODE": column.mode, "LINK": "snf_selftest" if column.routed else "br0",
+            "NETWORK_SUBNET": "198.51.100.0/24", "NETWORK_GATEWAY": GATEWAY, "NETWORK_SUBNET6": "2001:db8:1::/64",
+            "NETWORK_GATEWAY6": GATEWAY6, "NETWORK_TAGS": column.tags, "TAGS": " ".join(f"snf-network:0:{tag}" for tag in column.allows)}
+
+
+def run(say: Callable[[str], None] = lambda words: None) -> Outcome:
+    """Build, send, look, and take all away again. Raises KernelError where the machine cannot do that."""
+    with ExitStack() as stack:
+        say("making a node, a guest, a peer and a router")
+        return examine(Site(stack), say)
+
+
+def examine(site: Site, say: Callable[[str], None] = lambda words: None) -> Outcome:
+    """Send all frames with our tables and without them, and judge. The site is of no use afterwards."""
+    before = drops(site.node)
+    say(f"sending {len(ROWS)} frames in {len(COLUMNS)} ways")
+    heard, learned = site.play(1), site.learned()
+    counted = drops(site.node) - before
+    site.without_rules()
+    say("sending them without our tables")
+    without, learned_without = site.play(OPEN), site.learned()
+    cells = tuple(_cells(site.guests, heard, learned, without, learned_without))
+    return Outcome(cells, tuple(_miscounted(cells, counted)))
+
+
+def _cells(guests: list[Guest], heard: dict[int, set[str]], learned: set[tuple[str, str]],
+           without: dict[int, set[str]], learned_without: set[tuple[str, str]]) -> Iterator[Cell]:
+    own = {(mac, guest.tap) for guest in guests for mac in (guest.mac, *((VRRP,) if guest.column.allows else ()))}
+    for guest in guests:
+        for row in ROWS:
+            number = len(ROWS) * (guest.number - 1) + ROWS.index(row)
+            if row.possible(guest.column):
+                source = row.frame(guest)[6:12].hex(":"), guest.tap
+                taught = [{"forwarding table"} if MAC in guest.column.pins and row.reason(guest.column) and source in table - own else set()
+                          for table in (learned, learned_without)]
+                yield Cell(row, guest, frozenset(heard.get(number, set()) | taught[0]), frozenset(without.get(number, set()) | taught[1]))
+
+
+def _miscounted(cells: tuple[Cell, ...], counted: Counter[tuple[str, str]]) -> Iterator[str]:
+    wanted = Counter((cell.guest.tap, cell.reason) for cell in cells if cell.reason and cell.verdict == D)
+    names = {cell.guest.tap: cell.guest.column.name for cell in cells}
+    for key in sorted(wanted.keys() | counted.keys()):
+        if key[1] != TO_GUESTS and wanted[key] != counted[key]:
+            yield f"{names.get(key[0], key[0])}: {counted[key]} frames counted as {key[1]}, {wanted[key]} expected"

@@ -1,0 +1,96 @@
+"""What a NIC may be the source of beside its own: instance tags `snf-network:<uuid|name|index>:allow:<address or prefix>`, `...:mac:<mac>`.
+
+Ganeti refuses `=` in a tag (objects.TaggableObject), so it is `allow:`; `allow=` says the same where a tag comes from elsewhere.
+"""
+
+from __future__ import annotations
+
+from _socket import AF_INET, AF_INET6, inet_ntop, inet_pton
+
+from snf_network.errors import BadEnvironment, shown
+from snf_network.nic import is_global6, is_ip4, is_link_local, is_mac, is_prefix
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from dataclasses import dataclass
+
+    from snf_network.config import Config
+    from snf_network.nic import Nic
+else:
+    from snf_network.lean import dataclass
+
+WIDEST4, WIDEST6 = 8, 16
+"""The shortest prefixes that may be allowed: none of them has multicast or loopback in it."""
+HINT = "an address, or a prefix of at least /8 or, for IPv6, /16, without bits beyond its length"
+
+
+@dataclass(frozen=True)
+class Extra:
+    """What the tags allow one NIC."""
+
+    addresses: tuple[str, ...] = ()
+    prefixes: tuple[str, ...] = ()
+    """None of them within another: a set of intervals takes no two that overlap."""
+    macs: tuple[str, ...] = ()
+
+
+def setting(word: str) -> tuple[str, str]:
+    """The name and the value of a tag that allows something; empty names are other tags."""
+    for name in ("allow", "mac"):
+        if word.startswith((f"{name}:", f"{name}=")):
+            return name, word[len(name) + 1:]
+    return "", ""
+
+
+def extra(nic: Nic, config: Config) -> Extra:
+    """All that tags allow the NIC, by whatever identifier. Raises BadEnvironment for what is no address, prefix or MAC of a station."""
+    said = sorted({setting(word) for words in nic.customised(config.tag_prefix) for word in words})
+    macs = tuple(dict.fromkeys(_mac(value) for name, value in said if name == "mac"))
+    allowed = tuple(dict.fromkeys(_allowed(value, nic) for name, value in said if name == "allow"))
+    prefixes = tuple(value for value in allowed if "/" in value)
+    return Extra(tuple(value for value in allowed if "/" not in value),
+                 tuple(one for one in prefixes if not any(one != other and covers(other, one) for other in prefixes)), macs)
+
+
+def gives_up_link_local(allowed: Extra) -> bool:
+    """True if link-local sources of a bridged NIC are its own choice (RFC 7217), and so another's may be among them."""
+    return any(is_link_local(value.partition("/")[0]) for value in allowed.prefixes)
+
+
+def covers(prefix: str, other: str) -> bool:
+    """True if an address or a prefix is within `prefix`."""
+    (network, length), (inner, longer) = _bits(prefix), _bits(other)
+    return (":" in prefix) == (":" in other) and longer >= length and not (network ^ inner) >> (_width(prefix) - length)
+
+
+def _bits(text: str) -> tuple[int, int]:
+    address, _, length = text.partition("/")
+    return int.from_bytes(inet_pton(AF_INET6 if ":" in address else AF_INET, address), "big"), int(length or _width(text))
+
+
+def _width(text: str) -> int:
+    return 128 if ":" in text else 32
+
+
+def _mac(text: str) -> str:
+    if not is_mac(text):
+        raise BadEnvironment(f"TAGS: mac:{shown(text)} is not valid", "six octets such as 00:00:5e:00:01:0a, of one station")
+    return text.lower()
+
+
+def _allowed(text: str, nic: Nic) -> str:
+    """An address, or a prefix that is longer than a host's, as the kernel would list it."""
+    address, slash, length = text.partition("/")
+    if not (is_ip4(address) or is_global6(address) or (slash and is_link_local(address))):
+        raise BadEnvironment(f"TAGS: allow:{shown(text)} is not valid", HINT)
+    plain = inet_ntop(AF_INET6, inet_pton(AF_INET6, address)) if ":" in address else address
+    if slash:
+        widest = WIDEST4 if ":" not in text else 10 if is_link_local(address) else WIDEST6
+        if not is_prefix(text, lambda _: True, _width(text)) or int(length) < widest:
+            raise BadEnvironment(f"TAGS: allow:{shown(text)} is not valid", HINT)
+        plain = plain if int(length) == _width(text) else f"{plain}/{length}"
+    own = (nic.ip, nic.ip6)
+    for gateway in (nic.network.gateway, nic.network.gateway6):
+        if gateway and gateway not in own and not is_link_local(gateway) and covers(plain, gateway):
+            raise BadEnvironment(f"TAGS: allow:{shown(text)} has the gateway {gateway} in it", "the guest could take its place")
+    return plain

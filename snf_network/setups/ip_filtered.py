@@ -1,0 +1,31 @@
+"""Tag ip-filtered: a bridged NIC is held to its MAC and its addresses, in ARP, IPv4, IPv6 and neighbour discovery, and to these."""
+
+from __future__ import annotations
+
+from snf_network.errors import BadEnvironment
+from snf_network.resources import Resource
+from snf_network.setups.allow import extra, gives_up_link_local
+from snf_network.setups.pins import addresses4, addresses6, macs
+from snf_network.setups.port import port
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from snf_network.config import Config
+    from snf_network.nic import Nic
+    from snf_network.node import Node
+
+
+def setup(nic: Nic, node: Node, config: Config) -> Iterator[Resource]:
+    """From the tap only its own; the link-local address that its MAC gives, unless tags allow any."""
+    if nic.mode == "routed":
+        return  # pinned as closely already
+    if nic.mode != "bridged":
+        raise BadEnvironment(f"MODE={nic.mode}: addresses cannot be pinned there", "routed and bridged NICs only")
+    allowed = extra(nic, config)
+    own = (nic.ip6, "" if gives_up_link_local(allowed) else nic.link_local)
+    yield from macs(nic, "bridge", allowed)
+    yield from addresses4(nic, "bridge", allowed)
+    yield from addresses6(nic, "bridge", allowed, own)
+    yield from port(nic)

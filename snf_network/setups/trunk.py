@@ -1,0 +1,22 @@
+"""Tag trunk: a pinned or served NIC may send tagged frames, in the VLANs that Ganeti's VLAN makes it a trunk of and in no other."""
+
+from __future__ import annotations
+
+from snf_network.resources import Element, Resource
+from snf_network.setups.bridged import vlans
+from snf_network.setups.pins import quoted
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from snf_network.config import Config
+    from snf_network.nic import Nic
+    from snf_network.node import Node
+
+
+def setup(nic: Nic, node: Node, config: Config) -> Iterator[Resource]:
+    """Its own MAC holds in there too; addresses and servers in these VLANs are not looked at. Never the untagged VLAN, nor 0."""
+    if nic.mode == "bridged" and nic.vlan:
+        for vid in vlans(nic.vlan)[1]:
+            yield Element("bridge", "trunks", f"{quoted(nic)} . {vid}")

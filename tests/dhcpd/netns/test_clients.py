@@ -1,0 +1,210 @@
+"""Real clients on a routed tap that snf-network has brought up, guard and all: each gets its lease, and it leads out.
+
+One node and one guest for all; each client starts with an interface that was down.
+"""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Iterator
+from contextlib import closing
+from typing import NamedTuple
+
+import pytest
+
+from tests.dhcpd.netns.daemon import CONFIG, Daemon, bind, binding, running
+from tests.netns.lab import Lab, Machine, environment, lines, settled, until
+
+ENV = environment("add-routed-ifup-1")
+MAC, IP, IP6 = ENV["MAC"], ENV["IP"], "2001:db8:1:0:a800:ff:fead:35c9"
+GATEWAY, GATEWAY6, RESOLVER, RESOLVER6 = "198.51.100.1", "2001:db8:1::1", "192.0.2.53", "2001:db8::53"
+CONF = f"[dhcp]\nnameservers = {RESOLVER}\n[ipv6]\nnameservers = {RESOLVER6}\ndomains = example.org\n"
+TAP_LINK_LOCAL = "fe80::ce47:52ff:fe4e:4554"
+OWN_RUN = "mount -t tmpfs tmpfs /run && mount -o remount,bind,ro /sys && mkdir -p /run/systemd && "
+
+
+class Place(NamedTuple):
+    """A node with its daemon, the router behind it, and a guest on tap0."""
+
+    router: Machine
+    node: Machine
+    guest: Machine
+    daemon: Daemon
+
+
+@pytest.fixture(scope="module")
+def place() -> Iterator[Place]:
+    with closing(Lab()) as lab:
+        router = lab.router()
+        node = lab.node("node1", router)
+        settled(router)
+        node.write(CONFIG, CONF)
+        guest = lab.guest(node, "tap0", MAC)
+        node.up(ENV)
+        with running(node) as daemon:
+            yield Place(router, node, guest, daemon)
+
+
+@pytest.fixture(autouse=True)
+def fresh(place: Place) -> None:
+    """The guest has booted: no address but the link-local one, no route, no resolver, nothing that another client has set."""
+    guest = place.guest
+    for key in ("accept_ra", "autoconf"):
+        guest.sysctl(f"net/ipv6/conf/eth0/{key}", 1)
+    guest.run("sh", "-c", "ip addr flush dev eth0; ip link set eth0 down; : > /etc/resolv.conf; ip link set eth0 up")
+    assert until(lambda: "state UP" in guest.out("ip", "link", "show", "eth0"), 20)
+    assert until(lambda: lines(guest.out("ip", "-6", "-o", "addr", "show", "dev", "eth0", "-tentative"), "fe80"), 10)
+
+
+def has_address(guest: Machine, address: str) -> bool:
+    return bool(lines(guest.out("ip", "-o", "addr", "show", "eth0"), f" {address}/"))
+
+
+def within_own_run(guest: Machine, command: str, timeout: int = 25) -> subprocess.CompletedProcess[str]:
+    """A client that keeps state in /run, which is the whole machine's, gets one of its own."""
+    return guest.run("unshare", "-m", "sh", "-c", OWN_RUN + command, timeout=timeout)
+
+
+def assert_leads_out(place: Place) -> None:
+    """An IPv4 lease: the address, the way out, and the router can reach the guest."""
+    assert has_address(place.guest, IP)
+    assert place.guest.ping(GATEWAY)
+    assert place.router.ping(IP)
+    assert RESOLVER in place.guest.read("/etc/resolv.conf")
+
+
+def test_udhcpc(place: Place) -> None:
+    place.guest.run("udhcpc", "-i", "eth0", "-n", "-q", "-f", "-t", "10", "-T", "1")
+    assert_leads_out(place)
+
+
+def test_dhclient(place: Place) -> None:
+    run = ("dhclient", "-4", "-1", "-d", "-lf", "/var/lib/dhcp/v4", "-pf", "/var/dhclient.pid", "eth0")
+    client = subprocess.Popen(place.guest.command(*run), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        assert until(lambda: has_address(place.guest, IP), 15)
+        assert_leads_out(place)
+    finally:
+        client.terminate()
+        client.wait(10)
+
+
+def test_dhclient_that_comes_from_another_network_is_refused_and_starts_anew(place: Place) -> None:
+    place.guest.write("/var/lib/dhcp/old", """lease {
+  interface "eth0";
+  fixed-address 10.9.9.9;
+  option dhcp-server-identifier 192.0.2.1;
+  renew never; rebind never; expire never;
+}
+""")
+    before = place.daemon.counts("tap0").get("nak", 0)
+    run = ("dhclient", "-4", "-1", "-v", "-d", "-lf", "/var/lib/dhcp/old", "-pf", "/var/dhclient.pid", "eth0")
+    client = subprocess.Popen(place.guest.command(*run), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        assert until(lambda: has_address(place.guest, IP), 20)
+        assert place.daemon.counts("tap0")["nak"] == before + 1
+    finally:
+        client.terminate()
+        client.wait(10)
+
+
+def test_dhcpcd(place: Place) -> None:
+    within_own_run(place.guest, "exec dhcpcd -4 -1 -B -A eth0")
+    assert_leads_out(place)
+
+
+def test_networkd_has_both_families(place: Place) -> None:
+    place.guest.write("/etc/systemd/network/10.network", "[Match]\nName=eth0\n[Network]\nDHCP=yes\nIPv6AcceptRA=yes\n")
+    before = place.daemon.counts("tap0").get("information6", 0)
+    client = subprocess.Popen(place.guest.command("unshare", "-m", "sh", "-c", OWN_RUN + "exec /lib/systemd/systemd-networkd"),
+                              stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        assert until(lambda: has_address(place.guest, IP) and has_address(place.guest, IP6), 20)
+        assert place.guest.ping(GATEWAY) and place.guest.ping(GATEWAY6)
+        assert until(lambda: place.daemon.counts("tap0").get("information6", 0) > before, 10)
+    finally:
+        client.terminate()
+        client.wait(10)
+
+
+def test_dhclient_leases_the_routed_ipv6_address(place: Place) -> None:
+    place.guest.sysctl("net/ipv6/conf/eth0/autoconf", 0)  # else the address is there without a lease
+    run = ("dhclient", "-6", "-1", "-d", "-lf", "/var/lib/dhcp/v6", "-pf", "/var/dhclient6.pid", "eth0")
+    client = subprocess.Popen(place.guest.command(*run), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        assert until(lambda: has_address(place.guest, IP6), 15)
+        assert until(lambda: "default" in place.guest.out("ip", "-6", "route"))
+        assert place.guest.ping(GATEWAY6) and place.router.ping(IP6)
+    finally:
+        client.terminate()
+        client.wait(10)
+
+
+def test_dhclient_asks_for_information_only(place: Place) -> None:
+    place.guest.run("dhclient", "-6", "-S", "-1", "-lf", "/var/lib/dhcp/v6s", "-pf", "/var/dhclient6s.pid", "eth0")
+    assert until(lambda: RESOLVER6 in place.guest.read("/etc/resolv.conf"))
+    assert "search example.org" in place.guest.read("/etc/resolv.conf")
+
+
+def test_wide_dhcp6c_asks_for_information_only(place: Place) -> None:
+    place.guest.write("/var/dhcp6c.conf", "interface eth0 { information-only; request domain-name-servers; request domain-name; };\n")
+    run = ("dhcp6c", "-f", "-D", "-i", "-p", "/var/dhcp6c.pid", "-c", "/var/dhcp6c.conf", "eth0")
+    ran = place.guest.run("timeout", "10", *run, check=False)
+    said = ran.stdout + ran.stderr
+    assert f"nameserver[0] {RESOLVER6}" in said and "Domain search list[0] example.org." in said, said
+
+
+def test_kernel_forms_its_address_and_reaches_the_router(place: Place) -> None:
+    assert until(lambda: has_address(place.guest, IP6), 10)
+    assert place.guest.ping(GATEWAY6) and place.router.ping(IP6)
+
+
+def test_rdisc6(place: Place) -> None:
+    said = place.guest.out("rdisc6", "-1", "eth0")
+    for words in ("Stateful address conf.    :           No", "Stateful other conf.      :          Yes",
+                  " Prefix                   : 2001:db8:1::/64", f" Recursive DNS server     : {RESOLVER6}",
+                  " DNS search list          : example.org", f" from {TAP_LINK_LOCAL}"):
+        assert words in said, said
+
+
+def test_ndisc6(place: Place) -> None:
+    """It takes no answer about a global address from a link-local one, which is what a proxy, such as the kernel's own, has."""
+    assert "CC:47:52:4E:45:54" in place.guest.out("ndisc6", "-1", "-r", "3", TAP_LINK_LOCAL, "eth0")
+
+
+@pytest.mark.parametrize("address", (GATEWAY6, "2001:db8:1::abcd"))
+def test_node_is_the_neighbour_for_the_whole_prefix(place: Place, address: str) -> None:
+    place.guest.ip(f"-6 route add {address}/128 dev eth0")
+    place.guest.ping(address, wait=0.3)
+    assert "lladdr cc:47:52:4e:45:54" in place.guest.out("ip", "-6", "neigh", "show", address)
+
+
+def test_one_host_prefix(place: Place) -> None:
+    """A guest of a /32, whose gateway is in no prefix of its own, gets out by option 121."""
+    alone = {"indev": "tap0", "ip": IP, "mac": MAC, "hostname": "vm1", "subnet": f"{IP}/32", "gateway": "169.254.1.1"}
+    before = place.node.read("/var/lib/nfdhcpd/tap0")
+    bind(place.node, "tap0", binding(**alone))
+    try:
+        assert until(lambda: place.daemon.show("tap0")["binding"]["subnet"] == f"{IP}/32")
+        within_own_run(place.guest, "exec dhcpcd -4 -1 -B -A eth0")
+        assert "default via 169.254.1.1" in place.guest.out("ip", "route")
+        assert place.guest.ping(GATEWAY) and place.router.ping(IP)
+    finally:
+        bind(place.node, "tap0", before)
+        assert until(lambda: place.daemon.show("tap0")["binding"]["subnet"] == ENV["NETWORK_SUBNET"])
+
+
+def test_managed_mode_gives_the_routed_address_and_no_other(place: Place) -> None:
+    """The kernel forms none, so a client with privacy addresses has the one that is routed."""
+    place.node.write(CONFIG, CONF + "mode = managed\n")
+    place.daemon.process.send_signal(1)
+    place.daemon.told("RELOADING=1")
+    place.daemon.told("READY=1")
+    try:
+        said = place.guest.out("rdisc6", "-1", "eth0")
+        assert "Stateful address conf.    :          Yes" in said and "Autonomous address conf.:           No" in said, said
+        test_dhclient_leases_the_routed_ipv6_address(place)
+    finally:
+        place.node.write(CONFIG, CONF)
+        place.daemon.process.send_signal(1)
+        place.daemon.told("READY=1")

@@ -1,0 +1,221 @@
+"""`snf-network` by hand: into a pipe that nobody reads, without root, over what is not ours, and after records were lost."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+from collections.abc import Iterator
+
+import pytest
+
+from tests.netns.lab import SCRIPTS, Lab, Machine, environment, traces
+from tests.netns.state import one_line, same, snapshot, waiting, wipe
+
+COMMAND = SCRIPTS / "snf-network"
+STATE_DIR = "/var/lib/snf-network"
+BINDINGS = "/var/lib/nfdhcpd"
+ROUTED = environment("add-routed-ifup-1")
+OTHER = {**ROUTED, "INTERFACE": "tap1", "INSTANCE": "other.example.com", "INTERFACE_UUID": "u1", "IP": "198.51.100.11",
+         "MAC": "aa:00:00:00:00:11"}
+
+
+@pytest.fixture(scope="module")
+def lab_node() -> Iterator[Machine]:
+    lab = Lab()
+    try:
+        yield lab.node("node1", lab.router())
+    finally:
+        lab.close()
+
+
+@pytest.fixture
+def node(lab_node: Machine) -> Iterator[Machine]:
+    taps = ("tap0", "tap1")
+    lab_node.ip(*(f"tuntap add {tap} mode tap" for tap in taps))
+    yield lab_node
+    for tap in taps:
+        lab_node.run("ip", "link", "del", tap, check=False)
+    wipe(lab_node)
+
+
+def ordered(node: Machine, *arguments: str) -> tuple[int, str]:
+    """Exit status of a command, and all it said."""
+    ran = node.run(COMMAND, *arguments, check=False)
+    return ran.returncode, ran.stdout + ran.stderr
+
+
+# --- who reads it, and who asks
+
+
+@pytest.mark.parametrize("words", ["status", "check", "status --json", "plan --record tap0", "--help"])
+def test_a_reader_who_goes_away_hears_no_traceback(node: Machine, words: str) -> None:
+    node.up(ROUTED)
+    for redirection in ("| true", "| head -c 1 >/dev/null"):
+        ran = node.run("bash", "-o", "pipefail", "-c", f"{COMMAND} {words} {redirection}", check=False)
+        assert ran.stderr == "" and ran.returncode in (0, 1)
+
+
+@pytest.mark.parametrize("words", ["status", "check", "plan --record tap0"])
+def test_a_full_disk_behind_stdout_is_one_line(node: Machine, words: str) -> None:
+    node.up(ROUTED)
+    ran = node.run("sh", "-c", f"exec {COMMAND} {words} > /dev/full", check=False)
+    assert ran.returncode == 1
+    one_line(ran.stderr, "snf-network: ", "No space left")
+
+
+@pytest.mark.parametrize("redirection", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
+def test_closed_descriptors_are_not_taken_for_tools_pipes(node: Machine, redirection: str) -> None:
+    node.up(ROUTED)
+    for words in ("status", "check", "repair", "gc"):
+        assert node.run("sh", "-c", f"exec {COMMAND} {words} {redirection}", check=False).returncode == 0, words
+
+
+@pytest.mark.parametrize("words", ["check", "repair", "repair --pending", "gc", "remove tap0", "load"])
+def test_who_is_not_root_is_told_so_and_changes_nothing(node: Machine, words: str) -> None:
+    """nft shows nothing to others: without the word, `check` would say that all is gone."""
+    node.up(ROUTED)
+    before = snapshot(node)
+    ran = node.run("setpriv", "--reuid=65534", "--clear-groups", COMMAND, *words.split(), check=False)
+    assert ran.returncode == 1
+    one_line(ran.stderr, "root")
+    same(before, snapshot(node))
+
+
+def test_status_is_for_everybody(node: Machine) -> None:
+    node.up(ROUTED)
+    assert "inst1.example.com" in node.out("setpriv", "--reuid=65534", "--clear-groups", COMMAND, "status")
+
+
+def test_what_a_tag_holds_does_not_reach_the_terminal(node: Machine) -> None:
+    node.up({**ROUTED, "NETWORK_TAGS": "ip-less-routed \x1b[31mred \udcff"})
+    said = node.run("env", "LC_ALL=C.UTF-8", COMMAND, "status", "--wide").stdout
+    assert "\x1b" not in said and "\udcff" not in said and "\\x1b[31mred" in said
+    assert json.loads(node.out(COMMAND, "status", "--json"))[0]["interface"] == "tap0"
+
+
+def test_an_interrupted_repair_is_one_line_and_the_next_one_goes_on(node: Machine) -> None:
+    node.up(ROUTED)
+    whole = snapshot(node)
+    node.run("nft", "flush", "ruleset")
+    with waiting(node, "nft") as (held, go):
+        call = subprocess.Popen(node.command(COMMAND, "repair"), stderr=subprocess.PIPE, text=True)
+        held()
+        call.send_signal(signal.SIGINT)
+        go()
+        said = call.communicate(timeout=20)[1]
+    assert call.returncode == 130
+    one_line(said, "interrupted")
+    assert ordered(node, "repair")[0] == 0
+    same(whole, snapshot(node))
+
+
+# --- what is not ours
+
+
+@pytest.mark.parametrize("member", ['routed { "tap9" comment "mine" }', 'nets4 { "tap9" . aa:00:00:00:00:01 . 10.0.0.1-10.0.0.7 }',
+                                    'tables { "tap9" comment "mine" : 7 }', 'nets6 { "tap9" . aa:00:00:00:00:01 . 2001:db8::/48 }'])
+def test_a_member_in_a_form_of_its_own_is_an_orphan_like_another(node: Machine, member: str) -> None:
+    node.up(ROUTED)
+    before = snapshot(node)
+    node.run("nft", f"add element inet snf_network {member}")
+    status, said = ordered(node, "check")
+    assert status == 1 and "orphan" in said and '"tap9"' in said
+    assert ordered(node, "gc")[0] == 0
+    same(before, snapshot(node))
+
+
+def test_somebody_else_with_our_protocol_number_does_not_stop_gc(node: Machine) -> None:
+    """A default route goes like any other; a rule of another preference, or without a mark, is none of ours."""
+    node.up(OTHER)
+    before = snapshot(node)
+    node.ip("-6 route add default dev eth1 table 77 proto 148", "route add default dev eth1 table 77 proto 148")
+    node.up(ROUTED)
+    node.ip("link del tap0")
+    node.ip("rule add pref 14700 fwmark 9 lookup 222 proto 148", "rule add pref 14801 from 10.0.0.0/8 lookup 222 proto 148")
+    assert ordered(node, "gc")[0] == 0
+    assert ordered(node, "check") == (0, "clean\n")
+    after = frozenset(line for line in snapshot(node) if not line.startswith(("rule -4 14700 ", "rule -4 14801 fwmark None")))
+    same(frozenset(line for line in before if not line.startswith("link tap0 ")), after)
+
+
+def test_a_file_that_is_no_binding_stays(node: Machine) -> None:
+    node.up(ROUTED)
+    node.write(f"{BINDINGS}/leases.db", "important\n")
+    node.write(f"{BINDINGS}/tap9", "INDEV=tap9\nIP=198.51.100.99\n")
+    assert ordered(node, "gc")[0] == 0
+    assert node.out("ls", BINDINGS).split() == ["leases.db", "tap0"]
+
+
+@pytest.mark.parametrize("name", ["0xab", "0xzz", "123", "1e3"])
+def test_a_tap_whose_name_looks_like_a_number(node: Machine, name: str) -> None:
+    node.ip(f"tuntap add {name} mode tap")
+    node.up({**OTHER, "INTERFACE": name})
+    assert ordered(node, "check") == (0, "clean\n")
+    node.down({**OTHER, "INTERFACE": name})
+    node.ip(f"link del {name}")
+
+
+# --- records that are lost, or have nothing
+
+
+def test_what_a_lost_record_shared_goes_too(node: Machine) -> None:
+    """A call killed on its way out leaves the same: a name below shared/, and no record."""
+    for env in (OTHER, ROUTED):
+        node.up(env)
+    node.run("rm", f"{STATE_DIR}/tap0")
+    assert ordered(node, "check")[0] == 1
+    assert ordered(node, "gc")[0] == 0
+    assert ordered(node, "check") == (0, "clean\n")
+    left = [line for line in traces(node) if "tap0" in line or ROUTED["IP"] in line]
+    assert left == [f"{BINDINGS}/tap0"]  # of a tap that is there: somebody's, as it may be
+    node.run("rm", f"{STATE_DIR}/tap1")
+    node.ip("link del tap0", "link del tap1")
+    assert ordered(node, "gc")[0] == 0
+    assert traces(node) == []
+
+
+def test_a_nic_that_never_came_up_is_forgotten_with_its_tap(node: Machine) -> None:
+    assert node.up({**OTHER, "LINK": "4711"}, check=False).returncode == 1
+    assert "incomplete" in node.out(COMMAND, "status")
+    node.ip("link del tap1")
+    assert ordered(node, "gc")[0] == 0
+    assert "tap1" not in node.out(COMMAND, "status")
+    assert ordered(node, "check") == (0, "clean\n")
+
+
+def test_gc_goes_on_after_a_nic_that_cannot_be_taken_back(node: Machine) -> None:
+    for env in (ROUTED, OTHER):
+        node.up(env)
+        node.ip(f"link del {env['INTERFACE']}")
+    node.run("sh", "-c", f"rm {STATE_DIR}/locks/tap0; mkdir {STATE_DIR}/locks/tap0")
+    status, said = ordered(node, "gc")
+    assert status == 1 and f"{STATE_DIR}/locks/tap0" in said and "Traceback" not in said
+    assert [line for line in traces(node) if "tap1" in line] == []
+    node.run("rmdir", f"{STATE_DIR}/locks/tap0")
+    assert ordered(node, "gc")[0] == 0
+    assert traces(node) == []
+
+
+def test_gc_takes_orphans_away_beside_one_that_is_locked(node: Machine) -> None:
+    node.up(ROUTED)
+    before = snapshot(node)
+    for tap in ("tap8", "tap9"):
+        node.run("nft", f'add element inet snf_network routed {{ "{tap}" }}')
+    node.run("mkdir", f"{STATE_DIR}/locks/tap8")
+    status, said = ordered(node, "gc")
+    assert status == 1 and f"{STATE_DIR}/locks/tap8" in said
+    left = snapshot(node) - before
+    assert len(left) == 1 and "tap8" in str(left)
+    node.run("rmdir", f"{STATE_DIR}/locks/tap8")
+    assert ordered(node, "gc")[0] == 0
+    same(before, snapshot(node))
+
+
+def test_a_third_partys_setup_without_its_x_bit_is_not_passed_over(node: Machine) -> None:
+    """It may be what filters the NIC."""
+    node.write("/etc/snf-network/setups/theirs", "#!/bin/sh\n")
+    ran = node.up({**ROUTED, "NETWORK_TAGS": f"{ROUTED['NETWORK_TAGS']} theirs"}, check=False)
+    assert ran.returncode == 1
+    one_line(ran.stderr, "/etc/snf-network/setups/theirs", "Permission denied")
+    node.run("rm", "/etc/snf-network/setups/theirs")

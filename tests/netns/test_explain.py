@@ -1,0 +1,150 @@
+"""snf-network drops, explain and trace, on a node whose NICs the self-test has made."""
+
+from __future__ import annotations
+
+import json
+import struct
+import subprocess
+from collections.abc import Iterator
+from contextlib import ExitStack, closing
+
+import pytest
+
+from snf_network.errors import KernelError
+from snf_network.selftest.matrix import Guest, Row
+from snf_network.selftest.run import ROWS, TABLES, Site, environment
+from snf_network.selftest.world import drops, send
+from tests.netns.lab import SCRIPTS, until
+
+COMMAND = str(SCRIPTS / "snf-network")
+ROW = {row.name: row for row in ROWS}
+ROUTED, FILTERED, PRIVATE = 0, 2, 4
+
+
+@pytest.fixture(scope="module")
+def site() -> Iterator[Site]:
+    with ExitStack() as stack:
+        yield Site(stack)
+
+
+def explained(site: Site, guest: Guest, row: Row) -> dict[str, object]:
+    found: dict[str, object] = json.loads(site.node.run(COMMAND, "explain", guest.tap, row.frame(guest).hex(), "--json"))
+    return found
+
+
+@pytest.mark.parametrize(("number", "name", "reason", "rule", "sets"), (
+    (ROUTED, "IPv4 source, a neighbour's", "ip4-src", "inet snf_network pin4: goto no_ip4_src", "src4 has aa:55:60:00:00:01 . 198"),
+    (ROUTED, "ARP sender IP, reply", "arp-ip", "arp snf_network pin_arp: goto no_arp_ip", "nets4 has nothing of tap1"),
+    (FILTERED, "source MAC, IPv6", "src-mac", "bridge snf_network pin6: iifname . ether saddr != @macs goto no_src_mac", "macs has aa:55"),
+    (FILTERED, "NA option", "na-lladdr", "bridge snf_network na_option: goto no_na_lladdr", "ndmacs has 0xaa5560000003"),
+    (FILTERED, "ARP to 01:80:c2:00:00:0e", "ll-dst", "arp snf_network input: iifname @ports goto no_ll_dst", "ports has yes"),
+    (PRIVATE, "802.1ad", "tagged", "bridge snf_network guard: ether type { 8021q, 8021ad } goto no_tagged", ""),
+))
+def test_dropped_frame(site: Site, number: int, name: str, reason: str, rule: str, sets: str) -> None:
+    guest = site.guests[number]
+    found = explained(site, guest, ROW[name])
+    assert (found["verdict"], found["rule"]) == ("drop", rule)
+    assert str(found["reason"]).startswith(f"{reason}: ") and sets in str(found["sets"])
+    before = int(str(found["counter"]).split()[0])
+    send(site.guest, guest.tap, ROW[name].frame(guest))
+    assert until(lambda: drops(site.node)[guest.tap, reason] == before + 1)
+
+
+@pytest.mark.parametrize(("number", "name", "rule"), (
+    (ROUTED, "UDP", "inet snf_network pin4: iifname . ether saddr . ip saddr @src4 goto ok4"),
+    (FILTERED, "ARP request", "bridge snf_network pin_arp: iifname . arp saddr ether . arp saddr ip @src4 accept"),
+    (PRIVATE, "UDP, IPv6", "bridge snf_network prerouting: iifname vmap @ingress"),
+))
+def test_frame_that_passes(site: Site, number: int, name: str, rule: str) -> None:
+    found = explained(site, site.guests[number], ROW[name])
+    assert (found["verdict"], found["rule"], found["reason"]) == ("accept", rule, "")
+
+
+def test_frame_that_no_rule_sees(site: Site) -> None:
+    assert explained(site, site.guests[ROUTED], ROW["other ethertype"])["verdict"] == "ignored"
+
+
+def test_explaining_touches_nothing(site: Site) -> None:
+    tables = [site.node.run("nft", "-s", "list", "table", family, "snf_network") for family in TABLES]
+    explained(site, site.guests[ROUTED], ROW["UDP"])
+    assert [site.node.run("nft", "-s", "list", "table", family, "snf_network") for family in TABLES] == tables
+    assert site.node.run(COMMAND, "check") == "clean\n"
+
+
+@pytest.mark.parametrize("order", "<>")
+def test_first_frame_of_a_pcap_file(site: Site, order: str) -> None:
+    guest = site.guests[FILTERED]
+    frames = [ROW[name].frame(guest) for name in ("RARP about another MAC", "UDP")]
+    content = struct.pack(f"{order}IHHiIII", 0xA1B2C3D4, 2, 4, 0, 0, 65535, 1)
+    content += b"".join(struct.pack(f"{order}IIII", 0, 0, len(frame), len(frame)) + frame for frame in frames)
+    site.node.run("python3", "-c", f"open('/etc/frame.pcap', 'wb').write({content!r})")
+    assert "rarp: " in site.node.run(COMMAND, "explain", guest.tap, "/etc/frame.pcap")
+
+
+@pytest.mark.parametrize(("interface", "frame", "hint"), (
+    ("tap99", "00", "tap99 has no record"), ("tap1", "0011", "no Ethernet frame"), ("tap1", "/etc/hostname", "no pcap file"),
+    ("tap1", "/nowhere", "neither a frame"), ("tap1", "xyz", "neither a frame"),
+))
+def test_what_cannot_be_explained_is_said_in_one_line(site: Site, interface: str, frame: str, hint: str) -> None:
+    with pytest.raises(KernelError, match=hint) as caught:
+        site.node.run(COMMAND, "explain", interface, frame)
+    assert caught.value.message.count("\n") == 0
+
+
+def test_drops_are_shown_by_nic_and_reason(site: Site) -> None:
+    guest = site.guests[PRIVATE]
+    before = drops(site.node)[guest.tap, "arp-mac"]
+    send(site.guest, guest.tap, *[ROW["ARP sender MAC"].frame(guest)] * 3)
+    assert until(lambda: drops(site.node)[guest.tap, "arp-mac"] == before + 3)
+    shown = json.loads(site.node.run(COMMAND, "drops", guest.tap, "--json"))
+    row = next(row for row in shown if row["reason"] == "arp-mac")
+    assert (row["interface"], row["instance"], row["frames"]) == (guest.tap, environment(guest)["INSTANCE"], before + 3)
+    assert row["bytes"] > 0 and "MAC" in row["meaning"]
+    assert {row["interface"] for row in shown} == {guest.tap}
+    table = site.node.run(COMMAND, "drops").splitlines()
+    assert table[0].split() == ["INTERFACE", "INSTANCE", "REASON", "FRAMES", "BYTES", "MEANING"]
+    assert site.node.run(COMMAND, "drops", "tap99") == "nothing was dropped\n"
+
+
+def tracing(site: Site, *options: str) -> subprocess.Popen[str]:
+    command = subprocess.Popen((*site.node.enter, COMMAND, "trace", *options), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert command.stderr and "looking at" in command.stderr.readline()
+    return command
+
+
+def traced(site: Site) -> bool:
+    return "snf_trace" in site.node.run("nft", "list", "tables")
+
+
+def test_trace_shows_drops_as_they_come(site: Site) -> None:
+    guest, names = site.guests[FILTERED], ("NA target, a neighbour's", "PPPoE discovery", "UDP", "ARP sender IP, request")
+    command = tracing(site, guest.tap, "--seconds", "3")
+    # nft may not listen yet: what is sent once more shows once more
+    assert until(lambda: send(site.guest, guest.tap, *(ROW[name].frame(guest) for name in names)) or command.poll() is not None, 10)
+    lines = command.communicate()[0].splitlines()
+    assert {line.split()[1] for line in lines} >= {"na-target", "ethertype", "arp-ip"}
+    assert all(len(line) > 40 for line in lines)
+    assert not traced(site)
+
+
+def test_trace_shows_what_goes_to_the_nic_too(site: Site) -> None:
+    """A guest asks why it does not hear another: the answer may be its own filter."""
+    guest = site.guests[PRIVATE]
+    command = tracing(site, guest.tap, "--seconds", "3")
+    sender = site.guests[FILTERED + 1]
+    frame = ROW["VRRP MAC"].frame(sender)
+    foreign = frame[:6] + bytes.fromhex("020000000001") + frame[12:]
+    assert until(lambda: send(site.peer, "eth0", foreign) or command.poll() is not None, 10)
+    assert "mac-prefix" in command.communicate()[0]
+
+
+def test_trace_ends_by_itself_even_if_it_is_killed(site: Site) -> None:
+    command = tracing(site, site.guests[FILTERED].tap, "--seconds", "2")
+    assert traced(site)
+    with closing(command.stdout), closing(command.stderr):  # type: ignore[type-var]
+        command.kill()
+        command.wait(10)
+    for family in TABLES:
+        assert until(lambda family=family: '"tap3"' not in site.node.run("nft", "list", "set", family, "snf_trace", "traced"), 6)
+    tracing(site, site.guests[FILTERED].tap, "--seconds", "1").communicate()
+    assert not traced(site), "the next one tidies up"

@@ -1,0 +1,224 @@
+"""The drop matrix: every cell of `snf-network selftest`, which CI runs as an admin does; and that each of them could go wrong.
+
+What drops and what passes stands in snf_network/selftest/rows.py and controls.py, a line each.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, closing
+from pathlib import Path
+
+import pytest
+
+from snf_network.commands.selftest import matrix
+from snf_network.selftest import frames as f
+from snf_network.selftest.matrix import COLUMNS, GUARD, IP, LINK_LOCAL, MAC, NODE, ROUTER_LOCAL, Column
+from snf_network.selftest.rows import FORGED
+from snf_network.selftest.run import ROWS, TABLES, TO_GUESTS, WRONG, Outcome, Site, examine, run
+from snf_network.selftest.world import Ear, Machine, drops, send
+from tests.netns.lab import until
+
+ROOT = Path(__file__).resolve().parents[2]
+CELLS = [(row.name, column.name) for column in COLUMNS for row in ROWS if row.possible(column)]
+COMMAND = ("scripts/snf-network", "selftest")
+
+
+@pytest.fixture(scope="module")
+def outcome() -> Outcome:
+    return run()
+
+
+@pytest.fixture(scope="module")
+def verdicts(outcome: Outcome) -> dict[tuple[str, str], str]:
+    return {(cell.row.name, cell.guest.column.name): cell.verdict for cell in outcome.cells}
+
+
+@pytest.mark.parametrize("column", COLUMNS, ids=[column.name for column in COLUMNS])
+@pytest.mark.parametrize("row", ROWS, ids=[row.name for row in ROWS])
+def test_cell(verdicts: dict[tuple[str, str], str], row: object, column: Column) -> None:
+    if (row.name, column.name) not in CELLS:
+        assert (row.name, column.name) not in verdicts
+        return
+    assert verdicts[row.name, column.name] == ("D" if row.reason(column) else "open")
+
+
+def test_each_drop_is_counted_by_nic_and_reason(outcome: Outcome) -> None:
+    assert outcome.miscounted == ()
+
+
+def test_the_matrix_in_the_docs_is_the_one_that_is_printed(outcome: Outcome) -> None:
+    text = (ROOT / "docs" / "selftest.md").read_text()
+    assert "".join(f"    {line}\n" for line in matrix(outcome).splitlines()) in text, "paste what snf-network selftest prints"
+
+
+def test_rows_have_names_of_their_own() -> None:
+    assert len({row.name for row in ROWS}) == len(ROWS)
+
+
+def test_every_pin_stops_something_in_every_column() -> None:
+    """No column has a pin that no row tries."""
+    for column in COLUMNS:
+        stopping = {pin for row in FORGED for pin in row.stopped if pin in column.pins and row.reason(column)}
+        assert stopping >= set(column.pins) & {MAC, IP, LINK_LOCAL, ROUTER_LOCAL, GUARD}
+
+
+# --- each cell can go wrong
+
+def spoiled(spoil: Callable[[Machine], None]) -> Outcome:
+    with ExitStack() as stack:
+        site = Site(stack)
+        spoil(site.node)
+        return examine(site)
+
+
+def chains(node: Machine) -> Iterator[tuple[str, str]]:
+    """The chains of reasons, by family."""
+    for entry in json.loads(node.run("nft", "-j", "list", "chains"))["nftables"]:
+        chain = entry.get("chain", {})
+        if chain.get("table") == "snf_network" and chain["name"].startswith("no_"):
+            yield chain["family"], chain["name"]
+
+
+def test_where_nothing_is_dropped_every_forged_cell_is_wrong() -> None:
+    """The same frames and the same judge, with each reason's drop taken away."""
+    def spoil(node: Machine) -> None:
+        node.load("".join(f"flush chain {family} snf_network {chain}\nadd rule {family} snf_network {chain} accept\n"
+                          for family, chain in chains(node) if chain != "no_mac_prefix"))
+
+    outcome = spoiled(spoil)
+    wanted = [cell for cell in outcome.cells if cell.reason]
+    assert [cell.verdict for cell in wanted] == [WRONG] * len(wanted)
+    assert [cell for cell in outcome.wrong if not cell.reason] == []
+
+
+def test_a_legal_frame_that_is_dropped_is_wrong() -> None:
+    def spoil(node: Machine) -> None:
+        for family in ("bridge", "inet"):
+            node.load(f"insert rule {family} snf_network prerouting icmpv6 type mld2-listener-report drop\n")
+
+    assert {cell.row.name for cell in spoiled(spoil).wrong} == {"MLD with hop-by-hop", "MLD with hop-by-hop, from ::"}
+
+
+def test_what_is_counted_with_another_reason_is_told() -> None:
+    def spoil(node: Machine) -> None:
+        for family in ("bridge", "inet"):
+            node.load(f'flush chain {family} snf_network no_ra\nadd rule {family} snf_network no_ra update @drops {{ iif . "redirect" }}\n'
+                      f"add rule {family} snf_network no_ra drop\n")
+
+    outcome = spoiled(spoil)
+    assert outcome.wrong == []
+    assert {words.rpartition(" as ")[2].partition(",")[0] for words in outcome.miscounted} == {"ra", "redirect"}
+
+
+def test_a_full_set_of_counters_lets_nothing_pass() -> None:
+    """Count and drop are two rules: one rule would end where the set takes no more."""
+    def spoil(node: Machine) -> None:
+        for family in TABLES:
+            node.run("nft", "flush", "set", family, "snf_network", "drops")
+            text = node.run("nft", "list", "table", family, "snf_network").replace("size 1000000", "size 9")
+            node.load(f"delete table {family} snf_network\n{text}")
+
+    outcome = spoiled(spoil)
+    assert outcome.wrong == []
+    assert outcome.miscounted != ()
+
+
+# --- what a matrix does not show
+
+MANY = 200
+"""Far fewer than the kernel takes (gc_thresh3, 1024 for all namespaces together): others use that table, too."""
+
+
+def test_no_guest_fills_the_neighbour_table_of_the_node() -> None:
+    """Questions in the names of many, with its own MAC: the node would note each of them."""
+    with ExitStack() as stack:
+        site = Site(stack)
+        for device in ("br0", "tap1"):  # an address there: the node then answers who asks for it
+            site.node.ip(f"addr add 192.0.2.1/32 dev {device}")
+        ask_in_many_names(site)
+        assert until(lambda: [drops(site.node)[tap, "arp-ip"] for tap in ("tap1", "tap3")] == [MANY, MANY])
+        assert neighbours(site.node) == []
+        site.without_rules()
+        ask_in_many_names(site)
+        assert until(lambda: len(neighbours(site.node)) == 2 * MANY), len(neighbours(site.node))
+
+
+def ask_in_many_names(site: Site) -> None:
+    for guest in (site.guests[0], site.guests[2]):
+        send(site.guest, guest.tap, *(guest.frame(f.arp(1, guest.mac, f"198.18.{guest.number}.{number}", NODE), target=f.BROADCAST)
+                                      for number in range(1, MANY + 1)))
+
+
+def neighbours(node: Machine) -> list[str]:
+    """What the node has noted of those names."""
+    return [line for line in node.run("ip", "-4", "neigh", "show").splitlines() if line.startswith("198.18.")]
+
+
+def test_trunk_passes_its_own_vlans_and_no_other() -> None:
+    """Members as tag trunk yields them: this kernel's bridges filter no VLANs, so no NIC can be brought up as a trunk."""
+    with ExitStack() as stack:
+        site = Site(stack)
+        guest = site.guests[2]
+        site.node.load(f'add element bridge snf_network trunks {{ "{guest.tap}" . 10 }}\n')
+        ear, packet = Ear(site.peer, "eth0"), f.udp(guest.ip, NODE)
+        tagged = [guest.frame(packet, tags=(tag,)) for tag in ((f.VLAN, 10), (f.VLAN, 11), (f.VLAN, 0), (f.QINQ, 10))]
+        frames = [*tagged, guest.frame(packet, guest.foreign, tags=((f.VLAN, 10),)), guest.frame(packet)]
+        send(site.guest, guest.tap, *(f.stamp(frame, number) for number, frame in enumerate(frames, 1)))
+        with closing(ear.socket):
+            assert ear.tokens(6) & set(range(1, 7)) == {1, 6}
+
+
+# --- the command
+
+def test_command_prints_the_matrix() -> None:
+    ran = subprocess.run(COMMAND, cwd=ROOT, capture_output=True, text=True, timeout=120, check=False)
+    assert ran.returncode == 0, ran.stdout
+    lines = ran.stdout.splitlines()
+    assert lines[0].split("  ")[0] == "FRAME" and lines[-1].startswith(f"{len(CELLS)} cells: ")
+    assert len(lines) == 2 + len(ROWS)
+    assert ran.stderr.count("...") == 3
+
+
+def test_command_with_rules_that_lack_something(tmp_path: Path) -> None:
+    """A checkout in which ARP is not pinned: exit status 1, and every cell that it takes is named."""
+    for name in ("snf_network", "scripts"):
+        shutil.copytree(ROOT / name, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__"))
+    rules = tmp_path / "snf_network" / "pin_arp.nft"
+    rules.write_text(rules.read_text().replace("		goto no_arp_ip\n", ""))
+    ran = subprocess.run((*COMMAND, "--json"), cwd=tmp_path, capture_output=True, text=True, timeout=120, check=False)
+    assert ran.returncode == 1
+    found = json.loads(ran.stdout)
+    wrong = {(cell["frame"], cell["column"]) for cell in found["cells"] if cell["verdict"] == WRONG}
+    assert wrong == {(row.name, column.name) for row in ROWS for column in COLUMNS if row.reason(column) == "arp-ip"}
+    assert found["miscounted"] == []
+
+
+def namespaces() -> set[str]:
+    found = set()
+    for path in Path("/proc").glob("[0-9]*/ns/net"):
+        try:
+            found.add(os.readlink(path))
+        except OSError:
+            continue
+    return found
+
+
+def test_nothing_is_left_even_if_it_is_killed() -> None:
+    before = namespaces()
+    with subprocess.Popen(COMMAND, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as command:
+        assert command.stderr and "making" in command.stderr.readline()
+        assert "sending" in command.stderr.readline()
+        made = namespaces() - before
+        assert len(made) >= 4
+        command.send_signal(signal.SIGKILL)
+    assert until(lambda: not made & namespaces())
+
+
+def test_reason_of_what_is_kept_from_a_guest_is_one_that_is_counted() -> None:
+    assert f'"{TO_GUESTS}"' in (ROOT / "snf_network" / "base.nft").read_text()

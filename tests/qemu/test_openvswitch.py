@@ -1,0 +1,221 @@
+"""Mode openvswitch with a real Open vSwitch: port, access VLAN and trunks as stock Ganeti gives them, and what happens where it hangs."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import time
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+from tests.netns.lab import Lab, Machine, environment, traces, until
+from tests.qemu.taps import BARE, CLEAN, Far, Party, Shout, Tap, play, snf_network
+
+pytestmark = pytest.mark.vm()
+ENV = environment("start-nonet-ifup-1", MODE="openvswitch", LINK="ovs0", BRIDGE=None)
+NICS = {"a": ".100", "b": "100", "other": ".200", "trunk": ":100:200", "hybrid": ".200:100", "all": ""}
+COLUMNS = {"a": (100, []), "b": (100, []), "other": (200, []), "trunk": ([], [100, 200]), "hybrid": (200, [100]), "all": ([], [])}
+"""Columns tag and trunks. To Open vSwitch a port with a tag is an access port, whatever its trunks; one with neither trunks all."""
+START = """
+mkdir -p /etc/openvswitch /run/openvswitch
+ovsdb-tool create /etc/openvswitch/conf.db /usr/share/openvswitch/vswitch.ovsschema
+ovsdb-server /etc/openvswitch/conf.db --remote=punix:/run/openvswitch/db.sock --pidfile --detach --log-file=/run/openvswitch/db.log
+ovs-vsctl --no-wait init
+/usr/lib/openvswitch-switch/ovs-vswitchd --pidfile --detach --log-file=/run/openvswitch/vswitchd.log
+ovs-vsctl --timeout=20 add-br ovs0 -- add-port ovs0 eth2
+ip link set ovs0 up
+"""
+
+
+class Site(NamedTuple):
+    """A node with Open vSwitch and its bridge ovs0, a trunk from it, and guests that have no NIC yet."""
+
+    node: Machine
+    parties: dict[str, Party]
+
+    def env(self, name: str, **changes: str) -> dict[str, str]:
+        tap = self.parties[name]
+        assert isinstance(tap, Tap)
+        return {**ENV, "INTERFACE": tap.name, "MAC": tap.mac, "VLAN": NICS[name], "INSTANCE": f"inst-{name}",
+                "INTERFACE_UUID": f"uuid-{name}", **changes}
+
+    def up(self, name: str, **changes: str) -> None:
+        assert self.node.up(self.env(name, **changes)).stderr == ""
+
+    def ports(self) -> set[str]:
+        return set(self.node.out("ovs-vsctl", "--timeout=20", "list-ports", "ovs0").split())
+
+    def columns(self, name: str) -> tuple[object, ...]:
+        """Those that tell a port's VLANs."""
+        said = self.node.out("ovs-vsctl", "--timeout=20", "get", "port", self.env(name)["INTERFACE"], "tag", "trunks")
+        return tuple(json.loads(line) for line in said.splitlines())
+
+
+@contextmanager
+def stopped(name: str) -> Iterator[None]:
+    """A daemon that hangs."""
+    pid = int(Path(f"/run/openvswitch/{name}.pid").read_text())
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        os.kill(pid, signal.SIGCONT)
+
+
+@pytest.fixture(scope="module")
+def site() -> Iterator[Site]:
+    """One for all tests, with all NICs up. There is one Open vSwitch in a machine, for /run is everybody's."""
+    with closing(Lab()) as lab:
+        node, far = lab.machine("node1"), lab.machine("switch")
+        lab.cable(node, "eth2", far, "trunk")
+        node.ip("link set eth2 up")
+        far.run("ip", "-batch", "-", input="link set trunk up\n" + "".join(
+            f"link add link trunk name trunk.{vid} type vlan id {vid}\nlink set trunk.{vid} up\n" for vid in (100, 200, 300)))
+        node.run("sh", "-ec", START)
+        parties: dict[str, Party] = {name: Tap(node, f"tap{number}", f"aa:00:00:00:01:{number:02}") for number, name in enumerate(NICS)}
+        parties |= {f"vlan{vid}": Far(far, f"trunk.{vid}") for vid in (100, 200, 300)}
+        made = Site(node, parties)
+        for name in NICS:
+            made.up(name)
+        try:
+            yield made
+        finally:
+            for name in ("ovs-vswitchd", "ovsdb-server"):
+                node.run("ovs-appctl", "-t", name, "exit", check=False)
+
+
+IN_100 = {"a": BARE, "b": BARE, "trunk": 100, "all": 100, "vlan100": BARE}
+IN_200 = {"other": BARE, "trunk": 200, "hybrid": BARE, "all": 200, "vlan200": BARE}
+
+
+def but(heard: dict[str, int], *names: str) -> dict[str, int]:
+    return {name: tag for name, tag in heard.items() if name not in names}
+
+
+ENDS = (Shout("vlan100", (), but(IN_100, "vlan100")), Shout("vlan200", (), but(IN_200, "vlan200", "trunk", "all")),
+        Shout("a", (), {"vlan100": BARE}), Shout("other", (), {"vlan200": BARE}), Shout("all", (300,), {"vlan300": BARE}))
+
+
+@pytest.mark.parametrize("name", NICS)
+def test_port_is_as_stock_ganeti_makes_it(site: Site, name: str) -> None:
+    assert site.columns(name) == COLUMNS[name]
+
+
+def test_who_hears_whom(site: Site) -> None:
+    for name in site.parties:  # until the switch has made its flows, frames wait for it and come late
+        site.parties[name].send(b"\xff" * 6 + bytes.fromhex(site.parties[name].mac.replace(":", "")) + b"\x88\xb6" + bytes(46))
+    shouts = [
+        Shout("a", (), but(IN_100, "a")), Shout("b", (), but(IN_100, "b")), Shout("other", (), but(IN_200, "other")),
+        Shout("hybrid", (), but(IN_200, "hybrid")), Shout("hybrid", (100,), {}), Shout("a", (200,), {}),
+        Shout("trunk", (100,), but(IN_100, "trunk")), Shout("trunk", (200,), but(IN_200, "trunk")), Shout("trunk", (300,), {}),
+        Shout("trunk", (), {}), Shout("all", (100,), but(IN_100, "all")), Shout("vlan300", (), {"all": 300}),
+        Shout("vlan100", (), but(IN_100, "vlan100")), Shout("vlan200", (), but(IN_200, "vlan200")),
+    ]
+    heard, wanted = play(site.parties, shouts, ENDS)
+    assert heard == wanted
+
+
+def test_check_shows_what_was_taken_and_changed(site: Site) -> None:
+    node = site.node
+    assert snf_network(node, "check") == CLEAN
+    taps = {name: site.env(name)["INTERFACE"] for name in ("a", "other", "trunk")}
+    node.run("ovs-vsctl", "del-port", taps["a"], "--", "set", "port", taps["other"], "tag=100",
+             "--", "clear", "port", taps["trunk"], "trunks")
+    status, said = snf_network(node, "check")
+    assert status == 1
+    assert {line.split()[1] for line in said.splitlines() if line.startswith("missing ") and "add-port" in line} == set(taps.values())
+    assert snf_network(node, "repair")[0] == 0
+    assert [site.columns(name) for name in taps] == [COLUMNS[name] for name in taps]
+
+
+def test_vlan_of_a_live_nic_changes(site: Site) -> None:
+    site.up("a", VLAN=":200")
+    assert site.columns("a") == ([], [200])
+    site.up("a", VLAN="")
+    assert site.columns("a") == ([], [])
+    site.up("a")
+    assert site.columns("a") == COLUMNS["a"]
+
+
+def test_down_takes_it_back(site: Site) -> None:
+    site.node.down(site.env("b"))
+    tap = site.env("b")["INTERFACE"]
+    assert tap not in site.ports()
+    assert not [line for line in traces(site.node) if tap in line]
+    assert snf_network(site.node, "check") == CLEAN
+
+
+def test_gc_takes_what_a_guest_left(site: Site) -> None:
+    """It stopped without an ifdown: the switch keeps the port, for whoever gets the name."""
+    tap = site.parties["other"]
+    assert isinstance(tap, Tap)
+    tap.close()
+    assert tap.name in site.ports()
+    assert snf_network(site.node, "gc")[0] == 0
+    assert tap.name not in site.ports()
+    site.parties["other"] = Tap(site.node, tap.name, tap.mac)
+
+
+def test_no_such_bridge(site: Site) -> None:
+    ran = site.node.up(site.env("b", LINK="nosuch"), check=False)
+    assert ran.returncode == 1
+    assert ran.stderr.startswith("kvm-ifup-custom: ovs-vsctl ") and "nosuch" in ran.stderr and ran.stderr.count("\n") == 1
+    nothing_of(site, "b")
+
+
+def nothing_of(site: Site, name: str) -> None:
+    tap = site.env(name)["INTERFACE"]
+    assert tap not in site.ports()
+    assert "state DOWN" in site.node.out("ip", "link", "show", "dev", tap)
+    assert not [line for line in traces(site.node, records=False) if tap in line]
+
+
+@pytest.mark.parametrize("daemon", ("ovsdb-server", "ovs-vswitchd"))
+def test_open_vswitch_hangs(site: Site, daemon: str) -> None:
+    """The call ends, and says so; when the daemon goes on, no port is there that nobody knows of."""
+    with stopped(daemon):
+        begun = time.monotonic()
+        ran = site.node.up(site.env("b"), check=False)
+        took = time.monotonic() - begun
+    assert ran.returncode == 1
+    assert "ovs-vsctl" in ran.stderr and ran.stderr.count("\n") == 1, ran.stderr
+    assert took < 6, took  # 5 s, and the second that an interpreter's start takes in an emulated machine
+    assert until(lambda: site.env("b")["INTERFACE"] not in site.ports(), 10)
+    nothing_of(site, "b")
+    site.up("b")
+    assert site.columns("b") == COLUMNS["b"]
+    site.node.down(site.env("b"))
+
+
+@pytest.mark.parametrize("daemon", ("ovsdb-server", "ovs-vswitchd"))
+def test_open_vswitch_hangs_when_a_nic_goes_down(site: Site, daemon: str) -> None:
+    """What could not be taken back then is not forgotten."""
+    site.up("b")
+    with stopped(daemon):
+        begun = time.monotonic()
+        site.node.down(site.env("b"))
+        took = time.monotonic() - begun
+        assert "state DOWN" in site.node.out("ip", "link", "show", "dev", site.env("b")["INTERFACE"])
+    assert took < 6, took
+    assert (site.env("b")["INTERFACE"] in site.ports()) is (daemon == "ovsdb-server")
+    if daemon == "ovsdb-server":
+        assert snf_network(site.node, "check")[0] == 1
+        site.node.down(site.env("b"))  # as Ganeti does every 5 s while a guest shuts down
+    nothing_of(site, "b")
+    assert snf_network(site.node, "check") == CLEAN
+
+
+def test_open_vswitch_is_not_installed(site: Site) -> None:
+    site.node.run("mv", "/usr/bin/ovs-vsctl", "/usr/bin/away")
+    try:
+        ran = site.node.up(site.env("b"), check=False)
+    finally:
+        site.node.run("mv", "/usr/bin/away", "/usr/bin/ovs-vsctl")
+    assert ran.returncode == 1
+    assert "openvswitch-switch" in ran.stderr and ran.stderr.count("\n") == 1, ran.stderr
+    nothing_of(site, "b")

@@ -1,0 +1,190 @@
+"""VLANs of a bridge that filters them: membership as stock Ganeti gives it, with frames of real taps and a real trunk."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import closing
+from typing import Any, NamedTuple
+
+import pytest
+
+from tests.netns.lab import Lab, Machine, environment, settled, traces
+from tests.qemu.taps import BARE, CLEAN, Far, Party, Shout, Tap, play, snf_network
+
+pytestmark = pytest.mark.vm()
+ENV = environment("start-nonet-ifup-1", LINK="lan0", BRIDGE="lan0")
+NICS = {"a": ".100", "b": ".100", "other": ".200", "trunk": ":100:200", "hybrid": ".200:100", "plain": ""}
+ACCESS, TAGGED = ["PVID", "Egress Untagged"], None
+MEMBER = {
+    ".100": {100: ACCESS}, ".200": {200: ACCESS}, ":100:200": {100: TAGGED, 200: TAGGED}, ".200:100": {200: ACCESS, 100: TAGGED},
+    "": {1: ACCESS}, "100": {100: ACCESS},
+}
+"""What `bridge vlan show` says of a port with that VLAN; 1 is the bridge's default."""
+
+
+class Site(NamedTuple):
+    """A node with the VLAN-aware bridge lan0, and a trunk from it; guests that have no NIC yet."""
+
+    node: Machine
+    parties: dict[str, Party]
+
+    def env(self, name: str, **changes: str) -> dict[str, str]:
+        tap = self.parties[name]
+        assert isinstance(tap, Tap)
+        return {**ENV, "INTERFACE": tap.name, "MAC": tap.mac, "VLAN": NICS[name], "INSTANCE": f"inst-{name}",
+                "INTERFACE_UUID": f"uuid-{name}", **changes}
+
+    def up(self, name: str, **changes: str) -> None:
+        assert self.node.up(self.env(name, **changes)).stderr == ""
+
+
+@pytest.fixture(scope="module")
+def site() -> Iterator[Site]:
+    """One for all tests: a machine takes a second here. Each test brings up what it needs."""
+    with closing(Lab()) as lab:
+        node, far = lab.machine("node1"), lab.machine("switch")
+        lab.cable(node, "eth2", far, "trunk")
+        far.run("ip", "-batch", "-", input="link set trunk up\n" + "".join(
+            f"link add link trunk name trunk.{vid} type vlan id {vid}\nlink set trunk.{vid} up\n" for vid in (100, 200, 300)))
+        node.run("ip", "-batch", "-", input="link add lan0 type bridge vlan_filtering 1 forward_delay 0 mcast_snooping 0\n"
+                                            "link set lan0 up\nlink set eth2 master lan0 up\n")
+        parties: dict[str, Party] = {name: Tap(node, f"tap{number}", f"aa:00:00:00:01:{number:02}") for number, name in enumerate(NICS)}
+        parties |= {f"vlan{vid}": Far(far, f"trunk.{vid}") for vid in (100, 200, 300)}
+        made = Site(node, parties)
+        for name in NICS:
+            made.up(name)
+        settled(node)
+        yield made
+
+
+def membership(node: Machine, port: str) -> dict[int, Any]:
+    listed = json.loads(node.out("bridge", "-j", "vlan", "show", "dev", port))
+    return {vlan["vlan"]: vlan.get("flags", TAGGED) for entry in listed for vlan in entry["vlans"]}
+
+
+IN_100 = {"a": BARE, "b": BARE, "trunk": 100, "hybrid": 100, "vlan100": BARE}
+IN_200 = {"other": BARE, "trunk": 200, "hybrid": BARE, "vlan200": BARE}
+
+
+def but(heard: dict[str, int], *names: str) -> dict[str, int]:
+    return {name: tag for name, tag in heard.items() if name not in names}
+
+
+ENDS = (Shout("vlan100", (), but(IN_100, "vlan100")), Shout("vlan200", (), but(IN_200, "vlan200", "trunk", "hybrid")),
+        Shout("a", (), {"vlan100": BARE}), Shout("other", (), {"vlan200": BARE}))
+"""The last that each hears, but those that hear nothing: plain is alone in the VLAN of the bridge, nobody is in 300."""
+
+
+def test_who_hears_whom(site: Site) -> None:
+    shouts = [
+        Shout("a", (), but(IN_100, "a")), Shout("b", (), but(IN_100, "b")), Shout("other", (), but(IN_200, "other")),
+        Shout("hybrid", (), but(IN_200, "hybrid")), Shout("hybrid", (100,), but(IN_100, "hybrid")),
+        Shout("trunk", (100,), but(IN_100, "trunk")), Shout("trunk", (200,), but(IN_200, "trunk")),
+        Shout("trunk", (), {}), Shout("trunk", (300,), {}), Shout("trunk", (1,), {}),
+        Shout("a", (200,), {}), Shout("a", (1,), {}), Shout("a", (200, 100), {}), Shout("plain", (), {}), Shout("plain", (100,), {}),
+        Shout("vlan100", (), but(IN_100, "vlan100")), Shout("vlan200", (), but(IN_200, "vlan200")), Shout("vlan300", (), {}),
+    ]
+    heard, wanted = play(site.parties, shouts, ENDS)
+    assert heard == wanted
+
+
+@pytest.mark.parametrize("name", NICS)
+def test_no_port_has_more_than_its_vlans(site: Site, name: str) -> None:
+    """The VLAN that the bridge puts a new port into is the port's only if it asked for none."""
+    assert membership(site.node, site.env(name)["INTERFACE"]) == MEMBER[NICS[name]]
+
+
+def test_uplink_is_in_all_vlans(site: Site) -> None:
+    assert membership(site.node, "eth2") == {1: ACCESS, 100: TAGGED, 200: TAGGED}
+
+
+def test_check_shows_what_was_taken_and_given(site: Site) -> None:
+    """From an access port, a trunk, the uplink, and to a port that must not have it; and a port whose VLAN became tagged."""
+    node = site.node
+    assert snf_network(node, "check") == CLEAN
+    tap, other, trunk = (site.env(name)["INTERFACE"] for name in ("a", "b", "trunk"))
+    changes = (f"del dev {tap} vid 100", f"del dev {trunk} vid 200", "del dev eth2 vid 100", f"add dev {tap} vid 1 pvid untagged",
+               f"add dev {other} vid 100")
+    node.run("bridge", "-batch", "-", input="".join(f"vlan {words}\n" for words in changes))
+    status, said = snf_network(node, "check")
+    assert status == 1
+    missing = {line.split(None, 2)[2] for line in said.splitlines() if line.startswith("missing ")}
+    assert missing == {f"vlan add dev {tap} vid 100 pvid untagged master", f"vlan add dev {trunk} vid 200 master",
+                       "vlan add dev eth2 vid 100 master", f"vlan del dev {tap} vid 1 master",
+                       f"vlan add dev {other} vid 100 pvid untagged master"}
+    assert snf_network(node, "repair")[0] == 0
+    assert {port: membership(node, port) for port in (tap, other, trunk, "eth2")} == {
+        tap: MEMBER[".100"], other: MEMBER[".100"], trunk: MEMBER[":100:200"], "eth2": {1: ACCESS, 100: TAGGED, 200: TAGGED}}
+
+
+def test_vlan_of_a_live_nic_changes(site: Site) -> None:
+    """Of what it had before, nothing stays; and without VLAN it has what the bridge gives a new port."""
+    tap, names = site.env("a")["INTERFACE"], ("a", "b", "other")
+    end = Shout("vlan100", (), {"b": BARE}), Shout("vlan200", (), {"other": BARE})
+    for vlan, shouts in {
+        ".200": [Shout("a", (), {"other": BARE}), Shout("b", (), {}), Shout("other", (), {"a": BARE})],
+        ":100:200": [Shout("a", (), {}), Shout("a", (100,), {"b": BARE}), Shout("b", (), {"a": 100}), Shout("other", (), {"a": 200})],
+        "100": [Shout("a", (), {"b": BARE}), Shout("other", (), {})],
+        "": [Shout("a", (), {}), Shout("b", (), {}), Shout("other", (), {})],
+        ".100": [Shout("a", (), {"b": BARE}), Shout("b", (), {"a": BARE}), Shout("other", (), {})],
+    }.items():
+        site.up("a", VLAN=vlan)
+        assert membership(site.node, tap) == MEMBER[vlan], vlan
+        heard, wanted = play(site.parties, shouts, end, names)
+        assert heard == wanted, vlan
+
+
+def test_guest_that_stopped_without_an_ifdown(site: Site) -> None:
+    """Its tap is gone, and another instance has the name: the VLAN of the first is not the second's."""
+    tap = site.parties["a"]
+    assert isinstance(tap, Tap)
+    tap.close()
+    site.parties["a"] = Tap(site.node, tap.name, "aa:00:00:00:02:00")
+    site.up("a", VLAN=".200", INSTANCE="next", INTERFACE_UUID="next")
+    assert membership(site.node, tap.name) == MEMBER[".200"]
+    site.node.down(site.env("a", INSTANCE="next", INTERFACE_UUID="next"))
+
+
+def test_down_takes_it_back(site: Site) -> None:
+    for name in ("b", "trunk"):
+        site.node.down(site.env(name))
+        tap = site.env(name)["INTERFACE"]
+        assert membership(site.node, tap) == {}
+        assert '"master"' not in site.node.out("ip", "-j", "link", "show", "dev", tap)
+        assert not [line for line in traces(site.node) if tap in line]
+    assert snf_network(site.node, "check") == CLEAN
+
+
+def test_bridge_without_a_default(site: Site) -> None:
+    """vlan_default_pvid 0: a new port is in no VLAN, and there is nothing to take away."""
+    site.node.ip("link set lan0 type bridge vlan_default_pvid 0")
+    site.up("a")
+    assert membership(site.node, site.env("a")["INTERFACE"]) == {100: ACCESS}
+    site.node.down(site.env("a"))
+
+
+@pytest.mark.parametrize("vlan", (".300", ":100:300"))
+def test_vlan_that_never_reaches_the_bridge(site: Site, vlan: str) -> None:
+    """A VLAN device on the uplink takes its frames before the bridge sees them: stock Ganeti refuses, too."""
+    site.node.ip("link add link eth2 name eth2.300 type vlan id 300")
+    try:
+        refused(site, vlan)
+    finally:
+        site.node.ip("link del eth2.300")
+
+
+@pytest.mark.parametrize("vlan", (".100", ":100:200", ".200:100"))
+def test_bridge_that_does_not_filter(site: Site, vlan: str) -> None:
+    """Every VLAN would reach every port."""
+    site.node.ip("link set lan0 type bridge vlan_filtering 0")
+    refused(site, vlan)
+
+
+def refused(site: Site, vlan: str) -> None:
+    site.node.down(site.env("a"))
+    ran = site.node.up(site.env("a", VLAN=vlan), check=False)
+    assert ran.returncode == 1
+    assert ran.stderr.startswith(f"kvm-ifup-custom: VLAN={vlan}: ") and ran.stderr.count("\n") == 1
+    assert '"master"' not in site.node.out("ip", "-j", "link", "show", "dev", site.env("a")["INTERFACE"])
+    assert not [line for line in traces(site.node, records=False) if ENV["INTERFACE"] in line]

@@ -1,0 +1,173 @@
+"""A machine of QEMU's with Debian's own kernel, for what the kernel of this machine cannot do. By software emulation, so it runs anywhere.
+
+Its files are this machine's own, read-only under a file system in memory: what runs here runs there, and nothing it does is kept. On top
+of them are packages that are downloaded and unpacked in .qemu/ of the checkout, and never installed. It has no network.
+"""
+
+from __future__ import annotations
+
+import lzma
+import os
+import select
+import shlex
+import shutil
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from tests.netns.lab import ROOT
+
+UNPACKED = ROOT / ".qemu"
+PACKAGES = ("linux-image-amd64", "busybox-static", "openvswitch-switch")
+MODULES = ("virtio_pci", "9pnet_virtio", "9p", "overlay")
+"""What the kernel needs to find its files."""
+USELESS = ("boot/System.map-*", "lib/modules/*/kernel/sound", "usr/share/doc", *(
+    f"lib/modules/*/kernel/drivers/{name}" for name in ("gpu", "media", "infiniband", "scsi", "staging", "usb", "iio", "net/ethernet",
+                                                        "net/wireless", "hwmon", "input", "platform", "mtd", "isdn", "md")))
+QUICK = ("mitigations=off", "init_on_alloc=0", "apparmor=0", "audit=0")
+"""What makes the emulated kernel twice as quick, and is nothing to a packet."""
+HERE = Path(__file__).parent
+SILENCE = 120
+"""Seconds without a line after which a machine is given up."""
+
+
+def unpacked() -> Path:
+    """The directory with the packages, downloaded and unpacked at the first call."""
+    stamp = " ".join(PACKAGES)
+    if not (UNPACKED / "stamp").exists() or (UNPACKED / "stamp").read_text() != stamp:
+        shutil.rmtree(UNPACKED, ignore_errors=True)
+        (UNPACKED / "debs" / "partial").mkdir(parents=True)
+        for name in ("bin", "lib", "sbin"):
+            (UNPACKED / "root" / "usr" / name).mkdir(parents=True)
+            (UNPACKED / "root" / name).symlink_to(f"usr/{name}")
+        _download()
+        for deb in sorted((UNPACKED / "debs").glob("*.deb")):
+            _run(f"dpkg-deb --fsys-tarfile {shlex.quote(str(deb))} | tar -x --keep-directory-symlink -C {UNPACKED / 'root'} "
+                 + " ".join(f"--exclude='./{name}'" for name in USELESS))
+        shutil.rmtree(UNPACKED / "debs")
+        _run(f"depmod -b {UNPACKED / 'root'} {_version()}")
+        (UNPACKED / "stamp").write_text(stamp)
+    return UNPACKED / "root"
+
+
+def _download() -> None:
+    """With all that they need and this machine has not; what it has already is fetched, too: it need not be the whole of it."""
+    get = (f"apt-get -qq -y -o Dir::Cache::archives={UNPACKED / 'debs'} -o Debug::NoLocking=1 --no-install-recommends --reinstall "
+           f"--download-only install {' '.join(PACKAGES)}")
+    _run(f"{get} || {{ apt-get -qq -o DPkg::Lock::Timeout=300 update && {get}; }}")
+
+
+def _run(command: str) -> None:
+    ran = subprocess.run(("bash", "-o", "pipefail", "-c", command), capture_output=True, text=True, timeout=600)
+    assert ran.returncode == 0, f"{command}: {ran.returncode}\n{ran.stdout}{ran.stderr}"
+
+
+def _version() -> str:
+    return next((UNPACKED / "root" / "lib" / "modules").iterdir()).name
+
+
+def _modules(*names: str) -> dict[str, bytes]:
+    """Those modules and what they need, in the order to be loaded: name and content."""
+    directory = UNPACKED / "root" / "lib" / "modules" / _version()
+    needs = dict(line.split(":", 1) for line in (directory / "modules.dep").read_text().splitlines())
+    paths = {Path(path).name.partition(".")[0].replace("-", "_"): path for path in needs}
+    found: dict[str, bytes] = {}
+    for name in names:
+        for path in (*reversed(needs[paths[name]].split()), paths[name]):
+            content = (directory / path).read_bytes()
+            found.setdefault(Path(path).name.removesuffix(".xz"), lzma.decompress(content) if path.endswith(".xz") else content)
+    return found
+
+
+def _archive(files: dict[str, tuple[int, bytes]]) -> bytes:
+    """A cpio archive in the form the kernel takes (Documentation/driver-api/early-userspace/buffer-format.rst): mode and content."""
+    made = bytearray()
+    for number, (name, (mode, content)) in enumerate((*files.items(), ("TRAILER!!!", (0, b"")))):
+        fields = (number, mode, 0, 0, 1, 0, len(content), 0, 0, 0, 0, len(name) + 1, 0)
+        made += b"070701" + b"".join(b"%08x" % field for field in fields) + name.encode() + b"\0"
+        made += bytes(-len(made) % 4) + content
+        made += bytes(-len(made) % 4)
+    return bytes(made)
+
+
+def _initramfs(job: str) -> bytes:
+    modules = _modules(*MODULES)
+    directories = ("bin", "proc", "dev", "machine", "packages", "memory", "root", "modules")
+    return _archive({name: (0o040755, b"") for name in directories} | {
+        "bin/busybox": (0o100755, (UNPACKED / "root" / "bin" / "busybox").read_bytes()),
+        "init": (0o100755, (HERE / "init").read_bytes()), "job": (0o100755, job.encode()),
+        **{f"modules/{number:02}-{name}": (0o100644, content) for number, (name, content) in enumerate(modules.items())}})
+
+
+class Vm:
+    """A machine that runs one job: a script for sh, as root, in a machine with this one's files. Close it, or use `with`."""
+
+    def __init__(self, job: str, *append: str, memory: int = 768, silence: float = SILENCE) -> None:
+        packages = unpacked()
+        self.silence, self.status = silence, -1
+        self.directory = Path(tempfile.mkdtemp(prefix="snf-network-qemu."))
+        (self.directory / "initramfs").write_bytes(_initramfs(job))
+        kernel = ("console=ttyS0", "panic=-1", "quiet", "net.ifnames=0", *QUICK, f"checkout={ROOT}", *append)
+        self.process = subprocess.Popen((
+            "qemu-system-x86_64", "-accel", "tcg", "-cpu", "max", "-smp", "1", "-m", str(memory), "-nodefaults", "-no-user-config",
+            "-display", "none", "-no-reboot", "-nic", "none", "-kernel", packages / "boot" / f"vmlinuz-{_version()}",
+            "-initrd", self.directory / "initramfs", "-append", " ".join(kernel),
+            *(word for tag, path in (("machine", "/"), ("packages", packages))
+              for word in ("-virtfs", f"local,path={path},mount_tag={tag},security_model=none,readonly=on,multidevs=remap")),
+            "-serial", f"file:{self.directory}/console", "-chardev", "stdio,id=told,signal=off", "-serial", "chardev:told",
+        ), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+        self._rest = b""
+
+    def lines(self) -> Iterator[str]:
+        """What the job writes to its descriptor 3, line by line, until it ends: then `status` is its exit status.
+
+        `status` stays -1 if the machine ends otherwise, or says nothing for `silence` seconds.
+        """
+        while (line := self._line()) is not None:
+            if line.startswith("@exit "):
+                self.status = int(line.removeprefix("@exit "))
+                return
+            yield line
+
+    def _line(self) -> str | None:
+        assert self.process.stdout
+        end = time.monotonic() + self.silence
+        while b"\n" not in self._rest:
+            if not select.select([self.process.stdout], [], [], max(end - time.monotonic(), 0))[0]:
+                return None
+            read = os.read(self.process.stdout.fileno(), 65536)
+            if not read:
+                return None
+            self._rest += read
+        line, _, self._rest = self._rest.partition(b"\n")
+        return line.decode("utf-8", "replace").rstrip("\r")
+
+    def console(self) -> str:
+        """What the kernel and the job have printed."""
+        try:
+            return (self.directory / "console").read_text(encoding="utf-8", errors="replace").replace("\r", "")
+        except OSError:
+            return ""
+
+    def close(self) -> None:
+        """End it, if it runs, and remove its files."""
+        self.process.kill()
+        self.process.wait(10)
+        if self.process.stdout:
+            self.process.stdout.close()
+        shutil.rmtree(self.directory, ignore_errors=True)
+
+    def __enter__(self) -> Vm:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def finished(job: str, *append: str, silence: float = SILENCE) -> tuple[int, Sequence[str], str]:
+    """Run a job to its end: its exit status, the lines it wrote to descriptor 3, and the console."""
+    with Vm(job, *append, silence=silence) as vm:
+        told = list(vm.lines())
+        return vm.status, told, vm.console()
