@@ -10,7 +10,7 @@ import posix
 
 from snf_network.config import Config
 from snf_network.errors import SnfNetworkError
-from snf_network.nic import Nic
+from snf_network.nic import Nic, is_name
 from snf_network.operation import Operation
 from snf_network.record import Records
 from snf_network.scripts import Call, bring_up, environment, settle, try_again
@@ -60,7 +60,21 @@ def _clean(operation: Operation, call: Call) -> None:
             call.log(f"{operation.opcode}: {record.interface} of {record.instance} {'taken back' if taken else 'is another NIC by now'}")
         elif moved and here(operation.new_primary):
             arrive(record, call)
+    if moved and not here(operation.new_primary):
+        _leave_names(operation, call.config)
     try_again(call.config, call)
+
+
+def _leave_names(operation: Operation, config: Config) -> None:
+    """The names of an instance that has left are its new node's: what this one knows of them is old, and what it did not send yet, too."""
+    from snf_network.host import is_live
+
+    left = [name for name in operation.names if is_name(name) and posix.access(f"{config.state_dir}/dns/wanted/{name}", posix.F_OK)]
+    if left and not any(map(is_live, _records(operation, config))):
+        from snf_network.dns.spool import Spool
+
+        for name in left:
+            Spool(config.state_dir).forget(name)
 
 
 def arrive(record: Record, call: Call) -> None:

@@ -6,7 +6,7 @@ import posix
 from time import strftime
 
 from snf_network import kernel
-from snf_network.config import Config
+from snf_network.config import Config, dns_is_on
 from snf_network.errors import BadEnvironment, SnfNetworkError, shown
 from snf_network.nic import Nic, is_interface
 
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from typing import NoReturn, Optional
 
+    from snf_network.dns.names import Names
     from snf_network.plan import Announcement, Plan
     from snf_network.record import Record
 
@@ -114,7 +115,8 @@ class Call:
     def down(self, env: dict[str, str], local: bool) -> int:
         """Take back what the record of this interface says, if it is of the same instance and NIC. Always 0.
 
-        `local`: the guest lives on elsewhere, so what other machines know of it stays.
+        `local`: the guest lives on elsewhere or comes back, so what other machines know of it stays. Ganeti 3.2 does not say, and has no
+        other reason to call.
         """
         from snf_network import engine
 
@@ -124,6 +126,8 @@ class Call:
                 raise BadEnvironment(f"INTERFACE={shown(self.interface)} is not valid", "set INTERFACE or name the tap as first argument")
             record = engine.remove(self.interface, self.config, lambda record: of_caller(record, env))
             self.log(f"down{' (local)' if local else ''}: {f'{record.instance} taken back' if record else 'nothing of this NIC here'}")
+            if record and not local and "ACTION" not in env:
+                note_names(Nic.from_env(dict(record.variables)), None, self.config, self)
         except (SnfNetworkError, OSError) as error:
             self.say(error)
         return 0
@@ -170,7 +174,31 @@ def bring_up(nic: Nic, config: Config, call: Optional[Call] = None) -> Plan:
             return record is not None and (record.ifindex, record.uuid) == (index, nic.uuid) and proxy in record.resources
 
         announce(plan.announcements, still)
+    note_names(nic, plan.names, config, call)
     return plan
+
+
+def note_names(nic: Nic, names: Optional[Names], config: Config, call: Optional[Call] = None) -> None:
+    """Note what a NIC shall have in DNS, durably, and start a sender that nobody waits for. What fails is told, and fails no NIC.
+
+    Without `names`, what it had is to go; that costs nothing where its instance never had any. A guest that is on its way has its
+    names by the node that it comes from.
+    """
+    if not dns_is_on(config) or nic.arriving or not (names or posix.access(f"{config.state_dir}/dns/wanted/{nic.instance}", posix.F_OK)):
+        return
+    from snf_network.dns.names import key_of
+    from snf_network.dns.spool import Spool
+
+    spool = Spool(config.state_dir)
+    try:
+        if names:
+            spool.up(names)
+        else:
+            spool.down(nic.instance, key_of(nic))
+        spool.wake()
+    except (SnfNetworkError, OSError) as error:
+        if call:
+            call.say(f"warning: {error}")
 
 
 def want(nic: Nic, config: Config, why: str) -> None:

@@ -33,7 +33,7 @@ ROOMS = {
     "resources": frozenset(()),
     # decide
     "setups": frozenset(("setups", "resources", "nic", "node", "config")),
-    "plan": frozenset(("setups", "resources")),
+    "plan": frozenset(("setups", "resources", "dns")),
     "show": frozenset(("resources",)),
     # do
     "kernel": frozenset(("resources",)),
@@ -43,6 +43,7 @@ ROOMS = {
     "doors": frozenset(("kernel", "netlink", "resources", "ruleset")),
     "engine": frozenset(("doors", "kernel", "record", "resources", "ruleset")),
     "announce": frozenset(()),
+    "dns": frozenset(("kernel", "record", "config")),
     # ask
     "host": frozenset(("kernel", "netlink", "node", "resources", "ruleset")),
     "look": frozenset(("kernel", "netlink", "resources")),
@@ -51,6 +52,7 @@ ROOMS = {
     "scripts": ANY,
     "xen": ANY,
     "hooks": ANY,
+    "dnshook": ANY,
     "commands": ANY,
 }
 # who may do what nobody else may
