@@ -15,7 +15,7 @@ from snf_network import __version__, kernel
 from snf_network.config import Config
 from snf_network.errors import SnfNetworkError
 
-NAMES = ("plan", "status", "check", "repair", "gc", "remove", "load")
+NAMES = ("plan", "status", "check", "repair", "gc", "remove", "load", "dns")
 EPILOG = """examples:
   snf-network status                     every NIC of this node, and how it is
   snf-network check || snf-network repair

@@ -84,12 +84,19 @@ def satisfied(target: Target, present: Present) -> bool:
     return decide(target, present) is None
 
 
+def is_foreign(target: Target, present: Present) -> bool:
+    """True if a forward name seems to be another's: by its mark, or for want of one by what it has beside ours."""
+    if not target.mark or target.mark in present.marks:
+        return False
+    marked = any(target.mark.rdtype == DHCID or _text(other).startswith(NOTE) for other in present.marks)
+    return marked or not present.records <= target.wanted | target.had
+
+
 def _forward(target: Target, present: Present) -> Change | None:
     assert target.mark
     mark, wanted, records = target.mark, target.wanted, present.records
-    foreign = {other for other in present.marks if other != mark and (mark.rdtype == DHCID or _text(other).startswith(NOTE))}
     if mark not in present.marks:
-        if foreign or not records <= wanted | target.had:
+        if is_foreign(target, present):
             return Change(target, adds=wanted | {mark}, doubtful=True) if wanted else None
         if not records:
             return Change(target, adds=wanted | {mark}) if wanted else None

@@ -33,6 +33,8 @@ class Outcome:
     """By name: why it is not as wanted. Refused stays, NoAnswer may be better later."""
     present: dict[str, Present] = field(default_factory=dict)
     """What was there when it was looked at first."""
+    foreign: set[str] = field(default_factory=set)
+    """Names that seem to be somebody else's."""
     changes: list[Change] = field(default_factory=list)
     zones: dict[Name, Name] = field(default_factory=dict)
 
@@ -57,7 +59,7 @@ def work(jobs: Sequence[Job], settings: Settings, taken: Mapping[str, str],
     outcome.goals |= forward
     _one_owner(forward, outcome, {})
     decided, lost = _decide(forward, settings, authority, outcome)
-    reverse = targets.reverse_goals(jobs, forward, lost, settings)
+    reverse = targets.reverse_goals(jobs, forward, lost, outcome.foreign, settings)
     outcome.goals |= reverse
     _one_owner(reverse, outcome, taken)
     if before:
@@ -95,6 +97,8 @@ def _decide(goals: Goals, settings: Settings, authority: Authority, outcome: Out
         present = outcome.present[name] = looked[target.name]
         if target.whole and target.mark in present.marks:
             lost[name] = set(present.records)
+        if changes.is_foreign(target, present):
+            outcome.foreign.add(name)
         change = changes.decide(target, present)
         if change and change.doubtful and not target.mark and _of_ours(present, settings, authority):
             change = changes.decide(target, present, ours=True)
@@ -105,7 +109,7 @@ def _decide(goals: Goals, settings: Settings, authority: Authority, outcome: Out
 
 
 def _target(name: str, goal: Goal, settings: Settings, outcome: Outcome) -> Target | None:
-    wrong = "" if name.endswith(".arpa") else targets.trouble_with(name)
+    wrong = "" if goal.reverse else targets.trouble_with(name)
     if wrong:
         if goal.wanted:
             outcome.failed[name] = Refused(wrong, "rename the instance, or do without the dns tag")

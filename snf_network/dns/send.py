@@ -29,6 +29,7 @@ WINDOW = 64
 """Questions on the way at once: their answers must fit the socket's buffer."""
 SMALL = 1232
 """Bytes of a message that fits every path (DNS flag day 2020)."""
+NOBODY = "is a name server running there?"
 Question = tuple[dns.name.Name, dns.rdatatype.RdataType]
 
 
@@ -86,7 +87,7 @@ class Server:
                 question = queue.pop()
                 query = self._query(question)
                 if query.id not in waiting:
-                    udp.send(query.to_wire())
+                    self._tell(udp, query.to_wire())
                     waiting[query.id] = question, query
                 else:
                     queue.append(question)
@@ -105,7 +106,7 @@ class Server:
         if not stream and len(wire) <= SMALL:
             with self._socket(socket.SOCK_DGRAM) as udp:
                 for _ in range(TRIES):
-                    udp.send(wire)
+                    self._tell(udp, wire)
                     until = monotonic() + self.timeout
                     while got := self._receive(udp, until):
                         answer = self._parse(got, query)
@@ -139,6 +140,12 @@ class Server:
             data += more
         return data
 
+    def _tell(self, udp: socket.socket, wire: bytes) -> None:
+        try:
+            udp.send(wire)
+        except OSError as error:  # an ICMP message about an earlier one
+            raise NoAnswer(f"{self}: {error.strerror}", NOBODY) from error
+
     def _receive(self, udp: socket.socket, until: float) -> bytes:
         """The next datagram; empty at the end of the time. Raises NoAnswer if nobody listens there."""
         udp.settimeout(max(until - monotonic(), 0.001))
@@ -147,7 +154,7 @@ class Server:
         except TimeoutError:
             return b""
         except OSError as error:
-            raise NoAnswer(f"{self}: {error.strerror}", "is a name server running there?") from error
+            raise NoAnswer(f"{self}: {error.strerror}", NOBODY) from error
 
     def _parse(self, wire: bytes, query: dns.message.Message) -> dns.message.Message | None:
         """The answer to a query; None for what is none. Raises Refused where the server does not accept our signature."""

@@ -10,13 +10,15 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from time import sleep, time
 
+from dns.exception import DNSException
+
 from snf_network.config import Config
 from snf_network.dns.memory import NEVER, Known, Memory, Trouble
 from snf_network.dns.registrar import Outcome, work
-from snf_network.dns.send import NoAnswer
+from snf_network.dns.send import NoAnswer, Refused
 from snf_network.dns.settings import Settings
 from snf_network.dns.spool import Spool, Wanted
-from snf_network.dns.targets import Job
+from snf_network.dns.targets import Goal, Job
 from snf_network.record import Held
 
 AT_ONCE = 1000
@@ -58,6 +60,10 @@ class Sender:
             self._tidy()
             self._pass([job for job in self.jobs() if job.known.due(job.wanted.serial) < NEVER])
 
+    def retry(self, job: Job) -> None:
+        """Make an instance's names due, also those that are parked."""
+        self._save(job.wanted, replace(job.known, tried=""))
+
     def _work(self, patience: float) -> None:
         until = self.clock() + patience
         self._tidy()
@@ -90,7 +96,14 @@ class Sender:
                 instance = job.wanted.instance
                 self._save(job.wanted, replace(job.known, records=job.known.records | outcome.records(instance)))
 
-        outcome = work(jobs, self.settings, self.taken(), remember)
+        try:
+            outcome = work(jobs, self.settings, self.taken(), remember)
+        except (DNSException, ValueError) as error:  # nobody has thought of this one; the others shall not wait for it
+            if len(jobs) > 1:
+                for job in jobs:
+                    self._pass([job])
+                return
+            outcome = _hopeless(jobs[0], f"{type(error).__name__}: {error}", self.settings)
         for job in jobs:
             self._settle(job, outcome)
         for change in outcome.changes:
@@ -141,6 +154,12 @@ class Sender:
     def _first(self, name: str, group: Iterable[Wanted]) -> str:
         has = {wanted.instance for wanted in group if any(record[0] == name for record in self.memory.load(wanted.instance).records)}
         return min(group, key=lambda wanted: (wanted.instance not in has, wanted.since)).instance
+
+
+def _hopeless(job: Job, reason: str, settings: Settings) -> Outcome:
+    """What is said of an instance whose names no message can have."""
+    name, instance = settings.name(job.wanted.instance, ""), job.wanted.instance
+    return Outcome({name: Goal({instance: None})}, {name: Refused(reason, "this is a defect of snf-network, please report it")})
 
 
 def _one(known: Known, name: str) -> dict[str, Trouble]:

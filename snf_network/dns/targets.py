@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping
 from dataclasses import dataclass, field
 
 import dns.exception
 import dns.name
 import dns.rdata
 import dns.rdataclass
-from dns.rdatatype import PTR
-
 from snf_network.dns import changes
 from snf_network.dns.changes import Name, Rdata, Target
 from snf_network.dns.memory import Known
@@ -40,6 +38,7 @@ class Goal:
     had: set[Rdata] = field(default_factory=set)
     network: str = ""
     whole: bool = False
+    reverse: bool = False
 
 
 Goals = dict[str, Goal]
@@ -93,22 +92,29 @@ def forward_goals(jobs: Iterable[Job], settings: Settings) -> Goals:
     return goals
 
 
-def reverse_goals(jobs: Iterable[Job], forward: Goals, lost: Mapping[str, Iterable[Rdata]], settings: Settings) -> Goals:
-    """What shall be at the reverse names of all addresses that the forward names get, keep, or (`lost`) turn out to have had."""
+def reverse_goals(jobs: Iterable[Job], forward: Goals, lost: Mapping[str, Iterable[Rdata]], foreign: Container[str],
+                  settings: Settings) -> Goals:
+    """What shall be at the reverse names of all addresses that the forward names get, keep, or (`lost`) turn out to have had.
+
+    A PTR to a `foreign` name is ours only if we remember it.
+    """
     goals: Goals = {}
     for name, goal in forward.items():
+        if trouble_with(name):
+            continue  # nothing can lead there
         pointer = record("PTR", f"{name}.")
         for data in {*goal.wanted, *goal.had, *lost.get(name, ())}:
-            mine = goals.setdefault(settings.pointer(data.to_text()), Goal())
+            mine = goals.setdefault(settings.pointer(data.to_text()), Goal(reverse=True))
             mine.instances.update(goal.instances)
-            mine.had.add(pointer)
+            if name not in foreign:
+                mine.had.add(pointer)
             if data in goal.wanted:
                 mine.wanted[pointer] = goal.wanted[data]
                 mine.network = goal.network
     for job in jobs:
         for name, kind, text in job.known.records:
             if kind == "PTR":
-                mine = goals.setdefault(name, Goal())
+                mine = goals.setdefault(name, Goal(reverse=True))
                 mine.instances.setdefault(job.wanted.instance)
                 mine.had.add(record(kind, text))
     return goals
@@ -118,7 +124,7 @@ def target(name: str, goal: Goal, settings: Settings) -> Target:
     """The goal as a Target. Raises dns.exception.DNSException for a name that cannot be."""
     absolute = dns.name.from_text(f"{name}.")
     wanted, ttl = frozenset(goal.wanted), settings.ttl(name, goal.network)
-    if any(data.rdtype == PTR for data in (*goal.wanted, *goal.had)):
+    if goal.reverse:
         return Target(absolute, wanted, frozenset(goal.had), None, False, ttl)
     mark = changes.mark(absolute, owner(settings, next(iter(goal.instances))), settings.mark)
     return Target(absolute, wanted, frozenset(goal.had), mark, goal.whole, ttl)

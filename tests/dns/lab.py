@@ -5,14 +5,20 @@ from __future__ import annotations
 import signal
 import subprocess
 import tempfile
-from collections.abc import Sequence
+import time
+from collections.abc import Mapping
 
+import dns.exception
 import dns.message
 import dns.query
 import dns.rdatatype
 import dns.zone
 
-from tests.netns.lab import Lab, Machine, until
+from snf_network.dns.memory import Memory
+from snf_network.dns.names import reverse
+from snf_network.dns.spool import Spool
+from snf_network.record import Held
+from tests.netns.lab import SCRIPTS, Lab, Machine, environment, until
 
 ADDRESS, NODE_ADDRESS = "10.53.0.1", "10.53.0.2"
 SECRET = "c25mLW5ldHdvcmsgdGVzdHMsIG5vYm9keSdzIHNlY3JldA=="
@@ -49,9 +55,14 @@ class NameServer:
         self.log = tempfile.TemporaryFile("w+")  # a pipe that nobody reads would stop it
         self.machine.run("mkdir", "-p", "/var/cache/bind", "/etc/bind")
         self.zones: dict[str, str] = {}
+        self.policy, self.options = policy, options
+        self.reset()
+
+    def reset(self) -> None:
+        """Zones as they are before anybody has updated them."""
+        self.zones.clear()
         for zone in (*ZONES, PARENT):
-            self.zone(zone, ZONE + (CNAMES if zone == PARENT else ""), "" if zone == PARENT else policy)
-        self.options = options
+            self.zone(zone, ZONE + (CNAMES if zone == PARENT else ""), "" if zone == PARENT else self.policy)
 
     def zone(self, name: str, text: str, policy: str) -> None:
         """Have a zone from the next start on."""
@@ -118,19 +129,99 @@ class NameServer:
 
 
 def configure(node: Machine, *lines: str) -> None:
-    """The node's settings: BIND with the key, and the classless zone."""
+    """The node's settings: this server, the forward zone and the key."""
     node.write("/etc/bind/ddns.key", KEY)
-    node.write("/etc/default/snf-network", "\n".join((f"SERVER={ADDRESS}", f"FZONE={FORWARD}", "KEYFILE=/etc/bind/ddns.key", *lines, "")))
+    node.write("/etc/default/snf-network", "\n".join((*SETTINGS, *lines, "")))
 
 
-def wanted(instance: str, zone: str, *addresses: str) -> dict[str, set[str]]:
-    """What a forward zone has for an instance."""
+SETTINGS = (f"SERVER={ADDRESS}", f"FZONE={FORWARD}", "KEYFILE=/etc/bind/ddns.key")
+CLASSLESS_YAML = f"reverse:\n  203.0.113.0/26: {CLASSLESS}\n"
+STATE = "/var/lib/snf-network"
+
+
+class Place:
+    """A node and its name server."""
+
+    def __init__(self, lab: Lab, node: Machine, server: NameServer) -> None:
+        self.lab, self.node, self.server = lab, node, server
+        self.taps: set[str] = set()
+
+    @property
+    def state(self) -> str:
+        """The node's state directory, as seen from here."""
+        return f"/proc/{self.node.holder.pid}/root{STATE}"
+
+    def tap(self, name: str) -> None:
+        """Make a tap, or make it anew."""
+        if name in self.taps:
+            self.node.ip(f"link del {name}")
+        self.node.ip(f"link add {name} type veth peer name g-{name}")
+        self.taps.add(name)
+
+    def up(self, env: Mapping[str, str], **changes: str) -> None:
+        """A new tap and its ifup."""
+        self.tap({**env, **changes}["INTERFACE"])
+        self.node.up({**env, **changes})
+
+    def hook(self, name: str, **changes: str) -> None:
+        """snf-network-dnshook, in a recorded environment."""
+        call(self.node, "node1", "snf-network-dnshook", environment(name, **changes))
+
+    def settle(self) -> None:
+        """Wait until a sender has done all that is due soon, and is gone."""
+        spool, memory = Spool(self.state), Memory(self.state)
+        soon = time.time() + 2
+
+        def idle() -> bool:
+            if any(memory.load(wanted.instance).due(wanted.serial) < soon for wanted in spool):
+                return False
+            try:
+                with spool.at_work():
+                    return True
+            except Held:
+                return False
+
+        assert until(idle, 20), self.node.read("/var/log/ganeti/snf-network.log")
+
+    def content(self) -> dict[str, dict[str, set[str]]]:
+        """All zones that are not empty, without owner marks, once nothing is due."""
+        self.settle()
+        return {zone: names for zone in ZONES if (names := self.server.names(zone))}
+
+    def log(self) -> str:
+        """The node's log."""
+        return self.node.read("/var/log/ganeti/snf-network.log")
+
+    def clean(self) -> None:
+        """Empty zones, and a node that knows nothing."""
+        self.server.stop()
+        self.server.machine.run("sh", "-c", "rm -f /var/cache/bind/*.jnl /etc/bind/named.conf")
+        self.server.reset()
+        for tap in self.taps:
+            self.node.ip(f"link del {tap}")
+        self.taps.clear()
+        self.node.run("sh", "-c", "rm -rf /var/lib/snf-network /var/log/ganeti/* /etc/snf-network; nft flush ruleset")
+
+
+def call(node: Machine, name: str, program: str, env: Mapping[str, str]) -> None:
+    """Run a script as Ganeti does, on a node with that name."""
+    words = [f"{key}={value}" for key, value in env.items()]
+    said = node.run("unshare", "--uts", "sh", "-c", 'hostname "$1"; shift; exec env -i "$@"', "sh", name, *words, SCRIPTS / program)
+    assert not said.stdout and "Traceback" not in said.stderr, said.stderr
+
+
+def forward(instance: str, *addresses: str) -> dict[str, set[str]]:
+    """What the forward zone has for an instance."""
     return {instance: {f"{'AAAA' if ':' in address else 'A'} {address}" for address in addresses}}
 
 
-def merged(*parts: dict[str, set[str]]) -> dict[str, set[str]]:
-    """Several such."""
-    return {name: records for part in parts for name, records in part.items()}
-
-
-Lines = Sequence[str]
+def registered(*instances: tuple[str, str, str]) -> dict[str, dict[str, set[str]]]:
+    """All zones, where each instance has an IPv4 and an IPv6 address of the public network: name, last octet, EUI-64."""
+    found: dict[str, dict[str, set[str]]] = {}
+    for instance, octet, eui64 in instances:
+        address = f"2001:db8:1:0:{eui64}"
+        pointer = reverse(address).removesuffix(f".{REVERSE6}")
+        found.setdefault(FORWARD, {}).update(forward(instance, f"198.51.100.{octet}", address))
+        found.setdefault(REVERSE4, {})[octet] = {f"PTR {instance}.{FORWARD}."}
+        found.setdefault(REVERSE6, {})[pointer] = {f"PTR {instance}.{FORWARD}."}
+    return found
