@@ -162,8 +162,7 @@ class Spool:
         descriptor = -1
         with self.lock():
             new = change(self.load(instance) or Wanted(instance))
-            now = self.clock()
-            new = Wanted(instance, f"{posix.getpid()}-{now}", now, new.whole, new.nics, new.had)
+            new = Wanted(instance, posix.urandom(8).hex(), self.clock(), new.whole, new.nics, new.had)
             try:
                 descriptor = put(self.path(instance), new.text())
             except OSError as error:

@@ -51,6 +51,7 @@ class NameServer:
         lab.cable(self.machine, "eth0", node, "eth-ns")
         self.machine.ip(f"addr add {ADDRESS}/24 dev eth0", "link set eth0 up")
         node.ip(f"addr add {NODE_ADDRESS}/24 dev eth-ns", "link set eth-ns up")
+        self.machine.sysctl("net/ipv4/icmp_ratemask", 0)  # every packet that nobody listens for is told so
         self.process: subprocess.Popen[bytes] | None = None
         self.log = tempfile.TemporaryFile("w+")  # a pipe that nobody reads would stop it
         self.machine.run("mkdir", "-p", "/var/cache/bind", "/etc/bind")
