@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 PATHS = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 PACKAGES = {"nft": "nftables", "ip": "iproute2", "bridge": "iproute2", "ovs-vsctl": "openvswitch-switch", "nsupdate": "bind9-dnsutils",
-            "kinit": "krb5-user", "klist": "krb5-user"}
+            "kinit": "krb5-user"}
 HERE = __file__.rpartition("/")[0]
 LAUNCHERS = (f"{HERE}/../scripts", "/usr/lib/snf-network")
 """Where our own scripts are: in a checkout, and installed."""

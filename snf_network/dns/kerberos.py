@@ -29,7 +29,7 @@ class KerberosServer(Server):
 
     def update(self, zone: Name, batch: Sequence[Change]) -> Rcode:
         """Send one UPDATE; what the server says. Raises NoAnswer or Refused."""
-        if self.principal and self._run("klist", "-s"):
+        if self.principal:
             said = self._run("kinit", "-k", "-t", self.keytab, self.principal)
             if said:
                 raise NoAnswer(f"no ticket for {self.principal}: {said}", f"KERBEROS_PRINCIPAL, and klist -k {self.keytab}")

@@ -30,6 +30,8 @@ def read_key(path: str) -> dns.tsig.Key:
         raise BadConfig(f"{path} cannot be read", "KEYFILE, or key in dns.yaml: a regular file")
     name, algorithm, secret = _private(path, text) if text.startswith("Private-key-format:") else _clause(text) or _public(path, text)
     try:
+        if not secret:
+            raise KeyError("secret")
         return dns.tsig.Key(dns.name.from_text(name), base64.b64decode(secret, validate=True), ALGORITHMS[algorithm])  # type: ignore[no-untyped-call]
     except (KeyError, binascii.Error, dns.exception.DNSException) as error:
         raise BadConfig(f"{path}: this is no TSIG key: {algorithm or 'no algorithm'}", HINT) from error
