@@ -38,10 +38,18 @@ class Outcome:
     changes: list[Change] = field(default_factory=list)
     zones: dict[Name, Name] = field(default_factory=dict)
 
-    def records(self, instance: str) -> Records:
-        """All that may be there because of an instance."""
-        return frozenset((name, dns.rdatatype.to_text(data.rdtype), data.to_text()) for name, goal in self.goals.items()
-                         if instance in goal.instances for data in self._of(name, goal, instance))
+    def names(self) -> dict[str, list[str]]:
+        """The names that each instance has a part in."""
+        found: dict[str, list[str]] = {}
+        for name, goal in self.goals.items():
+            for instance in goal.instances:
+                found.setdefault(instance, []).append(name)
+        return found
+
+    def records(self, instance: str, names: Iterable[str]) -> Records:
+        """All that may be at these names because of an instance."""
+        return frozenset((name, dns.rdatatype.to_text(data.rdtype), data.to_text()) for name in names
+                         for data in self._of(name, self.goals[name], instance))
 
     def _of(self, name: str, goal: Goal, instance: str) -> Iterable[Rdata]:
         wanted = {data for data, owner in goal.wanted.items() if owner == instance}

@@ -23,7 +23,7 @@ from snf_network.record import Held
 
 AT_ONCE = 1000
 """Instances in one pass."""
-PATIENCE = 20.0
+PATIENCE = 5.0
 """Seconds that a sender waits for what is not due yet; after that the timer sees to it."""
 STEP = 0.5
 """Seconds between looks at the spool while waiting."""
@@ -92,9 +92,10 @@ class Sender:
             return
 
         def remember(outcome: Outcome) -> None:
+            names = outcome.names()
             for job in jobs:
                 instance = job.wanted.instance
-                self._save(job.wanted, replace(job.known, records=job.known.records | outcome.records(instance)))
+                self._save(job.wanted, replace(job.known, records=job.known.records | outcome.records(instance, names.get(instance, ()))))
 
         try:
             outcome = work(jobs, self.settings, self.taken(), remember)
@@ -104,20 +105,21 @@ class Sender:
                     self._pass([job])
                 return
             outcome = _hopeless(jobs[0], f"{type(error).__name__}: {error}", self.settings)
+        names = outcome.names()
         for job in jobs:
-            self._settle(job, outcome)
+            self._settle(job, outcome, names.get(job.wanted.instance, ()))
         for change in outcome.changes:
             name = change.target.name.to_text(omit_final_dot=True)
             if name not in outcome.failed:
                 self.say(f"{name}: {told(change.deletes, '-')}{told(change.adds, '+')}".rstrip())
 
-    def _settle(self, job: Job, outcome: Outcome) -> None:
+    def _settle(self, job: Job, outcome: Outcome, names: Iterable[str]) -> None:
         """Remember how it went."""
         wanted, instance, now = job.wanted, job.wanted.instance, self.clock()
-        known = Known(instance, wanted.serial, outcome.records(instance))
-        for name, goal in outcome.goals.items():
+        known = Known(instance, wanted.serial, outcome.records(instance, names))
+        for name in names:
             error = outcome.failed.get(name)
-            if error and instance in goal.instances:
+            if error:
                 before = replace(known, troubles={**known.troubles, **_one(job.known, name)})
                 known = before.failed(name, str(error), now, parked=not isinstance(error, NoAnswer))
                 if known.troubles[name].reason != getattr(job.known.troubles.get(name), "reason", ""):

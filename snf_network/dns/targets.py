@@ -10,6 +10,7 @@ import dns.exception
 import dns.name
 import dns.rdata
 import dns.rdataclass
+
 from snf_network.dns import changes
 from snf_network.dns.changes import Name, Rdata, Target
 from snf_network.dns.memory import Known

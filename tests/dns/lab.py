@@ -169,12 +169,11 @@ class Place:
         call(self.node, "node1", "snf-network-dnshook", environment(name, **changes))
 
     def settle(self) -> None:
-        """Wait until a sender has done all that is due soon, and is gone."""
+        """Wait until a sender has done all that is due, and is gone."""
         spool, memory = Spool(self.state), Memory(self.state)
-        soon = time.time() + 2
 
         def idle() -> bool:
-            if any(memory.load(wanted.instance).due(wanted.serial) < soon for wanted in spool):
+            if any(memory.load(wanted.instance).due(wanted.serial) < time.time() for wanted in spool):
                 return False
             try:
                 with spool.at_work():

@@ -227,8 +227,9 @@ owner: c1
 @pytest.mark.parametrize(("text", "line", "word"), [
     ("zone: a\nttl: -1\n", 2, "seconds"), ("zones:\n  x.example:\n    tll: 3\n", 3, "unknown setting 'tll'"), ("a: [", 1, "YAML"),
     ("servers: 5\n", 1, "name server"), ("ttl: 1\nttl: 2\n", 2, "twice"), ("zone: {}\n", 1, "domain"), ("- a\n", 1, "KEY: VALUE"),
-    ("reverse: {192.0.2.0/24: x.example}\n", 1, "longer than /24"), ("key: relative\n", 1, "absolute path"), ("mark: spf", 1, "dhcid or txt"),
-    ("zones: {a b: {}}", 1, "domain"), ("ttl: true", 1, "seconds"), ("!!python/object:os.system x", 1, "YAML"), ("timeout: 0", 1, "seconds"),
+    ("reverse: {192.0.2.0/24: x.example}\n", 1, "longer than /24"), ("key: relative\n", 1, "absolute path"),
+    ("mark: spf", 1, "dhcid or txt"), ("zones: {a b: {}}", 1, "domain"), ("ttl: true", 1, "seconds"),
+    ("!!python/object:os.system x", 1, "YAML"), ("timeout: 0", 1, "seconds"),
     ("servers: ['h:99999']", 1, "name server"), ("zones:\n  x.example:\n", 2, "KEY: VALUE")])
 def test_a_bad_dns_yaml_is_one_line_with_its_number(text: str, line: int, word: str) -> None:
     with pytest.raises(BadConfig) as error:
