@@ -4,6 +4,7 @@ A node, a guest, a peer and a router are made of namespaces; a NIC of each kind 
 installed here, with the settings that they come with. Nothing of the node itself is touched, and nothing is left. It takes some seconds.
 
   D         dropped, and counted with its reason; the same frame passes once our tables are gone
+  answered  the same; nfdhcpd has the frame from the tap itself, and answers it
   open      passes, to everybody who gets it without our tables
   -         the topology has no such frame: nothing listens to it on a routed tap
   untested  does not pass without our tables either: this kernel drops it by itself
@@ -46,10 +47,10 @@ def run(options: argparse.Namespace, config: Config) -> int:
 
 def matrix(outcome: Outcome) -> str:
     """The whole of it as a table, and a line that counts."""
-    verdict = {(cell.row.name, cell.guest.column.name): cell.verdict for cell in outcome.cells}
+    shown = {(cell.row.name, cell.guest.column.name): cell.shown for cell in outcome.cells}
     rows = [[f"{'' if row in FORGED else '+ '}{row.name}",
-             *(verdict.get((row.name, column.name), IMPOSSIBLE) for column in COLUMNS)] for row in ROWS]
-    verdicts = [cell.verdict for cell in outcome.cells]
+             *(shown.get((row.name, column.name), IMPOSSIBLE) for column in COLUMNS)] for row in ROWS]
+    verdicts = [cell.shown for cell in outcome.cells]
     counts = ", ".join(f"{verdicts.count(verdict)} {verdict}" for verdict in sorted(set(verdicts)))
     return table.text(("FRAME", *(column.name.upper() for column in COLUMNS)), rows) + f"{len(verdicts)} cells: {counts}\n"
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from snf_network.selftest import frames as f
-from snf_network.selftest.matrix import ANSWERED, FREE, GATEWAY, GATEWAY6, LINK_LOCAL, NODE, NODE6, OTHER6, Row
+from snf_network.selftest.matrix import FREE, GATEWAY, GATEWAY6, LINK_LOCAL, NODE, NODE6, OTHER6, SERVED, Row
 
 S, T = f.SOURCE, f.TARGET
 NONCE = f.option(f.NONCE, b"nonce!")
+ANSWERED = {SERVED: "answered"}
+"""nfdhcpd has it from the tap itself: it goes no further."""
 FREE_SOURCE, FREE_DAD = {LINK_LOCAL: "ip6-ll-src"}, {LINK_LOCAL: "dad-target"}
 """RFC 7217 link-local addresses: their own choice on a routed tap, and on a bridge where a tag says so."""
 
@@ -33,6 +35,7 @@ LEGAL = (
     Row("UDP from a link-local of its choice", lambda g: g.frame(f.udp(FREE, f.ALL_NODES)), FREE_SOURCE),
     Row("ARP request", lambda g: g.frame(f.arp(1, g.mac, g.ip, GATEWAY), target=f.BROADCAST)),
     Row("ARP reply", lambda g: g.frame(f.arp(2, g.mac, g.ip, GATEWAY))),
+    Row("gratuitous ARP", lambda g: g.frame(f.arp(1, g.mac, g.ip, g.ip), target=f.BROADCAST)),
     Row("ARP probe from 0.0.0.0", lambda g: g.frame(f.arp(1, g.mac, "0.0.0.0", g.ip), target=f.BROADCAST)),
     Row("RARP of its own (QEMU)", lambda g: g.frame(f.rarp(g.mac)), bridged=True),
     Row("NS", lambda g: g.group(f.ns(g.ip6, GATEWAY6, g.option(S)))),
@@ -48,10 +51,9 @@ LEGAL = (
     Row("DAD for a link-local of its choice", lambda g: g.group(f.ns("::", FREE, NONCE)), FREE_DAD),
     Row("RS", lambda g: g.group(f.rs(g.local, g.option(S))), ANSWERED),
     Row("RS from ::", lambda g: g.group(f.rs("::")), ANSWERED),
-    Row("MLD with hop-by-hop, from ::", lambda g: g.group(f.mld("::", f.solicited_node(g.ip6)))),
     Row("DHCP discover from 0.0.0.0", lambda g: g.frame(f.dhcp(g.mac, 1), target=f.BROADCAST), ANSWERED),
     Row("DHCP renewal", lambda g: g.frame(f.dhcp(g.mac, 1, g.ip, NODE)), ANSWERED),
     Row("DHCPv6 solicit", lambda g: g.group(f.dhcp6(g.local, 1)), ANSWERED),
+    Row("MLD with hop-by-hop, from ::", lambda g: g.group(f.mld("::", f.solicited_node(g.ip6)))),
     Row("MLD with hop-by-hop", lambda g: g.group(f.mld(g.local, f.solicited_node(g.ip6)))),
-    Row("gratuitous ARP", lambda g: g.frame(f.arp(1, g.mac, g.ip, g.ip), target=f.BROADCAST)),
 )

@@ -21,10 +21,8 @@ RESERVED, OTHER_RESERVED = "01:80:c2:00:00:0e", "01:80:c2:00:00:03"
 """LLDP's group goes to the node from the port itself, past every hook of the bridge; 802.1X' goes to the hook input alone."""
 
 MAC, IP, LINK_LOCAL, ROUTER_LOCAL, GUARD, SERVED, PORT, ANY = "mac", "ip", "link-local", "router-local", "guard", "served", "port", "any"
-"""Pins: of the source MAC; of addresses; of link-local ones; of the tap's; against servers and routers; of what nfdhcpd has answered
-from the tap itself; of ports; what all have."""
-ANSWERED = {SERVED: "answered"}
-"""nfdhcpd hears these from the tap, before any filter; they go no further, so that no other server does."""
+"""Pins: of the source MAC; of addresses; of link-local ones; of the tap's; against servers and routers; of what nfdhcpd has had from the
+tap; of ports; what all have."""
 
 
 @dataclass(frozen=True)

@@ -25,6 +25,7 @@ from snf_network.selftest.matrix import (
     PORT,
     RESERVED,
     ROUTER_LOCAL,
+    SERVED,
     TAP_MAC,
     UNDERLAY,
     UNDERLAY6,
@@ -47,7 +48,7 @@ def _cut(source: str, packet: f.Packet, size: int) -> f.Packet:
     return f.ip(source, NODE6, f.FRAGMENT, bytes((packet[1][6], 0, 0, 1, 0, 0, 0, 77)) + packet[1][40:40 + size])
 
 
-SRC_MAC, LL_DST = {MAC: "src-mac"}, {PORT: "ll-dst"}
+SRC_MAC, LL_DST, ANSWERED = {MAC: "src-mac"}, {PORT: "ll-dst"}, {SERVED: "answered"}
 MACS = (
     Row("source MAC, IPv4", lambda g: g.frame(f.udp(g.ip, NODE), g.foreign), SRC_MAC),
     Row("source MAC, IPv6", lambda g: g.frame(f.udp(g.ip6, NODE6), g.foreign), SRC_MAC),

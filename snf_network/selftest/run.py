@@ -9,28 +9,14 @@ from dataclasses import dataclass
 
 from snf_network.selftest import frames as f
 from snf_network.selftest.controls import LEGAL
-from snf_network.selftest.matrix import (
-    ANSWERED,
-    COLUMNS,
-    GATEWAY,
-    GATEWAY6,
-    MAC,
-    NODE,
-    NODE6,
-    TAP_MAC,
-    UNDERLAY,
-    UNDERLAY6,
-    VRRP,
-    Guest,
-    Row,
-)
+from snf_network.selftest.matrix import COLUMNS, GATEWAY, GATEWAY6, MAC, NODE, NODE6, TAP_MAC, UNDERLAY, UNDERLAY6, VRRP, Guest, Row
 from snf_network.selftest.rows import FORGED
 from snf_network.selftest.world import Ear, Machine, drops, send, settle, watch, witnessed
 
 ROWS = (*FORGED, *LEGAL)
 OPEN = 20000
 """Added to the number of a frame when it is sent without our tables."""
-D, PASSES, LOCAL, UNTESTED, IMPOSSIBLE, WRONG = "D", "open", "local", "untested", "-", "WRONG"
+D, PASSES, UNTESTED, IMPOSSIBLE, WRONG = "D", "open", "untested", "-", "WRONG"
 TABLES = ("bridge", "inet", "arp")
 ROUTER_MAC = "02:00:00:00:00:fe"
 
@@ -52,12 +38,17 @@ class Cell:
         return self.row.reason(self.guest.column)
 
     @property
+    def shown(self) -> str:
+        """The verdict as the matrix has it: what nfdhcpd has answered is not lost."""
+        return self.reason if self.verdict == D and self.reason == "answered" else self.verdict
+
+    @property
     def verdict(self) -> str:
-        """D, open, local (it goes no further than nfdhcpd, which hears it from the tap), untested or WRONG."""
+        """D, open, untested or WRONG."""
         if not self.without:
             return UNTESTED
         if self.reason:
-            return WRONG if self.heard else LOCAL if self.reason in ANSWERED.values() else D
+            return WRONG if self.heard else D
         return PASSES if self.heard >= self.without else WRONG
 
 
@@ -121,7 +112,7 @@ class Site:
         for guest in self.guests:
             self._send(guest, start + len(ROWS) * (guest.number - 1))
         bridged = max(guest.number for guest in self.guests if not guest.column.routed)
-        last = start + len(ROWS) * bridged - 1 - LEGAL[::-1].index(next(row for row in LEGAL if row.name == LAST))
+        last = start + len(ROWS) * bridged - 1  # every NIC may send the last row: who has it has had all others, or never will
         for name, numbers in (*((name, ear.tokens(last)) for name, ear in self.ears.items()), ("node", witnessed(self.node))):
             for number in numbers:
                 heard.setdefault(number - start, set()).add(name)
@@ -145,8 +136,6 @@ class Site:
 
 TO_GUESTS = "mac-prefix"
 """The reason of what is kept from a guest; all others are about what comes from one."""
-LAST = "gratuitous ARP"
-"""A frame that every bridged NIC may send: who has it from the last of them has had all others, or never will."""
 
 
 def environment(guest: Guest) -> dict[str, str]:
@@ -192,7 +181,7 @@ def _cells(guests: list[Guest], heard: dict[int, set[str]], learned: set[tuple[s
 
 
 def _miscounted(cells: tuple[Cell, ...], counted: Counter[tuple[str, str]]) -> Iterator[str]:
-    wanted = Counter((cell.guest.tap, cell.reason) for cell in cells if cell.reason and cell.verdict in (D, LOCAL))
+    wanted = Counter((cell.guest.tap, cell.reason) for cell in cells if cell.reason and cell.verdict == D)
     names = {cell.guest.tap: cell.guest.column.name for cell in cells}
     for key in sorted(wanted.keys() | counted.keys()):
         if key[1] != TO_GUESTS and wanted[key] != counted[key]:

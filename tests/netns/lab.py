@@ -15,17 +15,18 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from snf_network.selftest.world import PACKET_OUTGOING, WITNESS
+from snf_network.selftest.world import send as send
 from tests.netns.frames import token
 
 ROOT = Path(__file__).resolve().parents[2]
 SCRIPTS = ROOT / "scripts"
 ENVIRONMENTS = ROOT / "tests" / "environments"
 CLONE_NEWNET = 0x40000000
-PACKET_OUTGOING = 4
 IPV6 = Path("/proc/sys/net/ipv6").exists()
 TUNSETIFF, IFF_TAP, IFF_NO_PI = 0x400454CA, 0x0002, 0x1000
 SETUP = """
@@ -260,33 +261,6 @@ class Ear:
         """The first frame that is `wanted`; empty if none comes."""
         heard = self.frames(seconds, wanted)
         return heard[-1][1] if heard and wanted(heard[-1][1]) else b""
-
-
-def send(machine: Machine, device: str, *frames: bytes) -> None:
-    """Send whole frames. One CPU sends them all, so they arrive in this order: who has the last has had the others, or never will."""
-    cpus = os.sched_getaffinity(0)
-    os.sched_setaffinity(0, {min(cpus)})
-    try:
-        with closing(machine.packet_socket(device)) as nic:
-            for frame in frames:
-                nic.send(frame)
-    finally:
-        os.sched_setaffinity(0, cpus)
-
-
-WITNESS = """
-table inet witness {
-	set seen { typeof @nh,16,16; flags dynamic; size 65535; }
-	chain look { type filter hook prerouting priority 300; policy accept
-		meta nfproto ipv4 add @seen { @nh,32,16 }
-		meta nfproto ipv6 add @seen { @nh,16,16 }
-	}
-}
-table arp witness {
-	set seen { typeof @nh,16,16; flags dynamic; size 65535; }
-	chain look { type filter hook input priority 300; policy accept; add @seen { @nh,176,16 }; }
-}
-"""
 
 
 class Witness:

@@ -38,7 +38,7 @@ def explained(site: Site, guest: Guest, row: Row) -> dict[str, object]:
     (FILTERED, "source MAC, IPv6", "src-mac", "bridge snf_network pin6: iifname . ether saddr != @macs goto no_src_mac", "macs has aa:55"),
     (FILTERED, "NA option", "na-lladdr", "bridge snf_network na_option: goto no_na_lladdr", "ndmacs has 0xaa5560000003"),
     (FILTERED, "ARP to 01:80:c2:00:00:0e", "ll-dst", "arp snf_network input: iifname @ports goto no_ll_dst", "ports has yes"),
-    (PRIVATE, "802.1ad", "tagged", "bridge snf_network tagged: goto no_tagged", ""),
+    (PRIVATE, "802.1ad", "tagged", "bridge snf_network tagged: goto no_tagged", "trunks has nothing of tap5"),
 ))
 def test_dropped_frame(site: Site, number: int, name: str, reason: str, rule: str, sets: str) -> None:
     guest = site.guests[number]

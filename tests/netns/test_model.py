@@ -86,7 +86,7 @@ def dropped(nic: Nic, frame: Frame) -> bool:
     source = SOURCES.get(kind, "ip6") and getattr(frame, SOURCES.get(kind, "ip6"))
     forged = (kind == "other" or (kind in ("ns", "na", "rarp") and frame.sender not in stations) or bool(source and not nic.may(source))
               or (kind == "na" and not nic.may(frame.about)))
-    return (pinned and forged) or (served and kind in ("ra", "redirect", "offer")) or (kind == "discover" and "nfdhcpd" in nic.tags)
+    return (pinned and forged) or (served and kind in ("ra", "redirect", "offer")) or ("nfdhcpd" in nic.tags and kind == "discover")
 
 
 SOURCES = {"udp": "ip", "arp": "ip", "offer": "ip", "dad": "about", "rarp": "", "other": "", "probe": "", "discover": ""}
