@@ -25,6 +25,8 @@ HINT = "a key {} clause of tsig-keygen, or K<name>.+<algorithm>+<id>.key or .pri
 
 def read_key(path: str) -> dns.tsig.Key:
     """The key in a file. Raises BadConfig, which never shows the secret."""
+    if not path:
+        raise BadConfig("no key is configured", "KEYFILE, or key in dns.yaml; or AUTHENTICATION_METHOD=plain")
     text = kernel.read_file(path)
     if text is None:
         raise BadConfig(f"{path} cannot be read", "KEYFILE, or key in dns.yaml: a regular file")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from snf_network.selftest import frames as f
 from snf_network.selftest.matrix import (
-    ANSWERED,
     ANY,
     EXTRA4,
     EXTRA6,

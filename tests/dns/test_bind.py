@@ -229,6 +229,13 @@ def test_nobody_waits_for_a_server_that_swallows_packets(fresh: Place) -> None:
     assert fresh.content() == registered(INST1)
 
 
+def test_an_answer_too_long_for_udp_is_asked_for_over_tcp(fresh: Place) -> None:
+    fresh.server.add("zone example.com", *(f"update add inst1.example.com 300 A 192.0.2.{number}" for number in range(1, 100)))
+    fresh.up(ENV)
+    assert len(fresh.content()[FORWARD]["inst1"]) == 99
+    assert "inst1.example.com: parked" in fresh.log()
+
+
 def test_hostile_hooks_touch_nothing(fresh: Place) -> None:
     for name in ("../../../etc/passwd", ".hidden", "a\nb", "$(id)", "x" * 254):
         fresh.hook("stop-hook-post-1", GANETI_INSTANCE_NAME=name, GANETI_POST_INSTANCE_NAME=name)
