@@ -140,14 +140,14 @@ class Server:
 
     def rescan(self, within: float = 0.0) -> None:
         """Look at all files; advertise new ones within so many seconds. What was bound stays bound while there is no directory."""
-        if not self.watch.is_in_place():
+        names = self.watch.names()
+        if names is None:
             if not self._look_again:
                 self.log.say(f"{self.watch.directory} is gone: bindings stay as they were", "error")
             self._look_again = time.monotonic() + LOOK_AGAIN
             return
         self._look_again = 0.0
-        names = set(self.watch.names())
-        for name in names | self.guests.by_name.keys():
+        for name in {*names, *self.guests.by_name}:
             self.load(name, within)
 
     def load(self, name: str, within: float = 0.0) -> None:
