@@ -85,7 +85,8 @@ class Server:
             self.log.say(f"a defect of nfdhcpd met frame {frame[:600].hex()}", "error", served.name)
         elif word in LOUD:
             self.log.say(LOUD[word], "warning", served.name)
-        elif word in LEASES and served.binding:
+        elif word in LEASES and word != served.leased and served.binding:
+            served.leased = word
             self.log.say(f"{word}: {served.binding.hostname} has {LEASES[word](served.binding)}", "info", served.name)
         else:
             self.log.debug(word, served.name)
