@@ -75,6 +75,8 @@ def run(options: argparse.Namespace, config: Config) -> int:
     if options.action == "retry":
         _unpark(sender, options.name)
     if options.action != "list":
+        if sender.is_at_work():
+            sys.stderr.write("snf-network: waiting for the sender that is at work\n")
         sender.flush()
     return _list(options, sender)
 

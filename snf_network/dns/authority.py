@@ -33,8 +33,6 @@ class Authority:
         self.failed: dict[Name, SnfNetworkError] = {}
         self.silent: dict[tuple[str, int], NoAnswer] = {}
         self.zones: dict[Name, Name] = {}
-        self.sent: list[tuple[Name, Sequence[Change]]] = []
-        """The updates that a server has done."""
 
     def look(self, targets: Iterable[Target]) -> dict[Name, Present]:
         """What is at the names of the targets; those that could not be looked at are in `failed`."""
@@ -73,8 +71,8 @@ class Authority:
             self.failed |= {change.target.name: error for change in batch}
             return
         if rcode == Rcode.NOERROR:
-            self.sent.append((zone, batch))
-        elif len(batch) > 1 and rcode not in (Rcode.NOTAUTH, Rcode.SERVFAIL, Rcode.NOTIMP):
+            return
+        if len(batch) > 1 and rcode not in (Rcode.NOTAUTH, Rcode.SERVFAIL, Rcode.NOTIMP):
             half = len(batch) // 2
             self._send(route, zone, batch[:half])
             self._send(route, zone, batch[half:])

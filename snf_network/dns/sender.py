@@ -60,6 +60,14 @@ class Sender:
             self._tidy()
             self._pass([job for job in self.jobs() if job.known.due(job.wanted.serial) < NEVER])
 
+    def is_at_work(self) -> bool:
+        """True if another sender is."""
+        try:
+            with self.spool.at_work():
+                return False
+        except Held:
+            return True
+
     def retry(self, job: Job) -> None:
         """Make an instance's names due, also those that are parked."""
         self._save(job.wanted, replace(job.known, tried=""))

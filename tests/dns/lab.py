@@ -41,6 +41,7 @@ ZONE = """$TTL 300
 """
 CNAMES = "".join(f"{number} CNAME {number}.{CLASSLESS}.\n" for number in range(64))
 NOISE = {"SOA", "NS"}
+SWALLOW = "table inet swallow { chain input { type filter hook input priority 0; policy drop\n}\n}\n"
 
 
 class NameServer:
@@ -91,16 +92,16 @@ class NameServer:
 
     def _answers(self) -> bool:
         try:
-            return self.query(FORWARD, "SOA").rcode() == 0
+            return self.query(FORWARD, "SOA", timeout=0.1).rcode() == 0
         except OSError:
             return False
         except dns.exception.Timeout:
             return False
 
-    def query(self, name: str, kind: str) -> dns.message.Message:
+    def query(self, name: str, kind: str, timeout: float = 3) -> dns.message.Message:
         """Ask it, from its own machine."""
         with self.machine.inside():
-            return dns.query.udp(dns.message.make_query(name, kind), ADDRESS, timeout=1)
+            return dns.query.udp(dns.message.make_query(name, kind), ADDRESS, timeout=timeout)
 
     def content(self, zone: str) -> dict[str, set[str]]:
         """All of a zone but SOA and NS, by name within it: `TYPE data`."""
@@ -122,6 +123,10 @@ class NameServer:
     def serial(self, zone: str) -> int:
         """How often a zone has changed."""
         return int(self.query(zone, "SOA").answer[0][0].serial)
+
+    def swallow(self, on: bool) -> None:
+        """Have every packet that comes vanish, or end that."""
+        self.machine.run("nft", "-f", "-", input=SWALLOW if on else "flush ruleset\n")
 
     def add(self, *lines: str) -> None:
         """Somebody else's update, e.g. `update add www.example.com 60 A 192.0.2.1`."""
@@ -195,6 +200,7 @@ class Place:
     def clean(self) -> None:
         """Empty zones, and a node that knows nothing."""
         self.server.stop()
+        self.server.swallow(False)
         self.server.machine.run("sh", "-c", "rm -f /var/cache/bind/*.jnl /etc/bind/named.conf")
         self.server.reset()
         for tap in self.taps:

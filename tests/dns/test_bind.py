@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+
 from tests.dns.lab import CLASSLESS, CLASSLESS_YAML, FORWARD, REVERSE4, REVERSE6, Place, configure, forward, registered
 from tests.netns.lab import ROOT, environment, until
 
@@ -220,12 +222,12 @@ def test_the_second_of_two_servers_is_asked_if_the_first_is_silent(fresh: Place)
 
 
 def test_nobody_waits_for_a_server_that_swallows_packets(fresh: Place) -> None:
-    fresh.server.machine.run("nft", "-f", "-", input="table inet t { chain c { type filter hook input priority 0; drop\n}\n}\n")
+    fresh.server.swallow(True)
     fresh.tap("tap0")
     fresh.node.run("timeout", "4", "sh", "-c", 'exec "$@" | cat', "sh", "env", "-i", *(f"{key}={value}" for key, value in ENV.items()),
                    ROOT / "scripts" / "kvm-ifup-custom")
     assert until(lambda: "waiting" in fresh.node.read("/var/lib/snf-network/dns/known/inst1.example.com"), 20)
-    fresh.server.machine.run("nft", "flush", "ruleset")
+    fresh.server.swallow(False)
     assert fresh.content() == registered(INST1)
 
 
@@ -234,6 +236,21 @@ def test_an_answer_too_long_for_udp_is_asked_for_over_tcp(fresh: Place) -> None:
     fresh.up(ENV)
     assert len(fresh.content()[FORWARD]["inst1"]) == 99
     assert "inst1.example.com: parked" in fresh.log()
+
+
+def test_of_many_at_once_none_is_lost(fresh: Place) -> None:
+    """Each starts a sender, and one works: whoever notes something while it ends must not be left waiting."""
+    wanted, running = [], []
+    for number in range(20, 36):
+        mac = f"aa:00:00:00:01:{number}"
+        env = {**ENV, "INTERFACE": f"tap{number}", "INSTANCE": f"many{number}.example.com", "IP": f"198.51.100.{number}", "MAC": mac,
+               "INTERFACE_UUID": str(number)}
+        fresh.tap(env["INTERFACE"])
+        words = [f"{key}={value}" for key, value in env.items()]
+        running.append(subprocess.Popen(fresh.node.command("env", "-i", *words, ROOT / "scripts" / "kvm-ifup-custom")))
+        wanted.append((f"many{number}", str(number), f"a800:ff:fe00:1{number}"))
+    assert [process.wait(30) for process in running] == [0] * len(wanted)
+    assert fresh.content() == registered(*wanted)
 
 
 def test_hostile_hooks_touch_nothing(fresh: Place) -> None:

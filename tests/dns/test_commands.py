@@ -25,11 +25,11 @@ def facts(place: Place, *words: str) -> Any:
 def hold(place: Place) -> None:
     """Nothing reaches the server."""
     place.node.write("/etc/snf-network/dns.yaml", "timeout: 0.1\n")
-    place.server.machine.ip("link set eth0 down")
+    place.server.swallow(True)
 
 
 def go(place: Place) -> None:
-    place.server.machine.ip("link set eth0 up")
+    place.server.swallow(False)
 
 
 def test_pending_is_listed_planned_and_flushed(fresh: Place) -> None:

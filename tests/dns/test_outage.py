@@ -266,3 +266,17 @@ def test_a_spool_cut_off_by_a_crash_is_not_believed(node: Node) -> None:
     node.send()
     assert node.zones() == node.expected()
     shutil.rmtree(node.directory / "dns")
+
+
+def test_a_refused_batch_is_split_until_only_the_offending_name_is_parked(node: Node) -> None:
+    node.place.server.add(f"zone {FORWARD}", "update add inst7.example.com 60 TXT somebody")
+    for number in range(2, 22):
+        node.up(f"inst{number}.example.com", "a", f"198.51.100.{number}")
+    node.send()
+    del node.model["inst7.example.com"]
+    expected = node.expected()
+    expected[FORWARD]["inst7"] = {'TXT "somebody"'}
+    assert node.zones() == expected
+    troubles = {name: trouble.state for known in Memory(str(node.directory)) for name, trouble in known.troubles.items()}
+    assert troubles == {"inst7.example.com": "parked"}
+    assert node.sender().due() == memory.NEVER
