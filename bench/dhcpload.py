@@ -70,18 +70,21 @@ class Load:
         order = list(range(len(self.taps)) if among is None else among)
         self.waits = []
         open_: dict[int, tuple[int, float]] = {}
-        begun = done = 0
+        turn = begun = done = 0
         start = now = time.perf_counter()
         while done < count and now - start < seconds:
             while len(open_) < min(window, len(order)) and begun < count + window:
-                number = order[begun % len(order)]
-                begun += 1
+                number = order[turn % len(order)]
+                turn += 1
                 if number not in open_:
+                    begun += 1
                     open_[number] = self._begin(number), now
             for descriptor, _ in self._poll.poll(0.05, 256):
                 done += self._heard(descriptor, open_)
             now = time.perf_counter()
-            for number in [number for number, (_, since) in open_.items() if now - since > LOST]:
+            lost = [number for number, (_, since) in open_.items() if now - since > LOST]
+            begun -= len(lost)
+            for number in lost:
                 del open_[number]
         return done, now - start
 

@@ -6,6 +6,7 @@ The syntax is the part of sh that such files use: KEY=VALUE, quotes, comments, `
 from __future__ import annotations
 
 from _socket import AF_INET, AF_INET6, inet_pton
+from posix import F_OK, access
 
 from snf_network.errors import BadConfig, shown
 
@@ -17,6 +18,8 @@ else:
     from snf_network.lean import dataclass
 
 PATH = "/etc/default/snf-network"
+DNS_PATH = "/etc/snf-network/dns.yaml"
+"""What that file cannot say of DNS; read by nobody who is in a hurry."""
 NAME = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_")
 TAG = NAME | frozenset("-.:")
 # what only a shell could give a meaning to; refused rather than guessed
@@ -71,6 +74,11 @@ class Config:
         except OSError as error:
             raise BadConfig(f"{path}: {error.strerror}") from error
         return parse(text, path)
+
+
+def dns_is_on(config: Config) -> bool:
+    """True if there is a server to send names to, and a way to sign them."""
+    return bool(config.authentication_method) and (bool(config.server) or access(DNS_PATH, F_OK))
 
 
 def parse(text: str, path: str = PATH) -> Config:

@@ -12,7 +12,8 @@ from posix import F_OK, access
 from snf_network import doors, kernel
 from snf_network.errors import Hung, KernelError
 from snf_network.lean import replace as changed
-from snf_network.record import ALWAYS, Lock, Records
+from snf_network.lock import Lock
+from snf_network.record import ALWAYS, Records
 from snf_network.resources import Binding, Element, Link, Port, Rule
 
 TYPE_CHECKING = False

@@ -9,12 +9,13 @@ from __future__ import annotations
 import posix
 
 from snf_network import kernel
+from snf_network.bringup import bring_up, try_again
 from snf_network.config import Config
 from snf_network.errors import KernelError, SnfNetworkError
-from snf_network.nic import Nic
+from snf_network.nic import Nic, is_name
 from snf_network.operation import Operation
 from snf_network.record import Records
-from snf_network.scripts import Call, bring_up, environment, settle, try_again
+from snf_network.scripts import Call, environment, settle
 from snf_network.setups.firewall import RECONFIGURE
 
 TYPE_CHECKING = False
@@ -64,7 +65,21 @@ def _clean(operation: Operation, call: Call) -> None:
             _arrive(record, call)
 
     _each(operation, call, judge)
+    if moved and not here(operation.new_primary):
+        _leave_names(operation, call.config)
     try_again(call.config, call)
+
+
+def _leave_names(operation: Operation, config: Config) -> None:
+    """The names of an instance that has left are its new node's: what this one knows of them is old, and what it did not send yet, too."""
+    from snf_network.host import is_live
+
+    left = [name for name in operation.names if is_name(name) and posix.access(f"{config.state_dir}/dns/wanted/{name}", posix.F_OK)]
+    if left and not any(map(is_live, _records(operation, config))):
+        from snf_network.dns.spool import Spool
+
+        for name in left:
+            Spool(config.state_dir).forget(name)
 
 
 def _arrive(record: Record, call: Call) -> None:
@@ -97,14 +112,17 @@ def _reconfigure(operation: Operation, call: Call) -> None:
 
 def _each(operation: Operation, call: Call, act: Callable[[Record], None]) -> None:
     """`act` on every record of the instance. What one NIC fails at is told, and does not stop the next."""
-    for record in Records(call.config.state_dir):
-        if record.instance in operation.names:
-            try:
-                if kernel.is_late():
-                    raise KernelError("no time is left for it", "the next hook or snf-network-gc.timer does it")
-                act(record)
-            except (SnfNetworkError, OSError) as error:
-                call.say(f"{record.interface}: {error}")
+    for record in _records(operation, call.config):
+        try:
+            if kernel.is_late():
+                raise KernelError("no time is left for it", "the next hook or snf-network-gc.timer does it")
+            act(record)
+        except (SnfNetworkError, OSError) as error:
+            call.say(f"{record.interface}: {error}")
+
+
+def _records(operation: Operation, config: Config) -> list[Record]:
+    return [record for record in Records(config.state_dir) if record.instance in operation.names]
 
 
 def here(node: str) -> bool:

@@ -10,14 +10,18 @@ from snf_network.errors import Hung, KernelError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
 
 PATHS = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-PACKAGES = {"nft": "nftables", "ip": "iproute2", "bridge": "iproute2", "ovs-vsctl": "openvswitch-switch"}
+PACKAGES = {"nft": "nftables", "ip": "iproute2", "bridge": "iproute2", "ovs-vsctl": "openvswitch-switch", "nsupdate": "bind9-dnsutils",
+            "kinit": "krb5-user"}
 PAGE = 4096
 """Bytes that a setting of the kernel has at most; stat(2) calls it empty."""
 HERE = __file__.rpartition("/")[0]
+LAUNCHERS = (f"{HERE}/../scripts", "/usr/lib/snf-network")
+"""Where our own scripts are: in a checkout, and installed."""
+ENVIRONMENT = {"PATH": PATHS, "LC_ALL": "C"}
 _deadline = [0.0]
 
 
@@ -37,7 +41,7 @@ def is_late() -> bool:
     return 0 < _deadline[0] < monotonic()
 
 
-def run(argv: Sequence[str], text: str = "") -> tuple[int, str]:
+def run(argv: Sequence[str], text: str = "", env: Mapping[str, str] = ENVIRONMENT) -> tuple[int, str]:
     """Run a tool with `text` as its input; give its exit status and what it printed.
 
     Raises Hung if it hangs or is killed: what it had done by then, nobody knows; KernelError if it is missing, OSError if it could not
@@ -48,7 +52,7 @@ def run(argv: Sequence[str], text: str = "") -> tuple[int, str]:
         posix.write(given, text.encode("utf-8", "surrogateescape"))
         posix.lseek(given, 0, 0)
         actions = [(posix.POSIX_SPAWN_DUP2, given, 0), (posix.POSIX_SPAWN_DUP2, said, 1), (posix.POSIX_SPAWN_DUP2, said, 2)]
-        status = _wait(argv, _spawn(argv, actions))
+        status = _wait(argv, _spawn(argv, actions, env))
         if status < 0:
             raise Hung(f"{' '.join(argv)} was killed by signal {-status}")
         return status, posix.pread(said, posix.fstat(said).st_size, 0).decode("utf-8", "replace")
@@ -57,14 +61,30 @@ def run(argv: Sequence[str], text: str = "") -> tuple[int, str]:
         posix.close(said)
 
 
-def _spawn(argv: Sequence[str], actions: list[tuple[int, int, int]]) -> int:
+def _spawn(argv: Sequence[str], actions: list[tuple[int, int, int]], env: Mapping[str, str]) -> int:
     for path in (f"{directory}/{argv[0]}" for directory in PATHS.split(":")):
         if posix.access(path, posix.F_OK):  # a spawn that fails costs a process
             try:
-                return posix.posix_spawn(path, tuple(argv), {"PATH": PATHS, "LC_ALL": "C"}, file_actions=actions)
+                return posix.posix_spawn(path, tuple(argv), env, file_actions=actions)
             except OSError as error:
                 raise KernelError(f"{path}: {error.strerror}") from error
     raise KernelError(f"{argv[0]} is not installed", f"apt install {PACKAGES.get(argv[0], argv[0])}")
+
+
+def detach(launcher: str) -> None:
+    """Start one of our scripts in a session of its own, with nothing of ours open: neither we nor Ganeti wait for it.
+
+    Raises KernelError if it cannot be started.
+    """
+    null = [(posix.POSIX_SPAWN_OPEN, number, "/dev/null", posix.O_RDWR, 0) for number in range(3)]
+    for path in (f"{directory}/{launcher}" for directory in LAUNCHERS):
+        if posix.access(path, posix.X_OK):
+            try:
+                posix.posix_spawn(path, (path,), ENVIRONMENT, file_actions=null, setsid=True)
+            except OSError as error:
+                raise KernelError(f"{path}: {error.strerror}") from error
+            return
+    raise KernelError(f"{launcher} is not installed", LAUNCHERS[1])
 
 
 def _wait(argv: Sequence[str], pid: int) -> int:

@@ -25,6 +25,10 @@ class Operation:
     phase: str
     names: tuple[str, ...]
     """Every name the instance had or has."""
+    primary: str = ""
+    """The node that the instance is on, or was until it was moved or removed."""
+    running: bool = False
+    """What Ganeti shall keep it as from now on."""
     old_primary: str = ""
     new_primary: str = ""
     nics: tuple[tuple[str, tuple[tuple[str, str], ...]], ...] = ()
@@ -43,7 +47,8 @@ class Operation:
         count = get(f"{after}_NIC_COUNT", "0")
         number = min(int(count), MOST_NICS) if count.isascii() and count.isdigit() and len(count) < 10 else 0
         nics = [_variables(env, after, index) for index in range(number)]
-        return Operation(get("GANETI_OP_CODE", ""), get("GANETI_HOOKS_PHASE", ""), names, old, new,
+        primary, status = (get(f"{after}_{what}", "") for what in ("PRIMARY", "STATUS"))
+        return Operation(get("GANETI_OP_CODE", ""), get("GANETI_HOOKS_PHASE", ""), names, primary, status == "up", old, new,
                          tuple((nic["INTERFACE_UUID"], tuple(nic.items())) for nic in nics if nic.get("INTERFACE_UUID")))
 
 

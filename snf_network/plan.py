@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from snf_network import setups
+from snf_network.dns.names import names_of
 from snf_network.errors import BadEnvironment, shown
 from snf_network.resources import Element, NeighProxy, Port, Route
 from snf_network.setups import firewall, pins
@@ -12,8 +13,10 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from dataclasses import dataclass
+    from typing import Optional
 
     from snf_network.config import Config
+    from snf_network.dns.names import Names
     from snf_network.nic import Nic
     from snf_network.node import Node
     from snf_network.resources import Resource
@@ -41,6 +44,8 @@ class Plan:
     """What this node cannot do at all, in words: nothing to try again."""
     ignored: tuple[str, ...] = ()
     """Tags that mean nothing here."""
+    names: Optional[Names] = None
+    """What shall be in DNS; None: nothing is said of it, for now or at all."""
 
 
 def plan_for(nic: Nic, node: Node, config: Config) -> Plan:
@@ -57,7 +62,7 @@ def plan_for(nic: Nic, node: Node, config: Config) -> Plan:
     resources += firewall.setup(nic, node, config, "prefixed" in members)
     resources = list(dict.fromkeys(_options_first(resources)))
     return Plan(tuple(resources), tuple(_announcements(nic, resources)), tuple(_lacking(nic, node, config, tags)),
-                tuple(_warnings(nic, node)), tuple(tag for tag, setup in chosen.items() if setup is None))
+                tuple(_warnings(nic, node)), tuple(tag for tag, setup in chosen.items() if setup is None), _names(nic, node, config, tags))
 
 
 def _options_first(resources: list[Resource]) -> list[Resource]:
@@ -83,6 +88,13 @@ def _announcements(nic: Nic, resources: list[Resource]) -> Iterator[Announcement
     for resource in resources:
         if _is_proxy(resource, nic) and isinstance(resource, NeighProxy):
             yield Announcement(resource.address, resource.interface)
+
+
+def _names(nic: Nic, node: Node, config: Config, tags: tuple[str, ...]) -> Optional[Names]:
+    """None for a guest that is still on its way: the node it comes from has its names in place."""
+    if config.dns_tag not in tags or nic.arriving:
+        return None
+    return names_of(nic, ipv6=nic.mode != "routed" or node.ipv6)
 
 
 def _is_proxy(resource: Resource, nic: Nic) -> bool:

@@ -12,29 +12,23 @@ A record is text: a line a fact, tab-separated and escaped, the kind of fact fir
 from __future__ import annotations
 
 import posix
-from errno import ENOENT
-from fcntl import LOCK_EX, LOCK_NB, flock
-from time import monotonic, sleep
 
 from snf_network.errors import KernelError
-from snf_network.kernel import patience, read_file, remove_file, withdraw_file, write_file
+from snf_network.kernel import read_file, remove_file, withdraw_file, write_file
+from snf_network.lock import RESERVED, make_directories, refuse_reserved
 from snf_network.resources import kind_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
     from dataclasses import dataclass
 
     from snf_network.resources import Resource
 else:
     from snf_network.lean import dataclass
 
-RESERVED = ("locks", "shared", "base")
-"""Names in STATE_DIR that no interface may have."""
 ALWAYS = "+"
 """Holds a shared thing, and is locked, without being an interface: no interface has such a name."""
-WAIT = 2.0
-"""Seconds that a call waits for another one on the same interface."""
 FACTS = ("nic", "variable", "lacking", "stale")
 ESCAPES = (("\\", "\\\\"), ("\t", "\\t"), ("\n", "\\n"), ("\r", "\\r"))
 
@@ -61,7 +55,7 @@ class Record:
         rows += [("lacking", words) for words in self.lacking]
         rows += [(type(resource).__name__, *resource.fields()) for resource in self.resources]
         rows += [("stale", type(resource).__name__, *resource.fields()) for resource in self.stale]
-        return "".join("\t".join(map(_escaped, row)) + "\n" for row in rows)
+        return "".join(map(row, rows))
 
 
 class Records:
@@ -100,7 +94,7 @@ class Records:
     def hold(self, resource: Resource, interface: str) -> None:
         """Say that `interface` wants a shared resource. Raises KernelError."""
         directory = self._shared(resource)
-        _make_directories(directory)
+        make_directories(directory)
         try:
             posix.close(posix.open(f"{directory}/{interface}", posix.O_WRONLY | posix.O_CREAT | posix.O_CLOEXEC, 0o644))
         except FileNotFoundError:
@@ -134,49 +128,9 @@ class Records:
         return f"{self.directory}/shared/{'+'.join(resource.slot).replace('/', '_')}"
 
 
-class Lock:
-    """One call at a time on one interface. Nobody but root can open the file, so nobody else can hold it."""
-
-    def __init__(self, directory: str, interface: str, wait: float = WAIT) -> None:
-        refuse_reserved(directory, interface)
-        self.wait = wait
-        self.path = f"{directory}/locks/{interface}"
-
-    def __enter__(self) -> Lock:
-        until = patience(self.wait)
-        while not self._taken():
-            if monotonic() > until:
-                raise KernelError(f"{self.path} is held by another call", f"it should end within seconds: fuser -v {self.path}")
-            sleep(0.005)
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        posix.close(self.descriptor)
-
-    def _taken(self) -> bool:
-        try:
-            self.descriptor = posix.open(self.path, posix.O_RDWR | posix.O_CREAT | posix.O_CLOEXEC | posix.O_NOFOLLOW, 0o600)
-        except OSError as error:
-            if error.errno != ENOENT or not _make_directories(self.path.rpartition("/")[0]):
-                raise KernelError(f"{self.path}: {error.strerror}") from error
-            return self._taken()
-        try:
-            flock(self.descriptor, LOCK_EX | LOCK_NB)
-            return True
-        except OSError:
-            posix.close(self.descriptor)
-            return False
-
-
-def refuse_reserved(directory: str, interface: str) -> None:
-    """Raise KernelError for an interface that is named like something of ours."""
-    if interface in RESERVED:
-        raise KernelError(f"{interface} cannot be the name of an interface here", f"{directory} has something else of that name")
-
-
 def parse(text: str) -> Record | None:
     """The record that `text` is; None if it is something else."""
-    rows = [[_unescaped(word) for word in line.split("\t")] for line in text.split("\n") if line]
+    rows = columns(text)
     if not rows or rows[0][0] != "nic" or len(rows[0]) != 6 or not (rows[0][2].isascii() and rows[0][2].isdigit() and len(rows[0][2]) < 11):
         return None
     _, interface, ifindex, boot, instance, uuid = rows[0]
@@ -188,6 +142,16 @@ def parse(text: str) -> Record | None:
     except (TypeError, ValueError, IndexError):
         return None
     return Record(interface, int(ifindex), boot, instance, uuid, variables, resources, lacking, stale)
+
+
+def row(words: Iterable[str]) -> str:
+    """A line of a file in STATE_DIR."""
+    return "\t".join(map(_escaped, words)) + "\n"
+
+
+def columns(text: str) -> list[list[str]]:
+    """The lines of such a file, word by word."""
+    return [[_unescaped(word) for word in line.split("\t")] for line in text.split("\n") if line]
 
 
 def _escaped(word: str) -> str:
@@ -222,18 +186,4 @@ def _remove_directory(path: str) -> bool:
         return True
     except OSError:
         return False
-    return True
-
-
-def _make_directories(path: str) -> bool:
-    """As mkdir -p; the locks' directory is root's alone. True if it had to be made, which may have been somebody else's doing."""
-    parent = path.rpartition("/")[0]
-    if parent and not posix.access(parent, posix.F_OK):
-        _make_directories(parent)
-    try:
-        posix.mkdir(path, 0o700 if path.endswith("/locks") else 0o755)
-    except FileExistsError:
-        return posix.access(path, posix.W_OK)
-    except OSError as error:
-        raise KernelError(f"{path}: {error.strerror}") from error
     return True

@@ -7,6 +7,7 @@ from _signal import alarm  # type: ignore[import-not-found]  # signal itself wou
 from time import strftime
 
 from snf_network import kernel
+from snf_network.bringup import bring_up, note_names, want
 from snf_network.config import Config
 from snf_network.errors import BadEnvironment, NodesOwn, SnfNetworkError, shown
 from snf_network.nic import Nic, is_interface
@@ -14,9 +15,9 @@ from snf_network.nic import Nic, is_interface
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from typing import NoReturn, Optional
+    from typing import NoReturn
 
-    from snf_network.plan import Announcement, Plan
+    from snf_network.plan import Plan
     from snf_network.record import Record
 
 SECONDS = 4.0
@@ -40,6 +41,12 @@ def settle() -> None:
     kernel.give_up_after(SECONDS)
     alarm(LAST)
     open_descriptors()
+
+
+def take_time() -> None:
+    """Lift the limits of `settle`: nobody waits for this process."""
+    alarm(0)
+    kernel.give_up_after(float("inf"))
 
 
 def open_descriptors() -> None:
@@ -124,7 +131,8 @@ class Call:
     def down(self, env: dict[str, str], local: bool) -> int:
         """Take back what the record of this interface says, if it is of the same instance and NIC. Always 0.
 
-        `local`: the guest lives on elsewhere, so what other machines know of it stays.
+        `local`: the guest lives on elsewhere or comes back, so what other machines know of it stays. Ganeti 3.2 does not say, and has no
+        other reason to call.
         """
         from snf_network import engine
 
@@ -134,6 +142,8 @@ class Call:
                 raise BadEnvironment(f"INTERFACE={shown(self.interface)} is not valid", "set INTERFACE or name the tap as first argument")
             record = engine.remove(self.interface, self.config, lambda record: of_caller(record, env))
             self.log(f"down{' (local)' if local else ''}: {f'{record.instance} taken back' if record else 'nothing of this NIC here'}")
+            if record and not local and "ACTION" not in env:
+                note_names(Nic.from_env(dict(record.variables)), None, self.config, self)
         except (SnfNetworkError, OSError) as error:
             self.say(error)
         return 0
@@ -142,75 +152,6 @@ class Call:
 def of_caller(record: Record, env: dict[str, str]) -> bool:
     """True if the record is of the NIC in `env`; what `env` does not say (by hand) is taken as meant."""
     return env.get("INSTANCE") in (None, "", record.instance) and env.get("INTERFACE_UUID") in (None, "", record.uuid)
-
-
-def bring_up(nic: Nic, config: Config, call: Optional[Call] = None) -> Plan:
-    """Look, plan, replace, announce. Raises BadEnvironment before and KernelError after anything was touched."""
-    from snf_network import engine
-    from snf_network.host import ifindex, node_for, settled
-    from snf_network.plan import plan_for
-    from snf_network.record import Record, Records
-    from snf_network.resources import NeighProxy
-
-    nic = settled(nic)
-    node = node_for(nic, config)
-    plan = plan_for(nic, node, config)
-    index = ifindex(nic.interface)
-    wanted = Record(nic.interface, index, kernel.boot(), nic.instance, nic.uuid, nic.values, plan.resources, plan.lacking)
-    settings = engine.replace(wanted, config)
-    if call:
-        for words in (*config.warnings, *plan.warnings, *plan.lacking):
-            call.say(f"warning: {words}")
-        ignored = f"; ignored tags: {shown(' '.join(plan.ignored))}" if plan.ignored else ""
-        call.log(f"up: {nic.instance} {nic.mode} {nic.link} {nic.mac} {nic.ip} {nic.ip6}{ignored}")
-        if config.debug:
-            from snf_network import show
-
-            for line in show.text(plan).splitlines():
-                call.log(line)
-        for setting in settings:
-            if f"/{nic.interface}/" not in setting:  # those of the tap go with it; any other is the node's, and stays
-                call.log(f"sysctl {setting}")
-    if plan.announcements:
-        from snf_network.announce import announce
-
-        def still(told: Announcement) -> bool:
-            record = Records(config.state_dir).load(nic.interface)
-            proxy = NeighProxy(told.address, told.interface)
-            return record is not None and (record.ifindex, record.uuid) == (index, nic.uuid) and proxy in record.resources
-
-        announce(plan.announcements, still)
-    return plan
-
-
-def want(nic: Nic, config: Config, why: str) -> None:
-    """Note that a NIC should be up and is not, unless its interface has a record: Ganeti says nothing of it after a migration."""
-    from snf_network.host import ifindex
-    from snf_network.record import Record, Records
-
-    index, records = ifindex(nic.interface), Records(config.state_dir)
-    try:
-        if index and not records.load(nic.interface):
-            records.save(Record(nic.interface, index, kernel.boot(), nic.instance, nic.uuid, nic.values, (), (f"not up: {why}",)))
-    except (SnfNetworkError, OSError):
-        pass  # it was said why already
-
-
-def try_again(config: Config, call: Call) -> bool:
-    """Bring up once more what is recorded as lacking something. True if nothing of this node lacks anything any more."""
-    from snf_network.host import is_live
-    from snf_network.record import Records
-
-    whole = True
-    for record in Records(config.state_dir):
-        if record.lacking and is_live(record):
-            try:
-                done = not kernel.is_late() and not bring_up(Nic.from_env(dict(record.variables)), config, call).lacking
-                whole = whole and done
-            except (SnfNetworkError, OSError) as error:
-                call.say(f"{record.interface}: {error}")
-                whole = False
-    return whole
 
 
 def extra(nic: Nic, plan: Plan, config: Config, env: dict[str, str], argv: Sequence[str], call: Call) -> int:

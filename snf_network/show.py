@@ -21,6 +21,7 @@ def text(plan: Plan) -> str:
     """Everything that bringing the NIC up would do."""
     parts = [*resources(plan.resources),
              *_part("announce", [f"{told.address} on {told.interface}" for told in plan.announcements]),
+             *_part("dns", [f"{plan.names.instance} {address}" for address in plan.names.addresses] if plan.names else ()),
              *_part("warnings", plan.warnings), *_part("lacking", plan.lacking),
              *_part("ignored tags", [ascii(tag)[1:-1] for tag in plan.ignored])]
     return "\n".join(parts)

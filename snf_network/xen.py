@@ -28,7 +28,7 @@ def vif(argv: Sequence[str]) -> int:
     plain = env.get("vif") or settings.get("vif", "") or env.get("dev", "")
     call = Call(argv[0].rpartition("/")[2], env.get("INTERFACE", "") if settings.get("type_if") == "tap" else plain)
     if action in DOWN:
-        return call.down({}, local=False)
+        return call.down({}, local=True)  # also after a migration or before a reboot: the hooks say when a guest is gone for good
     status = _up(call, plain, action, env, argv)
     if settings.get("type_if", "vif") == "vif" or status:
         try:

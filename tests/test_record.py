@@ -16,7 +16,8 @@ from snf_network import record as room
 from snf_network import resources, switches
 from snf_network.errors import KernelError
 from snf_network.lean import replace
-from snf_network.record import ALWAYS, Lock, Record, Records, parse
+from snf_network.lock import Lock
+from snf_network.record import ALWAYS, Record, Records, parse
 from snf_network.resources import Binding, Element, Link, NeighProxy, Route, Rule
 
 KINDS = {**resources.KINDS, **switches.KINDS}
@@ -260,11 +261,10 @@ def test_two_interfaces_do_not_wait_for_each_other(records: Records) -> None:
         pass
 
 
-def test_waiting_has_an_end(records: Records, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(room, "WAIT", 0.02)
+def test_waiting_has_an_end(records: Records) -> None:
     descriptors = len(os.listdir("/proc/self/fd"))
     with Lock(records.directory, "tap0"):
-        with pytest.raises(KernelError, match="held by another call"), Lock(records.directory, "tap0"):
+        with pytest.raises(KernelError, match="held by another call"), Lock(records.directory, "tap0", 0.02):
             pass
         assert len(os.listdir("/proc/self/fd")) == descriptors + 1, "waiting leaves no file open"
 
@@ -276,8 +276,7 @@ def test_a_lock_is_free_after_an_exception(records: Records) -> None:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
-def test_a_link_in_place_of_the_lock_is_not_followed(records: Records, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(room, "WAIT", 0.02)
+def test_a_link_in_place_of_the_lock_is_not_followed(records: Records, tmp_path: Path) -> None:
     locks = Path(records.directory, "locks")
     locks.mkdir(parents=True)
     (locks / "tap0").symlink_to(tmp_path / "victim")

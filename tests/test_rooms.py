@@ -33,17 +33,19 @@ ROOMS = {
     "resources": frozenset(()),
     # decide
     "setups": frozenset(("setups", "resources", "nic", "node", "config")),
-    "plan": frozenset(("setups", "resources")),
+    "plan": frozenset(("setups", "resources", "dns")),
     "show": frozenset(("resources",)),
     # do
     "kernel": frozenset(("resources",)),
     "netlink": frozenset(("resources",)),
     "ruleset": frozenset(("kernel",)),
-    "record": frozenset(("kernel", "resources")),
+    "lock": frozenset(("kernel",)),
+    "record": frozenset(("kernel", "lock", "resources")),
     "doors": frozenset(("kernel", "netlink", "resources", "ruleset")),
-    "engine": frozenset(("doors", "kernel", "record", "resources", "ruleset")),
+    "engine": frozenset(("doors", "kernel", "lock", "record", "resources", "ruleset")),
     "announce": frozenset(()),
     "dhcpd": frozenset(("dhcpd", "nic")),
+    "dns": frozenset(("kernel", "lock", "record", "config")),
     # ask
     "host": frozenset(("kernel", "netlink", "node", "resources", "ruleset")),
     "look": frozenset(("kernel", "members", "netlink", "resources")),
@@ -54,9 +56,11 @@ ROOMS = {
     "trace": frozenset(("kernel",)),
     "selftest": frozenset(("kernel", "selftest", "trace")),
     # speak with those who call
+    "bringup": ANY,
     "scripts": ANY,
     "xen": ANY,
     "hooks": ANY,
+    "dnshook": ANY,
     "commands": ANY,
 }
 # who may do what nobody else may

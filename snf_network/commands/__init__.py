@@ -17,7 +17,7 @@ from snf_network.config import Config
 from snf_network.errors import SnfNetworkError
 from snf_network.scripts import open_descriptors
 
-NAMES = ("plan", "status", "check", "repair", "gc", "remove", "load", "drops", "explain", "trace", "selftest")
+NAMES = ("plan", "status", "check", "repair", "gc", "remove", "load", "drops", "explain", "trace", "selftest", "dns")
 EPILOG = """examples:
   snf-network status                     every NIC of this node, and how it is
   snf-network check || snf-network repair

@@ -80,7 +80,7 @@ def check(settings: conf.Settings, warnings: Sequence[str]) -> int:
     found = [f"warning: {warning}" for warning in warnings]
     bad = 0
     watch = Watch(settings.datapath)
-    for name in sorted(watch.names()):
+    for name in sorted(watch.names() or ()):
         try:
             found += [f"warning: {warning}" for warning in binding.parse(name, watch.read(name) or "")[1]]
         except (Refused, binding.BadBinding) as error:

@@ -10,12 +10,13 @@ import argparse
 import sys
 
 from snf_network import engine
+from snf_network.bringup import bring_up, try_again
 from snf_network.config import Config
 from snf_network.drift import Difference, compare
 from snf_network.errors import SnfNetworkError
 from snf_network.nic import Nic
 from snf_network.record import Record
-from snf_network.scripts import Call, bring_up, try_again
+from snf_network.scripts import Call
 
 from . import check
 

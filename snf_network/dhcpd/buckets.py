@@ -4,21 +4,25 @@ from __future__ import annotations
 
 
 class Buckets:
-    """A token bucket for each interface; one that empties its own is muted for a while."""
+    """A token bucket for each interface, of `burst` tokens, filled at `rate` a second; one that empties its own is muted for a while.
+
+    Kept as one number: the moment at which the bucket is full again (the virtual scheduling algorithm of ITU-T I.371).
+    """
 
     def __init__(self, rate: float, burst: float, pause: float = 1.0) -> None:
-        self.rate, self.burst, self.pause = rate, burst, pause
-        self._left: dict[int, tuple[float, float]] = {}
+        self._token, self._depth, self.pause = 1 / rate, (burst - 1) / rate, pause
+        self._full: dict[int, float] = {}
         self.muted: dict[int, float] = {}
         """Until when, by index."""
 
     def take(self, index: int, now: float) -> bool:
         """One token of an interface; False if it has none."""
-        left, since = self._left.get(index, (self.burst, now))
-        left = min(left + (now - since) * self.rate, self.burst)
-        if left < 1:
+        full = self._full.get(index, now)
+        if full <= now:
+            full = now
+        elif full - now > self._depth + 1e-9:
             return False
-        self._left[index] = left - 1, now
+        self._full[index] = full + self._token
         return True
 
     def mute(self, index: int, now: float) -> bool:
@@ -41,5 +45,5 @@ class Buckets:
 
     def forget(self, index: int) -> None:
         """An interface that is gone."""
-        self._left.pop(index, None)
+        self._full.pop(index, None)
         self.muted.pop(index, None)

@@ -12,8 +12,8 @@ from collections.abc import Iterable
 LD, LDH, LDB, LDXB_IHL, LDH_X, JEQ, JSET, RET = 0x20, 0x28, 0x30, 0xB1, 0x48, 0x15, 0x45, 0x06
 IFINDEX = 0xFFFFF000 + 8
 """SKF_AD_OFF + SKF_AD_IFINDEX: where a program reads which interface a frame came in at."""
-SNAP = 2048
-"""Bytes of a frame that are handed on; a longer one is no DHCP message of any client."""
+SNAP = 2064
+"""Bytes of a frame that are handed on: more than frames.LONGEST, beyond which nothing is answered, so that it shows."""
 MOST_MUTED = 1000
 """Two instructions each; the kernel takes 4096."""
 

@@ -16,7 +16,7 @@ from snf_network.dhcpd.links import Link, Links
 class Served:
     """One binding file, and what has come of it."""
 
-    __slots__ = ("binding", "counts", "guest", "heard", "link", "name", "odd", "problem", "warnings")
+    __slots__ = ("binding", "counts", "guest", "heard", "leased", "link", "name", "odd", "problem", "warnings")
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -32,6 +32,8 @@ class Served:
         self.counts: Counter[str] = Counter()
         self.heard = 0.0
         """When it last asked for something (time.monotonic); 0: never."""
+        self.leased = ""
+        """The last kind of lease that was told: again, it is no news."""
 
     @property
     def state(self) -> str:
@@ -53,7 +55,7 @@ class Guests:
         new = served.binding != binding
         served.binding, served.warnings, served.problem = binding, warnings, ""
         if new:
-            served.guest = None
+            served.guest, served.leased = None, ""
         self._join(served, self.links.by_name.get(name))
         return new
 
@@ -95,7 +97,7 @@ class Guests:
     def _part(self, link: Link) -> None:
         served = self.by_index.pop(link.index, None)
         if served:
-            served.link = served.guest = None
+            served.link, served.guest, served.leased = None, None, ""
 
     def _master_changed(self, index: int) -> None:
         """A bridge has another MAC or name, which its guests are answered from."""

@@ -85,7 +85,8 @@ class Server:
             self.log.say(f"a defect of nfdhcpd met frame {frame[:600].hex()}", "error", served.name)
         elif word in LOUD:
             self.log.say(LOUD[word], "warning", served.name)
-        elif word in LEASES and served.binding:
+        elif word in LEASES and word != served.leased and served.binding:
+            served.leased = word
             self.log.say(f"{word}: {served.binding.hostname} has {LEASES[word](served.binding)}", "info", served.name)
         else:
             self.log.debug(word, served.name)
@@ -140,14 +141,14 @@ class Server:
 
     def rescan(self, within: float = 0.0) -> None:
         """Look at all files; advertise new ones within so many seconds. What was bound stays bound while there is no directory."""
-        if not self.watch.is_in_place():
+        names = self.watch.names()
+        if names is None:
             if not self._look_again:
                 self.log.say(f"{self.watch.directory} is gone: bindings stay as they were", "error")
             self._look_again = time.monotonic() + LOOK_AGAIN
             return
         self._look_again = 0.0
-        names = set(self.watch.names())
-        for name in names | self.guests.by_name.keys():
+        for name in {*names, *self.guests.by_name}:
             self.load(name, within)
 
     def load(self, name: str, within: float = 0.0) -> None:

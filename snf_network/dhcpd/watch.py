@@ -30,11 +30,11 @@ class Watch:
     def __init__(self, directory: str) -> None:
         self.directory = directory
         self.descriptor = syscalls.inotify()
-        self._open()
+        self.handle = self._opened()
 
-    def _open(self) -> None:
+    def _opened(self) -> int:
         syscalls.inotify_watch(self.descriptor, self.directory, EVENTS | ONLYDIR)
-        self.handle = os.open(self.directory, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+        return os.open(self.directory, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
 
     def fileno(self) -> int:
         """To be waited for."""
@@ -61,20 +61,18 @@ class Watch:
         except BlockingIOError:
             return b""
 
-    def is_in_place(self) -> bool:
-        """Watch the directory again if it was put in another's place; False while there is none."""
-        try:
-            now, then = os.stat(self.directory), os.fstat(self.handle)
-            if (now.st_dev, now.st_ino) != (then.st_dev, then.st_ino):
-                os.close(self.handle)
-                self._open()
-        except OSError:
-            return False
-        return True
+    def names(self) -> list[str] | None:
+        """All files that are in the directory now, which may be another than before, but those that begin with a dot.
 
-    def names(self) -> list[str]:
-        """All files in the directory but those that begin with a dot. Raises OSError."""
-        return [name for name in os.listdir(self.directory) if not name.startswith(".")]
+        None if there is no directory.
+        """
+        try:
+            handle = self._opened()
+            os.close(self.handle)
+            self.handle = handle
+            return [name for name in os.listdir(self.directory) if not name.startswith(".")]
+        except OSError:
+            return None
 
     def read(self, name: str) -> str | None:
         """The text of a binding file; None if it is gone. Raises Refused."""

@@ -171,3 +171,10 @@ def test_a_profile_changes_while_the_guest_runs(pair: Pair) -> None:
 
 def test_remove(pair: Pair) -> None:
     pair.gnt("remove", "-f", "--shutdown-timeout=20")
+
+
+def test_ganeti_copies_our_script_to_a_node_that_it_adds(cluster: Cluster) -> None:
+    """The link that the package made there is a file then, and the package must know it: tests/package/test_install.py."""
+    path = cluster.nodes["node2"].path("/etc/ganeti/kvm-vif-bridge")
+    assert not path.is_symlink()
+    assert path.read_text() == cluster.nodes["node2"].path("/usr/lib/snf-network/kvm-ifup-custom").read_text()

@@ -16,6 +16,8 @@ LINKS = {
     **{f"/etc/ganeti/network/{mode}/down": "kvm-ifdown-custom" for mode in ("bridged", "ext", "openvswitch", "routed")},
     **{f"/etc/ganeti/hooks/instance-{operation}-post.d/snf-network-hook": "snf-network-hook" for operation in (
         "add", "failover", "migrate", "modify", "reboot", "remove", "rename", "stop")},
+    **{f"/etc/ganeti/hooks/instance-{operation}-post.d/snf-network-dnshook": "snf-network-dnshook" for operation in (
+        "modify", "remove", "rename", "stop")},
     "/etc/ganeti/hooks/instance-modify-post.d/snf-network-reconfigure": "snf-network-reconfigure",
     "/etc/xen/scripts/vif-custom": "vif-custom",
 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 from pathlib import Path
 
@@ -64,9 +65,15 @@ def test_what_it_needs(deb: Path) -> None:
 @pytest.mark.parametrize("name", sorted(path.name for path in UNITS.iterdir()))
 def test_units_are_right_and_hardened(name: str, tmp_path: Path) -> None:
     for path in UNITS.iterdir():  # what they run is not installed on this machine
-        (tmp_path / path.name).write_text(path.read_text().replace("/usr/sbin/snf-network", "/bin/true"))
+        (tmp_path / path.name).write_text(re.sub(r"/usr/(sbin|lib/snf-network)/[\w-]+", "/bin/true", path.read_text()))
     said = subprocess.run(("systemd-analyze", "verify", "--man=no", tmp_path / name), capture_output=True, text=True, timeout=60)
     assert (said.returncode, said.stderr) == (0, "")
     if name.endswith(".service"):
         argv = ("systemd-analyze", "security", "--offline=yes", f"--threshold={EXPOSURE}", tmp_path / name)
         subprocess.run(argv, check=True, capture_output=True, timeout=60)
+
+
+def test_units_are_enabled_when_it_is_installed(deb: Path) -> None:
+    postinst = subprocess.run(("dpkg-deb", "-I", deb, "postinst"), check=True, capture_output=True, text=True).stdout
+    wanted = {path.name for path in UNITS.iterdir() if "[Install]" in path.read_text()}
+    assert wanted == {name for name in (path.name for path in UNITS.iterdir()) if f"deb-systemd-helper enable '{name}'" in postinst}

@@ -1,4 +1,7 @@
-"""Mode openvswitch with a real Open vSwitch: port, access VLAN and trunks as stock Ganeti gives them, and what happens where it hangs."""
+"""Mode openvswitch with a real Open vSwitch: port, access VLAN and trunks as stock Ganeti gives them, and what happens where it hangs.
+
+It runs in the machine without IPv6, only because the other one has more to do.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +19,7 @@ import pytest
 from tests.netns.lab import Lab, Machine, environment, traces, until
 from tests.qemu.taps import BARE, CLEAN, Far, Party, Shout, Tap, play, snf_network
 
-pytestmark = pytest.mark.vm()
+pytestmark = pytest.mark.vm("ipv6.disable=1")
 ENV = environment("start-nonet-ifup-1", MODE="openvswitch", LINK="ovs0", BRIDGE=None)
 NICS = {"a": ".100", "b": "100", "other": ".200", "trunk": ":100:200", "hybrid": ".200:100", "all": ""}
 COLUMNS = {"a": (100, []), "b": (100, []), "other": (200, []), "trunk": ([], [100, 200]), "hybrid": (200, [100]), "all": ([], [])}
@@ -65,6 +68,17 @@ def stopped(name: str) -> Iterator[None]:
         yield
     finally:
         os.kill(pid, signal.SIGCONT)
+
+
+@contextmanager
+def within(site: Site, seconds: float) -> Iterator[None]:
+    """A call may take so long, and what a call that finds nothing to do takes in this emulated machine."""
+    begun = time.monotonic()
+    site.node.down(site.env("b", INTERFACE="tap99"))
+    idle = time.monotonic() - begun
+    yield
+    took = time.monotonic() - begun - idle
+    assert took < seconds + idle, f"{took:.1f} s; {idle:.1f} s without anything to do"
 
 
 @pytest.fixture(scope="module")
@@ -178,13 +192,11 @@ def nothing_of(site: Site, name: str) -> None:
 @pytest.mark.parametrize("daemon", ("ovsdb-server", "ovs-vswitchd"))
 def test_open_vswitch_hangs(site: Site, daemon: str) -> None:
     """The call ends, and says so; when the daemon goes on, no port is there that nobody knows of."""
-    with stopped(daemon):
-        begun = time.monotonic()
+    site.node.down(site.env("b"))
+    with stopped(daemon), within(site, 5):
         ran = site.node.up(site.env("b"), check=False)
-        took = time.monotonic() - begun
     assert ran.returncode == 1
     assert "ovs-vsctl" in ran.stderr and ran.stderr.count("\n") == 1, ran.stderr
-    assert took < 6, took  # 5 s, and the second that an interpreter's start takes in an emulated machine
     assert until(lambda: site.env("b")["INTERFACE"] not in site.ports(), 10)
     nothing_of(site, "b")
     site.up("b")
@@ -197,11 +209,9 @@ def test_open_vswitch_hangs_when_a_nic_goes_down(site: Site, daemon: str) -> Non
     """What could not be taken back then is not forgotten."""
     site.up("b")
     with stopped(daemon):
-        begun = time.monotonic()
-        site.node.down(site.env("b"))
-        took = time.monotonic() - begun
+        with within(site, 5):
+            site.node.down(site.env("b"))
         assert "state DOWN" in site.node.out("ip", "link", "show", "dev", site.env("b")["INTERFACE"])
-    assert took < 6, took
     assert (site.env("b")["INTERFACE"] in site.ports()) is (daemon == "ovsdb-server")
     if daemon == "ovsdb-server":
         assert snf_network(site.node, "check")[0] == 1

@@ -104,11 +104,13 @@ def _initramfs(job: str) -> bytes:
 class Vm:
     """A machine that runs one job: a script for sh, as root, in a machine with this one's files. Close it, or use `with`."""
 
-    def __init__(self, job: str, *append: str, memory: int = 768, silence: float = SILENCE) -> None:
+    def __init__(self, job: str, *append: str, systemd: bool = False, memory: int = 768, silence: float = SILENCE) -> None:
+        """`append` is added to the kernel's command line. `systemd`: the job is a unit of it, after all that basic.target wants."""
         packages = unpacked()
         self.silence, self.status = silence, -1
         self.directory = Path(tempfile.mkdtemp(prefix="snf-network-qemu."))
         (self.directory / "initramfs").write_bytes(_initramfs(job))
+        append = (*append, "systemd.unit=job.target") if systemd else append
         kernel = ("console=ttyS0", "panic=-1", "quiet", "net.ifnames=0", *QUICK, f"checkout={ROOT}", *append)
         self.process = subprocess.Popen((
             "qemu-system-x86_64", "-accel", "tcg", "-cpu", "max", "-smp", "1", "-m", str(memory), "-nodefaults", "-no-user-config",
@@ -166,8 +168,11 @@ class Vm:
         self.close()
 
 
-def finished(job: str, *append: str, silence: float = SILENCE) -> tuple[int, Sequence[str], str]:
-    """Run a job to its end: its exit status, the lines it wrote to descriptor 3, and the console."""
-    with Vm(job, *append, silence=silence) as vm:
+def boot(job: str, *append: str, systemd: bool = True, silence: float = SILENCE) -> tuple[int, Sequence[str], str]:
+    """Boot, with systemd as first process or without, and run a job to its end.
+
+    Gives its exit status (-1 if the machine ended before, or was silent for too long), the lines it wrote to descriptor 3, and the console.
+    """
+    with Vm(job, *append, systemd=systemd, silence=silence) as vm:
         told = list(vm.lines())
         return vm.status, told, vm.console()

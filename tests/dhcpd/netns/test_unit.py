@@ -15,7 +15,7 @@ from tests.dhcpd.netns.daemon import BINDINGS, Daemon, bind, status
 from tests.dhcpd.netns.test_daemon import CAP_NET_RAW, IP, MAC, TEXT, offered, tap
 from tests.netns.lab import ROOT, SCRIPTS, Lab, Machine, until
 
-UNIT = ROOT / "debian" / "snf-network.nfdhcpd.service"
+UNIT = ROOT / "debian" / "systemd" / "nfdhcpd.service"
 NOBODY = ("setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "--bounding-set=-all,+net_raw", "--inh-caps=-all,+net_raw",
           "--ambient-caps=-all,+net_raw", "--no-new-privs")
 NO_EXEC_GAIN = "import ctypes, os, sys; assert not ctypes.CDLL(None).prctl(65, 1, 0, 0, 0); os.execv(sys.argv[1], sys.argv[1:])"

@@ -1,0 +1,112 @@
+"""One NIC to what it shall have: look, plan, replace, announce, note its names. And what failed at that, once more."""
+
+from __future__ import annotations
+
+import posix
+
+from snf_network import kernel
+from snf_network.config import dns_is_on
+from snf_network.errors import SnfNetworkError, shown
+from snf_network.nic import Nic
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Optional
+
+    from snf_network.config import Config
+    from snf_network.dns.names import Names
+    from snf_network.plan import Announcement, Plan
+    from snf_network.scripts import Call
+
+
+def bring_up(nic: Nic, config: Config, call: Optional[Call] = None) -> Plan:
+    """Look, plan, replace, announce. Raises BadEnvironment before and KernelError after anything was touched."""
+    from snf_network import engine
+    from snf_network.host import ifindex, node_for, settled
+    from snf_network.plan import plan_for
+    from snf_network.record import Record, Records
+    from snf_network.resources import NeighProxy
+
+    nic = settled(nic)
+    node = node_for(nic, config)
+    plan = plan_for(nic, node, config)
+    index = ifindex(nic.interface)
+    wanted = Record(nic.interface, index, kernel.boot(), nic.instance, nic.uuid, nic.values, plan.resources, plan.lacking)
+    settings = engine.replace(wanted, config)
+    if call:
+        for words in (*config.warnings, *plan.warnings, *plan.lacking):
+            call.say(f"warning: {words}")
+        ignored = f"; ignored tags: {shown(' '.join(plan.ignored))}" if plan.ignored else ""
+        call.log(f"up: {nic.instance} {nic.mode} {nic.link} {nic.mac} {nic.ip} {nic.ip6}{ignored}")
+        if config.debug:
+            from snf_network import show
+
+            for line in show.text(plan).splitlines():
+                call.log(line)
+        for setting in settings:
+            if f"/{nic.interface}/" not in setting:  # those of the tap go with it; any other is the node's, and stays
+                call.log(f"sysctl {setting}")
+    if plan.announcements:
+        from snf_network.announce import announce
+
+        def still(told: Announcement) -> bool:
+            record = Records(config.state_dir).load(nic.interface)
+            proxy = NeighProxy(told.address, told.interface)
+            return record is not None and (record.ifindex, record.uuid) == (index, nic.uuid) and proxy in record.resources
+
+        announce(plan.announcements, still)
+    note_names(nic, plan.names, config, call)
+    return plan
+
+
+def note_names(nic: Nic, names: Optional[Names], config: Config, call: Optional[Call] = None) -> None:
+    """Note what a NIC shall have in DNS, durably, and start a sender that nobody waits for. What fails is told, and fails no NIC.
+
+    Without `names`, what it had is to go; that costs nothing where its instance never had any. A guest that is on its way has its
+    names by the node that it comes from.
+    """
+    if not dns_is_on(config) or nic.arriving or not (names or posix.access(f"{config.state_dir}/dns/wanted/{nic.instance}", posix.F_OK)):
+        return
+    from snf_network.dns.names import key_of
+    from snf_network.dns.spool import Spool
+
+    spool = Spool(config.state_dir)
+    try:
+        if names:
+            spool.up(names)
+        else:
+            spool.down(nic.instance, key_of(nic))
+        spool.wake()
+    except (SnfNetworkError, OSError) as error:
+        if call:
+            call.say(f"warning: {error}")
+
+
+def want(nic: Nic, config: Config, why: str) -> None:
+    """Note that a NIC should be up and is not, unless its interface has a record: Ganeti says nothing of it after a migration."""
+    from snf_network.host import ifindex
+    from snf_network.record import Record, Records
+
+    index, records = ifindex(nic.interface), Records(config.state_dir)
+    try:
+        if index and not records.load(nic.interface):
+            records.save(Record(nic.interface, index, kernel.boot(), nic.instance, nic.uuid, nic.values, (), (f"not up: {why}",)))
+    except (SnfNetworkError, OSError):
+        pass  # it was said why already
+
+
+def try_again(config: Config, call: Call) -> bool:
+    """Bring up once more what is recorded as lacking something. True if nothing of this node lacks anything any more."""
+    from snf_network.host import is_live
+    from snf_network.record import Records
+
+    whole = True
+    for record in Records(config.state_dir):
+        if record.lacking and is_live(record):
+            try:
+                done = not kernel.is_late() and not bring_up(Nic.from_env(dict(record.variables)), config, call).lacking
+                whole = whole and done
+            except (SnfNetworkError, OSError) as error:
+                call.say(f"{record.interface}: {error}")
+                whole = False
+    return whole

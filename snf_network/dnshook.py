@@ -1,0 +1,114 @@
+"""The mains of snf-network-dnshook, which Ganeti's master calls on nodes after an operation, and of the sender that scripts start."""
+
+from __future__ import annotations
+
+import posix
+
+from snf_network.config import Config, dns_is_on
+from snf_network.dns.names import Names, names_of
+from snf_network.dns.spool import Spool
+from snf_network.errors import BadEnvironment, SnfNetworkError, shown
+from snf_network.hooks import here
+from snf_network.nic import Nic, is_name
+from snf_network.operation import Operation
+from snf_network.plan import tags_of
+from snf_network.scripts import Call, environment, settle, take_time
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+STOPS = ("OP_INSTANCE_SHUTDOWN", "OP_INSTANCE_REMOVE")
+RENAME, MODIFY = "OP_INSTANCE_RENAME", "OP_INSTANCE_SET_PARAMS"
+
+
+def hook(argv: Sequence[str]) -> int:
+    """snf-network-dnshook: what an instance has in DNS follows stop, remove, rename and modify. Always 0."""
+    settle()
+    call = Call(argv[0].rpartition("/")[2], "-")
+    try:
+        call.config = Config.load()
+        operation = Operation.from_hook(environment())
+        if operation.phase == "post" and dns_is_on(call.config):
+            _note(operation, call)
+    except (SnfNetworkError, OSError) as error:
+        call.say(error)
+    return 0
+
+
+def _note(operation: Operation, call: Call) -> None:
+    spool, instance = Spool(call.config.state_dir), operation.names[0]
+    if not all(map(is_name, operation.names)):
+        raise BadEnvironment(f"GANETI_INSTANCE_NAME={shown(instance)} is not valid", "letters, digits, '.', '_' and '-'")
+    if operation.opcode not in (*STOPS, RENAME, MODIFY):
+        return
+    if not here(operation.primary) and not any(map(spool.has, operation.names)):
+        call.log(f"{operation.opcode}: {instance} is on {operation.primary}, and its names in DNS are that node's")
+        return
+    nics = list(_nics(operation, call))
+    if operation.opcode in STOPS:
+        spool.have(instance, (), nics)
+    elif operation.opcode == MODIFY:
+        spool.have(instance, _modified(operation, nics, spool, call.config), nics)
+    else:
+        _rename(operation, nics, spool)
+    call.log(f"{operation.opcode}: names of {' '.join(operation.names)} noted")
+    spool.wake()
+
+
+def _nics(operation: Operation, call: Call) -> Iterator[Names]:
+    """What the NICs with the tag would have by what Ganeti says of them; one that it says nonsense of is told and left out."""
+    for _, variables in operation.nics:
+        try:
+            nic = Nic.from_env(dict(variables), "hook")
+            if call.config.dns_tag in tags_of(nic, call.config):
+                yield names_of(nic)
+        except BadEnvironment as error:
+            call.say(error)
+
+
+def _modified(operation: Operation, nics: list[Names], spool: Spool, config: Config) -> Iterator[Names]:
+    """What runs counts, where it runs here: a NIC that was modified without hotplug has its old address until it is brought up again."""
+    wanted = spool.load(operation.names[0])
+    had = {names.nic: names for names in wanted.nics} if wanted else {}
+    live = _live(operation, config) if had else ()
+    for names in nics:
+        if names.nic in had and names.nic in live:
+            yield had[names.nic]
+        elif names.nic in had or operation.running:
+            yield names
+
+
+def _live(operation: Operation, config: Config) -> set[str]:
+    from snf_network.host import is_live
+    from snf_network.record import Records
+
+    return {record.uuid for record in Records(config.state_dir) if record.instance in operation.names and is_live(record)}
+
+
+def _rename(operation: Operation, nics: list[Names], spool: Spool) -> None:
+    """All that the old name had, the new one has. What was taken back, as the guest was stopped, comes with its next start."""
+    old, new = operation.names[0], operation.names[-1]
+    wanted = spool.load(old)
+    moved = tuple(Names(new, names.nic, names.network, names.addresses) for names in wanted.nics) if wanted else ()
+    if moved and new != old:
+        spool.have(new, moved)
+    spool.have(old, (), nics)
+
+
+def send(argv: Sequence[str]) -> int:
+    """snf-network-dnssend: send what is wanted and not sent yet, until there is nothing due soon. 1 if that failed as a whole."""
+    posix.closerange(3, 256)  # what our caller left open is not ours
+    settle()
+    take_time()
+    call = Call(argv[0].rpartition("/")[2], "-")
+    try:
+        call.config = Config.load()
+        from snf_network.dns import settings
+        from snf_network.dns.sender import Sender
+
+        Sender(call.config, settings.load(call.config), call.log).run()
+    except (SnfNetworkError, OSError) as error:
+        call.say(error)
+        return 1
+    return 0

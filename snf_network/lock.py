@@ -1,0 +1,74 @@
+"""One call at a time: a lock for each interface, and for what all share; the names in STATE_DIR that no interface may have."""
+
+from __future__ import annotations
+
+import posix
+from errno import ENOENT
+from fcntl import LOCK_EX, LOCK_NB, flock
+from time import monotonic, sleep
+
+from snf_network.errors import KernelError
+from snf_network.kernel import patience
+
+RESERVED = ("locks", "shared", "base", "dns")
+"""Names in STATE_DIR that no interface may have."""
+WAIT = 2.0
+"""Seconds that a call waits for another one on the same interface."""
+
+
+class Held(KernelError):
+    """Another call has the lock, and did not let go of it in time."""
+
+
+class Lock:
+    """One call at a time on one interface. Nobody but root can open the file, so nobody else can hold it."""
+
+    def __init__(self, directory: str, interface: str, wait: float = WAIT) -> None:
+        refuse_reserved(directory, interface)
+        self.wait = wait
+        self.path = f"{directory}/locks/{interface}"
+
+    def __enter__(self) -> Lock:
+        until = patience(self.wait)
+        while not self._taken():
+            if monotonic() > until:
+                raise Held(f"{self.path} is held by another call", f"it should end within seconds: fuser -v {self.path}")
+            sleep(0.005)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        posix.close(self.descriptor)
+
+    def _taken(self) -> bool:
+        try:
+            self.descriptor = posix.open(self.path, posix.O_RDWR | posix.O_CREAT | posix.O_CLOEXEC | posix.O_NOFOLLOW, 0o600)
+        except OSError as error:
+            if error.errno != ENOENT or not make_directories(self.path.rpartition("/")[0]):
+                raise KernelError(f"{self.path}: {error.strerror}") from error
+            return self._taken()
+        try:
+            flock(self.descriptor, LOCK_EX | LOCK_NB)
+            return True
+        except OSError:
+            posix.close(self.descriptor)
+            return False
+
+
+def refuse_reserved(directory: str, interface: str) -> None:
+    """Raise KernelError for an interface that is named like something of ours."""
+    if interface in RESERVED:
+        raise KernelError(f"{interface} cannot be the name of an interface here", f"{directory} has something else of that name")
+
+
+def make_directories(path: str) -> bool:
+    """As mkdir -p; the locks' directory is root's alone. True if it had to be made, which may have been somebody else's doing."""
+    parent = path.rpartition("/")[0]
+    if parent and not posix.access(parent, posix.F_OK):
+        make_directories(parent)
+    try:
+        posix.mkdir(path, 0o700 if path.endswith("/locks") else 0o755)
+    except FileExistsError:
+        return posix.access(path, posix.W_OK)
+    except OSError as error:
+        raise KernelError(f"{path}: {error.strerror}") from error
+    return True

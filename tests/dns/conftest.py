@@ -1,0 +1,39 @@
+"""Fixtures of the tests with a real name server: one for a module, and a zone as new for each test."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+
+import pytest
+
+from tests.dns.lab import NameServer, Place, configure
+from tests.netns.lab import Lab
+
+
+@pytest.fixture(scope="session", autouse=True)
+def root() -> None:
+    assert os.geteuid() == 0, "network namespaces need root: sudo tests/run"
+
+
+@pytest.fixture(scope="module")
+def place() -> Iterator[Place]:
+    """A node and a running name server."""
+    lab = Lab()
+    node = lab.node("node1", lab.router())
+    server = NameServer(lab, node)
+    try:
+        yield Place(lab, node, server)
+    finally:
+        server.stop()
+        lab.close()
+
+
+@pytest.fixture
+def fresh(place: Place) -> Iterator[Place]:
+    """The same, with empty zones and nothing noted on the node."""
+    place.clean()
+    configure(place.node)
+    place.server.start()
+    yield place
+    place.settle()

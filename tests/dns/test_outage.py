@@ -1,0 +1,282 @@
+"""Nothing is lost: a server that is down for an hour, senders killed at every step, a full disk. The clock is faked, BIND is real."""
+
+from __future__ import annotations
+
+import os
+import random
+import shutil
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from snf_network import kernel
+from snf_network.config import Config
+from snf_network.dns import memory, send, settings, spool
+from snf_network.dns.memory import Memory
+from snf_network.dns.names import Names
+from snf_network.dns.sender import Sender
+from snf_network.dns.spool import Spool
+from snf_network.errors import KernelError
+from tests.dns.lab import ADDRESS, FORWARD, KEY, REVERSE4, Place, forward
+
+OPERATIONS, HOUR = 500, 3600.0
+Model = dict[str, dict[str, str]]
+
+
+class Node:
+    """The part of a node that speaks DNS, with a clock of its own; and what its guests should have."""
+
+    def __init__(self, place: Place, directory: Path) -> None:
+        self.place, self.directory, self.now = place, directory, 1_800_000_000.0
+        (directory / "key").write_text(KEY)
+        self.config = Config(state_dir=str(directory), server=ADDRESS, fzone=FORWARD, keyfile=str(directory / "key"))
+        (directory / "yaml").write_text("timeout: 0.5\n")
+        self.settings = settings.load(self.config, str(directory / "yaml"), str(directory / "no-cluster"))
+        self.spool = Spool(str(directory), self.clock)
+        self.said: list[str] = []
+        self.model: Model = {}
+
+    def clock(self) -> float:
+        return self.now
+
+    def pause(self, seconds: float) -> None:
+        self.now += seconds
+
+    def sender(self) -> Sender:
+        return Sender(self.config, self.settings, self.said.append, self.clock, self.pause)
+
+    def send(self, patience: float = 0.0) -> None:
+        with self.place.node.inside():
+            self.sender().run(patience)
+
+    def up(self, instance: str, nic: str, address: str) -> None:
+        self.spool.up(Names(instance, nic, "pub1", (address,)))
+        self.model.setdefault(instance, {})[nic] = address
+
+    def down(self, instance: str, nic: str) -> None:
+        self.spool.down(instance, nic)
+        del self.model[instance][nic]
+
+    def stop(self, instance: str) -> None:
+        self.spool.have(instance, ())
+        self.model.pop(instance, None)
+
+    def expected(self) -> dict[str, dict[str, set[str]]]:
+        """The zones as they should be, with what others have in them."""
+        names = {instance.partition(".")[0]: forward(instance, *nics.values())[instance] for instance, nics in self.model.items() if nics}
+        pointers = {address.rpartition(".")[2]: {f"PTR {instance}."} for instance, nics in self.model.items() for address in nics.values()}
+        return {FORWARD: {**names, "www": {"A 192.0.2.80"}}, REVERSE4: {**pointers, "250": {"PTR printer.example.com."}}}
+
+    def zones(self) -> dict[str, dict[str, set[str]]]:
+        return {zone: self.place.server.names(zone) for zone in (FORWARD, REVERSE4)}
+
+
+@pytest.fixture
+def node(fresh: Place, tmp_path: Path) -> Node:
+    fresh.server.add(f"zone {FORWARD}", "update add www.example.com 60 A 192.0.2.80")
+    fresh.server.add(f"zone {REVERSE4}", f"update add 250.{REVERSE4} 60 PTR printer.example.com.")
+    return Node(fresh, tmp_path)
+
+
+def operate(node: Node, chance: random.Random) -> None:
+    """One thing that an operator may do."""
+    used = {address for nics in node.model.values() for address in nics.values()}
+    free = [f"198.51.100.{octet}" for octet in range(2, 120) if f"198.51.100.{octet}" not in used]
+    instance = f"inst{chance.randrange(40)}.example.com"
+    nics = node.model.get(instance, {})
+    what = chance.random()
+    if what < 0.5:
+        node.up(instance, f"nic{chance.randrange(2)}", chance.choice(free))
+    elif what < 0.7 and nics:
+        node.down(instance, chance.choice(sorted(nics)))
+    elif what < 0.9:
+        node.stop(instance)
+    elif nics:
+        node.up(instance, (nic := chance.choice(sorted(nics))), nics[nic])  # a reboot
+
+
+def test_an_hour_without_a_server_and_each_name_is_updated_once(node: Node) -> None:
+    chance = random.Random(5)
+    for _ in range(60):
+        operate(node, chance)
+    node.send()
+    assert node.zones() == node.expected()
+    node.place.server.stop()
+    tried = 0
+    for number in range(OPERATIONS):
+        operate(node, chance)
+        node.now += HOUR / OPERATIONS
+        if number % 10 == 0 and node.sender().due() <= node.now:
+            tried += 1
+            if tried % 4 == 0:
+                killed(node, tried % 7)
+            else:
+                node.send()
+    assert any("waiting" in line for line in node.said)
+    node.place.server.start()
+    node.said.clear()
+    node.now += memory.LONGEST
+    serial = node.place.server.serial(FORWARD)
+    node.send()
+    assert node.zones() == node.expected()
+    updated = Counter(line.partition(":")[0] for line in node.said)
+    assert updated and set(updated.values()) == {1}
+    assert node.place.server.serial(FORWARD) == serial + 1, "one UPDATE for all names of the zone"
+    node.send(memory.LONGEST)
+    assert Counter(line.partition(":")[0] for line in node.said) == updated
+
+
+def killed(node: Node, step: int) -> bool:
+    """Run a sender that is killed at the start or the end of its n-th step; True if it came that far."""
+    with node.place.node.inside():
+        pid = os.fork()
+        if not pid:
+            try:
+                _die_at(step)
+                node.sender().run(0.0)
+            except BaseException:
+                os._exit(3)
+            os._exit(0)
+        status = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+    assert status in (0, 9)
+    return status == 9
+
+
+def _die_at(step: int) -> None:
+    left = [step]
+
+    def count() -> None:
+        left[0] -= 1
+        if left[0] < 0:
+            os._exit(9)
+
+    def counted(function: Callable[..., Any]) -> Callable[..., Any]:
+        def call(*arguments: Any, **named: Any) -> Any:
+            count()
+            result = function(*arguments, **named)
+            count()
+            return result
+
+        return call
+
+    send.Server.ask, send.Server._exchange = counted(send.Server.ask), counted(send.Server._exchange)  # type: ignore[method-assign]
+    spool.put = memory.put = counted(spool.put)  # type: ignore[attr-defined]
+    kernel.remove_file = counted(kernel.remove_file)
+
+
+def test_a_sender_killed_at_any_step_leaves_nothing_behind(node: Node) -> None:
+    step, finished = 0, 0
+    while finished < 2:
+        node.up("inst1.example.com", "a", f"198.51.100.{step % 50 + 10}")
+        node.up("inst2.example.com", "a", f"198.51.100.{step % 50 + 100}")
+        if step % 2:
+            node.down("inst2.example.com", "a")
+        node.up("inst3.example.com", "a", "198.51.100.3")
+        if step % 3 == 0:
+            node.stop("inst3.example.com")
+        if not killed(node, step):
+            finished += 1
+        node.send()
+        assert node.zones() == node.expected(), f"step {step}"
+        step += 1
+    assert step > 20
+    for instance in list(node.model):
+        node.stop(instance)
+    node.send()
+    assert node.zones() == node.expected() and not list(Memory(str(node.directory))) and not list(node.spool)
+
+
+def test_a_newer_state_that_comes_while_an_older_one_is_sent_is_sent_after_it(node: Node, monkeypatch: pytest.MonkeyPatch) -> None:
+    node.up("inst1.example.com", "a", "198.51.100.10")
+    update = send.Server.update
+
+    def meanwhile(*arguments: Any) -> Any:
+        monkeypatch.setattr(send.Server, "update", update)
+        node.stop("inst1.example.com")
+        node.up("inst2.example.com", "a", "198.51.100.10")
+        return update(*arguments)
+
+    monkeypatch.setattr(send.Server, "update", meanwhile)
+    node.send()
+    assert node.zones() == node.expected()
+
+
+def test_an_instance_that_leaves_while_it_is_sent_is_not_remembered(node: Node, monkeypatch: pytest.MonkeyPatch) -> None:
+    node.up("inst1.example.com", "a", "198.51.100.10")
+    update = send.Server.update
+
+    def meanwhile(*arguments: Any) -> Any:
+        node.spool.forget("inst1.example.com")
+        return update(*arguments)
+
+    monkeypatch.setattr(send.Server, "update", meanwhile)
+    node.send()
+    node.send()
+    assert node.zones() == node.expected() and not list(Memory(str(node.directory)))
+
+
+def test_a_full_disk_loses_nothing_that_was_promised(node: Node) -> None:
+    place = node.place
+    place.node.run("sh", "-c", "mkdir -p /var/lib/small && mount -t tmpfs -o size=200k tmpfs /var/lib/small")
+    small = Node(place, Path(f"/proc/{place.node.holder.pid}/root/var/lib/small"))
+    for number in range(1, 6):
+        small.up(f"inst{number}.example.com", "a", f"198.51.100.{number}")
+    small.send()
+    assert small.zones() == small.expected()
+    fill = "dd if=/dev/zero of=/var/lib/small/filler$0 bs=4k || :"
+    place.node.run("sh", "-c", fill, "1")
+    with pytest.raises(KernelError, match="No space left"):
+        small.spool.up(Names("inst6.example.com", "a", "pub1", ("198.51.100.6",)))
+    small.stop("inst1.example.com")  # needs no space
+    place.node.run("sh", "-c", fill, "2")
+    with pytest.raises(KernelError, match="No space left"):
+        small.send()
+    assert small.zones()[FORWARD]["inst1"], "nothing is sent that could not be remembered"
+    place.node.run("sh", "-c", "rm /var/lib/small/filler*")
+    small.up("inst6.example.com", "a", "198.51.100.6")
+    small.send()
+    assert small.zones() == small.expected()
+    place.node.run("umount", "-l", "/var/lib/small")
+
+
+def test_backoff_doubles_to_ten_minutes_and_a_new_state_does_not_wait(node: Node) -> None:
+    node.place.server.stop()
+    node.up("inst1.example.com", "a", "198.51.100.10")
+    waits = []
+    for _ in range(12):
+        node.send()
+        waits.append(node.sender().due() - node.now)
+        node.now = node.sender().due()
+    assert waits == [1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 600, 600]
+    node.up("inst1.example.com", "a", "198.51.100.11")
+    assert node.sender().due() <= node.now
+    node.place.server.start()
+
+
+def test_a_spool_cut_off_by_a_crash_is_not_believed(node: Node) -> None:
+    node.up("inst1.example.com", "a", "198.51.100.10")
+    path = Path(node.spool.path("inst1.example.com"))
+    path.write_text(path.read_text().removesuffix("end\n"))
+    node.send()
+    assert node.zones()[FORWARD] == {"www": {"A 192.0.2.80"}}
+    node.up("inst1.example.com", "a", "198.51.100.10")
+    node.send()
+    assert node.zones() == node.expected()
+    shutil.rmtree(node.directory / "dns")
+
+
+def test_a_refused_batch_is_split_until_only_the_offending_name_is_parked(node: Node) -> None:
+    node.place.server.add(f"zone {FORWARD}", "update add inst7.example.com 60 TXT somebody")
+    for number in range(2, 22):
+        node.up(f"inst{number}.example.com", "a", f"198.51.100.{number}")
+    node.send()
+    del node.model["inst7.example.com"]
+    expected = node.expected()
+    expected[FORWARD]["inst7"] = {'TXT "somebody"'}
+    assert node.zones() == expected
+    troubles = {name: trouble.state for known in Memory(str(node.directory)) for name, trouble in known.troubles.items()}
+    assert troubles == {"inst7.example.com": "parked"}
+    assert node.sender().due() == memory.NEVER

@@ -1,0 +1,245 @@
+"""The parts that need no server: names, keys, settings, decisions."""
+
+from __future__ import annotations
+
+import base64
+from pathlib import Path
+
+import dns.name
+import dns.tsig
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from snf_network.config import Config
+from snf_network.dns import changes, settings
+from snf_network.dns.changes import Present, Target, decide
+from snf_network.dns.keys import read_key
+from snf_network.dns.names import Names, forward, reverse
+from snf_network.dns.settings import Route, Settings
+from snf_network.dns.spool import Wanted, parse
+from snf_network.dns.targets import record, trouble_with
+from snf_network.errors import BadConfig
+
+SECRET = base64.b64encode(b"0123456789abcdef").decode()
+NAME = dns.name.from_text("inst1.example.com.")
+POINTER = dns.name.from_text("1.2.0.192.in-addr.arpa.")
+MARK = changes.mark(NAME, "cluster/inst1")
+OTHER = changes.mark(NAME, "cluster/other")
+A1, A2, A6 = record("A", "192.0.2.1"), record("A", "192.0.2.2"), record("AAAA", "2001:db8::1")
+MINE, YOURS = record("PTR", "inst1.example.com."), record("PTR", "printer.example.com.")
+
+
+@pytest.mark.parametrize(("instance", "zone", "name"), [
+    ("inst1", "vm.example.com", "inst1.vm.example.com"), ("inst1.example.com", "example.com", "inst1.example.com"),
+    ("inst1.Example.com", "example.com.", "inst1.example.com"), ("inst1.badexample.com", "example.com", "inst1.badexample.com.example.com"),
+    ("inst1.example.com", "vm.synnefo.live", "inst1.example.com.vm.synnefo.live"), ("example.com", "example.com", "example.com")])
+def test_a_name_that_ends_in_the_zone_is_not_doubled(instance: str, zone: str, name: str) -> None:
+    assert forward(instance, zone) == name
+
+
+def test_reverse_names() -> None:
+    assert reverse("198.51.100.10") == "10.100.51.198.in-addr.arpa"
+    assert reverse("2001:db8::1") == "1." + "0." * 23 + "8.b.d.0.1.0.0.2.ip6.arpa"
+
+
+@pytest.mark.parametrize("name", ["a", "a-b.c1.example", "x" * 63 + ".example", "0.example"])
+def test_host_names(name: str) -> None:
+    assert trouble_with(name) == ""
+
+
+@pytest.mark.parametrize("name", ["", "a..b", "-a", "a-", "a_b", "x" * 64, ".".join(["x" * 60] * 5), "ä", "a b", "*"])
+def test_no_host_names(name: str) -> None:
+    assert trouble_with(name)
+
+
+words = st.text(st.characters(blacklist_categories=["Cs"]), max_size=20)
+names = st.builds(Names, st.just("inst1"), words, words, st.tuples(words, words))
+
+
+@given(st.lists(names), st.lists(names), st.booleans(), st.floats(0, 1e10))
+def test_the_spool_says_what_it_was_told(nics: list[Names], had: list[Names], whole: bool, since: float) -> None:
+    wanted = Wanted("inst1", "1", since, whole, tuple(nics), tuple(had))
+    assert parse(wanted.text(), "inst1") == wanted
+    assert all(parse(wanted.text()[:length], "inst1") is None for length in range(1, len(wanted.text()) - 1, 7))
+    assert parse("", "inst1") == Wanted("inst1", whole=True)
+
+
+# --- decisions
+
+
+def target(*wanted: changes.Rdata, had: tuple[changes.Rdata, ...] = (), whole: bool = False) -> Target:
+    return Target(NAME, frozenset(wanted), frozenset(had), MARK, whole)
+
+
+def there(*records: changes.Rdata, marks: tuple[changes.Rdata, ...] = ()) -> Present:
+    return Present(frozenset(records), frozenset(marks))
+
+
+def lines(change: changes.Change | None) -> list[str]:
+    zone = dns.name.from_text("example.com.")
+    shown = [line.replace(f" {MARK.to_text()}", " MARK") for line in changes.script(zone, [change])][1:] if change else []
+    if change:  # what nsupdate would be told, dnspython sends
+        assert len(changes.message(zone, [change]).update) >= sum(line.startswith("update delete") for line in shown)
+    return [line.replace("inst1.example.com. ", "") for line in shown]
+
+
+def test_a_free_name_is_taken() -> None:
+    assert lines(decide(target(A1, A6), there())) == ["prereq nxdomain inst1.example.com.", "update add 300 A 192.0.2.1",
+                                                      "update add 300 AAAA 2001:db8::1", "update add 300 DHCID MARK"]
+
+
+def test_nothing_is_sent_when_nothing_changes() -> None:
+    assert decide(target(A1), there(A1, marks=(MARK,))) is None
+    assert decide(target(A1), there(A1, A2, marks=(MARK,))) is None, "another NIC's"
+    assert decide(target(), there()) is None
+
+
+def test_only_what_this_nic_had_goes_unless_all_is_known() -> None:
+    assert lines(decide(target(A1, had=(A2,)), there(A2, A6, marks=(MARK,)))) == [
+        "prereq yxrrset DHCID MARK", "update delete A 192.0.2.2", "update add 300 A 192.0.2.1"]
+    assert lines(decide(target(whole=True), there(A2, marks=(MARK,)))) == [
+        "prereq yxrrset DHCID MARK", "update delete A 192.0.2.2", "update delete DHCID MARK"]
+
+
+def test_a_name_without_mark_is_adopted_only_if_it_is_equal() -> None:
+    assert lines(decide(target(A1, A6), there(A1))) == [
+        "prereq nxrrset DHCID", "prereq yxrrset A 192.0.2.1", "prereq nxrrset AAAA", "update add 300 AAAA 2001:db8::1",
+        "update add 300 DHCID MARK"]
+    assert lines(decide(target(had=(A1,)), there(A1)))[-1] == "update delete A 192.0.2.1"
+    change = decide(target(A1), there(A1, A2))
+    assert change and change.doubtful and not change.deletes and lines(change)[0] == "prereq nxdomain inst1.example.com."
+    assert decide(target(had=(A1,)), there(A1, A2)) is None
+
+
+def test_a_marked_name_of_somebody_else_is_left_alone() -> None:
+    assert decide(target(had=(A1,), whole=True), there(A1, marks=(OTHER,))) is None
+    change = decide(target(A1), there(A1, marks=(OTHER,)))
+    assert change and change.doubtful and not change.deletes
+
+
+def pointer(*wanted: changes.Rdata, had: tuple[changes.Rdata, ...] = ()) -> Target:
+    return Target(POINTER, frozenset(wanted), frozenset(had))
+
+
+def test_pointers() -> None:
+    free, taken, ours = (decide(pointer(MINE), there(*records)) for records in ((), (YOURS,), (MINE,)))
+    assert free and free.conditions == ((changes.PTR, frozenset()),) and not free.doubtful
+    assert taken and taken.doubtful and not taken.deletes
+    assert ours is None
+    assert decide(pointer(had=(MINE,)), there(YOURS)) is None
+    gone = decide(pointer(had=(MINE,)), there(MINE, YOURS))
+    assert gone and gone.deletes == {MINE} and gone.conditions == ((changes.PTR, frozenset((MINE, YOURS))),)
+    inherited = decide(pointer(MINE), there(YOURS), ours=True)
+    assert inherited and (inherited.deletes, inherited.adds) == ({YOURS}, {MINE})
+
+
+records = st.frozensets(st.sampled_from([A1, A2, A6]))
+
+
+@given(records, records, records, st.booleans(), st.sampled_from([(), (MARK,), (OTHER,)]))
+def test_what_is_done_is_what_was_wanted_and_no_record_of_others_goes(wanted: frozenset[changes.Rdata], had: frozenset[changes.Rdata],
+                                                                     present: frozenset[changes.Rdata], whole: bool,
+                                                                     marks: tuple[changes.Rdata, ...]) -> None:
+    aim = Target(NAME, wanted, had, MARK, whole)
+    change = decide(aim, there(*present, marks=marks))
+    if change and not change.doubtful:
+        after = (present | set(marks)) - change.deletes | change.adds
+        assert wanted <= after and (MARK in after) == bool(after & {A1, A2, A6})
+        assert decide(aim, there(*(after & {A1, A2, A6}), marks=tuple(after & {MARK, OTHER}))) is None
+        assert change.deletes <= had | {MARK} | (present if whole and MARK in marks else had)
+    if OTHER in marks or (MARK not in marks and not present <= wanted | had):
+        assert change is None or (change.doubtful and not change.deletes)
+
+
+def test_marks_differ_by_name_owner_and_are_dhcid() -> None:
+    assert len({MARK, OTHER, changes.mark(POINTER, "cluster/inst1")}) == 3
+    wire = MARK.to_wire()
+    assert wire and wire[:3] == b"\0\2\1" and len(wire) == 35  # RFC 4701: type 2, SHA-256
+    assert changes.mark(dns.name.from_text("INST1.example.com."), "cluster/inst1") == MARK
+
+
+# --- keys
+
+
+@pytest.mark.parametrize("text", [
+    f'key "k1" {{ algorithm hmac-sha256; secret "{SECRET}"; }};', f"key k1. {{\n\talgorithm HMAC-SHA256 ;\n\tsecret {SECRET};\n}};\n",
+    f'# a comment\n/* key "no" */\nkey "k1" {{ secret "{SECRET}"; algorithm "hmac-sha256"; }} ;'])
+def test_named_conf_keys(tmp_path: Path, text: str) -> None:
+    (tmp_path / "key").write_text(text)
+    key = read_key(str(tmp_path / "key"))
+    assert (str(key.name), key.secret, key.algorithm) == ("k1.", b"0123456789abcdef", dns.tsig.HMAC_SHA256)
+
+
+def test_keys_of_dnssec_keygen(tmp_path: Path) -> None:
+    private, public = tmp_path / "Kk1.example.+165+12345.private", tmp_path / "Kk1.example.+165+12345.key"
+    private.write_text(f"Private-key-format: v1.3\nAlgorithm: 165 (HMAC_SHA512)\nKey: {SECRET}\nBits: AAA=\n")
+    public.write_text(f"; a comment\nk1.example. IN KEY 512 3 165 {SECRET[:8]} {SECRET[8:]}\n")
+    for path in (private, public):
+        key = read_key(str(path))
+        assert (str(key.name), key.secret, key.algorithm) == ("k1.example.", b"0123456789abcdef", dns.tsig.HMAC_SHA512)
+
+
+@pytest.mark.parametrize("text", ["", "nonsense", 'key "k" { algorithm md4; secret "AAAA"; };', 'key "k" { algorithm hmac-sha256; };x',
+                                  'key "k" { algorithm hmac-sha256; secret "not base 64"; };', "k. IN KEY 512 3 99 AAAA"])
+def test_bad_keys_are_one_line_without_the_secret(tmp_path: Path, text: str) -> None:
+    (tmp_path / "key").write_text(text)
+    with pytest.raises(BadConfig) as error:
+        read_key(str(tmp_path / "key"))
+    assert "\n" not in str(error.value) and "not base 64" not in str(error.value)
+
+
+# --- settings
+
+PLAIN = Settings(Route((("192.0.2.53", 53),), "bind9", "/key", 300), "example.com")
+
+
+def said(text: str) -> Settings:
+    return settings.parse(text, PLAIN, "dns.yaml")
+
+
+def test_the_old_settings_are_enough() -> None:
+    made = settings.load(Config(server="192.0.2.53 5353, ns.example.net", fzone="vm.example.com.", keyfile="/key", ttl="60"), "/no", "/no")
+    assert made.default == Route((("192.0.2.53", 5353), ("ns.example.net", 53)), "bind9", "/key", 60)
+    assert made.name("inst1", "any") == "inst1.vm.example.com"
+
+
+def test_zones_networks_and_classless_prefixes() -> None:
+    made = said("""
+zones:
+  other.example.net: {servers: ["[2001:db8::53]:5353", 2001:db8::54], key: /other, ttl: 60}
+  2.0.192.in-addr.arpa: {authentication: kerberos}
+networks:
+  prv1: {zone: int.example.com, ttl: 5}
+reverse:
+  203.0.113.64/26: 64-127.113.0.203.in-addr.arpa
+mark: txt
+owner: c1
+""")
+    assert made.route("a.b.other.example.net").servers == (("2001:db8::53", 5353), ("2001:db8::54", 53))
+    assert made.route("1.2.0.192.in-addr.arpa").method == "kerberos" and made.route("x.example.com") == PLAIN.default
+    assert (made.name("inst1", "prv1"), made.name("inst1", "pub"), made.name("i.other.example.net", "pub")) == (
+        "inst1.int.example.com", "inst1.example.com", "i.other.example.net")
+    assert (made.ttl("x.int.example.com", "prv1"), made.ttl("i.other.example.net"), made.ttl("x.example.com")) == (5, 60, 300)
+    assert made.pointer("203.0.113.70") == "70.64-127.113.0.203.in-addr.arpa" and made.pointer("203.0.113.7") == "7.113.0.203.in-addr.arpa"
+
+
+@pytest.mark.parametrize(("text", "line", "word"), [
+    ("zone: a\nttl: -1\n", 2, "seconds"), ("zones:\n  x.example:\n    tll: 3\n", 3, "unknown setting 'tll'"), ("a: [", 1, "YAML"),
+    ("servers: 5\n", 1, "name server"), ("ttl: 1\nttl: 2\n", 2, "twice"), ("zone: {}\n", 1, "domain"), ("- a\n", 1, "KEY: VALUE"),
+    ("reverse: {192.0.2.0/24: x.example}\n", 1, "longer than /24"), ("key: relative\n", 1, "absolute path"),
+    ("mark: spf", 1, "dhcid or txt"), ("zones: {a b: {}}", 1, "domain"), ("ttl: true", 1, "seconds"),
+    ("!!python/object:os.system x", 1, "YAML"), ("timeout: 0", 1, "seconds"),
+    ("servers: ['h:99999']", 1, "name server"), ("zones:\n  x.example:\n", 2, "KEY: VALUE")])
+def test_a_bad_dns_yaml_is_one_line_with_its_number(text: str, line: int, word: str) -> None:
+    with pytest.raises(BadConfig) as error:
+        said(text)
+    assert str(error.value).startswith(f"dns.yaml:{line}: ") and word in str(error.value) and "\n" not in str(error.value)
+
+
+@given(st.text(max_size=60))
+def test_any_dns_yaml_is_settings_or_one_error(text: str) -> None:
+    try:
+        said(text)
+    except BadConfig:
+        pass
