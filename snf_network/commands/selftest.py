@@ -19,8 +19,8 @@ import sys
 from collections.abc import Iterator
 
 from snf_network.config import Config
+from snf_network.selftest.controls import LEGAL
 from snf_network.selftest.matrix import COLUMNS
-from snf_network.selftest.rows import FORGED
 from snf_network.selftest.run import IMPOSSIBLE, ROWS, UNTESTED, Cell, Outcome
 from snf_network.selftest.run import run as play
 
@@ -48,7 +48,7 @@ def run(options: argparse.Namespace, config: Config) -> int:
 def matrix(outcome: Outcome) -> str:
     """The whole of it as a table, and a line that counts."""
     shown = {(cell.row.name, cell.guest.column.name): cell.shown for cell in outcome.cells}
-    rows = [[f"{'' if row in FORGED else '+ '}{row.name}",
+    rows = [[f"{'+ ' if row in LEGAL else ''}{row.name}",
              *(shown.get((row.name, column.name), IMPOSSIBLE) for column in COLUMNS)] for row in ROWS]
     verdicts = [cell.shown for cell in outcome.cells]
     counts = ", ".join(f"{verdicts.count(verdict)} {verdict}" for verdict in sorted(set(verdicts)))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from snf_network.selftest import frames as f
-from snf_network.selftest.matrix import FREE, GATEWAY, GATEWAY6, LINK_LOCAL, NODE, NODE6, OTHER6, SERVED, Row
+from snf_network.selftest.matrix import FREE, GATEWAY, GATEWAY6, LINK_LOCAL, NODE, NODE6, OTHER, OTHER6, PREFIX, SERVED, Row
 
 S, T = f.SOURCE, f.TARGET
 NONCE = f.option(f.NONCE, b"nonce!")
@@ -12,7 +12,18 @@ ANSWERED = {SERVED: "answered"}
 FREE_SOURCE, FREE_DAD = {LINK_LOCAL: "ip6-ll-src"}, {LINK_LOCAL: "dad-target"}
 """RFC 7217 link-local addresses: their own choice on a routed tap, and on a bridge where a tag says so."""
 
+STRANGER, SISTER, GROUP = "02:00:00:00:00:77", "aa:55:61:00:00:77", "01:00:5e:00:00:fb"
+"""A MAC of another private network, one of the guest's own by MAC_MASK, and a multicast group."""
+OTHERS = {PREFIX: "mac-prefix"}
+INWARD = tuple(Row(f"to the guest: another network's {name}", frame, OTHERS, bridged=True, inward=True) for name, frame in (
+    ("unicast", lambda g: g.frame(f.udp(OTHER, g.ip), STRANGER, g.mac)),
+    ("broadcast", lambda g: g.frame(f.udp(OTHER, g.ip), STRANGER)),
+    ("multicast", lambda g: g.frame(f.udp(OTHER, "224.0.0.251"), STRANGER, GROUP)),
+    ("ARP", lambda g: g.frame(f.arp(1, STRANGER, OTHER, g.ip), STRANGER)),
+))
 LEGAL = (
+    Row("to the guest: its network's unicast", lambda g: g.frame(f.udp(OTHER, g.ip), SISTER, g.mac), bridged=True, inward=True),
+    Row("to the guest: its network's broadcast", lambda g: g.frame(f.arp(1, SISTER, OTHER, g.ip), SISTER), bridged=True, inward=True),
     Row("UDP", lambda g: g.frame(f.udp(g.ip, NODE))),
     Row("UDP, IPv6", lambda g: g.frame(f.udp(g.ip6, NODE6))),
     Row("UDP, through", lambda g: g.frame(f.udp(g.ip, GATEWAY))),

@@ -21,8 +21,9 @@ RESERVED, OTHER_RESERVED = "01:80:c2:00:00:0e", "01:80:c2:00:00:03"
 """LLDP's group goes to the node from the port itself, past every hook of the bridge; 802.1X' goes to the hook input alone."""
 
 MAC, IP, LINK_LOCAL, ROUTER_LOCAL, GUARD, SERVED, PORT, ANY = "mac", "ip", "link-local", "router-local", "guard", "served", "port", "any"
+PREFIX = "prefix"
 """Pins: of the source MAC; of addresses; of link-local ones; of the tap's; against servers and routers; of what nfdhcpd has had from the
-tap; of ports; what all have."""
+tap; of ports; what all have. And of what comes to the guest: its MAC prefix."""
 
 
 @dataclass(frozen=True)
@@ -48,9 +49,10 @@ COLUMNS = (
     Column("routed allow", "routed", "ip-less-routed", (MAC, IP, ROUTER_LOCAL, GUARD, ANY), EXTRAS),
     Column("ip-filtered", "bridged", "ip-filtered", (MAC, IP, ROUTER_LOCAL, LINK_LOCAL, PORT, ANY)),
     Column("ip-filtered allow", "bridged", "ip-filtered", (MAC, IP, PORT, ANY), (*EXTRAS, "allow:fe80::/10")),
-    Column("private-filtered", "bridged", "private-filtered", (MAC, PORT, ANY)),
+    Column("private-filtered", "bridged", "private-filtered", (MAC, PREFIX, PORT, ANY)),
     Column("nfdhcpd", "bridged", "nfdhcpd", (GUARD, SERVED, PORT, ANY)),
-    Column("all three", "bridged", "ip-filtered private-filtered nfdhcpd", (MAC, IP, ROUTER_LOCAL, LINK_LOCAL, GUARD, SERVED, PORT, ANY)),
+    Column("all three", "bridged", "ip-filtered private-filtered nfdhcpd",
+           (MAC, PREFIX, IP, ROUTER_LOCAL, LINK_LOCAL, GUARD, SERVED, PORT, ANY)),
 )
 
 
@@ -121,6 +123,8 @@ class Row:
     """Passes where tags allow it."""
     bridged: bool = False
     """On a routed tap nothing listens to such a frame: it cannot leave the guest."""
+    inward: bool = False
+    """From a peer on the bridge to the guest."""
 
     def reason(self, column: Column) -> str:
         """Why it is dropped there; empty where it passes."""

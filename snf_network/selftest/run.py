@@ -8,12 +8,12 @@ from contextlib import ExitStack, closing
 from dataclasses import dataclass
 
 from snf_network.selftest import frames as f
-from snf_network.selftest.controls import LEGAL
+from snf_network.selftest.controls import INWARD, LEGAL
 from snf_network.selftest.matrix import COLUMNS, GATEWAY, GATEWAY6, MAC, NODE, NODE6, TAP_MAC, UNDERLAY, UNDERLAY6, VRRP, Guest, Row
 from snf_network.selftest.rows import FORGED
 from snf_network.selftest.world import Ear, Machine, drops, send, settle, watch, witnessed
 
-ROWS = (*FORGED, *LEGAL)
+ROWS = (*FORGED, *INWARD, *LEGAL)
 OPEN = 20000
 """Added to the number of a frame when it is sent without our tables."""
 D, PASSES, UNTESTED, IMPOSSIBLE, WRONG = "D", "open", "untested", "-", "WRONG"
@@ -110,17 +110,30 @@ class Site:
         """Every row of every column once: who got which number, counted from `start`."""
         heard: dict[int, set[str]] = {}
         for guest in self.guests:
-            self._send(guest, start + len(ROWS) * (guest.number - 1))
+            first = start + len(ROWS) * (guest.number - 1)
+            for number in self._receive(guest, first):
+                heard.setdefault(number - start, set()).add("guest")
+            self._send(guest, first)
         bridged = max(guest.number for guest in self.guests if not guest.column.routed)
         last = start + len(ROWS) * bridged - 1  # every NIC may send the last row: who has it has had all others, or never will
         for name, numbers in (*((name, ear.tokens(last)) for name, ear in self.ears.items()), ("node", witnessed(self.node))):
             for number in numbers:
-                heard.setdefault(number - start, set()).add(name)
+                if not ROWS[(number - start) % len(ROWS)].inward:
+                    heard.setdefault(number - start, set()).add(name)
         return heard
 
     def _send(self, guest: Guest, start: int) -> None:
-        frames = [f.stamp(row.frame(guest), number) for number, row in enumerate(ROWS, start) if row.possible(guest.column)]
-        send(self.guest, guest.tap, *frames)
+        send(self.guest, guest.tap, *(frame for row, frame in _frames(guest, start) if not row.inward))
+
+    def _receive(self, guest: Guest, start: int) -> set[int]:
+        """What the peer sends to the guest, and which of it comes; the last of it always does."""
+        frames = [frame for row, frame in _frames(guest, start) if row.inward]
+        if not frames:
+            return set()
+        ear = Ear(self.guest, guest.tap)
+        with closing(ear.socket):
+            send(self.peer, "eth0", *frames)
+            return ear.tokens(f.token(frames[-1])) & set(map(f.token, frames))
 
     def learned(self) -> set[tuple[str, str]]:
         """MAC address and port of all that the bridge has learned."""
@@ -134,8 +147,13 @@ class Site:
         self.node.ip("link set br0 type bridge no_linklocal_learn 0")
 
 
+def _frames(guest: Guest, start: int) -> list[tuple[Row, bytes]]:
+    """The rows that the guest's column has, each with its number in it."""
+    return [(row, f.stamp(row.frame(guest), number)) for number, row in enumerate(ROWS, start) if row.possible(guest.column)]
+
+
 TO_GUESTS = "mac-prefix"
-"""The reason of what is kept from a guest; all others are about what comes from one."""
+"""The reason of what is kept from a guest: the node's own frames are counted with it, too."""
 
 
 def environment(guest: Guest) -> dict[str, str]:

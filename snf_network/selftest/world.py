@@ -92,7 +92,9 @@ class Machine:
 
     def script(self, name: str, env: Mapping[str, str]) -> None:
         """Run one of our scripts as Ganeti would. Raises KernelError if it fails."""
-        found = next(directory for directory in SCRIPTS if os.access(f"{directory}/{name}", os.X_OK))
+        found = next((directory for directory in SCRIPTS if os.access(f"{directory}/{name}", os.X_OK)), "")
+        if not found:
+            raise KernelError(f"{name} is neither in {' nor in '.join(SCRIPTS)}", "is the package installed whole?")
         self.run(f"{found}/{name}", env=env)
 
     def sysctl(self, key: str, value: str) -> None:
