@@ -125,13 +125,13 @@ def _plan(options: argparse.Namespace, sender: Sender) -> int:
         by_zone.setdefault(zone_of(outcome, change), []).append(change)
     if options.json:
         sys.stdout.write(json.dumps({"updates": [fact for zone, group in by_zone.items() for fact in _facts(zone, group)],
-                                     "failed": {name: str(error) for name, error in outcome.failed.items()}}, indent=2) + "\n")
+                                     "failed": {name: str(error) for name, error in _failed(outcome)}}, indent=2) + "\n")
         return 0
     for zone, group in by_zone.items():
         sys.stdout.write("\n".join((*changes.script(zone, group), "send", "")))
-    for name, error in outcome.failed.items():
+    for name, error in _failed(outcome):
         sys.stdout.write(f"; {name}: {error}\n")
-    if not by_zone and not outcome.failed:
+    if not by_zone and not list(_failed(outcome)):
         sys.stdout.write("; nothing to send\n")
     return 0
 
@@ -155,8 +155,13 @@ def _audit(options: argparse.Namespace, sender: Sender, config: Config) -> int:
     return 1 if found else 0
 
 
+def _failed(outcome: Outcome) -> Iterator[tuple[str, SnfNetworkError]]:
+    yield from outcome.failed.items()
+    yield from ((name, error) for (name, _), error in outcome.denied.items())
+
+
 def _differences(outcome: Outcome) -> Iterator[tuple[str, str, str]]:
-    for name, error in outcome.failed.items():
+    for name, error in _failed(outcome):
         yield "failed", name, str(error)
     for change in outcome.changes:
         name = change.target.name.to_text(omit_final_dot=True)

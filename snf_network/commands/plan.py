@@ -11,9 +11,10 @@ import sys
 from pathlib import Path
 
 from snf_network import show
-from snf_network.config import Config
+from snf_network.config import Config, dns_is_on
 from snf_network.errors import BadEnvironment
 from snf_network.host import node_for, settled
+from snf_network.lean import replace
 from snf_network.nic import Nic
 from snf_network.plan import plan_for
 from snf_network.record import Records
@@ -33,7 +34,8 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace, config: Config) -> int:
     """Print the plan."""
     nic = settled(Nic.from_env(_variables(options, config), options.interface))
-    sys.stdout.write(show.text(plan_for(nic, node_for(nic, config), config)))
+    plan = plan_for(nic, node_for(nic, config), config)
+    sys.stdout.write(show.text(plan if dns_is_on(config) else replace(plan, names=None)))
     return 0
 
 

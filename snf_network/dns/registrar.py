@@ -31,6 +31,8 @@ class Outcome:
     goals: Goals = field(default_factory=dict)
     failed: dict[str, SnfNetworkError] = field(default_factory=dict)
     """By name: why it is not as wanted. Refused stays, NoAnswer may be better later."""
+    denied: dict[tuple[str, str], Refused] = field(default_factory=dict)
+    """By name and instance: why it goes to another instance."""
     present: dict[str, Present] = field(default_factory=dict)
     """What was there when it was looked at first."""
     foreign: set[str] = field(default_factory=set)
@@ -46,14 +48,18 @@ class Outcome:
                 found.setdefault(instance, []).append(name)
         return found
 
-    def records(self, instance: str, names: Iterable[str]) -> Records:
-        """All that may be at these names because of an instance."""
-        return frozenset((name, dns.rdatatype.to_text(data.rdtype), data.to_text()) for name in names
-                         for data in self._of(name, self.goals[name], instance))
+    def why(self, name: str, instance: str) -> SnfNetworkError | None:
+        """Why an instance has not what it wants at a name."""
+        return self.failed.get(name) or self.denied.get((name, instance))
 
-    def _of(self, name: str, goal: Goal, instance: str) -> Iterable[Rdata]:
+    def records(self, instance: str, names: Iterable[str], before: bool = False) -> Records:
+        """All that may be at these names because of an instance, `before` anything was sent or after it."""
+        return frozenset((name, dns.rdatatype.to_text(data.rdtype), data.to_text()) for name in names
+                         for data in self._of(name, self.goals[name], instance, before))
+
+    def _of(self, name: str, goal: Goal, instance: str, before: bool) -> Iterable[Rdata]:
         wanted = {data for data, owner in goal.wanted.items() if owner == instance}
-        return wanted | goal.had if name in self.failed else wanted
+        return wanted | goal.had if before or name in self.failed else wanted
 
 
 def work(jobs: Sequence[Job], settings: Settings, taken: Mapping[str, str],
@@ -89,8 +95,8 @@ def _one_owner(goals: Goals, outcome: Outcome, taken: Mapping[str, str]) -> None
         first = taken.get(name) or (owners[0] if owners else "")
         if any(owner != first for owner in owners):
             goal.wanted = {data: owner for data, owner in goal.wanted.items() if owner == first}
-            outcome.failed[name] = Refused(f"{name} is wanted by {', '.join(dict.fromkeys((first, *owners)))}",
-                                           "one name, one instance: is an address or a name given twice?")
+            error = Refused(f"{name} is that of {first}", "one name, one instance: is an address or a name given twice?")
+            outcome.denied |= {(name, owner): error for owner in owners if owner != first}
 
 
 def _decide(goals: Goals, settings: Settings, authority: Authority, outcome: Outcome) -> tuple[list[Change], dict[str, set[Rdata]]]:

@@ -103,7 +103,8 @@ class Sender:
             names = outcome.names()
             for job in jobs:
                 instance = job.wanted.instance
-                self._save(job.wanted, replace(job.known, records=job.known.records | outcome.records(instance, names.get(instance, ()))))
+                maybe = outcome.records(instance, names.get(instance, ()), before=True)
+                self._save(job.wanted, replace(job.known, records=job.known.records | maybe))
 
         try:
             outcome = work(jobs, self.settings, self.taken(), remember)
@@ -126,7 +127,7 @@ class Sender:
         wanted, instance, now = job.wanted, job.wanted.instance, self.clock()
         known = Known(instance, wanted.serial, outcome.records(instance, names))
         for name in names:
-            error = outcome.failed.get(name)
+            error = outcome.why(name, instance)
             if error:
                 before = replace(known, troubles={**known.troubles, **_one(job.known, name)})
                 known = before.failed(name, str(error), now, parked=not isinstance(error, NoAnswer))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 
 from tests.dns.lab import CLASSLESS, CLASSLESS_YAML, FORWARD, REVERSE4, REVERSE6, Place, configure, forward, registered
@@ -251,6 +252,16 @@ def test_of_many_at_once_none_is_lost(fresh: Place) -> None:
         wanted.append((f"many{number}", str(number), f"a800:ff:fe00:1{number}"))
     assert [process.wait(30) for process in running] == [0] * len(wanted)
     assert fresh.content() == registered(*wanted)
+
+
+def test_a_script_and_a_hook_wait_for_one_fsync(fresh: Place) -> None:
+    fresh.tap("tap0")
+    stop = environment("stop-hook-post-1", GANETI_POST_INSTANCE_PRIMARY=os.uname().nodename)
+    for program, env in (("kvm-ifup-custom", ENV), ("snf-network-dnshook", stop)):
+        words = [f"{key}={value}" for key, value in env.items()]
+        fresh.node.run("strace", "-o", "/mnt/trace", "-e", "trace=fsync,fdatasync,sync,syncfs", "env", "-i", *words,
+                       ROOT / "scripts" / program)
+        assert fresh.node.read("/mnt/trace").count("sync(") == 1, program
 
 
 def test_hostile_hooks_touch_nothing(fresh: Place) -> None:

@@ -280,3 +280,21 @@ def test_a_refused_batch_is_split_until_only_the_offending_name_is_parked(node: 
     troubles = {name: trouble.state for known in Memory(str(node.directory)) for name, trouble in known.troubles.items()}
     assert troubles == {"inst7.example.com": "parked"}
     assert node.sender().due() == memory.NEVER
+
+
+def test_an_address_given_twice_is_that_of_the_first(node: Node) -> None:
+    node.up("inst1.example.com", "a", "198.51.100.10")
+    node.now += 1
+    node.spool.up(Names("inst2.example.com", "a", "pub1", ("198.51.100.10",)))
+    for _ in range(2):
+        node.send()
+        zones = node.zones()
+        assert zones[REVERSE4] == node.expected()[REVERSE4]
+        assert zones[FORWARD]["inst1"] == zones[FORWARD]["inst2"] == {"A 198.51.100.10"}
+        troubles = {known.instance: list(known.troubles) for known in Memory(str(node.directory))}
+        assert troubles == {"inst1.example.com": [], "inst2.example.com": [f"10.{REVERSE4}"]}
+        node.spool.up(Names("inst2.example.com", "a", "pub1", ("198.51.100.10",)))
+    node.stop("inst1.example.com")
+    node.spool.up(Names("inst2.example.com", "a", "pub1", ("198.51.100.10",)))
+    node.send()
+    assert node.zones()[REVERSE4]["10"] == {"PTR inst2.example.com."}
