@@ -69,12 +69,16 @@ def stop() -> str:
     return "".join(f"table {family} {TABLE} {{ }}\ndelete table {family} {TABLE}\n" for family in HOOKS)
 
 
+COMMAND = ("setpriv", "--pdeathsig", "KILL", "nft", "monitor", "trace")
+"""It ends with us, whatever ends us."""
+
+
 class Monitor:
     """`nft monitor trace`, run by `prefix` where that is somewhere else."""
 
     def __init__(self, prefix: Sequence[str] = ()) -> None:
         try:
-            self.process = subprocess.Popen((*prefix, "nft", "monitor", "trace"), stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
+            self.process = subprocess.Popen((*prefix, *COMMAND), stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
                                             env={"PATH": PATHS, "LC_ALL": "C"})
         except OSError as error:
             raise KernelError(f"nft monitor trace: {error.strerror}", "apt install nftables") from error

@@ -7,6 +7,7 @@ import struct
 import subprocess
 from collections.abc import Iterator
 from contextlib import ExitStack, closing
+from pathlib import Path
 
 import pytest
 
@@ -141,9 +142,12 @@ def test_trace_shows_what_goes_to_the_nic_too(site: Site) -> None:
 def test_trace_ends_by_itself_even_if_it_is_killed(site: Site) -> None:
     command = tracing(site, site.guests[FILTERED].tap, "--seconds", "2")
     assert traced(site)
+    monitors = Path(f"/proc/{command.pid}/task/{command.pid}/children").read_text().split()
+    assert len(monitors) == 1
     with closing(command.stdout), closing(command.stderr):  # type: ignore[type-var]
         command.kill()
         command.wait(10)
+    assert until(lambda: not Path(f"/proc/{monitors[0]}").exists())
     for family in TABLES:
         assert until(lambda family=family: '"tap3"' not in site.node.run("nft", "list", "set", family, "snf_trace", "traced"), 6)
     tracing(site, site.guests[FILTERED].tap, "--seconds", "1").communicate()

@@ -46,6 +46,12 @@ def test_links_are_where_ganeti_and_xen_look(installed: Node) -> None:
         installed.machine.run("test", "-x", path)
 
 
+def test_selftest_runs_as_installed(installed: Node) -> None:
+    """By the scripts in /usr/lib/snf-network, with the packages that ours depends on."""
+    ran = installed.machine.run("/usr/sbin/snf-network", "selftest", "--quiet", timeout=120)
+    assert (ran.stdout, ran.stderr) == ("", "")
+
+
 def test_bytecode_is_there_for_every_module(installed: Node) -> None:
     paths = [Path(line) for line in installed.machine.out("find", MODULES, "-name", "*.py*").splitlines()]
     sources = {path for path in paths if path.suffix == ".py"}
