@@ -19,7 +19,7 @@ from tests.netns.lab import SCRIPTS, Machine
 State = frozenset[str]
 PROTOCOL = "148"
 LOCAL_SBIN = "/usr/local/sbin"
-PIN_SETS = ("routed", "guarded", "macs", "src4", "src6", "nets4", "nets6", "prefixed", "prefixes", "ports", "served")
+PIN_SETS = ("routed", "guarded", "macs", "src4", "src6", "nets4", "nets6", "prefixed", "prefixes", "ports", "served", "queued")
 NOT_STATE = ("drops",)
 QUESTIONS = r"""
 say() { printf '\n== %s\n' "$1"; shift; "$@" 2>/dev/null; }

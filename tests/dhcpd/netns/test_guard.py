@@ -146,6 +146,10 @@ def test_guard_is_taken_back(lab: Lab, engine: str) -> None:
     node.up(BRIDGED)
     assert members(node, "bridge", "served") == (["tap0"] if engine == "packet" else [])
     assert members(node, "bridge", "queued") == (["tap0"] if engine == "nfqueue" else [])
+    node.script("snf-network", {}, "check")
+    node.run("nft", "flush", "set", "bridge", "snf_network", "queued")
+    assert node.script("snf-network", {}, "check", check=False).returncode == int(engine == "nfqueue"), "it is missed"
+    node.script("snf-network", {}, "repair")
     node.down(BRIDGED)
     assert members(node, "bridge", "served") == members(node, "bridge", "queued") == []
 
