@@ -9,7 +9,7 @@ from collections.abc import Mapping
 
 from demo import cell
 from demo.stage import Stage, only
-from tests.netns.lab import Lab, Machine, drops
+from tests.netns.lab import SCRIPTS, Lab, Machine, drops, until
 
 GATEWAY, GATEWAY6 = "198.51.100.1", "2001:db8:1::1"
 LOST = re.compile(r"(\d+) packets transmitted, (\d+) received")
@@ -29,12 +29,20 @@ class Cluster:
         self.router = self.lab.router()
         self.node1, self.node2 = (self.lab.node(name, self.router) for name in ("node1", "node2"))
 
-    def guest(self, env: Mapping[str, str], *addresses: str, routed: bool = False) -> Machine:
+    def guest(self, env: Mapping[str, str], *addresses: str) -> Machine:
         """The guest that a NIC's environment is of, on node1, with these addresses."""
-        gateways = {"gateway": GATEWAY, "gateway6": GATEWAY6} if routed else {}
-        guest = self.lab.guest(self.node1, env["INTERFACE"], env["MAC"], *addresses, **gateways)
+        guest = self.lab.guest(self.node1, env["INTERFACE"], env["MAC"], *addresses)
         guest.name = env["INSTANCE"].partition(".")[0]
         return guest
+
+    def serve(self, node: Machine) -> None:
+        """Start nfdhcpd on a node; it ends with the demo."""
+        self.stage.command(node.name, prompt(node), "scripts/nfdhcpd --foreground &")
+        socket = "/var/lib/nfdhcpd.control"
+        node.run("mkdir", "-p", "/var/lib/nfdhcpd")
+        subprocess.Popen(node.command(SCRIPTS / "nfdhcpd", "--foreground", "--socket", socket), stderr=subprocess.DEVNULL)
+        asked = (SCRIPTS / "nfdhcpctl", "--socket", socket, "list")
+        until(lambda: node.run(*asked, check=False).returncode == 0, 10)
 
     def sh(self, machine: Machine, command: str) -> Ran:
         """Run a shell line in a machine, from the checkout, and show it; what it says is for the caller to show."""

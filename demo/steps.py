@@ -13,6 +13,7 @@ from demo.stage import Stage, few
 from tests.netns.lab import Ear, Machine, environment, traces, until
 
 INST1 = "v32-start-ifup-1"
+ADDRESS6 = "2001:db8:1:0:a800:ff:fe26:7714"
 ALIEN, ALIEN6 = "198.51.100.66", "2001:db8:1::66"
 SPOOFED = inet_aton(ALIEN), inet_pton(AF_INET6, ALIEN6)
 PLAN = ("# nft", "inet snf_network macs", "inet snf_network src", "inet snf_network tables", "ip -4", "ip -6", "fwmark", "route replace",
@@ -74,14 +75,23 @@ class Tour:
         self.stage.output([f"{name + '=' + env[name]:40} {other + '=' + env[other]}" for name, other in (
             ("INSTANCE", "INTERFACE"), ("MODE", "LINK"), ("MAC", "IP"), ("NETWORK_GATEWAY", "NETWORK_GATEWAY6"),
             ("NETWORK_SUBNET", "NETWORK_SUBNET6"), ("NETWORK_TAGS", "INTERFACE_UUID"))])
-        address = "2001:db8:1:0:a800:ff:fe26:7714"
-        self.inst1 = self.cluster.guest(env, "198.51.100.10/24", f"{address}/64", routed=True)
+        self.inst1 = self.cluster.guest(env)
         plan = self.cluster.show(self.node1, f"scripts/snf-network plan --env tests/environments/{INST1}.env", *PLAN)
         self.claim("src4" in plan.stdout and not self.node1.out("nft", "list", "ruleset"), "the plan is a dry run: nothing has changed",
                    plan.stderr or self.node1.out("nft", "list", "ruleset"))
+        self.cluster.serve(self.node1)
         ran = self.cluster.script(self.node1, "kvm-ifup-custom", env, f"{INST1}.env")
         self.claim(ran.returncode == 0, "the NIC is up", ran.stderr)
+        self.boots()
         self.reaches_router()
+
+    def boots(self) -> None:
+        """Nothing in the guest is configured: nfdhcpd tells it all, on its tap."""
+        said = self.cluster.show(self.inst1, "udhcpc -nqf -i eth0", "lease of")
+        self.claim("lease of 198.51.100.10 obtained" in said.stdout + said.stderr, "inst1 has its IPv4 address by DHCP", said.stderr)
+        until(lambda: ADDRESS6 in self.inst1.out("ip", "-6", "addr"), 5)
+        said = self.cluster.show(self.inst1, "ip -6 addr show eth0 scope global", "inet6")
+        self.claim(ADDRESS6 in said.stdout, "and its IPv6 address by a router advertisement", said.stdout)
 
     def reaches_router(self) -> None:
         """Both families."""

@@ -130,8 +130,8 @@ class NameServer:
 
     def add(self, *lines: str) -> None:
         """Somebody else's update, e.g. `update add www.example.com 60 A 192.0.2.1`."""
-        self.machine.write("/tmp-key", KEY)
-        self.machine.run("nsupdate", "-k", "/tmp-key", input="\n".join((f"server {ADDRESS}", *lines, "send\n")))
+        self.machine.write("/var/tmp/key", KEY)
+        self.machine.run("nsupdate", "-k", "/var/tmp/key", input="\n".join((f"server {ADDRESS}", *lines, "send\n")))
 
 
 def configure(node: Machine, *lines: str) -> None:
