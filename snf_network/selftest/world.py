@@ -14,7 +14,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from contextlib import closing, contextmanager
+from contextlib import AbstractContextManager, closing, contextmanager
 from typing import Any
 
 from snf_network.errors import KernelError
@@ -101,18 +101,9 @@ class Machine:
         """Set one, with slashes."""
         self.run("sh", "-c", 'echo "$2" > "/proc/sys/$1"', "sh", key, value)
 
-    @contextmanager
-    def inside(self) -> Iterator[None]:
+    def inside(self) -> AbstractContextManager[None]:
         """This thread is in the machine's network: sockets made here stay in it."""
-        home = os.open(f"/proc/self/task/{threading.get_native_id()}/ns/net", os.O_RDONLY)
-        there = os.open(f"/proc/{self.holder.pid}/ns/net", os.O_RDONLY)
-        try:
-            _setns(there)
-            yield
-        finally:
-            _setns(home)
-            os.close(home)
-            os.close(there)
+        return network_of(self.holder.pid)
 
     def packet_socket(self, device: str) -> socket.socket:
         """A raw socket that sends and receives whole frames on one device of this machine."""
@@ -121,6 +112,20 @@ class Machine:
             made.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, ROOM)
             made.bind((device, 0x0003))
         return made
+
+
+@contextmanager
+def network_of(process: int) -> Iterator[None]:
+    """This thread is in the network namespace of a process."""
+    home = os.open(f"/proc/self/task/{threading.get_native_id()}/ns/net", os.O_RDONLY)
+    there = os.open(f"/proc/{process}/ns/net", os.O_RDONLY)
+    try:
+        _setns(there)
+        yield
+    finally:
+        _setns(home)
+        os.close(home)
+        os.close(there)
 
 
 def _setns(descriptor: int) -> None:

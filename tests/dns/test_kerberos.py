@@ -102,7 +102,7 @@ def test_a_keytab_is_all_it_takes(place: Place, principal: str) -> None:
 
 def test_a_foreign_name_is_not_taken(place: Place) -> None:
     settings(place, "KERBEROS_KEYTAB=/etc/node1.keytab")
-    place.node.run("sh", "-c", "KRB5CCNAME=FILE:/var/tmp/ticket kinit -k -t /etc/node1.keytab node1; KRB5CCNAME=FILE:/var/tmp/ticket nsupdate -g",
+    place.node.run("sh", "-c", "KRB5CCNAME=FILE:/var/t kinit -k -t /etc/node1.keytab node1; KRB5CCNAME=FILE:/var/t nsupdate -g",
                    input=f"server ns.example.net\nzone {FORWARD}\nupdate add inst1.{FORWARD} 60 A 192.0.2.99\nsend\n")
     place.up(ENV)
     assert place.content() == {FORWARD: {"inst1": {"A 192.0.2.99"}}}

@@ -5,28 +5,25 @@ Nothing of the real machine is changed, so the scripts run in them exactly as sh
 
 from __future__ import annotations
 
-import ctypes
 import json
 import os
 import signal
 import socket
 import subprocess
-import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
-from snf_network.selftest.world import PACKET_OUTGOING, WITNESS
+from snf_network.selftest.world import PACKET_OUTGOING, WITNESS, network_of
 from snf_network.selftest.world import send as send
 from tests.netns.frames import token
 
 ROOT = Path(__file__).resolve().parents[2]
 SCRIPTS = ROOT / "scripts"
 ENVIRONMENTS = ROOT / "tests" / "environments"
-CLONE_NEWNET = 0x40000000
 IPV6 = Path("/proc/sys/net/ipv6").exists()
 TUNSETIFF, IFF_TAP, IFF_NO_PI = 0x400454CA, 0x0002, 0x1000
 SETUP = """
@@ -44,7 +41,6 @@ ip link set lo up
 echo ready
 exec sleep infinity
 """
-_libc = ctypes.CDLL(None, use_errno=True)
 
 
 class Machine:
@@ -112,18 +108,9 @@ class Machine:
         bind = ("-I", source) if source else ()
         return self.run("ping", "-n", "-c", count, "-W", wait, "-i", 0.2, *bind, address, check=False, timeout=60).returncode == 0
 
-    @contextmanager
-    def inside(self) -> Iterator[None]:
+    def inside(self) -> AbstractContextManager[None]:
         """This thread is in the machine's network namespace: sockets made here stay in it."""
-        home = os.open(f"/proc/self/task/{threading.get_native_id()}/ns/net", os.O_RDONLY)
-        there = os.open(f"/proc/{self.holder.pid}/ns/net", os.O_RDONLY)
-        try:
-            _setns(there)
-            yield
-        finally:
-            _setns(home)
-            os.close(home)
-            os.close(there)
+        return network_of(self.holder.pid)
 
     def packet_socket(self, device: str, timeout: float = 1.0) -> socket.socket:
         """A raw socket that sends and receives whole frames on one device of this machine."""
@@ -142,11 +129,6 @@ class Machine:
             descriptor = os.open("/dev/net/tun", os.O_RDWR | os.O_NONBLOCK)
             fcntl.ioctl(descriptor, TUNSETIFF, struct.pack("16sH22x", name.encode(), IFF_TAP | IFF_NO_PI))
         return descriptor
-
-
-def _setns(descriptor: int) -> None:
-    if _libc.setns(descriptor, CLONE_NEWNET):
-        raise OSError(ctypes.get_errno(), "setns")
 
 
 class Lab:
