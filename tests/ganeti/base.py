@@ -14,9 +14,9 @@ HERE = Path(__file__).resolve().parent
 LAB = ROOT / ".lab"
 """Beside .venv/, which tests/run makes, too: rm -r makes a new one."""
 SUITE = "bookworm"
-PACKAGES = ("busybox-static", "ganeti", "iputils-ping", "kmod", "mount", "openssh-client", "openssh-server", "procps", "qemu-system-x86",
-            "socat")
-"""What stock Ganeti runs with, and ping."""
+PACKAGES = ("busybox-static", "ganeti", "iptables", "iputils-ping", "kmod", "mount", "openssh-client", "openssh-server", "procps",
+            "qemu-system-x86", "socat")
+"""What stock Ganeti runs with, ping, and the iptables of those who have rules of their own."""
 NOT_NEEDED = ("doc", "info", "locale", "man")
 SECONDS = 900
 

@@ -23,7 +23,7 @@ TURNS = itertools.count(1)
 
 @dataclass(frozen=True)
 class Nic:
-    """One NIC as it is asked for; `ip6` is what RFC 4291 makes of the MAC in the network's subnet."""
+    """One NIC as it is asked for; `ip6` is what RFC 4291 makes of the MAC in the network's subnet. Ganeti may choose the MAC."""
 
     network: str
     mac: str
@@ -37,7 +37,7 @@ class Nic:
 
     def option(self) -> str:
         """As gnt-instance takes it."""
-        return f"network={self.network},ip={self.ip},mac={self.mac}"
+        return f"ip={self.ip},network={self.network}{self.mac and f',mac={self.mac}'}"
 
 
 GATEWAYS = {"public": ("198.51.100.1", "2001:db8:1::1"), "private": ()}
@@ -54,10 +54,10 @@ def private(number: int) -> Nic:
 
 
 class Instance:
-    """One instance of the cluster; `nics` is what it has now."""
+    """One instance of the cluster; `nics` is what it has now. If it `asks`, its guest knows no address but what DHCP and SLAAC give it."""
 
-    def __init__(self, cluster: Cluster, name: str, *nics: Nic) -> None:
-        self.cluster, self.name, self.nics = cluster, f"{name}.{DOMAIN}", list(nics)
+    def __init__(self, cluster: Cluster, name: str, *nics: Nic, asks: bool = False) -> None:
+        self.cluster, self.name, self.nics, self.asks = cluster, f"{name}.{DOMAIN}", list(nics), asks
         cluster.known.append(self)
         for nic in nics:
             cluster.words |= nic.words
@@ -68,10 +68,19 @@ class Instance:
 
     def add(self, node: str = "node1") -> None:
         """Make it, and start it."""
-        kernel = " ".join(("console=ttyS0 quiet panic=1 rdinit=/init", *_addresses(self.nics)))
+        words = [f"ask{number}=dhcp" for number, _ in enumerate(self.nics)] if self.asks else _addresses(self.nics)
+        kernel = " ".join(("console=ttyS0 quiet panic=1 rdinit=/init", *words))
         networks = [word for number, nic in enumerate(self.nics) for word in ("--net", f"{number}:{nic.option()}")]
         self.gnt("add", "--disk-template=diskless", "--os-type=none+default", "--no-name-check", "--no-ip-check", "--no-conflicts-check",
                  "-n", f"{node}.{DOMAIN}", "-B", "minmem=96M,maxmem=96M,vcpus=1", "-H", f"kvm:kernel_args={kernel}", *networks)
+
+    def chosen(self) -> None:
+        """Note what Ganeti chose for its NICs: addresses out of the network's pool, MACs."""
+        told = self.cluster.gnt("instance", "list", "--no-headers", "--separator=|", "-o", "nic.ips,nic.macs", self.name).strip()
+        pairs = zip(*(values.split(",") for values in told.split("|")))
+        self.nics = [replace(nic, ip=ip, mac=mac) for nic, (ip, mac) in zip(self.nics, pairs, strict=True)]
+        for nic in self.nics:
+            self.cluster.words |= nic.words
 
     def status(self) -> tuple[str, str]:
         """Its primary node, and Ganeti's word for how it is; empty if there is no such instance."""
