@@ -128,10 +128,11 @@ def snf_network(machine: Machine, *words: str) -> tuple[int, str]:
                 assert not LIBC.setns(descriptor, 0)
             os.chdir("/")
             os.environ.clear()
-            text = io.StringIO()
+            printed = io.BytesIO()
+            text = io.TextIOWrapper(printed, encoding="utf-8", write_through=True)
             with redirect_stdout(text), redirect_stderr(text):
                 status = commands.main(("snf-network", *words))
-            os.write(said, text.getvalue().encode())
+            os.write(said, printed.getvalue())
         except BaseException:
             os.write(said, traceback.format_exc().encode())
         finally:

@@ -84,4 +84,5 @@ def test_private_network(played: dict[int, Played], value: int) -> None:
 
 @pytest.mark.parametrize("value", (0, 1))
 def test_drops_are_counted(played: dict[int, Played], value: int) -> None:
-    assert set(played[value].dropped) == {(FILTERED["INTERFACE"], "mac-prefix"), (FILTERED["INTERFACE"], "src-mac")}
+    answered = (FILTERED["INTERFACE"], "answered")  # its router solicitations, if it was time for one
+    assert set(played[value].dropped) - {answered} == {(FILTERED["INTERFACE"], "mac-prefix"), (FILTERED["INTERFACE"], "src-mac")}
