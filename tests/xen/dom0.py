@@ -160,7 +160,7 @@ kernel = "/mnt/vmlinux"
 ramdisk = "/mnt/guest.img"
 memory = {memory}
 vcpus = 1
-extra = "console=hvc0 quiet rdinit=/init {told}"
+extra = "console=hvc0 quiet sysrq_always_enabled rdinit=/init {told}"
 on_crash = "destroy"
 vif = ['{vif}']
 """
