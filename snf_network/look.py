@@ -45,9 +45,9 @@ class Kernel:
     """One look at everything of ours."""
 
     def __init__(self) -> None:
+        self.links = {link["ifname"]: link for link in listed("ip", "-j", "link", "show")}
+        self.names = {link["ifindex"]: name for name, link in self.links.items()}
         with IPRoute() as route:
-            self.links = {link.get_attr("IFLA_IFNAME"): link for link in route.get_links()}
-            self.names = {link["index"]: name for name, link in self.links.items()}
             self.found: set[Resource] = {*self._rules(route), *self._routes(route)}
         self.found |= {*neighbours(), *members()}
 
@@ -72,9 +72,9 @@ class Kernel:
         if link is None:
             return False
         if isinstance(resource, Port):
-            return bool(self.names.get(link.get_attr("IFLA_MASTER") or 0, "") == resource.bridge)
-        mac = resource.mac in ("", link.get_attr("IFLA_ADDRESS"))
-        return bool(link["flags"] & 1) and mac and resource.mtu in ("", str(link.get_attr("IFLA_MTU")))
+            return bool(link.get("master", "") == resource.bridge)
+        mac = resource.mac in ("", link.get("address"))
+        return "UP" in link["flags"] and mac and resource.mtu in ("", str(link["mtu"]))
 
     def _vlan(self, resource: BridgeVlan) -> bool:
         flags = self._vlans.get((resource.interface, int(resource.vid)))
