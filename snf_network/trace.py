@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from select import poll
 
 from snf_network.errors import KernelError
-from snf_network.kernel import PATHS
+from snf_network.kernel import ENVIRONMENT
 
 TABLE = "snf_trace"
 RATE = 2000
@@ -79,7 +79,7 @@ class Monitor:
     def __init__(self, prefix: Sequence[str] = ()) -> None:
         try:
             self.process = subprocess.Popen((*prefix, *COMMAND), stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
-                                            env={"PATH": PATHS, "LC_ALL": "C"})
+                                            env=ENVIRONMENT)
         except OSError as error:
             raise KernelError(f"nft monitor trace: {error.strerror}", "apt install nftables") from error
 

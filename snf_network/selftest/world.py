@@ -18,7 +18,7 @@ from contextlib import AbstractContextManager, closing, contextmanager
 from typing import Any
 
 from snf_network.errors import KernelError
-from snf_network.kernel import HERE, PATHS
+from snf_network.kernel import ENVIRONMENT, HERE, LAUNCHERS
 from snf_network.selftest.frames import token
 
 CLONE_NEWNET = 0x40000000
@@ -27,10 +27,7 @@ SO_RCVBUFFORCE = 33
 ROOM = 1 << 26
 """Octets of frames that may wait for us: all of them do, until the last was sent."""
 SECONDS = 30
-ENVIRONMENT = {"PATH": PATHS, "LC_ALL": "C"}
-SCRIPTS = (f"{HERE}/../scripts", "/usr/lib/snf-network")
-"""Where our scripts are: beside the checkout's package, or where the Debian package has them."""
-SETUP = """
+COVER = """
 mount --make-rprivate /
 mount -t tmpfs tmpfs /mnt
 for name in etc var; do
@@ -38,6 +35,9 @@ for name in etc var; do
   mount -t overlay overlay -o lowerdir=/$name,upperdir=/mnt/$name,workdir=/mnt/$name.work /$name
 done
 mount -t sysfs sysfs /sys
+"""
+"""Shell lines that give a mount namespace of its own an /etc, /var and /sys of its own: an overlay that is gone with it."""
+SETUP = COVER + """
 rm -rf /var/lib/snf-network /var/lib/nfdhcpd /etc/snf-network /etc/iproute2
 mkdir -p /etc/iproute2/rt_tables.d
 echo LOGFILE= > /etc/default/snf-network
@@ -92,9 +92,9 @@ class Machine:
 
     def script(self, name: str, env: Mapping[str, str]) -> None:
         """Run one of our scripts as Ganeti would. Raises KernelError if it fails."""
-        found = next((directory for directory in SCRIPTS if os.access(f"{directory}/{name}", os.X_OK)), "")
+        found = next((directory for directory in LAUNCHERS if os.access(f"{directory}/{name}", os.X_OK)), "")
         if not found:
-            raise KernelError(f"{name} is neither in {' nor in '.join(SCRIPTS)}", "is the package installed whole?")
+            raise KernelError(f"{name} is neither in {' nor in '.join(LAUNCHERS)}", "is the package installed whole?")
         self.run(f"{found}/{name}", env=env)
 
     def sysctl(self, key: str, value: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from snf_network.resources import Binding, Element, Resource
+from snf_network.setups.pins import quoted
 
 # what a Ganeti tag is made of; anything else could end the quotes in the file
 TAG = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_.+*/:@-")
@@ -40,7 +41,7 @@ def _guard(nic: Nic, config: Config) -> Iterator[Resource]:
     """Who is served is no server; and what nfdhcpd answers drops where its engine has had it, so guests of another server are heard."""
     if nic.mode not in ("routed", "bridged"):
         return
-    tap, bridged = f'"{nic.interface}"', nic.mode == "bridged"
+    tap, bridged = quoted(nic), nic.mode == "bridged"
     if bridged:  # a routed NIC is never a server
         from snf_network.setups.port import port
 

@@ -17,7 +17,7 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
-from snf_network.selftest.world import PACKET_OUTGOING, WITNESS, network_of
+from snf_network.selftest.world import COVER, PACKET_OUTGOING, WITNESS, network_of
 from snf_network.selftest.world import send as send
 from tests.netns.frames import token
 
@@ -26,14 +26,7 @@ SCRIPTS = ROOT / "scripts"
 ENVIRONMENTS = ROOT / "tests" / "environments"
 IPV6 = Path("/proc/sys/net/ipv6").exists()
 TUNSETIFF, IFF_TAP, IFF_NO_PI = 0x400454CA, 0x0002, 0x1000
-SETUP = """
-mount --make-rprivate /
-mount -t tmpfs tmpfs /mnt
-for name in etc var; do
-  mkdir -p /mnt/$name /mnt/$name.work
-  mount -t overlay overlay -o lowerdir=/$name,upperdir=/mnt/$name,workdir=/mnt/$name.work /$name
-done
-mount -t sysfs sysfs /sys
+SETUP = COVER + """
 rm -rf /var/lib/snf-network /var/lib/nfdhcpd /etc/snf-network /etc/default/snf-network /etc/ganeti
 mkdir -p /var/log/ganeti /etc/iproute2/rt_tables.d
 [ ! -e /proc/sys/net/ipv6 ] || echo 0 > /proc/sys/net/ipv6/conf/default/accept_dad

@@ -138,22 +138,23 @@ def heard_by(site: Site, nic: Nic, frames: list[Frame]) -> list[bool]:
     return [number in heard for number in start[:-1]]
 
 
+def agree(site: Site, nic: Nic, frames: list[Frame], mode: str) -> None:
+    """The kernel and the model, on each frame."""
+    for frame, heard in zip(frames, heard_by(site, nic, frames), strict=True):
+        seen[mode][dropped(nic, frame)] += 1
+        assert heard is not dropped(nic, frame), (nic, frame)
+
+
 @settings(max_examples=40)
 @given(nic=BRIDGED, frames=st.lists(FRAMES, min_size=20, max_size=40))
 def test_bridged_nic(site: Site, nic: Nic, frames: list[Frame]) -> None:
-    passed = heard_by(site, nic, frames)
-    for frame, heard in zip(frames, passed, strict=True):
-        seen["bridged"][dropped(nic, frame)] += 1
-        assert heard is not dropped(nic, frame), (nic, frame)
+    agree(site, nic, frames, "bridged")
 
 
 @settings(max_examples=30)
 @given(nic=ROUTED, frames=st.lists(TO_A_TAP, min_size=20, max_size=40))
 def test_routed_nic(site: Site, nic: Nic, frames: list[Frame]) -> None:
-    passed = heard_by(site, nic, frames)
-    for frame, heard in zip(frames, passed, strict=True):
-        seen["routed"][dropped(nic, frame)] += 1
-        assert heard is not dropped(nic, frame), (nic, frame)
+    agree(site, nic, frames, "routed")
 
 
 def test_both_verdicts_were_tried_often(site: Site) -> None:
