@@ -116,6 +116,28 @@ COMPARE = drift.compare
 """Imported here, so that no child has to."""
 
 
+class Switch(NamedTuple):
+    """A node with a switch of some kind, a trunk from it, and guests that have no NIC yet."""
+
+    node: Machine
+    parties: dict[str, Party]
+    environment: dict[str, str]
+    """What all NICs have in common."""
+    vlans: dict[str, str]
+    """VLAN of each guest's NIC."""
+
+    def env(self, name: str, **changes: str) -> dict[str, str]:
+        """An ifup's environment for a guest's NIC."""
+        tap = self.parties[name]
+        assert isinstance(tap, Tap)
+        return {**self.environment, "INTERFACE": tap.name, "MAC": tap.mac, "VLAN": self.vlans[name], "INSTANCE": f"inst-{name}",
+                "INTERFACE_UUID": f"uuid-{name}", **changes}
+
+    def up(self, name: str, **changes: str) -> None:
+        """Bring it up, without a word."""
+        assert self.node.up(self.env(name, **changes)).stderr == ""
+
+
 def snf_network(machine: Machine, *words: str) -> tuple[int, str]:
     """Exit status of the command in a machine, and what it printed, errors too. In a child that has all its imports already."""
     said = os.memfd_create("said")

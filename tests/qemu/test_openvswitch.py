@@ -12,12 +12,11 @@ import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
-from typing import NamedTuple
 
 import pytest
 
-from tests.netns.lab import Lab, Machine, environment, traces, until
-from tests.qemu.taps import BARE, CLEAN, Far, Party, Shout, Tap, play, snf_network
+from tests.netns.lab import Lab, environment, traces, until
+from tests.qemu.taps import BARE, CLEAN, Far, Party, Shout, Switch, Tap, play, snf_network
 
 pytestmark = pytest.mark.vm("ipv6.disable=1")
 ENV = environment("start-nonet-ifup-1", MODE="openvswitch", LINK="ovs0", BRIDGE=None)
@@ -35,20 +34,8 @@ ip link set ovs0 up
 """
 
 
-class Site(NamedTuple):
+class Site(Switch):
     """A node with Open vSwitch and its bridge ovs0, a trunk from it, and guests that have no NIC yet."""
-
-    node: Machine
-    parties: dict[str, Party]
-
-    def env(self, name: str, **changes: str) -> dict[str, str]:
-        tap = self.parties[name]
-        assert isinstance(tap, Tap)
-        return {**ENV, "INTERFACE": tap.name, "MAC": tap.mac, "VLAN": NICS[name], "INSTANCE": f"inst-{name}",
-                "INTERFACE_UUID": f"uuid-{name}", **changes}
-
-    def up(self, name: str, **changes: str) -> None:
-        assert self.node.up(self.env(name, **changes)).stderr == ""
 
     def ports(self) -> set[str]:
         return set(self.node.out("ovs-vsctl", "--timeout=20", "list-ports", "ovs0").split())
@@ -93,7 +80,7 @@ def site() -> Iterator[Site]:
         node.run("sh", "-ec", START)
         parties: dict[str, Party] = {name: Tap(node, f"tap{number}", f"aa:00:00:00:01:{number:02}") for number, name in enumerate(NICS)}
         parties |= {f"vlan{vid}": Far(far, f"trunk.{vid}") for vid in (100, 200, 300)}
-        made = Site(node, parties)
+        made = Site(node, parties, ENV, NICS)
         for name in NICS:
             made.up(name)
         try:

@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from contextlib import closing
-from typing import Any, NamedTuple
+from typing import Any
 
 import pytest
 
 from tests.netns.lab import Lab, Machine, environment, settled, traces
-from tests.qemu.taps import BARE, CLEAN, Far, Party, Shout, Tap, play, snf_network
+from tests.qemu.taps import BARE, CLEAN, Far, Party, Shout, Switch, Tap, play, snf_network
 
 pytestmark = pytest.mark.vm()
 ENV = environment("start-nonet-ifup-1", LINK="lan0", BRIDGE="lan0")
@@ -23,24 +23,8 @@ MEMBER = {
 """What `bridge vlan show` says of a port with that VLAN; 1 is the bridge's default."""
 
 
-class Site(NamedTuple):
-    """A node with the VLAN-aware bridge lan0, and a trunk from it; guests that have no NIC yet."""
-
-    node: Machine
-    parties: dict[str, Party]
-
-    def env(self, name: str, **changes: str) -> dict[str, str]:
-        tap = self.parties[name]
-        assert isinstance(tap, Tap)
-        return {**ENV, "INTERFACE": tap.name, "MAC": tap.mac, "VLAN": NICS[name], "INSTANCE": f"inst-{name}",
-                "INTERFACE_UUID": f"uuid-{name}", **changes}
-
-    def up(self, name: str, **changes: str) -> None:
-        assert self.node.up(self.env(name, **changes)).stderr == ""
-
-
 @pytest.fixture(scope="module")
-def site() -> Iterator[Site]:
+def site() -> Iterator[Switch]:
     """One for all tests: a machine takes a second here. Each test brings up what it needs."""
     with closing(Lab()) as lab:
         node, far = lab.machine("node1"), lab.machine("switch")
@@ -51,7 +35,7 @@ def site() -> Iterator[Site]:
                                             "link set lan0 up\nlink set eth2 master lan0 up\n")
         parties: dict[str, Party] = {name: Tap(node, f"tap{number}", f"aa:00:00:00:01:{number:02}") for number, name in enumerate(NICS)}
         parties |= {f"vlan{vid}": Far(far, f"trunk.{vid}") for vid in (100, 200, 300)}
-        made = Site(node, parties)
+        made = Switch(node, parties, ENV, NICS)
         for name in NICS:
             made.up(name)
         settled(node)
@@ -76,7 +60,7 @@ ENDS = (Shout("vlan100", (), but(IN_100, "vlan100")), Shout("vlan200", (), but(I
 """The last that each hears, but those that hear nothing: plain is alone in the VLAN of the bridge, nobody is in 300."""
 
 
-def test_who_hears_whom(site: Site) -> None:
+def test_who_hears_whom(site: Switch) -> None:
     shouts = [
         Shout("a", (), but(IN_100, "a")), Shout("b", (), but(IN_100, "b")), Shout("other", (), but(IN_200, "other")),
         Shout("hybrid", (), but(IN_200, "hybrid")), Shout("hybrid", (100,), but(IN_100, "hybrid")),
@@ -90,16 +74,16 @@ def test_who_hears_whom(site: Site) -> None:
 
 
 @pytest.mark.parametrize("name", NICS)
-def test_no_port_has_more_than_its_vlans(site: Site, name: str) -> None:
+def test_no_port_has_more_than_its_vlans(site: Switch, name: str) -> None:
     """The VLAN that the bridge puts a new port into is the port's only if it asked for none."""
     assert membership(site.node, site.env(name)["INTERFACE"]) == MEMBER[NICS[name]]
 
 
-def test_uplink_is_in_all_vlans(site: Site) -> None:
+def test_uplink_is_in_all_vlans(site: Switch) -> None:
     assert membership(site.node, "eth2") == {1: ACCESS, 100: TAGGED, 200: TAGGED}
 
 
-def test_check_shows_what_was_taken_and_given(site: Site) -> None:
+def test_check_shows_what_was_taken_and_given(site: Switch) -> None:
     """From an access port, a trunk, the uplink, and to a port that must not have it; and a port whose VLAN became tagged."""
     node = site.node
     assert snf_network(node, "check") == CLEAN
@@ -118,7 +102,7 @@ def test_check_shows_what_was_taken_and_given(site: Site) -> None:
         tap: MEMBER[".100"], other: MEMBER[".100"], trunk: MEMBER[":100:200"], "eth2": {1: ACCESS, 100: TAGGED, 200: TAGGED}}
 
 
-def test_vlan_of_a_live_nic_changes(site: Site) -> None:
+def test_vlan_of_a_live_nic_changes(site: Switch) -> None:
     """Of what it had before, nothing stays; and without VLAN it has what the bridge gives a new port."""
     tap, names = site.env("a")["INTERFACE"], ("a", "b", "other")
     end = Shout("vlan100", (), {"b": BARE}), Shout("vlan200", (), {"other": BARE})
@@ -135,7 +119,7 @@ def test_vlan_of_a_live_nic_changes(site: Site) -> None:
         assert heard == wanted, vlan
 
 
-def test_guest_that_stopped_without_an_ifdown(site: Site) -> None:
+def test_guest_that_stopped_without_an_ifdown(site: Switch) -> None:
     """Its tap is gone, and another instance has the name: the VLAN of the first is not the second's."""
     tap = site.parties["a"]
     assert isinstance(tap, Tap)
@@ -146,7 +130,7 @@ def test_guest_that_stopped_without_an_ifdown(site: Site) -> None:
     site.node.down(site.env("a", INSTANCE="next", INTERFACE_UUID="next"))
 
 
-def test_down_takes_it_back(site: Site) -> None:
+def test_down_takes_it_back(site: Switch) -> None:
     for name in ("b", "trunk"):
         site.node.down(site.env(name))
         tap = site.env(name)["INTERFACE"]
@@ -156,7 +140,7 @@ def test_down_takes_it_back(site: Site) -> None:
     assert snf_network(site.node, "check") == CLEAN
 
 
-def test_bridge_without_a_default(site: Site) -> None:
+def test_bridge_without_a_default(site: Switch) -> None:
     """vlan_default_pvid 0: a new port is in no VLAN, and there is nothing to take away."""
     site.node.ip("link set lan0 type bridge vlan_default_pvid 0")
     site.up("a")
@@ -165,7 +149,7 @@ def test_bridge_without_a_default(site: Site) -> None:
 
 
 @pytest.mark.parametrize("vlan", (".300", ":100:300"))
-def test_vlan_that_never_reaches_the_bridge(site: Site, vlan: str) -> None:
+def test_vlan_that_never_reaches_the_bridge(site: Switch, vlan: str) -> None:
     """A VLAN device on the uplink takes its frames before the bridge sees them: stock Ganeti refuses, too."""
     site.node.ip("link add link eth2 name eth2.300 type vlan id 300")
     try:
@@ -175,13 +159,13 @@ def test_vlan_that_never_reaches_the_bridge(site: Site, vlan: str) -> None:
 
 
 @pytest.mark.parametrize("vlan", (".100", ":100:200", ".200:100"))
-def test_bridge_that_does_not_filter(site: Site, vlan: str) -> None:
+def test_bridge_that_does_not_filter(site: Switch, vlan: str) -> None:
     """Every VLAN would reach every port."""
     site.node.ip("link set lan0 type bridge vlan_filtering 0")
     refused(site, vlan)
 
 
-def refused(site: Site, vlan: str) -> None:
+def refused(site: Switch, vlan: str) -> None:
     site.node.down(site.env("a"))
     ran = site.node.up(site.env("a", VLAN=vlan), check=False)
     assert ran.returncode == 1
