@@ -13,9 +13,8 @@ import sys
 from snf_network import members
 from snf_network.config import Config
 from snf_network.reasons import REASONS
-from snf_network.record import Records
 
-from . import table
+from . import chosen, table
 
 SUMMARY = "show what was dropped, by NIC and reason"
 COLUMNS = ("interface", "instance", "reason", "frames", "bytes", "meaning")
@@ -29,9 +28,10 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace, config: Config) -> int:
     """Print the table or the list, the most frequent first."""
-    whose = {record.interface: record.instance for record in Records(config.state_dir)}
+    counts, whose = members.drops(), {record.interface: record.instance for record in chosen.records(config)}
+    chosen.records(config, set(options.interface) - {interface for interface, _ in counts})  # what was never seen is a slip of the pen
     rows = [dict(zip(COLUMNS, (interface, whose.get(interface, ""), reason, frames, octets, REASONS.get(reason, "")), strict=True))
-            for (interface, reason), (frames, octets) in sorted(members.drops().items(), key=lambda item: (item[0][0], -item[1][0]))
+            for (interface, reason), (frames, octets) in sorted(counts.items(), key=lambda item: (chosen.counted(item[0][0]), -item[1][0]))
             if not options.interface or interface in options.interface]
     if options.json:
         sys.stdout.write(json.dumps(rows, indent=2) + "\n")

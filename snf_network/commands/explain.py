@@ -12,13 +12,14 @@ import sys
 
 from snf_network import members, ruleset
 from snf_network.config import Config
-from snf_network.errors import BadEnvironment
 from snf_network.reasons import REASONS
-from snf_network.record import Record, Records
+from snf_network.record import Record
 from snf_network.resources import Element, Link, Port
 from snf_network.selftest import frames
 from snf_network.selftest.explain import Answer, explain
 from snf_network.selftest.pcap import frame_of
+
+from . import chosen
 
 SUMMARY = "say what becomes of a frame from a NIC, and why"
 
@@ -32,9 +33,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace, config: Config) -> int:
     """Print the answer. Exit status 0, whatever the verdict."""
-    record = Records(config.state_dir).load(options.interface)
-    if not record:
-        raise BadEnvironment(f"{options.interface} has no record", "snf-network status lists those that have")
+    record, = chosen.records(config, [options.interface])
     frame = frame_of(options.frame)
     answer = _asked(record, config, frame)
     facts = _facts(record, frame, answer)

@@ -16,11 +16,11 @@ from snf_network.errors import SnfNetworkError
 from snf_network.host import is_live
 from snf_network.nic import Nic, is_link_local
 from snf_network.plan import tags_of
-from snf_network.record import Record, Records
+from snf_network.record import Record
 from snf_network.resources import Element
 from snf_network.setups.firewall import profile_of
 
-from . import table
+from . import chosen, table
 
 SUMMARY = "list the NICs of this node"
 COLUMNS = ("interface", "state", "instance", "nic", "mode", "link", "ip", "profile", "ip6", "mac", "tags")
@@ -37,7 +37,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace, config: Config) -> int:
     """Print the table or the list."""
-    records = [record for record in Records(config.state_dir) if not options.interface or record.interface in options.interface]
+    records = chosen.records(config, options.interface)
     rows = [row(record, config) for record in records]
     if options.json:
         facts = [{**row, "uuid": record.uuid, "ifindex": record.ifindex, "lacking": record.lacking, "given_up": list(given_up(record))}

@@ -45,6 +45,23 @@ def ordered(node: Machine, *arguments: str) -> tuple[int, str]:
     return ran.returncode, ran.stdout + ran.stderr
 
 
+def test_a_slip_of_the_pen_is_told(node: Machine) -> None:
+    node.up(ROUTED)
+    for words in (("status", "tpa0"), ("drops", "tap0", "tpa0"), ("explain", "tpa0", "00")):
+        assert ordered(node, *words) == (1, "snf-network: tpa0 has no record (snf-network status lists those that have)\n")
+    assert ordered(node, "drops", "tap0")[0] == 0
+
+
+def test_tap2_is_before_tap10(node: Machine) -> None:
+    node.ip("tuntap add tap10 mode tap", "tuntap add tap2 mode tap")
+    for number in (10, 2):
+        node.up({**OTHER, "INTERFACE": f"tap{number}", "INTERFACE_UUID": f"u{number}", "IP": f"198.51.100.{number}",
+                 "MAC": f"aa:00:00:00:00:{number:02}"})
+    shown = [line.split()[0] for line in node.out(COMMAND, "status").splitlines()]
+    node.ip("link del tap10", "link del tap2")
+    assert shown == ["INTERFACE", "tap2", "tap10"]
+
+
 # --- who reads it, and who asks
 
 
