@@ -11,11 +11,13 @@ from snf_network.nic import Nic
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from typing import Optional
 
     from snf_network.config import Config
     from snf_network.dns.names import Names
     from snf_network.plan import Announcement, Plan
+    from snf_network.record import Record
     from snf_network.scripts import Call
 
 
@@ -24,39 +26,47 @@ def bring_up(nic: Nic, config: Config, call: Optional[Call] = None) -> Plan:
     from snf_network import engine
     from snf_network.host import ifindex, node_for, settled
     from snf_network.plan import plan_for
-    from snf_network.record import Record, Records
-    from snf_network.resources import NeighProxy
+    from snf_network.record import Record
 
     nic = settled(nic)
-    node = node_for(nic, config)
-    plan = plan_for(nic, node, config)
-    index = ifindex(nic.interface)
-    wanted = Record(nic.interface, index, kernel.boot(), nic.instance, nic.uuid, nic.values, plan.resources, plan.lacking)
+    plan = plan_for(nic, node_for(nic, config), config)
+    wanted = Record(nic.interface, ifindex(nic.interface), kernel.boot(), nic.instance, nic.uuid, nic.values, plan.resources, plan.lacking)
     settings = engine.replace(wanted, config)
     if call:
-        for words in (*config.warnings, *plan.warnings, *plan.lacking):
-            call.say(f"warning: {words}")
-        ignored = f"; ignored tags: {shown(' '.join(plan.ignored))}" if plan.ignored else ""
-        call.log(f"up: {nic.instance} {nic.mode} {nic.link} {nic.mac} {nic.ip} {nic.ip6}{ignored}")
-        if config.debug:
-            from snf_network import show
-
-            for line in show.text(plan).splitlines():
-                call.log(line)
-        for setting in settings:
-            if f"/{nic.interface}/" not in setting:  # those of the tap go with it; any other is the node's, and stays
-                call.log(f"sysctl {setting}")
+        _report(nic, plan, settings, config, call)
     if plan.announcements:
-        from snf_network.announce import announce
-
-        def still(told: Announcement) -> bool:
-            record = Records(config.state_dir).load(nic.interface)
-            proxy = NeighProxy(told.address, told.interface)
-            return record is not None and (record.ifindex, record.uuid) == (index, nic.uuid) and proxy in record.resources
-
-        announce(plan.announcements, still)
+        _announce(wanted, plan, config)
     note_names(nic, plan.names, config, call)
     return plan
+
+
+def _report(nic: Nic, plan: Plan, settings: Iterable[str], config: Config, call: Call) -> None:
+    for words in (*config.warnings, *plan.warnings, *plan.lacking):
+        call.say(f"warning: {words}")
+    ignored = f"; ignored tags: {shown(' '.join(plan.ignored))}" if plan.ignored else ""
+    call.log(f"up: {nic.instance} {nic.mode} {nic.link} {nic.mac} {nic.ip} {nic.ip6}{ignored}")
+    if config.debug:
+        from snf_network import show
+
+        for line in show.text(plan).splitlines():
+            call.log(line)
+    for setting in settings:
+        if f"/{nic.interface}/" not in setting:  # those of the tap go with it; any other is the node's, and stays
+            call.log(f"sysctl {setting}")
+
+
+def _announce(wanted: Record, plan: Plan, config: Config) -> None:
+    """Tell the neighbours, and again while the NIC still has what they are told of."""
+    from snf_network.announce import announce
+    from snf_network.record import Records
+    from snf_network.resources import NeighProxy
+
+    def still(told: Announcement) -> bool:
+        record = Records(config.state_dir).load(wanted.interface)
+        proxy = NeighProxy(told.address, told.interface)
+        return record is not None and (record.ifindex, record.uuid) == (wanted.ifindex, wanted.uuid) and proxy in record.resources
+
+    announce(plan.announcements, still)
 
 
 def note_names(nic: Nic, names: Optional[Names], config: Config, call: Optional[Call] = None) -> None:
