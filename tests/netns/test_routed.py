@@ -279,7 +279,14 @@ def test_served_nic_is_answered_on_its_tap_only(routed: Site) -> None:
 # --- neighbours
 
 def answer_time(ear: Ear, asker: Machine, device: str, asked: Sequence[bytes], answers: set[bytes]) -> float:
-    """Seconds until all `answers`, parts of frames, have come for what is `asked`, all at once."""
+    """Seconds until all `answers`, parts of frames, have come for what is `asked`, all at once: the least of three.
+
+    Others have the CPU, too; a kernel that waits at random, up to 0.8 s, is as good as never that quick for all of them.
+    """
+    return min(_answer_time(ear, asker, device, asked, answers) for _ in range(3))
+
+
+def _answer_time(ear: Ear, asker: Machine, device: str, asked: Sequence[bytes], answers: set[bytes]) -> float:
     missing = set(answers)
 
     def complete(frame: bytes) -> bool:
