@@ -94,6 +94,11 @@ def filtered(number: int, profile: str = "") -> Environment:
                        TAGS=profile and f"synnefo:network:0:{profile}")
 
 
+def pinned(number: int, profile: str = "") -> Environment:
+    """The same with all addresses pinned, dual stack: the dearest that a bridged NIC can have."""
+    return {**filtered(number, profile), "NETWORK_TAGS": "ip-filtered nfdhcpd private-filtered", "NETWORK_SUBNET6": "2001:db8:2::/64"}
+
+
 def nics(count: int) -> str:
     """So many NICs, in words."""
     return f"{count} NIC{'s' * (count != 1)}"
