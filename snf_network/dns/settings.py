@@ -9,6 +9,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from ipaddress import ip_address, ip_network
+from reprlib import repr as repr_of
 from typing import Any
 
 import yaml
@@ -96,13 +97,7 @@ def load(config: Config, path: str = DNS_PATH, cluster: str = CLUSTER) -> Settin
 
 def parse(text: str, plain: Settings, path: str = DNS_PATH) -> Settings:
     """`plain` with what dns.yaml says. Raises BadConfig, with the line."""
-    try:
-        loader = yaml.SafeLoader(text)
-        node = loader.get_single_node()
-        said = {} if node is None else loader.construct_document(node)
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        raise BadConfig(f"{path}:{mark.line + 1 if mark else 1}: {getattr(error, 'problem', None) or error}", "this is no YAML") from error
+    node, said = _read(text, path)
     if node is not None:
         _check(node, said, TOP, path)
     default = _route(said, plain.default)
@@ -114,6 +109,34 @@ def parse(text: str, plain: Settings, path: str = DNS_PATH) -> Settings:
     return replace(plain, default=default, zones=zones, networks=networks, classless=classless,
                    zone=forward(said.get("zone", plain.zone), ""), owner=said.get("owner", plain.owner), mark=said.get("mark", plain.mark),
                    timeout=float(said.get("timeout", plain.timeout)))
+
+
+class Loader(yaml.SafeLoader):
+    """Knows the line of a value that is none of its type, such as the date 2020-13-45: yaml's own errors there are Python's."""
+
+    def construct_object(self, node: yaml.Node, deep: bool = False) -> Any:
+        try:
+            return super().construct_object(node, deep)  # type: ignore[no-untyped-call]
+        except (ValueError, AttributeError, OverflowError) as error:
+            words = "this value is no " + node.tag.rpartition(":")[2]
+            raise yaml.constructor.ConstructorError(None, None, words, node.start_mark) from error
+
+
+def _read(text: str, path: str) -> tuple[yaml.Node | None, Any]:
+    """The document as nodes, which know their lines, and as values. Raises BadConfig, with the line."""
+    loader, line = None, 1
+    try:
+        loader = Loader(text)
+        node = loader.get_single_node()
+        return node, {} if node is None else loader.construct_document(node)
+    except yaml.reader.ReaderError as error:
+        line, words = text.count("\n", 0, error.position) + 1, f"character {error.character!a}"
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        line, words = mark.line + 1 if mark else 1, str(getattr(error, "problem", None) or "it cannot be read")
+    except RecursionError:
+        line, words = loader.line + 1 if loader else 1, "brackets within brackets without end"
+    raise BadConfig(f"{path}:{line}: {words}", "this is no YAML")
 
 
 def _route(said: Mapping[str, Any], route: Route) -> Route:
@@ -150,14 +173,14 @@ def _is_seconds(value: Any) -> bool:
 
 def _is_servers(value: Any) -> bool:
     try:
-        return bool([_server(server) for server in ([value] if isinstance(value, str) else value)])
+        return isinstance(value, (str, list)) and bool([_server(server) for server in ([value] if isinstance(value, str) else value)])
     except (BadConfig, TypeError):
         return False
 
 
 def _is_prefix4(value: Any) -> bool:
     try:
-        return ip_network(value).version == 4 and ip_network(value).prefixlen > 24
+        return isinstance(value, str) and ip_network(value).version == 4 and ip_network(value).prefixlen > 24
     except ValueError:
         return False
 
@@ -169,7 +192,7 @@ ROUTE: dict[str, Any] = {"servers": (_is_servers, "a name server or a list of th
                          "authentication": (METHODS.__contains__, "plain, bind9, kerberos or empty")}
 TOP: dict[str, Any] = {
     **ROUTE, "zone": DOMAIN,
-    "owner": (lambda value: isinstance(value, str) and value.isprintable(), "text that tells this cluster from others"),
+    "owner": (lambda value: isinstance(value, str) and value.isprintable() and 0 < len(value) < 254, "text that tells this cluster from others"),
     "mark": (("dhcid", "txt").__contains__, "dhcid or txt"),
     "timeout": (lambda value: isinstance(value, (int, float)) and not isinstance(value, bool) and 0 < value <= 30, "seconds, at most 30"),
     "zones": {"*": (DOMAIN, ROUTE)},
@@ -183,10 +206,10 @@ def _check(node: yaml.Node, value: Any, wanted: Any, path: str) -> None:
     if isinstance(wanted, tuple):
         test, words = wanted
         if not test(value):
-            raise BadConfig(f"{path}:{node.start_mark.line + 1}: {shown(str(value))} is not {words}")
+            raise BadConfig(f"{path}:{node.start_mark.line + 1}: {_shown(value)} is not {words}")
         return
-    if not isinstance(node, yaml.MappingNode):
-        raise BadConfig(f"{path}:{node.start_mark.line + 1}: {shown(str(value))} is not KEY: VALUE lines", f"one of {', '.join(wanted)}")
+    if not isinstance(node, yaml.MappingNode) or not isinstance(value, dict):
+        raise BadConfig(f"{path}:{node.start_mark.line + 1}: {_shown(value)} is not KEY: VALUE lines", "NAME: VALUE" if "*" in wanted else f"one of {', '.join(wanted)}")
     for (key, child), (name, below) in zip(_pairs(node, path), value.items(), strict=True):
         test, schema = wanted.get("*", (None, wanted.get(name)))
         if test:
@@ -194,6 +217,11 @@ def _check(node: yaml.Node, value: Any, wanted: Any, path: str) -> None:
         elif schema is None:
             raise BadConfig(f"{path}:{key.start_mark.line + 1}: unknown setting {shown(str(name))}", f"one of {', '.join(wanted)}")
         _check(child, below, schema, path)
+
+
+def _shown(value: Any) -> str:
+    """Of a list of lists only the beginning: aliases make a few lines longer than any memory."""
+    return shown(value if isinstance(value, str) else repr_of(value))
 
 
 def _pairs(node: yaml.MappingNode, path: str) -> Iterator[tuple[yaml.Node, yaml.Node]]:
