@@ -91,9 +91,7 @@ def _rename(operation: Operation, nics: list[Names], spool: Spool) -> None:
     old, new = operation.names[0], operation.names[-1]
     wanted = spool.load(old)
     moved = tuple(Names(new, names.nic, names.network, names.addresses) for names in wanted.nics) if wanted else ()
-    if moved and new != old:
-        spool.have(new, moved)
-    spool.have(old, (), nics)
+    spool.move(old, new, moved if new != old else (), nics)
 
 
 def send(argv: Sequence[str]) -> int:

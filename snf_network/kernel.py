@@ -18,6 +18,8 @@ PACKAGES = {"nft": "nftables", "ip": "iproute2", "bridge": "iproute2", "ovs-vsct
             "kinit": "krb5-user"}
 PAGE = 4096
 """Bytes that a setting of the kernel has at most; stat(2) calls it empty."""
+LONGEST_FILE = 1 << 24
+"""Bytes."""
 HERE = __file__.rpartition("/")[0]
 LAUNCHERS = (f"{HERE}/../scripts", "/usr/lib/snf-network")
 """Where our own scripts are: in a checkout, and installed."""
@@ -187,14 +189,17 @@ def make_directory(path: str) -> None:
 
 
 def read_file(path: str) -> str | None:
-    """The content of a regular file or a setting of the kernel; None for anything else, which is neither followed nor waited for."""
+    """The content of a regular file or a setting of the kernel; None for anything else, which is neither followed nor waited for.
+
+    None, too, for what is longer than any file that is read here: it is not what it should be.
+    """
     try:
         descriptor = posix.open(path, posix.O_RDONLY | posix.O_NONBLOCK | posix.O_NOFOLLOW | posix.O_CLOEXEC)
     except OSError:
         return None
     try:
         status = posix.fstat(descriptor)
-        regular = status.st_mode & 0o170000 == 0o100000
+        regular = status.st_mode & 0o170000 == 0o100000 and status.st_size <= LONGEST_FILE
         return posix.read(descriptor, max(status.st_size, PAGE)).decode("utf-8", "surrogateescape") if regular else None
     finally:
         posix.close(descriptor)

@@ -118,7 +118,7 @@ def ago(seconds: float) -> str:
 
 
 def _plan(options: argparse.Namespace, sender: Sender) -> int:
-    jobs = [job for job in sender.jobs() if job.known.due(job.wanted.serial) < NEVER]
+    jobs = [job for job in sender.jobs() if job.known.due(job.wanted.serial, sender.clock()) < NEVER]
     outcome = work(jobs, sender.settings, sender.taken())
     by_zone: dict[changes.Name, list[Change]] = {}
     for change in outcome.changes:

@@ -11,6 +11,7 @@ import dns.rcode
 from dns.rcode import Rcode
 from dns.rdatatype import CNAME, NS, SOA
 
+from snf_network.dns import changes
 from snf_network.dns.changes import Change, Name, Present, Rdata, Target
 from snf_network.dns.kerberos import KerberosServer
 from snf_network.dns.keys import read_key
@@ -22,6 +23,8 @@ BATCH = 150
 """Names in one UPDATE: it stays far below 64 KB, and a refused one is split soon."""
 UNMET = (Rcode.YXDOMAIN, Rcode.YXRRSET, Rcode.NXRRSET, Rcode.NXDOMAIN)
 """What a server says to a prerequisite that is not so."""
+SAID = (Rcode.NOERROR, Rcode.NXDOMAIN, Rcode.REFUSED, Rcode.NOTAUTH)
+"""What a server says to a question that it has understood, and has not failed to answer."""
 Answers = Mapping[Question, dns.message.Message]
 
 
@@ -50,10 +53,10 @@ class Authority:
                     self.failed[target.name] = error
         return found
 
-    def commit(self, changes: Iterable[Change]) -> None:
+    def commit(self, wanted: Iterable[Change]) -> None:
         """Send the changes, as many as can be in one UPDATE of their zone."""
         groups: dict[tuple[Route, Name], list[Change]] = {}
-        for change in changes:
+        for change in wanted:
             name = change.target.name
             groups.setdefault((self._route(name), self.zones[name]), []).append(change)
         for (route, zone), group in groups.items():
@@ -70,7 +73,7 @@ class Authority:
         except SnfNetworkError as error:
             self.failed |= {change.target.name: error for change in batch}
             return
-        if rcode == Rcode.NOERROR:
+        if rcode == Rcode.NOERROR or (len(batch) == 1 and self._sent_otherwise(server, zone, batch[0], rcode)):
             return
         if len(batch) > 1 and rcode not in (Rcode.NOTAUTH, Rcode.SERVFAIL, Rcode.NOTIMP):
             half = len(batch) // 2
@@ -78,6 +81,14 @@ class Authority:
             self._send(route, zone, batch[half:])
         else:
             self.failed |= {change.target.name: meaning(rcode, change, zone, server) for change in batch}
+
+    def _sent_otherwise(self, server: Server, zone: Name, change: Change, rcode: Rcode) -> bool:
+        """A name that was to be adopted may be free, and a wildcard have answered for it with just the same records: then it is taken."""
+        other = changes.anew(change)
+        try:
+            return rcode in UNMET and other is not None and server.update(zone, [other]) == Rcode.NOERROR
+        except SnfNetworkError:
+            return False
 
     def _by_route(self, targets: Iterable[Target]) -> dict[Route, list[Target]]:
         groups: dict[Route, list[Target]] = {}
@@ -107,7 +118,11 @@ class Authority:
     def _ask(self, route: Route, questions: Sequence[Question]) -> tuple[Server, Answers]:
         for server in self._servers(route):
             try:
-                return server, server.ask(questions)
+                answers = server.ask(questions)
+                broken = len(route.servers) > 1 and [answer for answer in answers.values() if answer.rcode() not in SAID]
+                if not broken or len(broken) < len(answers):
+                    return server, answers
+                raise NoAnswer(f"{server}: {dns.rcode.to_text(broken[0].rcode())}", "the server's log says why")
             except NoAnswer as error:
                 self.silent[server.host, server.port] = error
         raise AssertionError("_servers ends by raising")
@@ -119,7 +134,9 @@ class Authority:
             answer = answers[target.name, kind]
             self._usable(answer, target.name, server)
             for rrset in (rrset for rrset in answer.answer if rrset.name == target.name):
-                if rrset.rdtype == CNAME:
+                if rrset.rdtype == CNAME and target.mark:  # of the name, or of a wildcard: only an update finds out
+                    records.update(rrset)
+                elif rrset.rdtype == CNAME:
                     raise Refused(f"{target.name} is an alias of {rrset[0].to_text()}",
                                   "a classless reverse zone stands under `reverse` in dns.yaml")
                 if rrset.rdtype == kind:
@@ -130,7 +147,7 @@ class Authority:
 
     def _usable(self, answer: dns.message.Message, name: Name, server: Server) -> None:
         rcode = answer.rcode()
-        if rcode not in (Rcode.NOERROR, Rcode.NXDOMAIN, Rcode.REFUSED, Rcode.NOTAUTH):
+        if rcode not in SAID:
             raise NoAnswer(f"{server}: {dns.rcode.to_text(rcode)} for {name}")
         if rcode in (Rcode.REFUSED, Rcode.NOTAUTH) or not answer.flags & dns.flags.AA:
             raise Refused(f"{server} has no zone for {name}", "make the zone there, or name the server of its zone in dns.yaml")
@@ -158,6 +175,8 @@ def meaning(rcode: Rcode, change: Change, zone: Name, server: Server) -> SnfNetw
         if change.doubtful or not change.conditions:
             return Refused(f"{name} is somebody else's: it is in use, and without our owner mark", "snf-network dns audit")
         return NoAnswer(f"{name} has changed while it was looked at")
-    if rcode in (Rcode.SERVFAIL, Rcode.NOTIMP):
+    if rcode == Rcode.NOTIMP:
+        return Refused(f"{server} takes no updates of {zone}: NOTIMP", "is it a secondary server? SERVER, or servers in dns.yaml")
+    if rcode == Rcode.SERVFAIL:
         return NoAnswer(f"{server} cannot update {zone} now: {text}", "the server's log says why")
     return Refused(f"{server} does not let us update {name} in {zone}: {text}", "the zone's update-policy or allow-update, and the key")

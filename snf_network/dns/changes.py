@@ -21,12 +21,15 @@ import dns.rdatatype
 import dns.tsig
 import dns.update
 from dns.rdatatype import AAAA, DHCID, PTR, TXT, A, RdataType
+from dns.rdtypes.ANY.TXT import TXT as TXTRecord
 
 Name = dns.name.Name
 Rdata = dns.rdata.Rdata
 SPACE = uuid5(NAMESPACE_DNS, "snf-network")
 NOTE = "snf-network="
 """How a TXT mark begins."""
+STRING = 255
+"""Bytes of one string of a TXT record (RFC 1035, 3.3)."""
 
 
 @dataclass(frozen=True)
@@ -77,6 +80,14 @@ def decide(target: Target, present: Present, ours: bool = False) -> Change | Non
     `ours`: a PTR that is not `had` belongs to another instance of this cluster, which no longer has the address.
     """
     return _forward(target, present) if target.mark else _pointer(target, present, ours)
+
+
+def anew(change: Change) -> Change | None:
+    """The change that takes a name which is free, instead of one that would adopt it without a mark; None if `change` is another kind."""
+    target = change.target
+    if not target.mark or not target.wanted or not change.conditions or target.mark in dict(change.conditions)[target.mark.rdtype]:
+        return None
+    return Change(target, adds=target.wanted | {target.mark}, doubtful=True)
 
 
 def satisfied(target: Target, present: Present) -> bool:
@@ -143,7 +154,8 @@ def mark(name: Name, owner: str, kind: str = "dhcid") -> Rdata:
     (RFC 6355) made of the owner.
     """
     if kind == "txt":
-        return dns.rdata.from_text(dns.rdataclass.IN, TXT, f'"{NOTE}{owner}"')
+        text = f"{NOTE}{owner}".encode()
+        return TXTRecord(dns.rdataclass.IN, TXT, [text[start:start + STRING] for start in range(0, len(text), STRING)])
     duid = pack("!H", 4) + uuid5(SPACE, owner).bytes
     data = pack("!HB", 2, 1) + sha256(duid + (name.canonicalize().to_wire() or b"")).digest()
     return dns.rdata.from_wire(dns.rdataclass.IN, DHCID, data, 0, len(data))

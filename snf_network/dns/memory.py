@@ -14,7 +14,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 
 from snf_network import kernel
-from snf_network.dns.spool import put
+from snf_network.dns.files import put
 from snf_network.errors import KernelError
 from snf_network.record import columns, row
 
@@ -44,17 +44,21 @@ class Known:
     """Name, type and data of all that may be there because of us."""
     troubles: dict[str, Trouble] = field(default_factory=dict)
 
-    def due(self, serial: str) -> float:
-        """When to try: at once what is new, later what has to wait, never what is parked."""
+    def due(self, serial: str, now: float) -> float:
+        """When to try: at once what is new, later what has to wait, never what is parked.
+
+        What would have to wait longer than anything has to is due now: the clock was put back.
+        """
         if self.tried != serial:
             return 0.0
-        return min((trouble.due for trouble in self.troubles.values()), default=NEVER)
+        due = min((trouble.due for trouble in self.troubles.values()), default=NEVER)
+        return due if due <= now + LONGEST or due == NEVER else now
 
     def failed(self, name: str, reason: str, now: float, parked: bool) -> Known:
         """With one more failure of a name."""
         old = self.troubles.get(name)
         tries = old.tries + 1 if old else 1
-        due = NEVER if parked else now + min(FIRST * 2 ** (tries - 1), LONGEST)
+        due = NEVER if parked else now + min(FIRST * 2 ** min(tries - 1, 30), LONGEST)
         trouble = Trouble("parked" if parked else "waiting", old.since if old else now, tries, due, reason)
         return replace(self, troubles={**self.troubles, name: trouble})
 
@@ -67,6 +71,13 @@ class Known:
         return "".join(map(row, (*rows, ("end",))))
 
 
+def _seconds(text: str) -> float:
+    """Raises ValueError for what is no time."""
+    if not 0 <= float(text) < NEVER:
+        raise ValueError(text)
+    return float(text)
+
+
 class Memory:
     """What the sender of this node knows."""
 
@@ -75,11 +86,17 @@ class Memory:
 
     def load(self, instance: str) -> Known:
         """What is known of an instance, which may be nothing."""
-        rows = columns(kernel.read_file(f"{self.directory}/{instance}") or "")
+        try:
+            return self._parsed(columns(kernel.read_file(f"{self.directory}/{instance}") or ""), instance)
+        except (ValueError, IndexError):
+            return Known(instance)
+
+    def _parsed(self, rows: list[list[str]], instance: str) -> Known:
+        """Raises ValueError or IndexError for what is no such file: the server is asked anew then."""
         if not rows or rows[-1] != ["end"]:
             return Known(instance)
         records = frozenset((words[1], words[2], words[3]) for words in rows if words[0] == "record")
-        troubles = {words[1]: Trouble(words[2], float(words[3]), int(words[4]), float(words[5]), words[6]) for words in rows
+        troubles = {words[1]: Trouble(words[2], _seconds(words[3]), int(words[4]), float(words[5]), words[6]) for words in rows
                     if words[0] == "trouble"}
         return Known(instance, rows[0][1], records, troubles)
 

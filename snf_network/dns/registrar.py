@@ -143,13 +143,17 @@ def _commit(decided: Sequence[Change], authority: Authority, outcome: Outcome) -
     """Send, then ask: an answer can be lost, or its signature wrong, after the server has done it."""
     authority.failed = {}
     authority.commit(decided)
+    clashes = {change.target.name for change in decided if not change.conditions}
     unsure, tried = authority.failed, [change.target for change in decided]
     looked = authority.look(tried)
     for target in tried:
         name = target.name.to_text(omit_final_dot=True)
         if target.name in looked and changes.satisfied(target, looked[target.name]):
             continue
-        outcome.failed[name] = unsure.get(target.name) or NoAnswer(f"{name} is not as it was sent", "snf-network dns plan")
+        error = unsure.get(target.name) or NoAnswer(f"{name} is not as it was sent", "snf-network dns plan")
+        if isinstance(error, Refused) and target.name in looked and target.mark in looked[target.name].marks and target.name in clashes:
+            error = NoAnswer(f"{name} has changed while it was looked at")  # another node of ours was first, with something else
+        outcome.failed[name] = error
     authority.failed = {}
 
 

@@ -30,6 +30,8 @@ WINDOW = 64
 """Questions on the way at once: their answers must fit the socket's buffer."""
 SMALL = 1232
 """Bytes of a message that fits every path (DNS flag day 2020)."""
+UNSIGNED = (Rcode.NOTAUTH, Rcode.REFUSED, Rcode.FORMERR, Rcode.SERVFAIL, Rcode.NOTIMP)
+"""What a server may say without a signature: it has no key, or does not know what one is."""
 NOBODY = "is a name server running there?"
 Question = tuple[dns.name.Name, dns.rdatatype.RdataType]
 
@@ -142,7 +144,7 @@ class Server:
                 answer = self._parse(self._read(tcp, unpack("!H", self._read(tcp, 2))[0]), asked)
         except OSError as error:
             raise NoAnswer(f"{self} over TCP: {error.strerror or error}") from error
-        if not answer:
+        if not answer or answer.flags & dns.flags.TC:
             raise NoAnswer(f"{self} over TCP: this is no answer")
         return answer
 
@@ -150,7 +152,10 @@ class Server:
         data = b""
         until = monotonic() + self.timeout * TRIES
         while len(data) < size:
-            tcp.settimeout(max(until - monotonic(), 0.01))
+            left = until - monotonic()
+            if left <= 0:
+                raise OSError("it takes too long")
+            tcp.settimeout(left)
             more = tcp.recv(size - len(data))
             if not more:
                 raise OSError("the connection was closed")
@@ -165,8 +170,11 @@ class Server:
 
     def _receive(self, udp: socket.socket, until: float) -> bytes:
         """The next datagram; empty at the end of the time. Raises NoAnswer if nobody listens there."""
-        udp.settimeout(max(until - monotonic(), 0.001))
+        left = until - monotonic()
+        if left <= 0:
+            return b""
         try:
+            udp.settimeout(left)
             return udp.recv(65535)
         except TimeoutError:
             return b""
@@ -187,7 +195,7 @@ class Server:
             return None
         if answer.id != asked.id or not answer.flags & dns.flags.QR:
             return None
-        if key and not answer.had_tsig and answer.rcode() not in (Rcode.NOTAUTH, Rcode.REFUSED, Rcode.FORMERR):
+        if key and not answer.had_tsig and answer.rcode() not in UNSIGNED and not answer.flags & dns.flags.TC:
             return None  # anybody could have sent it
         return answer
 

@@ -48,7 +48,7 @@ class Sender:
 
     def due(self) -> float:
         """When there is something to do next."""
-        return min((job.known.due(job.wanted.serial) for job in self.jobs()), default=NEVER)
+        return min((job.known.due(job.wanted.serial, self.clock()) for job in self.jobs()), default=NEVER)
 
     def jobs(self) -> list[Job]:
         """All that is wanted, with what is known of it."""
@@ -58,7 +58,7 @@ class Sender:
         """Do now all that is pending, but not what is parked. Raises KernelError if another sender is at work."""
         with self.spool.at_work(wait=30.0):
             self._tidy()
-            self._pass([job for job in self.jobs() if job.known.due(job.wanted.serial) < NEVER])
+            self._pass([job for job in self.jobs() if job.known.due(job.wanted.serial, self.clock()) < NEVER])
 
     def is_at_work(self) -> bool:
         """True if another sender is."""
@@ -77,7 +77,8 @@ class Sender:
         self._tidy()
         while True:
             now = self.clock()
-            jobs = [(job.known.due(job.wanted.serial), job) for job in self.jobs()]
+            until = min(until, now + patience)  # the clock may have been put back
+            jobs = [(job.known.due(job.wanted.serial, now), job) for job in self.jobs()]
             ready = [job for due, job in jobs if due <= now]
             for start in range(0, len(ready), AT_ONCE):
                 self._pass(ready[start:start + AT_ONCE])

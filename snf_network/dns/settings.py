@@ -9,6 +9,8 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from ipaddress import ip_address, ip_network
+from os import F_OK, access
+from os.path import islink
 from reprlib import repr as repr_of
 from typing import Any
 
@@ -87,11 +89,16 @@ def _is_reverse(zone: str) -> bool:
 
 def load(config: Config, path: str = DNS_PATH, cluster: str = CLUSTER) -> Settings:
     """The settings of this node. Raises BadConfig, with the line."""
-    servers = tuple(_server(word.strip()) for word in config.server.split(",") if word.strip())
+    try:
+        servers = tuple(_server(word.strip()) for word in config.server.split(",") if word.strip())
+    except BadConfig as error:
+        raise BadConfig(f"SERVER={error.message}", error.hint) from error
     default = Route(servers, config.authentication_method, config.keyfile, int(config.ttl or 300))
     plain = Settings(default, forward(config.fzone, ""), owner=(kernel.read_file(cluster) or "").strip(),
                      kerberos=(config.kerberos_principal, config.kerberos_keytab, config.kerberos_ticket))
     text = kernel.read_file(path)
+    if text is None and (access(path, F_OK) or islink(path)):
+        raise BadConfig(f"{path} cannot be read", "a regular file, and no link to one")
     return plain if text is None else parse(text, plain, path)
 
 
@@ -111,12 +118,13 @@ def parse(text: str, plain: Settings, path: str = DNS_PATH) -> Settings:
                    timeout=float(said.get("timeout", plain.timeout)))
 
 
-class Loader(yaml.SafeLoader):
+class Loader(yaml.SafeLoader):  # type: ignore[misc]  # it has no types
     """Knows the line of a value that is none of its type, such as the date 2020-13-45: yaml's own errors there are Python's."""
 
     def construct_object(self, node: yaml.Node, deep: bool = False) -> Any:
+        """As in yaml. Raises YAMLError."""
         try:
-            return super().construct_object(node, deep)  # type: ignore[no-untyped-call]
+            return super().construct_object(node, deep)
         except (ValueError, AttributeError, OverflowError) as error:
             words = "this value is no " + node.tag.rpartition(":")[2]
             raise yaml.constructor.ConstructorError(None, None, words, node.start_mark) from error
@@ -167,6 +175,10 @@ def _is_domain(value: Any) -> bool:
     return isinstance(value, str) and len(value) < 254 and all(map(LABEL.fullmatch, value.rstrip(".").split(".")))
 
 
+def _is_text(value: Any) -> bool:
+    return isinstance(value, str) and value.isprintable() and 0 < len(value) < 254
+
+
 def _is_seconds(value: Any) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 2**31
 
@@ -192,7 +204,7 @@ ROUTE: dict[str, Any] = {"servers": (_is_servers, "a name server or a list of th
                          "authentication": (METHODS.__contains__, "plain, bind9, kerberos or empty")}
 TOP: dict[str, Any] = {
     **ROUTE, "zone": DOMAIN,
-    "owner": (lambda value: isinstance(value, str) and value.isprintable() and 0 < len(value) < 254, "text that tells this cluster from others"),
+    "owner": (_is_text, "text that tells this cluster from others"),
     "mark": (("dhcid", "txt").__contains__, "dhcid or txt"),
     "timeout": (lambda value: isinstance(value, (int, float)) and not isinstance(value, bool) and 0 < value <= 30, "seconds, at most 30"),
     "zones": {"*": (DOMAIN, ROUTE)},
@@ -209,7 +221,8 @@ def _check(node: yaml.Node, value: Any, wanted: Any, path: str) -> None:
             raise BadConfig(f"{path}:{node.start_mark.line + 1}: {_shown(value)} is not {words}")
         return
     if not isinstance(node, yaml.MappingNode) or not isinstance(value, dict):
-        raise BadConfig(f"{path}:{node.start_mark.line + 1}: {_shown(value)} is not KEY: VALUE lines", "NAME: VALUE" if "*" in wanted else f"one of {', '.join(wanted)}")
+        hint = "" if "*" in wanted else f"one of {', '.join(wanted)}"
+        raise BadConfig(f"{path}:{node.start_mark.line + 1}: {_shown(value)} is not KEY: VALUE lines", hint)
     for (key, child), (name, below) in zip(_pairs(node, path), value.items(), strict=True):
         test, schema = wanted.get("*", (None, wanted.get(name)))
         if test:

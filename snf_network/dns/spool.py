@@ -10,7 +10,8 @@ tab-separated:
     end                                 a file without it was cut off by a crash
 
 `whole`: the instance has nothing but this, so whatever else the server has for it in our name goes. `part`: NICs may be missing here.
-A file cut to nothing says that the instance shall have no name: what a full disk leaves of one.
+A file that is not like this is not believed, nor one that is called otherwise than its instance: names stay as they are.
+On a full disk a file is written anew in its place, where it is longer than what is to be said or has room left in its last block.
 """
 
 from __future__ import annotations
@@ -19,9 +20,10 @@ import posix
 from time import time
 
 from snf_network import kernel
-from snf_network.dns.names import Names
+from snf_network.dns.files import put, put_anyway
+from snf_network.dns.names import Names, is_address
 from snf_network.errors import KernelError
-from snf_network.lock import Held, Lock, make_directories
+from snf_network.lock import Held, Lock
 from snf_network.record import columns, row
 
 TYPE_CHECKING = False
@@ -32,6 +34,7 @@ else:
     from snf_network.lean import dataclass
 
 SENDER = "snf-network-dnssend"
+FOREVER = float("inf")
 
 
 @dataclass(frozen=True)
@@ -56,16 +59,20 @@ class Wanted:
 
 
 def parse(text: str, instance: str) -> Wanted | None:
-    """What a file says; None if it was cut off."""
-    if not text:
-        return Wanted(instance, whole=True)
+    """What a file says; None if it was cut off, or is not one of ours."""
     rows = columns(text)
-    if rows[-1] != ["end"] or rows[0][0] != "wanted" or len(rows[0]) != 5:
+    if not rows or rows[-1] != ["end"] or rows[0][:2] != ["wanted", instance] or len(rows[0]) != 5:
         return None
     _, _, serial, since, whole = rows[0]
+    if not all(words[0] in ("nic", "had") and len(words) > 2 and all(map(is_address, words[3:])) for words in rows[1:-1]):
+        return None
     nics, had = ([Names(instance, words[1], words[2], tuple(words[3:])) for words in rows[1:-1] if words[0] == kind]
                  for kind in ("nic", "had"))
-    return Wanted(instance, serial, float(since), whole == "whole", tuple(nics), tuple(had))
+    try:
+        time = float(since)
+    except ValueError:
+        return None
+    return Wanted(instance, serial, time, whole == "whole", tuple(nics), tuple(had)) if 0 <= time < FOREVER else None
 
 
 class Spool:
@@ -81,11 +88,17 @@ class Spool:
         return None if text is None else parse(text, instance)
 
     def __iter__(self) -> Iterator[Wanted]:
+        yield from filter(None, map(self.load, self._names()))
+
+    def unreadable(self) -> list[str]:
+        """Files that say nothing which could be believed, by name."""
+        return [name for name in self._names() if not self.load(name) and self.has(name)]
+
+    def _names(self) -> list[str]:
         try:
-            names = sorted(posix.listdir(f"{self.directory}/wanted"))
+            return sorted(name for name in posix.listdir(f"{self.directory}/wanted") if not name.startswith("."))
         except OSError:
-            return
-        yield from filter(None, (self.load(name) for name in names if not name.startswith(".")))
+            return []
 
     def path(self, instance: str) -> str:
         """The file of an instance."""
@@ -112,13 +125,14 @@ class Spool:
 
     def have(self, instance: str, nics: Iterable[Names], had: Iterable[Names] = ()) -> None:
         """An instance has these NICs and no others. `had`: what it may have had beside what is known here. Raises KernelError."""
-        wanted = tuple(nics)
+        self._change(instance, _only(instance, tuple(nics), had))
 
-        def change(old: Wanted) -> Wanted:
-            return Wanted(instance, whole=True, nics=wanted,
-                          had=tuple(dict.fromkeys(names for names in (*old.had, *old.nics, *had) if names not in wanted)))
-
-        self._change(instance, change)
+    def move(self, old: str, new: str, nics: Iterable[Names], had: Iterable[Names] = ()) -> None:
+        """An instance is called otherwise: what it had under the old name goes, and the new one has these NICs. Raises KernelError."""
+        with self.lock():
+            descriptors = [self._put(name, change) for name, change in
+                           ((new, _only(new, tuple(nics), ())), (old, _only(old, (), had))) if name == old or nics]
+        self._commit(*descriptors)
 
     def has(self, instance: str) -> bool:
         """True if something was said of an instance, and it did not leave since."""
@@ -131,7 +145,10 @@ class Spool:
             kernel.remove_file(self.path(instance))
 
     def done(self, wanted: Wanted) -> bool:
-        """Note that all of `wanted` is so; False if something else is wanted by now. To be called under the lock."""
+        """Note that all of `wanted` is so; False if something else is wanted by now. To be called under the lock.
+
+        Not made durable: what a crash brings back is done again, and changes nothing.
+        """
         now = self.load(wanted.instance)
         if now != wanted:
             return False
@@ -160,41 +177,40 @@ class Spool:
         kernel.detach(SENDER)
 
     def _change(self, instance: str, change: Callable[[Wanted], Wanted]) -> None:
-        descriptor = -1
         with self.lock():
-            new = change(self.load(instance) or Wanted(instance))
-            new = Wanted(instance, posix.urandom(8).hex(), self.clock(), new.whole, new.nics, new.had)
-            try:
-                descriptor = put(self.path(instance), new.text())
-            except OSError as error:
-                if new.nics or not self.has(instance):
-                    raise KernelError(f"{self.path(instance)}: {error.strerror}", "its names in DNS stay as they are") from error
-                descriptor = posix.open(self.path(instance), posix.O_WRONLY | posix.O_TRUNC | posix.O_CLOEXEC)  # needs no space
+            descriptor = self._put(instance, change)
+        self._commit(descriptor)
+
+    def _put(self, instance: str, change: Callable[[Wanted], Wanted]) -> int:
+        """Under the lock; gives the file open, for `_commit`. Raises KernelError."""
+        new = change(self.load(instance) or Wanted(instance))
+        new = Wanted(instance, posix.urandom(8).hex(), self.clock(), new.whole, new.nics, new.had)
+        path = self.path(instance)
         try:
-            posix.fsync(descriptor)
+            return put_anyway(path, new.text())
         except OSError as error:
-            raise KernelError(f"{self.path(instance)}: {error.strerror}") from error
+            raise KernelError(f"{path}: {error.strerror}", "its names in DNS stay as they are") from error
+
+    def _commit(self, *descriptors: int) -> None:
+        """Make files durable. The first fsync commits every rename before it; one after that has little left to do."""
+        try:
+            for descriptor in descriptors:
+                posix.fsync(descriptor)
+        except OSError as error:
+            raise KernelError(f"{self.directory}: {error.strerror}") from error
         finally:
-            posix.close(descriptor)
+            for descriptor in descriptors:
+                posix.close(descriptor)
+
+
+def _only(instance: str, nics: tuple[Names, ...], had: Iterable[Names]) -> Callable[[Wanted], Wanted]:
+    """The change to these NICs and no others."""
+    def change(old: Wanted) -> Wanted:
+        return Wanted(instance, whole=True, nics=nics,
+                      had=tuple(dict.fromkeys(names for names in (*old.had, *old.nics, *had) if names not in nics)))
+
+    return change
 
 
 def _without(had: tuple[Names, ...], now: Names) -> tuple[Names, ...]:
     return tuple(dict.fromkeys(names for names in had if names != now))
-
-
-def put(path: str, text: str) -> int:
-    """Put a file in place by rename; give it open, for fsync. Raises OSError, and leaves nothing then."""
-    directory = path.rpartition("/")[0]
-    beside = f"{directory}/.new"  # one at a time: the lock is held
-    make_directories(directory)
-    descriptor = posix.open(beside, posix.O_WRONLY | posix.O_CREAT | posix.O_TRUNC | posix.O_CLOEXEC, 0o644)
-    try:
-        left = text.encode("utf-8", "surrogateescape")
-        while left:  # a disk that is nearly full takes a part, and says no only to the rest
-            left = left[posix.write(descriptor, left):]
-        posix.rename(beside, path)
-    except OSError:
-        posix.close(descriptor)
-        kernel.remove_file(beside)
-        raise
-    return descriptor

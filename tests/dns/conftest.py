@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
-from tests.dns.lab import NameServer, Place, configure
+from tests.dns.lab import FORWARD, REVERSE4, NameServer, Place, configure
+from tests.dns.sending import Node
 from tests.netns.lab import Lab
 
 
@@ -37,3 +39,11 @@ def fresh(place: Place) -> Iterator[Place]:
     place.server.start()
     yield place
     place.settle()
+
+
+@pytest.fixture
+def node(fresh: Place, tmp_path: Path) -> Node:
+    """A sender on that node, and names of others in the zones."""
+    fresh.server.add(f"zone {FORWARD}", "update add www.example.com 60 A 192.0.2.80")
+    fresh.server.add(f"zone {REVERSE4}", f"update add 250.{REVERSE4} 60 PTR printer.example.com.")
+    return Node(fresh, tmp_path)

@@ -83,6 +83,14 @@ class NameServer:
         self.log.seek(0)
         return self.log.read()
 
+    def open(self) -> None:
+        """Start it anew, so that it takes updates from the node's address without a key."""
+        self.stop()
+        policy, self.policy = self.policy, f"allow-update {{ {NODE_ADDRESS}; {ADDRESS}; key snf-network; }};"
+        self.reset()
+        self.policy = policy
+        self.start()
+
     def stop(self) -> None:
         """End it; its journals stay."""
         if self.process:
@@ -178,7 +186,7 @@ class Place:
         spool, memory = Spool(self.state), Memory(self.state)
 
         def idle() -> bool:
-            if any(memory.load(wanted.instance).due(wanted.serial) < time.time() for wanted in spool):
+            if any(memory.load(wanted.instance).due(wanted.serial, time.time()) < time.time() for wanted in spool):
                 return False
             try:
                 with spool.at_work():

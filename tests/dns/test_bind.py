@@ -158,6 +158,24 @@ def test_a_wildcard_is_nobodys_name(fresh: Place) -> None:
     assert fresh.content()[FORWARD] == {**registered(INST1)[FORWARD], "*": {"A 192.0.2.1"}}
 
 
+def test_a_wildcard_alias_is_nobodys_name_and_an_alias_of_a_name_is_somebodys(fresh: Place) -> None:
+    fresh.server.add("zone example.com", "update add *.example.com 300 CNAME www.example.net.")
+    fresh.up(ENV)
+    assert fresh.content()[FORWARD] == {**registered(INST1)[FORWARD], "*": {"CNAME www.example.net."}}
+    fresh.server.add("zone example.com", "update add inst2.example.com 300 CNAME www.example.net.")
+    fresh.up(environment("hotplug-add-routed-ifup-1"))
+    assert fresh.content()[FORWARD]["inst2"] == {"CNAME www.example.net."}
+    assert "inst2.example.com: parked: inst2.example.com. is somebody else's" in fresh.log()
+
+
+def test_a_wildcard_with_the_same_address_is_nobodys_name(fresh: Place) -> None:
+    fresh.server.add("zone example.com", "update add *.example.com 300 A 198.51.100.10")
+    fresh.up(ENV)
+    assert fresh.content()[FORWARD] == {**registered(INST1)[FORWARD], "*": {"A 198.51.100.10"}}
+    fresh.hook("stop-hook-post-1")
+    assert fresh.content() == {FORWARD: {"*": {"A 198.51.100.10"}}}
+
+
 def test_an_address_that_changed_hands_within_the_cluster_gets_its_new_name(fresh: Place) -> None:
     fresh.up(ENV)
     fresh.settle()
@@ -214,6 +232,23 @@ def test_a_bad_key_and_a_refusal_are_parked_and_retried_when_asked(fresh: Place)
     said = fresh.node.run(ROOT / "scripts" / "snf-network", "dns", "retry", "inst1.example.com")
     assert "all names are as wanted" in said.stdout
     assert fresh.content() == registered(INST1)
+
+
+def test_without_a_key_the_server_must_know_the_address(fresh: Place) -> None:
+    """AUTHENTICATION_METHOD=plain."""
+    configure(fresh.node, "AUTHENTICATION_METHOD=plain", "KEYFILE=")
+    fresh.up(ENV)
+    assert fresh.content() == {}
+    assert "does not let us update inst1.example.com. in example.com.: REFUSED" in fresh.log()
+    fresh.server.open()
+    assert "all names are as wanted" in fresh.node.run(ROOT / "scripts" / "snf-network", "dns", "retry").stdout
+    assert fresh.content() == registered(INST1)
+    fresh.up(SECOND)
+    fresh.node.script("kvm-ifdown-custom", ENV, "tap0", "False")
+    assert fresh.content() == registered(("inst1", *INST2[1:]))
+    fresh.server.add("zone example.com", "update delete inst1.example.com", "update add inst1.example.com 60 A 192.0.2.99")
+    fresh.hook("stop-hook-post-1")
+    assert fresh.content() == {FORWARD: forward("inst1", "192.0.2.99")}, "others' records are as safe as with a key"
 
 
 def test_the_second_of_two_servers_is_asked_if_the_first_is_silent(fresh: Place) -> None:

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import base64
+import os
+import tempfile
+from dataclasses import replace
 from pathlib import Path
 
 import dns.name
@@ -11,11 +14,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from snf_network.commands.dns import rows
 from snf_network.config import Config
 from snf_network.dns import changes, settings
 from snf_network.dns.changes import Present, Target, decide
 from snf_network.dns.keys import read_key
+from snf_network.dns.memory import Known, Memory, Trouble
 from snf_network.dns.names import Names, forward, reverse
+from snf_network.dns.sender import Sender
 from snf_network.dns.settings import Route, Settings
 from snf_network.dns.spool import Wanted, parse
 from snf_network.dns.targets import record, trouble_with
@@ -54,7 +60,8 @@ def test_no_host_names(name: str) -> None:
 
 
 words = st.text(st.characters(blacklist_categories=["Cs"]), max_size=20)
-names = st.builds(Names, st.just("inst1"), words, words, st.tuples(words, words))
+addresses = st.one_of(st.ip_addresses(v=4), st.ip_addresses(v=6)).map(str)
+names = st.builds(Names, st.just("inst1"), words, words, st.tuples(addresses, addresses))
 
 
 @given(st.lists(names), st.lists(names), st.booleans(), st.floats(0, 1e10))
@@ -62,7 +69,41 @@ def test_the_spool_says_what_it_was_told(nics: list[Names], had: list[Names], wh
     wanted = Wanted("inst1", "1", since, whole, tuple(nics), tuple(had))
     assert parse(wanted.text(), "inst1") == wanted
     assert all(parse(wanted.text()[:length], "inst1") is None for length in range(1, len(wanted.text()) - 1, 7))
-    assert parse("", "inst1") == Wanted("inst1", whole=True)
+    assert parse("", "inst1") is None, "what a crash leaves of a file"
+    assert parse(wanted.text(), "inst1.bak") is None, "a copy"
+
+
+LINES = ("wanted\tinst1\t1\t5.0\tpart", "nic\ta\tpub1\t192.0.2.1", "end", "tried\t1", "record\ta\tA\t192.0.2.1",
+         "trouble\ta\twaiting\t1\t1\t1\tno")
+WORDS = ("wanted", "nic", "had", "trouble", "record", "tried", "inst1", "nan", "inf", "-inf", "-1", "1e999", "x", "", "::", "\0", "\\")
+BROKEN = st.lists(st.one_of(st.sampled_from(LINES), st.text(max_size=30), st.lists(st.sampled_from(WORDS)).map("\t".join))).map(
+    lambda lines: "\n".join([*lines, "end"]))
+
+
+@given(BROKEN)
+def test_any_file_in_the_spool_is_read_or_not_believed(text: str) -> None:
+    with tempfile.TemporaryDirectory() as directory:
+        for kind in ("wanted", "known"):
+            os.makedirs(f"{directory}/dns/{kind}")
+            Path(f"{directory}/dns/{kind}/inst1").write_text(text, errors="surrogateescape")
+        sender = Sender(Config(state_dir=directory), PLAIN, str, lambda: 1e9)
+        sender.taken()
+        assert sender.due() >= 0 and len(sender.jobs()) + len(sender.spool.unreadable()) == 1
+        for job in sender.jobs():
+            assert all(0 <= float(row["age"]) < 1e10 for row in rows(job, sender))
+
+
+@pytest.mark.parametrize("words", ["a\twaiting\tnan\t1\t1\tno", "a\twaiting\t-inf\t1\t1\tno", "a\twaiting\t1\tx\t1\tno", "a\twaiting"])
+def test_a_trouble_that_is_none_is_forgotten(tmp_path: Path, words: str) -> None:
+    (tmp_path / "dns/known").mkdir(parents=True)
+    (tmp_path / "dns/known/inst1").write_text(f"tried\t1\ntrouble\t{words}\nend\n")
+    assert Memory(str(tmp_path)).load("inst1") == Known("inst1")
+
+
+def test_a_trouble_of_years_still_has_its_ten_minutes() -> None:
+    known = replace(Known("inst1", "1"), troubles={"a": Trouble("waiting", 0, 10**6, 0, "no")}).failed("a", "no", 5.0, False)
+    assert known.due("1", 5.0) == 605.0
+    assert known.due("1", -1e8) == -1e8, "the clock was put back"
 
 
 # --- decisions
@@ -150,6 +191,13 @@ def test_what_is_done_is_what_was_wanted_and_no_record_of_others_goes(wanted: fr
         assert change.deletes <= had | {MARK} | (present if whole and MARK in marks else had)
     if OTHER in marks or (MARK not in marks and not present <= wanted | had):
         assert change is None or (change.doubtful and not change.deletes)
+
+
+@pytest.mark.parametrize("owner", ["c/inst1", 'a"b\\c;d $(e)', "ä" * 100, "x" * 253 + "/" + "y" * 253])
+def test_a_txt_mark_of_any_owner_is_one_record(owner: str) -> None:
+    made = changes.mark(NAME, owner, "txt")
+    assert b"".join(made.strings) == b"snf-network=" + owner.encode() and record("TXT", made.to_text()) == made  # type: ignore[attr-defined]
+    assert changes.is_foreign(Target(NAME, frozenset(), mark=changes.mark(NAME, "other", "txt")), there(marks=(made,)))
 
 
 def test_marks_differ_by_name_owner_and_are_dhcid() -> None:
