@@ -208,7 +208,7 @@ def _is_text(text: str) -> bool:
 
 def is_name(text: str) -> bool:
     """A word that needs no quoting anywhere and is no file's hidden name."""
-    return len(text) < 254 and WORD.issuperset(text) and text[0] not in ".-"
+    return 0 < len(text) < 254 and WORD.issuperset(text) and text[0] not in ".-"
 
 
 def _is_vlan(text: str) -> bool:

@@ -1,7 +1,8 @@
 """Names of this node's instances in DNS: what is registered, what is pending and why, and bringing a zone in line.
 
 Scripts and hooks only note what is wanted; a sender does the rest by itself. STATE is `registered`; `pending` where it was not tried
-yet; `waiting` where it will be tried again; `parked` where that would not help: REASON says what to change, then `retry`.
+yet; `waiting` where it will be tried again; `parked` where that would not help: REASON says what to change, then `retry`;
+`unreadable` where what was noted cannot be believed.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from snf_network.dns.names import names_of
 from snf_network.dns.registrar import Outcome, work, zone_of
 from snf_network.dns.sender import Sender
 from snf_network.dns.targets import Job
-from snf_network.errors import BadConfig, SnfNetworkError
+from snf_network.errors import BadConfig, SnfNetworkError, shown
 from snf_network.host import has_ipv6, is_live, settled
 from snf_network.lean import replace
 from snf_network.nic import Nic
@@ -83,16 +84,16 @@ def run(options: argparse.Namespace, config: Config) -> int:
 
 def _list(options: argparse.Namespace, sender: Sender) -> int:
     """After an action, only what is not as wanted, which is exit status 1."""
-    found = [row for job in sender.jobs() for row in rows(job, sender)]
-    shown = found if options.action == "list" else [row for row in found if row["state"] != "registered"]
+    found = [row for job in sender.jobs() for row in rows(job, sender)] + list(unreadable(sender))
+    told = found if options.action == "list" else [row for row in found if row["state"] != "registered"]
     if options.json:
-        sys.stdout.write(json.dumps(shown, indent=2) + "\n")
-    elif shown or options.action == "list":
-        cells = [[ago(float(row["age"])) if name == "age" else str(row[name]) for name in COLUMNS] for row in shown]
+        sys.stdout.write(json.dumps(told, indent=2) + "\n")
+    elif told or options.action == "list":
+        cells = [[ago(float(row["age"])) if name == "age" else str(row[name]) for name in COLUMNS] for row in told]
         sys.stdout.write(table.text([name.upper() for name in COLUMNS], cells))
     else:
         sys.stdout.write("all names are as wanted\n")
-    return 1 if shown and options.action != "list" else 0
+    return 1 if told and options.action != "list" else 0
 
 
 def rows(job: Job, sender: Sender) -> Iterator[dict[str, str | float | int]]:
@@ -107,6 +108,13 @@ def rows(job: Job, sender: Sender) -> Iterator[dict[str, str | float | int]]:
         since = wanted.since if fresh or not trouble else trouble.since
         yield {"name": name, "state": state, "instance": wanted.instance, "age": round(max(now - since, 0.0), 1),
                "tries": trouble.tries if trouble else 0, "reason": trouble.reason if trouble else ""}
+
+
+def unreadable(sender: Sender) -> Iterator[dict[str, str | float | int]]:
+    """Files of the spool that are not believed: cut off by a crash, or somebody else's."""
+    for name in sender.spool.unreadable():
+        yield {"name": shown(name), "state": "unreadable", "instance": shown(name), "age": 0.0, "tries": 0,
+               "reason": f"{sender.spool.directory}/wanted: not whole; sync notes anew what runs here, else remove it"}
 
 
 def ago(seconds: float) -> str:

@@ -61,7 +61,7 @@ class Wanted:
 def parse(text: str, instance: str) -> Wanted | None:
     """What a file says; None if it was cut off, or is not one of ours."""
     rows = columns(text)
-    if not rows or rows[-1] != ["end"] or rows[0][:2] != ["wanted", instance] or len(rows[0]) != 5:
+    if not instance.isprintable() or not rows or rows[-1] != ["end"] or rows[0][:2] != ["wanted", instance] or len(rows[0]) != 5:
         return None
     _, _, serial, since, whole = rows[0]
     if not all(words[0] in ("nic", "had") and len(words) > 2 and all(map(is_address, words[3:])) for words in rows[1:-1]):

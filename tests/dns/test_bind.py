@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 import subprocess
 
-from tests.dns.lab import CLASSLESS, CLASSLESS_YAML, FORWARD, REVERSE4, REVERSE6, Place, configure, forward, registered
+from snf_network.dns.names import Names, reverse
+from snf_network.dns.spool import Spool
+from tests.dns.lab import CLASSLESS, CLASSLESS_YAML, FORWARD, REVERSE4, REVERSE6, ZONE, Place, configure, forward, registered
 from tests.netns.lab import ROOT, environment, until
 
 ENV = environment("add-routed-ifup-1")
@@ -290,13 +292,43 @@ def test_of_many_at_once_none_is_lost(fresh: Place) -> None:
 
 
 def test_a_script_and_a_hook_wait_for_one_fsync(fresh: Place) -> None:
+    """A rename of what still has names puts both files in place before the first fsync: that commits both, and the second finds it done."""
     fresh.tap("tap0")
-    stop = environment("stop-hook-post-1", GANETI_POST_INSTANCE_PRIMARY=os.uname().nodename)
-    for program, env in (("kvm-ifup-custom", ENV), ("snf-network-dnshook", stop)):
-        words = [f"{key}={value}" for key, value in env.items()]
-        fresh.node.run("strace", "-o", "/mnt/trace", "-e", "trace=fsync,fdatasync,sync,syncfs", "env", "-i", *words,
-                       ROOT / "scripts" / program)
-        assert fresh.node.read("/mnt/trace").count("sync(") == 1, program
+    here = {"GANETI_POST_INSTANCE_PRIMARY": os.uname().nodename}
+    old = Names("inst1.example.com", "nic", "pub1", ("198.51.100.10",))
+    calls = [("kvm-ifup-custom", ENV, 1), ("kvm-ifdown-custom", ENV, 1),
+             ("snf-network-dnshook", environment("stop-hook-post-1", **here), 1),
+             ("snf-network-dnshook", environment("modify-nohotplug-hook-post-1", **here), 1),
+             ("snf-network-dnshook", environment("rename-hook-post-1", **here), 1)]
+    for program, env, count in calls:
+        assert len(syncs(fresh, program, env)) == count, (program, env.get("GANETI_OP_CODE"))
+    Spool(fresh.state).up(old)
+    assert syncs(fresh, "snf-network-dnshook", environment("rename-hook-post-1", **here)) == ["rename", "rename", "sync", "sync"]
+
+
+def syncs(place: Place, program: str, env: dict[str, str]) -> list[str]:
+    """The calls of a program that wait for a disk; with two or more, also those that they are there for."""
+    place.node.run("strace", "-o", "/mnt/trace", "-e", "trace=fsync,fdatasync,sync,syncfs,/^rename", "env", "-i",
+                   *(f"{key}={value}" for key, value in env.items()), ROOT / "scripts" / program)
+    trace = place.node.read("/mnt/trace").splitlines()
+    found = ["sync" if "sync" in line.partition("(")[0] else "rename" for line in trace if "sync(" in line or "/dns/wanted/" in line]
+    return found if found.count("sync") > 1 else ["sync"] * found.count("sync")
+
+
+def test_reverse_zones_of_any_length_are_found(fresh: Place) -> None:
+    for zone in ("0.198.in-addr.arpa", "18.198.in-addr.arpa", "203.in-addr.arpa", "8.b.d.0.1.0.0.2.ip6.arpa", "f.8.b.d.0.1.0.0.2.ip6.arpa"):
+        fresh.server.zone(zone, ZONE, fresh.server.policy)
+    fresh.server.stop()
+    fresh.server.start()
+    spool = Spool(fresh.state)
+    places = {"198.18.1.2": ("18.198.in-addr.arpa", "2.1"), "203.5.6.7": ("203.in-addr.arpa", "7.6.5"),
+              "2001:db8:e::1": ("8.b.d.0.1.0.0.2.ip6.arpa", ""), "2001:db8:f000::1": ("f.8.b.d.0.1.0.0.2.ip6.arpa", "")}
+    for number, address in enumerate(places):
+        spool.up(Names(f"inst{number}.example.com", "a", "pub1", (address,)))
+    fresh.node.run(ROOT / "scripts" / "snf-network-dnssend")
+    for number, (address, (zone, name)) in enumerate(places.items()):
+        name = name or reverse(address).removesuffix(f".{zone}")
+        assert fresh.server.names(zone) == {name: {f"PTR inst{number}.example.com."}}
 
 
 def test_hostile_hooks_touch_nothing(fresh: Place) -> None:

@@ -89,3 +89,13 @@ def test_without_a_server_or_with_a_bad_file_it_is_one_line(fresh: Place) -> Non
     fresh.node.write("/etc/snf-network/dns.yaml", "zones:\n  a.example: {tll: 3}\n")
     status, said = dns(fresh, "list")
     assert status == 1 and said.startswith("snf-network: /etc/snf-network/dns.yaml:2: unknown setting 'tll'") and said.count("\n") == 1
+    fresh.node.run("ln", "-sf", "/etc/hosts", "/etc/snf-network/dns.yaml")
+    assert dns(fresh, "list") == (1, "snf-network: /etc/snf-network/dns.yaml cannot be read (a regular file, and no link to one)\n")
+    fresh.node.run("rm", "/etc/snf-network/dns.yaml")
+    configure(fresh.node, "SERVER=ns:99999")
+    assert dns(fresh, "list")[1].startswith("snf-network: SERVER='ns:99999' is no name server (")
+
+
+def test_what_cannot_be_believed_is_listed(fresh: Place) -> None:
+    fresh.node.run("sh", "-c", "mkdir -p /var/lib/snf-network/dns/wanted; echo nonsense > /var/lib/snf-network/dns/wanted/inst1")
+    assert [(row["instance"], row["state"]) for row in facts(fresh, "list")] == [("'inst1'", "unreadable")]
