@@ -13,9 +13,6 @@ import posix
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 
-import dns.exception
-import dns.rdata
-
 from snf_network import kernel
 from snf_network.dns.files import put
 from snf_network.errors import KernelError
@@ -74,15 +71,6 @@ class Known:
         return "".join(map(row, (*rows, ("end",))))
 
 
-def _record(name: str, kind: str, data: str) -> tuple[str, str, str]:
-    """Raises ValueError for what is none."""
-    try:
-        dns.rdata.from_text("IN", kind, data)
-    except dns.exception.DNSException as error:
-        raise ValueError(data) from error
-    return name, kind, data
-
-
 def _seconds(text: str) -> float:
     """Raises ValueError for what is no time."""
     if not 0 <= float(text) < NEVER:
@@ -100,14 +88,14 @@ class Memory:
         """What is known of an instance, which may be nothing."""
         try:
             return self._parsed(columns(kernel.read_file(f"{self.directory}/{instance}") or ""), instance)
-        except (ValueError, IndexError, TypeError):
+        except (ValueError, IndexError):
             return Known(instance)
 
     def _parsed(self, rows: list[list[str]], instance: str) -> Known:
-        """Raises ValueError, IndexError or TypeError for what is no such file: the server is asked anew then."""
+        """Raises ValueError or IndexError for what is no such file: the server is asked anew then."""
         if not rows or rows[-1] != ["end"]:
             return Known(instance)
-        records = frozenset(_record(*words[1:4]) for words in rows if words[0] == "record")
+        records = frozenset((words[1], words[2], words[3]) for words in rows if words[0] == "record")
         troubles = {words[1]: Trouble(words[2], _seconds(words[3]), int(words[4]), float(words[5]), words[6]) for words in rows
                     if words[0] == "trouble"}
         return Known(instance, rows[0][1], records, troubles)

@@ -110,9 +110,10 @@ class Sender:
         try:
             outcome = work(jobs, self.settings, self.taken(), remember)
         except (DNSException, ValueError) as error:  # nobody has thought of this one; the others shall not wait for it
-            if len(jobs) > 1:
-                for job in jobs:
-                    self._pass([job])
+            easier = _easier(jobs)
+            for job in easier:
+                self._pass([job])
+            if easier:
                 return
             outcome = _hopeless(jobs[0], f"{type(error).__name__}: {error}", self.settings)
         names = outcome.names()
@@ -166,6 +167,13 @@ class Sender:
     def _first(self, name: str, group: Iterable[Wanted]) -> str:
         has = {wanted.instance for wanted in group if any(record[0] == name for record in self.memory.load(wanted.instance).records)}
         return min(group, key=lambda wanted: (wanted.instance not in has, wanted.since)).instance
+
+
+def _easier(jobs: Sequence[Job]) -> list[Job]:
+    """What to try one by one instead: each for itself, then without its memory, which may be what nobody could have sent."""
+    if len(jobs) > 1:
+        return list(jobs)
+    return [Job(job.wanted, Known(job.wanted.instance)) for job in jobs if job.known.records]
 
 
 def _hopeless(job: Job, reason: str, settings: Settings) -> Outcome:

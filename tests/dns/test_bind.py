@@ -297,8 +297,8 @@ def test_a_script_and_a_hook_wait_for_one_fsync(fresh: Place) -> None:
     here = {"GANETI_POST_INSTANCE_PRIMARY": os.uname().nodename}
     old = Names("inst1.example.com", "nic", "pub1", ("198.51.100.10",))
     calls = [("kvm-ifup-custom", ENV, 1), ("kvm-ifdown-custom", ENV, 1),
-             ("snf-network-dnshook", environment("stop-hook-post-1", **here), 1),
              ("snf-network-dnshook", environment("modify-nohotplug-hook-post-1", **here), 1),
+             ("snf-network-dnshook", environment("stop-hook-post-1", **here), 1),
              ("snf-network-dnshook", environment("rename-hook-post-1", **here), 1)]
     for program, env, count in calls:
         assert len(syncs(fresh, program, env)) == count, (program, env.get("GANETI_OP_CODE"))
