@@ -10,7 +10,7 @@ from contextlib import closing
 
 import pytest
 
-from tests.dhcpd.netns.daemon import running
+from tests.dhcpd.netns.daemon import BINDINGS, bind, running
 from tests.netns import frames as f
 from tests.netns.lab import Ear, Lab, Machine, drops, environment, members, send, settled, until
 
@@ -166,6 +166,18 @@ def test_queues_go_on_when_a_guest_sends_nonsense(lab: Lab) -> None:
             send(guest, "eth0", *[nonsense] * 500)
             assert until(lambda number=number: daemon.counts("tap0").get("malformed", 0) > number * 450)
         leases(guest)
+
+
+def test_filters_let_an_advertisement_for_the_gateway_to_a_bridged_guest(lab: Lab) -> None:
+    """It has the gateway's IPv6 address and the bridge's MAC address, which is neither of the guest's prefix nor the gateway's own."""
+    node = node_with(lab, "packet")
+    guest = lab.guest(node, "tap0", MAC)
+    node.up({**BRIDGED, "NETWORK_TAGS": "nfdhcpd private-filtered ip-filtered", "NETWORK_MAC_PREFIX": "aa:00:00"})
+    settled(node)
+    bind(node, "tap0", node.read(f"{BINDINGS}/tap0") + "GATEWAY6_MAC=00:11:22:33:44:55\n")
+    with running(node):
+        assert until(lambda: "state UP" in guest.out("ip", "link", "show", "eth0"), 20)
+        assert "00:11:22:33:44:55" in guest.out("ndisc6", "-1", "-r", "5", "2001:db8:1::1", "eth0").lower()
 
 
 def test_unbound_guest_is_left_to_others(lab: Lab) -> None:
