@@ -22,6 +22,7 @@ ROUTED = environment("add-routed-ifup-1", MAC=MAC)
 ENGINES = ("packet", "nfqueue", "none")
 QUEUES = {"iptables": "-t mangle -A PREROUTING -i {} -p udp -m udp --dport 67 -j NFQUEUE --queue-num 42",
           "ip6tables": "-t mangle -A PREROUTING -i {} -p icmpv6 --icmpv6-type 133 -j NFQUEUE --queue-num 43"}
+NEIGHBOURS = "-t mangle -A PREROUTING -i {} -p icmpv6 --icmpv6-type 135 -j NFQUEUE --queue-num 44"
 LAST = 65000
 
 
@@ -40,7 +41,7 @@ def started_by(engine: str) -> tuple[str, ...]:
 
 
 def queue_rules(node: Machine, device: str) -> None:
-    """The lines of the old nfdhcpd's documentation."""
+    """The lines of the old nfdhcpd's documentation, but the one for neighbour solicitations."""
     node.run("sh", "-c", "for i in iptables ip6tables; do echo 1 > /proc/sys/net/bridge/bridge-nf-call-$i; done", check=False)
     for tool, rule in QUEUES.items():
         node.run(tool, *rule.format(device).split())
@@ -178,6 +179,43 @@ def test_filters_let_an_advertisement_for_the_gateway_to_a_bridged_guest(lab: La
     with running(node):
         assert until(lambda: "state UP" in guest.out("ip", "link", "show", "eth0"), 20)
         assert "00:11:22:33:44:55" in guest.out("ndisc6", "-1", "-r", "5", "2001:db8:1::1", "eth0").lower()
+
+
+@pytest.mark.parametrize("engine", ("packet", "nfqueue"))
+def test_bridged_guest_finds_its_neighbours(lab: Lab, engine: str) -> None:
+    """What it asks of others reaches them, its own addresses are asked for, too, and the node answers for itself."""
+    node = node_with(lab, engine)
+    guest = lab.guest(node, "tap0", MAC)
+    other = lab.guest(node, "tap1", OTHER_MAC, "2001:db8:1::77/64")
+    node.ip("link set tap1 master prv0 up")
+    node.up(BRIDGED)
+    if engine == "nfqueue":
+        queue_rules(node, "prv+")
+        node.run("ip6tables", *NEIGHBOURS.format("prv+").split())
+    settled(node)
+    with running(node, *started_by(engine)) as daemon:
+        assert until(lambda: "2001:db8:1:0:a800:ff:fe00:1/64" in guest.out("ip", "-6", "addr", "show", "eth0", "-tentative"), 20)
+        assert guest.ping("2001:db8:1::77") and other.ping("2001:db8:1:0:a800:ff:fe00:1")
+        link_local = f.eui64(node.read("/sys/class/net/prv0/address").strip())
+        assert guest.out("ndisc6", "-1", "-r", "5", link_local, "eth0")
+        counts = daemon.counts("tap0")
+        assert counts["na"] and counts["not-served"], "it has heard all of them"
+
+
+def test_duplicate_address_is_noticed_with_queues(lab: Lab) -> None:
+    node = node_with(lab, "nfqueue")
+    guest = lab.guest(node, "tap0", MAC)
+    lab.guest(node, "tap1", OTHER_MAC, "2001:db8:1::77/64")
+    node.ip("link set tap1 master prv0 up")
+    node.up(BRIDGED)
+    queue_rules(node, "prv+")
+    node.run("ip6tables", *NEIGHBOURS.format("prv+").split())
+    settled(node)
+    with running(node, "--engine", "nfqueue"):
+        assert until(lambda: "state UP" in guest.out("ip", "link", "show", "eth0"), 20)
+        guest.sysctl("net/ipv6/conf/eth0/accept_dad", 1)
+        guest.ip("addr add 2001:db8:1::77/64 dev eth0")
+        assert until(lambda: "dadfailed" in guest.out("ip", "-6", "addr", "show", "eth0"), 10)
 
 
 def test_unbound_guest_is_left_to_others(lab: Lab) -> None:
