@@ -75,7 +75,7 @@ class Guests:
         if old and (not new or new.name != old.name):
             self._part(old)
         if old and new and (old.mac, old.name) != (new.mac, new.name):
-            self._master_changed(new.index)
+            self._bridge_changed((old.name, new.name))
         served = self.by_name.get(new.name) if new else None
         if not served or not new:
             return None
@@ -99,10 +99,10 @@ class Guests:
         if served:
             served.link, served.guest, served.leased = None, None, ""
 
-    def _master_changed(self, index: int) -> None:
+    def _bridge_changed(self, names: tuple[str, str]) -> None:
         """A bridge has another MAC or name, which its guests are answered from."""
         for served in self.by_index.values():
-            if served.link and served.link.master == index:
+            if served.binding and served.binding.indev in names:
                 served.guest = None
 
     def configure(self, settings: Settings) -> None:
@@ -125,11 +125,16 @@ class Guests:
         served.odd = ""
         if indev == served.name:
             return link.mac
-        master = self.links.by_name.get(indev)
-        if not master or master.index != link.master:
+        bridge = self.links.by_name.get(indev)
+        if not bridge or not self._has_port(bridge, link):
             served.odd = f"INDEV={indev} is not the bridge of {served.name}: answered from the tap's own address"
             return link.mac
-        return master.mac
+        return bridge.mac
+
+    def _has_port(self, bridge: Link, port: Link) -> bool:
+        """Of Open vSwitch's ports the kernel tells only that they are its own: all have one master, whatever their bridge."""
+        master = self.links.by_index.get(port.master)
+        return master is bridge or bool(master and master.ovs and bridge.ovs)
 
     def problems(self) -> list[tuple[str, str, str]]:
         """All that an operator should look at: interface, error or warning, and what it is."""
