@@ -16,7 +16,7 @@ from snf_network.dhcpd.links import Link, Links
 class Served:
     """One binding file, and what has come of it."""
 
-    __slots__ = ("binding", "counts", "guest", "heard", "leased", "link", "name", "odd", "problem", "warnings")
+    __slots__ = ("binding", "counts", "full", "guest", "heard", "leased", "link", "name", "odd", "problem", "warnings")
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -32,6 +32,8 @@ class Served:
         self.counts: Counter[str] = Counter()
         self.heard = 0.0
         """When it last asked for something (time.monotonic); 0: never."""
+        self.full = 0.0
+        """When its bucket is full again (buckets.py): here, for with thousands of guests a look into another table is cache misses."""
         self.leased = ""
         """The last kind of lease that was told: again, it is no news."""
 
@@ -97,7 +99,7 @@ class Guests:
     def _part(self, link: Link) -> None:
         served = self.by_index.pop(link.index, None)
         if served:
-            served.link, served.guest, served.leased = None, None, ""
+            served.link, served.guest, served.leased, served.full = None, None, "", 0.0
 
     def _bridge_changed(self, names: tuple[str, str]) -> None:
         """A bridge has another MAC or name, which its guests are answered from."""

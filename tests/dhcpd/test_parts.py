@@ -158,6 +158,15 @@ def test_a_bucket_empties_and_fills() -> None:
     assert sum(buckets.take(1, 200.0) for _ in range(10)) == 3, "never more than the burst"
 
 
+def test_a_bucket_that_another_keeps_is_no_different() -> None:
+    buckets, full, moments = Buckets(rate=10, burst=3), 0.0, [100 + number / 32 for number in range(40)]
+    for now in moments:
+        after = buckets.after(full, now)
+        assert bool(after) == buckets.take(1, now)
+        full = after or full
+    assert buckets.after(full, moments[-1]) == 0 < buckets.after(full, moments[-1] + 1)
+
+
 def test_who_is_muted_is_released() -> None:
     buckets = Buckets(rate=10, burst=3)
     assert buckets.mute(1, 100.0) and not buckets.mute(1, 100.5)
