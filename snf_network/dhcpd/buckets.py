@@ -15,15 +15,18 @@ class Buckets:
         self.muted: dict[int, float] = {}
         """Until when, by index."""
 
-    def take(self, index: int, now: float) -> bool:
-        """One token of an interface; False if it has none."""
-        full = self._full.get(index, now)
+    def after(self, full: float, now: float) -> float:
+        """Take one token from a bucket that is full at a moment: at which it is full again, then; 0 if it has none."""
         if full <= now:
-            full = now
-        elif full - now > self._depth + 1e-9:
-            return False
-        self._full[index] = full + self._token
-        return True
+            return now + self._token
+        return full + self._token if full - now <= self._depth + 1e-9 else 0.0
+
+    def take(self, index: int, now: float) -> bool:
+        """One token of an interface whose bucket is kept here; False if it has none."""
+        full = self.after(self._full.get(index, 0.0), now)
+        if full:
+            self._full[index] = full
+        return bool(full)
 
     def mute(self, index: int, now: float) -> bool:
         """Not to be heard for `pause` seconds; False if it is not already."""

@@ -1,7 +1,7 @@
 """What the kernel hands to the daemon: a classic BPF program. Pure.
 
-DHCP and DHCPv6 to a server, router and neighbour solicitations; and nothing from interfaces that are muted. Extension headers are not
-walked: neighbour discovery behind one is not taken from anybody (RFC 6980), nor is DHCPv6.
+DHCP and DHCPv6 to a server, router and neighbour solicitations; and nothing from interfaces that are muted. So are those that are never
+answered, as nobody takes them (RFC 6980): in a first fragment or behind extension headers. They are handed on to be counted.
 """
 
 from __future__ import annotations
@@ -9,7 +9,8 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterable
 
-LD, LDH, LDB, LDXB_IHL, LDH_X, JEQ, JSET, RET = 0x20, 0x28, 0x30, 0xB1, 0x48, 0x15, 0x45, 0x06
+LD, LDH, LDB, LDXB_IHL, LDH_X, LDB_X, JEQ, JSET, RET = 0x20, 0x28, 0x30, 0xB1, 0x48, 0x50, 0x15, 0x45, 0x06
+LD_CONST, LDX_CONST, STORE, LDX_STORED, SHIFT, ADD, ADD_X = 0x00, 0x01, 0x02, 0x61, 0x64, 0x04, 0x0C
 IFINDEX = 0xFFFFF000 + 8
 """SKF_AD_OFF + SKF_AD_IFINDEX: where a program reads which interface a frame came in at."""
 SNAP = 2064
@@ -17,8 +18,35 @@ SNAP = 2064
 MOST_MUTED = 1000
 """Two instructions each; the kernel takes 4096."""
 
+DEPTH = 4
+"""IPv6 extension headers that are walked; what is behind more is nobody's, and not counted."""
+Line = tuple[str, int, int, str, str]
+
+
+def _header6(depth: int) -> tuple[Line, ...]:
+    """One IPv6 header: A is what it is, X where it starts; both are the next one's at the end. Those that a host walks (RFC 8200, 4)."""
+    extension, onward = f"extension{depth}", f"onward{depth}"
+    return (
+        ("", JEQ, 17, "udp6", ""),
+        ("", JEQ, 58, "icmp6", ""),
+        *(("", JEQ, kind, extension, "") for kind in (0, 43, 60)),
+        ("", JEQ, 44, "", "drop"),
+        ("", LDH_X, 2, "", ""),
+        ("", JSET, 0xFFF8, "drop", ""),  # as below
+        ("", LD_CONST, 0, "", ""),
+        ("", JEQ, 0, onward, "drop"),
+        (extension, LDB_X, 1, "", ""),  # how many times eight bytes it is longer than eight
+        (onward, SHIFT, 3, "", ""),
+        ("", ADD, 8, "", ""),
+        ("", ADD_X, 0, "", ""),
+        ("", STORE, 0, "", ""),
+        ("", LDB_X, 0, "", ""),
+        ("", LDX_STORED, 0, "", ""),
+    )
+
+
 # operation, what it is about, and for jumps where to if it is so and if not: a label, or "" for the next line
-TAKEN = (
+TAKEN: tuple[Line, ...] = (
     ("", LDH, 12, "", ""),
     ("", JEQ, 0x0800, "", "ip6"),
     ("", LDB, 23, "", ""),
@@ -29,12 +57,14 @@ TAKEN = (
     ("", LDH_X, 16, "", ""),
     ("", JEQ, 67, "take", "drop"),
     ("ip6", JEQ, 0x86DD, "", "drop"),
+    ("", LDX_CONST, 54, "", ""),
     ("", LDB, 20, "", ""),
-    ("", JEQ, 17, "", "icmp6"),
-    ("", LDH, 56, "", ""),
+    *(line for depth in range(DEPTH) for line in _header6(depth)),
+    ("", JEQ, 58, "icmp6", ""),
+    ("", JEQ, 17, "", "drop"),
+    ("udp6", LDH_X, 2, "", ""),
     ("", JEQ, 547, "take", "drop"),
-    ("icmp6", JEQ, 58, "", "drop"),
-    ("", LDB, 54, "", ""),
+    ("icmp6", LDB_X, 0, "", ""),
     ("", JEQ, 133, "take", ""),
     ("", JEQ, 135, "take", "drop"),
     ("take", RET, SNAP, "", ""),

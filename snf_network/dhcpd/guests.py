@@ -16,7 +16,7 @@ from snf_network.dhcpd.links import Link, Links
 class Served:
     """One binding file, and what has come of it."""
 
-    __slots__ = ("binding", "counts", "guest", "heard", "leased", "link", "name", "odd", "problem", "warnings")
+    __slots__ = ("binding", "counts", "full", "guest", "heard", "leased", "link", "name", "odd", "problem", "warnings")
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -32,6 +32,8 @@ class Served:
         self.counts: Counter[str] = Counter()
         self.heard = 0.0
         """When it last asked for something (time.monotonic); 0: never."""
+        self.full = 0.0
+        """When its bucket is full again (buckets.py): here, for with thousands of guests a look into another table is cache misses."""
         self.leased = ""
         """The last kind of lease that was told: again, it is no news."""
 
@@ -75,7 +77,7 @@ class Guests:
         if old and (not new or new.name != old.name):
             self._part(old)
         if old and new and (old.mac, old.name) != (new.mac, new.name):
-            self._master_changed(new.index)
+            self._bridge_changed((old.name, new.name))
         served = self.by_name.get(new.name) if new else None
         if not served or not new:
             return None
@@ -97,12 +99,12 @@ class Guests:
     def _part(self, link: Link) -> None:
         served = self.by_index.pop(link.index, None)
         if served:
-            served.link, served.guest, served.leased = None, None, ""
+            served.link, served.guest, served.leased, served.full = None, None, "", 0.0
 
-    def _master_changed(self, index: int) -> None:
+    def _bridge_changed(self, names: tuple[str, str]) -> None:
         """A bridge has another MAC or name, which its guests are answered from."""
         for served in self.by_index.values():
-            if served.link and served.link.master == index:
+            if served.binding and served.binding.indev in names:
                 served.guest = None
 
     def configure(self, settings: Settings) -> None:
@@ -125,11 +127,16 @@ class Guests:
         served.odd = ""
         if indev == served.name:
             return link.mac
-        master = self.links.by_name.get(indev)
-        if not master or master.index != link.master:
+        bridge = self.links.by_name.get(indev)
+        if not bridge or not self._has_port(bridge, link):
             served.odd = f"INDEV={indev} is not the bridge of {served.name}: answered from the tap's own address"
             return link.mac
-        return master.mac
+        return bridge.mac
+
+    def _has_port(self, bridge: Link, port: Link) -> bool:
+        """Of Open vSwitch's ports the kernel tells only that they are its own: all have one master, whatever their bridge."""
+        master = self.links.by_index.get(port.master)
+        return master is bridge or bool(master and master.ovs and bridge.ovs)
 
     def problems(self) -> list[tuple[str, str, str]]:
         """All that an operator should look at: interface, error or warning, and what it is."""

@@ -15,7 +15,9 @@ else:
 NETLINK_ROUTE, GROUP_LINK = 0, 1
 ERROR, DONE, NEWLINK, DELLINK, GETLINK = 2, 3, 16, 17, 18
 REQUEST, DUMP = 0x1, 0x300
-ADDRESS, IFNAME, MASTER, EXT_MASK = 1, 3, 10, 29
+ADDRESS, IFNAME, MASTER, LINKINFO, EXT_MASK = 1, 3, 10, 18, 29
+OPEN_VSWITCH = struct.pack("=HH", 16, 1) + b"openvswitch\0"
+"""IFLA_INFO_KIND, which comes first, of a bridge of Open vSwitch."""
 SKIP_STATS = 1 << 3
 RUNNING = 0x40
 BUFFER = 4 << 20
@@ -34,6 +36,8 @@ class Link:
     """Index of the bridge that it is a port of, or 0."""
     running: bool
     """Up, and somebody at the other end."""
+    ovs: bool = False
+    """A bridge of Open vSwitch, or the device that is master of all its ports."""
 
 
 class Links:
@@ -125,7 +129,7 @@ def _messages(datagram: bytes) -> Iterator[tuple[int, bytes]]:
 
 def _link(index: int, flags: int, body: bytes) -> Link:
     """ifinfomsg with its attributes."""
-    name, mac, master, at = "", b"", 0, 16
+    name, mac, master, ovs, at = "", b"", 0, False, 16
     while at + 4 <= len(body):
         length, kind = _ATTRIBUTE.unpack_from(body, at)
         if kind == IFNAME:
@@ -134,5 +138,7 @@ def _link(index: int, flags: int, body: bytes) -> Link:
             mac = body[at + 4:at + length]
         elif kind == MASTER:
             master = _NUMBER.unpack_from(body, at + 4)[0]
+        elif kind == LINKINFO:
+            ovs = body.startswith(OPEN_VSWITCH, at + 4)
         at += (length + 3) & ~3 or len(body)
-    return Link(index, name, mac, master, bool(flags & RUNNING))
+    return Link(index, name, mac, master, bool(flags & RUNNING), ovs)

@@ -65,6 +65,7 @@ def _check_options(body: bytes, at: int, source: bytes) -> None:
 
 
 def _solicited_neighbour(asking: bytes, body: bytes, guest: Guest, source: bytes, target: bytes) -> Answer:
+    """The advertisement comes from the address that it tells of, as from the neighbour itself: stacks and ndisc6 take it from no other."""
     if len(body) < 24:
         raise Dropped("malformed")
     wanted = body[8:24]
@@ -75,7 +76,7 @@ def _solicited_neighbour(asking: bytes, body: bytes, guest: Guest, source: bytes
         raise Dropped("dad")
     mac = _station(wanted, source, guest)
     message = _NEIGHBOUR.pack(NEIGHBOUR_ADVERTISEMENT, 0, 0, SOLICITED_ROUTER, wanted, TARGET, 1, mac)
-    return (wire.icmp6(asking + guest.source_mac, guest.link_local, source, message),), "na"
+    return (wire.icmp6(asking + guest.source_mac, wanted, source, message),), "na"
 
 
 def _station(wanted: bytes, source: bytes, guest: Guest) -> bytes:

@@ -1,7 +1,9 @@
 """Engine for nodes that keep the iptables rules of the old nfdhcpd: NFQUEUE, spoken as plain netlink (nfnetlink_queue.h).
 
-The verdict is given before the packet is looked at, so nothing that a guest sends can hold up the queue: drop where the guest is served,
-as its answer comes from here; accept for all others. Replies go out through the guest's own tap, as with the other engine.
+The verdict is given before the packet is parsed, so nothing that a guest sends can hold up the queue: drop where the guest is served, as
+its answer comes from here; accept for all others. Neighbour solicitations are known by two bytes at fixed places and are accepted of
+everybody: the neighbour may be another guest of the bridge. That is what becomes of them with the other engine, whose guard leaves them.
+Replies go out through the guest's own tap, as with the other engine.
 """
 
 from __future__ import annotations
@@ -25,6 +27,8 @@ BATCH = 64
 BUFFER = 4 << 20
 EVERYBODY, SOMEBODY = b"\xff" * 6, bytes(6)
 MULTICAST = b"\xff"
+SOLICITATION = bytes((58, 135))
+"""ICMPv6, type; IPv6 has the protocol at 6, and ends at 40."""
 _MESSAGE, _ATTRIBUTE, _NUMBER, _PARAMS = struct.Struct("=IHHIIBBH"), struct.Struct("=HH"), struct.Struct("!I"), struct.Struct("!IB")
 
 
@@ -89,10 +93,10 @@ class QueueEngine(Sender):
             if kind == PACKET:
                 attributes = _attributes(datagram[at + 20:at + length])
                 index = _index(attributes)
-                taken = index in self._served
-                self._say(attributes[PACKET_HDR][:4], queue, DROP if taken else ACCEPT)
-                if taken and HWADDR in attributes and PAYLOAD in attributes:
-                    found.append((index, _frame(attributes[HWADDR], attributes[PAYLOAD]), 0))
+                taken, packet = index in self._served, attributes.get(PAYLOAD, b"")
+                self._say(attributes[PACKET_HDR][:4], queue, DROP if taken and not _is_for_neighbours(packet) else ACCEPT)
+                if taken and packet and HWADDR in attributes:
+                    found.append((index, _frame(attributes[HWADDR], packet), 0))
             at += (length + 3) & ~3 or len(datagram)
         return found
 
@@ -142,6 +146,11 @@ def _index(attributes: dict[int, bytes]) -> int:
     """The tap: the port of a bridge, by br_netfilter, else the device."""
     raw = attributes.get(PHYSINDEV) or attributes.get(INDEV)
     return int(_NUMBER.unpack(raw)[0]) if raw else 0
+
+
+def _is_for_neighbours(packet: bytes) -> bool:
+    """Whether it is a neighbour solicitation, right behind its IPv6 header: nobody takes one from anywhere else."""
+    return packet[:1] >= b"\x60" and packet[6:7] + packet[40:41] == SOLICITATION
 
 
 def _frame(hardware: bytes, packet: bytes) -> bytes:

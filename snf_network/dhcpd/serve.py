@@ -61,12 +61,14 @@ class Server:
         capturing = self.control.is_capturing if self.control else False
         for index, frame, vid in self.engine.receive():
             served = known.get(index)
-            if not buckets.take(index, now):
+            if not served:
+                self._unserved(index, now)
+                continue
+            full = buckets.after(served.full, now)
+            if not full:
                 self._too_many(index, served, now)
                 continue
-            if not served:
-                self.totals["unserved"] += 1
-                continue
+            served.full = full
             replies, word = answer(frame, served.guest or self.guests.guest(served), vid)
             for reply in replies:
                 if not self.engine.send(index, reply):
@@ -90,6 +92,12 @@ class Server:
             self.log.say(f"{word}: {served.binding.hostname} has {LEASES[word](served.binding)}", "info", served.name)
         else:
             self.log.debug(word, served.name)
+
+    def _unserved(self, index: int, now: float) -> None:
+        if self.buckets.take(index, now):
+            self.totals["unserved"] += 1
+        else:
+            self._too_many(index, None, now)
 
     def _too_many(self, index: int, served: Served | None, now: float) -> None:
         if served:

@@ -22,7 +22,7 @@ def setup(nic: Nic, node: Node, config: Config) -> Iterator[Resource]:
     yield from _guard(nic, config)
     network = nic.network
     values = {
-        "INDEV": nic.link if nic.mode == "bridged" else nic.interface,
+        "INDEV": nic.interface if nic.mode == "routed" else nic.link,  # what the guest has for its neighbour
         "IP": nic.ip,
         "MAC": nic.mac,
         "HOSTNAME": nic.instance,

@@ -93,14 +93,15 @@ def check(sent: bytes, who: Guest) -> None:
         assert sent[54:58] in (bytes(4), who.ip) and sent[58:62] in (bytes(4), who.ip) and sent[62:70] == bytes(8)
         assert int.from_bytes(sent[16:18], "big") == len(sent) - 14 >= 328
         return
-    assert int.from_bytes(sent[18:20], "big") == len(sent) - 54 and sent[22:38] == who.link_local
+    advertised = sent[20] == 58 and sent[54] == 136
+    assert int.from_bytes(sent[18:20], "big") == len(sent) - 54 and sent[22:38] == (sent[62:78] if advertised else who.link_local)
     if sent[20] == 17:
         leased = sent.find(b"\0\5\0\x18", 66)
         assert leased < 0 or sent[leased + 4:leased + 20] == who.ip6 or sent[leased + 20:leased + 28] == bytes(8) or sent[62] in (2, 7)
     elif sent[54] == 134:
         assert sent == who.advertisement
     else:
-        assert sent[54] == 136 and sent[62:78] not in who.own6 and sent.endswith(b"\2\1" + TAP_MAC)
+        assert advertised and sent[62:78] not in who.own6 and sent.endswith(b"\2\1" + TAP_MAC)
 
 
 def part(seed: int) -> Counter[str]:

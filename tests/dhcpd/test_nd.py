@@ -125,6 +125,7 @@ def test_each_neighbour_solicitation(what: str) -> None:
         return
     assert said == "na" and len(sent) == 1
     assert sent[0][:12] == MAC + TAP_MAC and sent[0][38:54] == asked[22:38], "to who asked"
+    assert sent[0][22:38] == asked[62:78], "from the address that it tells of (RFC 4861, 4.4)"
     assert sent[0][58:] == struct.pack("!I", 0xC0000000) + asked[62:78] + b"\2\1" + expected
 
 

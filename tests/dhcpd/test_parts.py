@@ -10,13 +10,14 @@ from random import Random
 
 import pytest
 
-from snf_network.dhcpd import capture, conf, filter, metrics
+from snf_network.dhcpd import capture, conf, filter, frames, metrics
 from snf_network.dhcpd.buckets import Buckets
 from snf_network.dhcpd.engine import PacketEngine
 from snf_network.dhcpd.log import MOST, PERIOD, Log
 from snf_network.dhcpd.nfqueue import wanted
 from snf_network.dhcpd.notify import Manager
 from snf_network.dhcpd.schedule import AT_ONCE, Schedule
+from tests.dhcpd.clients import guest, with_
 from tests.netns import frames as f
 
 MAC = "aa:00:00:00:00:01"
@@ -25,15 +26,16 @@ MAC = "aa:00:00:00:00:01"
 def run(program: bytes, frame: bytes, index: int = 7) -> int:
     """What the kernel's machine makes of a program (Documentation/networking/filter.rst): the bytes that are handed on."""
     instructions = [struct.unpack_from("=HBBI", program, at) for at in range(0, len(program), 8)]
-    a = x = at = 0
+    loads = {filter.LD: 4, filter.LDB: 1, filter.LDH: 2, filter.LDB_X: 1, filter.LDH_X: 2}
+    a = x = at = stored = 0
     while True:
         code, yes, no, k = instructions[at]
         at += 1
-        if code in (filter.LD, filter.LDH, filter.LDB, filter.LDH_X):
+        if code in loads:
             if k == filter.IFINDEX:
                 a = index
                 continue
-            where, size = k + (x if code == filter.LDH_X else 0), {filter.LD: 4, filter.LDB: 1}.get(code, 2)
+            where, size = k + (x if code in (filter.LDB_X, filter.LDH_X) else 0), loads[code]
             if where + size > len(frame):
                 return 0
             a = int.from_bytes(frame[where:where + size], "big")
@@ -43,9 +45,12 @@ def run(program: bytes, frame: bytes, index: int = 7) -> int:
             at += yes if a == k else no
         elif code == filter.JSET:
             at += yes if a & k else no
-        else:
-            assert code == filter.RET
+        elif code == filter.RET:
             return int(k)
+        else:
+            a, x, stored = {filter.LD_CONST: (k, x, stored), filter.LDX_CONST: (a, k, stored), filter.STORE: (a, x, a),
+                            filter.LDX_STORED: (a, stored, stored), filter.SHIFT: (a << k, x, stored), filter.ADD: (a + k, x, stored),
+                            filter.ADD_X: (a + x, x, stored)}[code]
 
 
 def ethernet(packet: f.Packet) -> bytes:
@@ -58,6 +63,13 @@ def with_options(packet: f.Packet) -> f.Packet:
     return kind, bytes((0x46,)) + data[1:20] + b"\1\1\1\0" + data[20:]
 
 
+def deep(packet: f.Packet, depth: int) -> f.Packet:
+    """Behind so many extension headers, a fragment header among them."""
+    for number in range(depth):
+        packet = f.with_dstopts(packet) if number else f.fragmented(packet)
+    return packet
+
+
 TAKEN = {
     "DHCP": f.udp("0.0.0.0", "255.255.255.255", 68, 67),
     "DHCP, unicast": f.udp("192.0.2.2", "192.0.2.1", 68, 67),
@@ -67,6 +79,16 @@ TAKEN = {
     "RS": f.rs("fe80::1"),
     "RS from ::": f.rs("::"),
     "NS": f.ns("fe80::1", "2001:db8::1"),
+    "RS behind an extension header": f.with_dstopts(f.rs("fe80::1")),
+    "RS behind a long one": f.behind(f.rs("fe80::1"), 0, bytes((2, 1, 20)) + bytes(20)),
+    "NS in a first fragment": f.fragmented(f.ns("fe80::1", "2001:db8::1"), more=True),
+    "NS in an atomic fragment": f.fragmented(f.ns("fe80::1", "2001:db8::1")),
+    "NS in a fragment with something in the reserved byte": f.behind(f.ns("fe80::1", "2001:db8::1"), 44, struct.pack("!BHI", 9, 1, 7)),
+    "DHCPv6 in a first fragment": f.fragmented(f.udp("fe80::1", f.DHCP6_SERVERS, 546, 547), more=True),
+    "RS behind a router alert": f.behind(f.rs("fe80::1"), 0, bytes((0, 5, 2, 0, 0, 1, 0))),
+    "RS behind a routing header": f.behind(f.rs("fe80::1"), 43, bytes(7)),
+    "RS behind as many as are walked": deep(f.rs("fe80::1"), filter.DEPTH),
+    "DHCPv6 behind as many as are walked": deep(f.udp("fe80::1", f.DHCP6_SERVERS, 546, 547), filter.DEPTH),
 }
 LEFT = {
     "to a DHCP client": f.udp("192.0.2.1", "255.255.255.255", 67, 68),
@@ -78,14 +100,21 @@ LEFT = {
     "NA": f.na("fe80::1", "fe80::1"),
     "ping": f.icmp6("fe80::1", "fe80::2", 128, bytes(4)),
     "ARP": f.arp(1, MAC, "192.0.2.2", "192.0.2.1"),
-    "RS behind an extension header": f.with_dstopts(f.rs("fe80::1")),
+    "RS behind more extension headers": deep(f.rs("fe80::1"), filter.DEPTH + 1),
+    "a later fragment of IPv6": f.behind(f.rs("fe80::1"), 44, struct.pack("!BHI", 0, 8, 77)),
+    "a first fragment of other UDP": f.fragmented(f.udp("fe80::1", "fe80::2", 547, 53), more=True),
+    "MLD": f.mld("fe80::1", "ff02::1:ff00:1"),
+    "TCP behind an extension header": f.with_dstopts(f.tcp("fe80::1", "fe80::2", 133, 547)),
+    "ping in a fragment": f.fragmented(f.ping("fe80::1", "fe80::2")),
+    "nothing behind an extension header": f.with_dstopts(f.ip("fe80::1", "fe80::2", 59, b"")),
+    "encrypted": f.ip("fe80::1", "fe80::2", 50, bytes((0, 0, 0, 133)) * 8),
     "tagged twice": (f.VLAN, struct.pack("!HH", 5, f.IP4) + f.udp("0.0.0.0", "255.255.255.255", 68, 67)[1]),
 }
 
 
 @pytest.mark.parametrize("packet", TAKEN.values(), ids=TAKEN)
 @pytest.mark.parametrize("muted", ((), (8, 9)))
-def test_filter_takes_what_is_answered(packet: f.Packet, muted: tuple[int, ...]) -> None:
+def test_filter_takes_what_is_answered_or_counted(packet: f.Packet, muted: tuple[int, ...]) -> None:
     assert run(filter.program(muted), ethernet(packet)) == filter.SNAP
 
 
@@ -105,6 +134,14 @@ def test_filter_of_any_number_of_muted_is_one_the_kernel_takes() -> None:
     assert run(filter.program(range(100, 5000)), ethernet(TAKEN["DHCP"]), 100) == 0
 
 
+def test_filter_takes_nothing_that_the_daemon_has_no_word_for() -> None:
+    """What is never answered is handed on for its word, and with no other."""
+    who = guest(with_(MAC=MAC))
+    for name, packet in TAKEN.items():
+        word = frames.answer(ethernet(packet), who)[1]
+        assert (word in ("fragment", "extension")) == any(part in name for part in ("behind a", "fragment")), (name, word)
+
+
 @pytest.mark.parametrize("size", range(0, 62, 7))
 def test_filter_of_short_frames(size: int) -> None:
     assert run(filter.program(), ethernet(TAKEN["RS"])[:size]) == (filter.SNAP if size > 54 else 0)
@@ -119,6 +156,15 @@ def test_a_bucket_empties_and_fills() -> None:
     assert buckets.take(2, 100.0), "another interface has its own"
     assert [buckets.take(1, 100.125), buckets.take(1, 100.125)] == [True, False]
     assert sum(buckets.take(1, 200.0) for _ in range(10)) == 3, "never more than the burst"
+
+
+def test_a_bucket_that_another_keeps_is_no_different() -> None:
+    buckets, full, moments = Buckets(rate=10, burst=3), 0.0, [100 + number / 32 for number in range(40)]
+    for now in moments:
+        after = buckets.after(full, now)
+        assert bool(after) == buckets.take(1, now)
+        full = after or full
+    assert buckets.after(full, moments[-1]) == 0 < buckets.after(full, moments[-1] + 1)
 
 
 def test_who_is_muted_is_released() -> None:

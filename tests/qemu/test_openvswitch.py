@@ -9,12 +9,15 @@ import json
 import os
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 
 import pytest
 
+from snf_network.dhcpd.nd import LOW
+from tests.dhcpd.clients import Dhcp4, rs
+from tests.dhcpd.netns.daemon import BINDINGS, Daemon, bind
 from tests.netns.lab import Lab, environment, traces, until
 from tests.qemu.taps import BARE, CLEAN, Far, Party, Shout, Switch, Tap, play, snf_network
 
@@ -141,6 +144,34 @@ def test_vlan_of_a_live_nic_changes(site: Site) -> None:
     assert site.columns("a") == ([], [])
     site.up("a")
     assert site.columns("a") == COLUMNS["a"]
+
+
+def heard_from(tap: Tap, asked: bytes, is_answer: Callable[[bytes], bool]) -> str:
+    """The MAC address that a guest's question is answered from."""
+    tap.send(asked)
+    end = time.monotonic() + 20
+    while time.monotonic() < end:
+        if is_answer(got := tap.get(1)):
+            return got[6:12].hex(":")
+    return "nobody"
+
+
+def test_nfdhcpd_answers_from_the_address_of_the_bridge(site: Site) -> None:
+    """As on any bridge: the prefix is on-link, and a router that is there comes first. Whose port it is, the kernel does not tell."""
+    guest, bridge = site.parties["a"], site.node.read("/sys/class/net/ovs0/address").strip()
+    assert isinstance(guest, Tap)
+    tap, mac = guest.name, bytes.fromhex(guest.mac.replace(":", ""))
+    site.node.up(site.env("a", NETWORK_TAGS="nfdhcpd", IP="192.0.2.9", NETWORK_SUBNET="192.0.2.0/24"))
+    bind(site.node, tap, site.node.read(f"{BINDINGS}/{tap}").replace("SUBNET6=\n", "SUBNET6=2001:db8:1::/64\n"))
+    daemon = Daemon(site.node, wait=60)
+    try:
+        assert until(lambda: daemon.states() == {tap: "served"}, 20)
+        assert heard_from(guest, Dhcp4(mac=mac, chaddr=mac).frame(), lambda frame: frame[34:38] == b"\0\x43\0\x44") == bridge
+        assert heard_from(guest, rs(mac=mac, station=mac), lambda frame: frame[54:55] == b"\x86" and frame[59] & LOW == LOW) == bridge
+        assert json.loads(daemon.ctl("lint", "--json").stdout) == []
+    finally:
+        daemon.stop()
+        site.up("a")
 
 
 def test_down_takes_it_back(site: Site) -> None:

@@ -167,9 +167,12 @@ def test_rdisc6(place: Place) -> None:
         assert words in said, said
 
 
-def test_ndisc6(place: Place) -> None:
-    """It takes no answer about a global address from a link-local one, which is what a proxy, such as the kernel's own, has."""
-    assert "CC:47:52:4E:45:54" in place.guest.out("ndisc6", "-1", "-r", "3", TAP_LINK_LOCAL, "eth0")
+@pytest.mark.parametrize("address", (TAP_LINK_LOCAL, GATEWAY6, "2001:db8:1::abcd"))
+@pytest.mark.parametrize("source", ((), ("-s", IP6)), ids=("", "from a global address"))
+def test_ndisc6(place: Place, address: str, source: tuple[str, ...]) -> None:
+    """It takes an answer from the address that it asks for, and from no other; pins and guard of the tap are in place."""
+    assert until(lambda: has_address(place.guest, IP6), 10)
+    assert "CC:47:52:4E:45:54" in place.guest.out("ndisc6", "-1", "-r", "3", *source, address, "eth0")
 
 
 @pytest.mark.parametrize("address", (GATEWAY6, "2001:db8:1::abcd"))

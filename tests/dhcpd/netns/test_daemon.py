@@ -260,6 +260,11 @@ def test_each_bad_frame_is_counted_and_not_answered(node: Machine, daemon: Daemo
     for word, frame in bad.items():
         assert asks(made, 0.2, frame) == b"", word
         assert until(lambda word=word: daemon.counts("tap0").get(word) == 1), (word, daemon.counts("tap0"))
+    address = f.eui64(MAC)
+    for packet in (f.rs(address), f.ns(address, "2001:db8:1::1"), f.udp(address, f.DHCP6_SERVERS, 546, 547)):
+        os.write(made, f.ethernet(MAC, "33:33:00:00:00:01", f.with_dstopts(packet)))
+        os.write(made, f.ethernet(MAC, "33:33:00:00:00:01", f.fragmented(packet)))
+    assert until(lambda: daemon.counts("tap0")["fragment"] == 4 and daemon.counts("tap0").get("extension") == 3), daemon.counts("tap0")
     assert asks(made, 0.2, discover(chaddr="aa:00:00:00:00:03")) == b""
     assert daemon.counts("tap0")["spoofed-mac"] == 2
     priority_tagged = f.ethernet(MAC, f.BROADCAST, f.udp("0.0.0.0", "255.255.255.255", 68, 67, message(MAC)), (f.VLAN, 0))
@@ -267,12 +272,17 @@ def test_each_bad_frame_is_counted_and_not_answered(node: Machine, daemon: Daemo
     assert offered(made) == IP
 
 
-def test_flooding_guest_is_muted_and_others_are_answered(node: Machine, daemon: Daemon) -> None:
+FLOODS = {"offer": discover(), "extension": f.ethernet(MAC, "33:33:00:00:00:02", f.with_dstopts(f.rs(f.eui64(MAC)))),
+          "fragment": f.ethernet(MAC, "33:33:00:00:00:02", f.fragmented(f.ns(f.eui64(MAC), "2001:db8:1::1"), more=True))}
+
+
+@pytest.mark.parametrize("word", FLOODS)
+def test_flooding_guest_is_muted_and_others_are_answered(node: Machine, daemon: Daemon, word: str) -> None:
     flooder, other = tap(node), tap(node, "tap1")
     bind(node, "tap0", TEXT)
     bind(node, "tap1", TEXT.replace("tap0", "tap1"))
     assert until(lambda: daemon.states() == {"tap0": "served", "tap1": "served"})
-    frame, waits = discover(), []
+    frame, waits = FLOODS[word], []
     for _ in range(20):
         for _ in range(500):
             with suppress(BlockingIOError):
@@ -282,7 +292,7 @@ def test_flooding_guest_is_muted_and_others_are_answered(node: Machine, daemon: 
         waits.append(time.monotonic() - began)
     counts, stats = daemon.counts("tap0"), daemon.stats()
     assert stats["muted_total"] >= 1 and daemon.has_logged("asks too much")
-    assert counts["offer"] < 2000, "of 10000"
+    assert 0 < counts[word] < 2000, "of 10000"
     assert len([line for line in daemon.lines if "tap0" in line]) < 20, "no guest can fill the log"
     assert until(lambda: offered(flooder) == IP, 5), "it is heard again"
 

@@ -10,7 +10,7 @@ from contextlib import closing
 
 import pytest
 
-from tests.dhcpd.netns.daemon import running
+from tests.dhcpd.netns.daemon import BINDINGS, bind, running
 from tests.netns import frames as f
 from tests.netns.lab import Ear, Lab, Machine, drops, environment, members, send, settled, until
 
@@ -22,6 +22,7 @@ ROUTED = environment("add-routed-ifup-1", MAC=MAC)
 ENGINES = ("packet", "nfqueue", "none")
 QUEUES = {"iptables": "-t mangle -A PREROUTING -i {} -p udp -m udp --dport 67 -j NFQUEUE --queue-num 42",
           "ip6tables": "-t mangle -A PREROUTING -i {} -p icmpv6 --icmpv6-type 133 -j NFQUEUE --queue-num 43"}
+NEIGHBOURS = "-t mangle -A PREROUTING -i {} -p icmpv6 --icmpv6-type 135 -j NFQUEUE --queue-num 44"
 LAST = 65000
 
 
@@ -40,7 +41,7 @@ def started_by(engine: str) -> tuple[str, ...]:
 
 
 def queue_rules(node: Machine, device: str) -> None:
-    """The lines of the old nfdhcpd's documentation."""
+    """The lines of the old nfdhcpd's documentation, but the one for neighbour solicitations."""
     node.run("sh", "-c", "for i in iptables ip6tables; do echo 1 > /proc/sys/net/bridge/bridge-nf-call-$i; done", check=False)
     for tool, rule in QUEUES.items():
         node.run(tool, *rule.format(device).split())
@@ -123,9 +124,12 @@ def test_bridged_guest_cannot_answer_in_the_daemons_place(lab: Lab, engine: str)
 
 @pytest.mark.parametrize("engine", ENGINES)
 def test_routed_guest_gets_its_lease_and_the_node_does_not_hear_of_it(lab: Lab, engine: str) -> None:
+    """With strict rp_filter, though the guest asks from no address."""
     node = node_with(lab, engine)
     guest = lab.guest(node, "tap0", MAC)
     node.up(ROUTED)
+    for name in ("all", "tap0"):
+        node.sysctl(f"net/ipv4/conf/{name}/rp_filter", 1)
     if engine == "nfqueue":
         queue_rules(node, "tap+")
     node.run("nft", "-f", "-", input="table inet after { chain c { type filter hook prerouting priority 300; udp dport 67 counter; }; }")
@@ -166,6 +170,55 @@ def test_queues_go_on_when_a_guest_sends_nonsense(lab: Lab) -> None:
             send(guest, "eth0", *[nonsense] * 500)
             assert until(lambda number=number: daemon.counts("tap0").get("malformed", 0) > number * 450)
         leases(guest)
+
+
+def test_filters_let_an_advertisement_for_the_gateway_to_a_bridged_guest(lab: Lab) -> None:
+    """It has the gateway's IPv6 address and the bridge's MAC address, which is neither of the guest's prefix nor the gateway's own."""
+    node = node_with(lab, "packet")
+    guest = lab.guest(node, "tap0", MAC)
+    node.up({**BRIDGED, "NETWORK_TAGS": "nfdhcpd private-filtered ip-filtered", "NETWORK_MAC_PREFIX": "aa:00:00"})
+    settled(node)
+    bind(node, "tap0", node.read(f"{BINDINGS}/tap0") + "GATEWAY6_MAC=00:11:22:33:44:55\n")
+    with running(node):
+        assert until(lambda: "state UP" in guest.out("ip", "link", "show", "eth0"), 20)
+        assert "00:11:22:33:44:55" in guest.out("ndisc6", "-1", "-r", "5", "2001:db8:1::1", "eth0").lower()
+
+
+@pytest.mark.parametrize("engine", ("packet", "nfqueue"))
+def test_bridged_guest_finds_its_neighbours(lab: Lab, engine: str) -> None:
+    """What it asks of others reaches them, its own addresses are asked for, too, and the node answers for itself."""
+    node = node_with(lab, engine)
+    guest = lab.guest(node, "tap0", MAC)
+    other = lab.guest(node, "tap1", OTHER_MAC, "2001:db8:1::77/64")
+    node.ip("link set tap1 master prv0 up")
+    node.up(BRIDGED)
+    if engine == "nfqueue":
+        queue_rules(node, "prv+")
+        node.run("ip6tables", *NEIGHBOURS.format("prv+").split())
+    settled(node)
+    with running(node, *started_by(engine)) as daemon:
+        assert until(lambda: "2001:db8:1:0:a800:ff:fe00:1/64" in guest.out("ip", "-6", "addr", "show", "eth0", "-tentative"), 20)
+        assert guest.ping("2001:db8:1::77") and other.ping("2001:db8:1:0:a800:ff:fe00:1")
+        link_local = f.eui64(node.read("/sys/class/net/prv0/address").strip())
+        assert guest.out("ndisc6", "-1", "-r", "5", link_local, "eth0")
+        counts = daemon.counts("tap0")
+        assert counts["na"] and counts["not-served"], "it has heard all of them"
+
+
+def test_duplicate_address_is_noticed_with_queues(lab: Lab) -> None:
+    node = node_with(lab, "nfqueue")
+    guest = lab.guest(node, "tap0", MAC)
+    lab.guest(node, "tap1", OTHER_MAC, "2001:db8:1::77/64")
+    node.ip("link set tap1 master prv0 up")
+    node.up(BRIDGED)
+    queue_rules(node, "prv+")
+    node.run("ip6tables", *NEIGHBOURS.format("prv+").split())
+    settled(node)
+    with running(node, "--engine", "nfqueue"):
+        assert until(lambda: "state UP" in guest.out("ip", "link", "show", "eth0"), 20)
+        guest.sysctl("net/ipv6/conf/eth0/accept_dad", 1)
+        guest.ip("addr add 2001:db8:1::77/64 dev eth0")
+        assert until(lambda: "dadfailed" in guest.out("ip", "-6", "addr", "show", "eth0"), 10)
 
 
 def test_unbound_guest_is_left_to_others(lab: Lab) -> None:
