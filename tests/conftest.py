@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, settings
 
-from tests.package.build import build
+from tests.package import build
 
 HERE = Path(__file__).resolve().parent
 STARTERS = ((os, "fork"), (os, "posix_spawn"), (os, "posix_spawnp"), (os, "system"), (posix, "fork"), (posix, "posix_spawn"),
@@ -32,17 +32,15 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 @pytest.fixture(scope="session")
-def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The directory with the package, built once from a copy of the checkout, and what was made with it."""
-    directory = tmp_path_factory.mktemp("package")
-    build(directory)
-    return directory
+def built() -> Path:
+    """The directory with the package, and what was made with it."""
+    return build.built()
 
 
 @pytest.fixture(scope="session")
-def deb(built: Path) -> Path:
+def deb() -> Path:
     """The binary package."""
-    return next(built.glob("*.deb"))
+    return build.deb()
 
 
 @pytest.fixture(autouse=True)

@@ -1,15 +1,32 @@
-"""The package, built from a copy of the checkout."""
+"""The package, built from a copy of the checkout, once for all that install it."""
 
 from __future__ import annotations
 
+import functools
 import shutil
 import subprocess
+import tempfile
 from pathlib import Path
 
 from tests.netns.lab import ROOT
 
 SOURCES = ("README.md", "debian", "docs", "pyproject.toml", "scripts", "setup.py", "snf_network")
 LEFTOVERS = shutil.ignore_patterns("*.debhelper", "*.substvars", "snf-network", "files", "debhelper-build-stamp")
+KEPT: list[tempfile.TemporaryDirectory[str]] = []
+
+
+@functools.cache
+def built() -> Path:
+    """The directory with the package and what was made with it; it goes with this process."""
+    kept = tempfile.TemporaryDirectory(prefix="snf-network-package.")
+    build(Path(kept.name))
+    KEPT.append(kept)
+    return Path(kept.name)
+
+
+def deb() -> Path:
+    """The binary package."""
+    return next(built().glob("*.deb"))
 
 
 def build(directory: Path) -> None:

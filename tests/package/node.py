@@ -6,7 +6,7 @@ import subprocess
 from collections.abc import Mapping
 from pathlib import Path
 
-from tests.netns.lab import Lab
+from tests.netns.lab import Lab, Machine
 
 LINKS = {
     "/etc/ganeti/kvm-vif-bridge": "kvm-ifup-custom",
@@ -25,8 +25,8 @@ LINKS = {
 USR = """
 mkdir /mnt/usr /mnt/usr.work
 mount -t overlay overlay -o lowerdir=/usr,upperdir=/mnt/usr,workdir=/mnt/usr.work /usr
-! dpkg-query -W snf-network > /dev/null 2>&1 || dpkg --purge snf-network
 """
+PURGE = "! dpkg-query -W snf-network > /dev/null 2>&1 || dpkg --purge snf-network"
 
 
 class Node:
@@ -35,8 +35,13 @@ class Node:
     def __init__(self, lab: Lab) -> None:
         self.lab = lab
         self.router = lab.router()
-        self.machine = lab.node("node1", self.router)
-        self.machine.run("sh", "-ec", USR)
+        self.machine = self.made()
+
+    def made(self) -> Machine:
+        """The machine, joined to the router, without the package."""
+        machine = self.lab.node("node1", self.router)
+        machine.run("sh", "-ec", USR + PURGE)
+        return machine
 
     def dpkg(self, *arguments: object, check: bool = True) -> str:
         """Run dpkg as an administrator who keeps his files; what it printed. Triggers, those of man-db mostly, are left out."""

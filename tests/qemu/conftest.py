@@ -1,7 +1,8 @@
 """Tests marked `vm` run in machines of QEMU's (vm.py), all that have the same mark in one, and are reported here as if they ran here.
 
-`pytest.mark.vm("ipv6.disable=1")` adds to the kernel's command line. In the machine the same pytest runs the same files, and tells its
-reports on the second serial line. All machines that are needed start when the first one is.
+`pytest.mark.vm("ipv6.disable=1")` adds to the kernel's command line; with systemd=True systemd runs there, and has the built package in
+/run. In the machine the same pytest runs the same files, and tells its reports on the second serial line. All machines that are needed
+start when the first one is.
 """
 
 from __future__ import annotations
@@ -10,23 +11,31 @@ import json
 import os
 import shlex
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 
 from tests.netns.lab import Lab
-from tests.qemu.vm import Vm
+from tests.package.build import deb
+from tests.qemu.vm import DEB, SILENCE, Vm
 
 INSIDE = "SNF_NETWORK_VM"
 """Set in the environment of the pytest in a machine."""
 TOLD = "/dev/ttyS1"
 MODULES = ("tun", "veth", "bridge", "8021q")
 """Loaded ahead, because a device file or a setting of theirs is asked for before any use would load them."""
-MACHINES: dict[tuple[str, ...], "Remote"] = {}
+MACHINES: dict[Boot, Remote] = {}
+
+
+class Boot(NamedTuple):
+    """What a test asks of the machine that it runs in."""
+
+    append: tuple[str, ...]
+    systemd: bool
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    config.addinivalue_line("markers", "vm(*append): runs with Debian's kernel; the words are added to its command line")
+    config.addinivalue_line("markers", "vm(*append, systemd=False): runs with Debian's kernel; the words are added to its command line")
 
 
 @pytest.fixture
@@ -56,18 +65,20 @@ def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
 # --- outside
 
 
-def _words(item: pytest.Item) -> tuple[str, ...] | None:
+def _machine(item: pytest.Item) -> Boot | None:
     mark = item.get_closest_marker("vm")
-    return mark.args if mark else None
+    return Boot(mark.args, mark.kwargs.get("systemd", False)) if mark else None
 
 
 class Remote:
     """A machine that runs some tests, and what it has told of them so far."""
 
-    def __init__(self, append: tuple[str, ...], tests: list[str]) -> None:
+    def __init__(self, machine: Boot, tests: list[str]) -> None:
         names = " ".join(shlex.quote(test) for test in tests)
-        self.vm = Vm(f"modprobe -a {' '.join(MODULES)}; export {INSIDE}=1; "
-                     f"exec /usr/bin/python3 -B -m pytest -p no:cacheprovider --tb=short --color=no {names}", *append)
+        files = {DEB: deb().read_bytes()} if machine.systemd else {}
+        job = (f"modprobe -a {' '.join(MODULES)}; export {INSIDE}=1; "
+               f"exec /usr/bin/python3 -B -m pytest -p no:cacheprovider --tb=short --color=no {names}")
+        self.vm = Vm(job, *machine.append, systemd=machine.systemd, files=files, silence=SILENCE * (1 + machine.systemd))
         self.told = (json.loads(line) for line in self.vm.lines() if line.startswith("{"))
 
     def reports(self, item: pytest.Item) -> Iterator[pytest.TestReport]:
@@ -89,17 +100,17 @@ CONSOLE = 6000
 
 def pytest_runtest_protocol(item: pytest.Item) -> bool | None:
     """Take the reports of a test that runs in a machine; any other runs here."""
-    words = _words(item)
-    if words is None or INSIDE in os.environ:
+    machine = _machine(item)
+    if machine is None or INSIDE in os.environ:
         return None
-    if words not in MACHINES:
-        groups: dict[tuple[str, ...], list[str]] = {}
+    if machine not in MACHINES:
+        groups: dict[Boot, list[str]] = {}
         for other in item.session.items:
-            if (mark := _words(other)) is not None:
-                groups.setdefault(mark, []).append(other.nodeid)
-        MACHINES.update({mark: Remote(mark, tests) for mark, tests in groups.items()})
+            if asked := _machine(other):
+                groups.setdefault(asked, []).append(other.nodeid)
+        MACHINES.update({asked: Remote(asked, tests) for asked, tests in groups.items()})
     item.ihook.pytest_runtest_logstart(nodeid=item.nodeid, location=item.location)
-    for report in MACHINES[words].reports(item):
+    for report in MACHINES[machine].reports(item):
         item.ihook.pytest_runtest_logreport(report=report)
     item.ihook.pytest_runtest_logfinish(nodeid=item.nodeid, location=item.location)
     return True

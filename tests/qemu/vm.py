@@ -14,7 +14,7 @@ import shutil
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from tests.netns.lab import ROOT
@@ -31,6 +31,9 @@ QUICK = ("mitigations=off", "init_on_alloc=0", "apparmor=0", "audit=0")
 HERE = Path(__file__).parent
 SILENCE = 120
 """Seconds without a line after which a machine is given up."""
+DEB = "snf-network.deb"
+"""Name of the package in /run of a machine with systemd."""
+NOTHING: Mapping[str, bytes] = {}
 
 
 def unpacked() -> Path:
@@ -92,24 +95,28 @@ def _archive(files: dict[str, tuple[int, bytes]]) -> bytes:
     return bytes(made)
 
 
-def _initramfs(job: str) -> bytes:
+def _initramfs(given: Mapping[str, bytes]) -> bytes:
     modules = _modules(*MODULES)
-    directories = ("bin", "proc", "dev", "machine", "packages", "memory", "root", "modules")
+    directories = ("bin", "proc", "dev", "machine", "packages", "memory", "root", "modules", "given")
     return _archive({name: (0o040755, b"") for name in directories} | {
         "bin/busybox": (0o100755, (UNPACKED / "root" / "bin" / "busybox").read_bytes()),
-        "init": (0o100755, (HERE / "init").read_bytes()), "job": (0o100755, job.encode()),
+        "init": (0o100755, (HERE / "init").read_bytes()), **{f"given/{name}": (0o100644, data) for name, data in given.items()},
         **{f"modules/{number:02}-{name}": (0o100644, content) for number, (name, content) in enumerate(modules.items())}})
 
 
 class Vm:
     """A machine that runs one job: a script for sh, as root, in a machine with this one's files. Close it, or use `with`."""
 
-    def __init__(self, job: str, *append: str, systemd: bool = False, memory: int = 768, silence: float = SILENCE) -> None:
-        """`append` is added to the kernel's command line. `systemd`: the job is a unit of it, after all that basic.target wants."""
+    def __init__(self, job: str, *append: str, systemd: bool = False, files: Mapping[str, bytes] = NOTHING, memory: int = 768,
+                 silence: float = SILENCE) -> None:
+        """`append` is added to the kernel's command line; `files` are in /run by their names.
+
+        `systemd`: the job is a unit of it, and of this machine's other units only those are started that are asked for.
+        """
         packages = unpacked()
         self.silence, self.status = silence, -1
         self.directory = Path(tempfile.mkdtemp(prefix="snf-network-qemu."))
-        (self.directory / "initramfs").write_bytes(_initramfs(job))
+        (self.directory / "initramfs").write_bytes(_initramfs({**files, "job": job.encode()}))
         append = (*append, "systemd.unit=job.target") if systemd else append
         kernel = ("console=ttyS0", "panic=-1", "quiet", "net.ifnames=0", *QUICK, f"checkout={ROOT}", *append)
         self.process = subprocess.Popen((
