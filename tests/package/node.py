@@ -45,7 +45,7 @@ class Node:
 
     def dpkg(self, *arguments: object, check: bool = True) -> str:
         """Run dpkg as an administrator who keeps his files; what it printed. Triggers, those of man-db mostly, are left out."""
-        ran = self.machine.run("dpkg", "--no-triggers", "--force-confold", *arguments, check=check, timeout=120)
+        ran = self.machine.run("dpkg", "--no-triggers", "--force-confold", *arguments, check=check, timeout=300)
         return ran.stdout + ran.stderr
 
     def call(self, path: str, env: Mapping[str, str], check: bool = True) -> subprocess.CompletedProcess[str]:

@@ -11,7 +11,7 @@ from tests.package.node import PURGE, Node
 from tests.qemu.taps import CLEAN, snf_network
 from tests.qemu.vm import DEB
 
-PATIENCE = 120
+PATIENCE = 300
 """Seconds for what an interpreter or several are started for: each needs some here, and a tenth of one on a real machine."""
 UNITS = ROOT / "debian" / "systemd"
 BARE = """
