@@ -173,13 +173,3 @@ class Vm:
 
     def __exit__(self, *_: object) -> None:
         self.close()
-
-
-def boot(job: str, *append: str, systemd: bool = True, silence: float = SILENCE) -> tuple[int, Sequence[str], str]:
-    """Boot, with systemd as first process or without, and run a job to its end.
-
-    Gives its exit status (-1 if the machine ended before, or was silent for too long), the lines it wrote to descriptor 3, and the console.
-    """
-    with Vm(job, *append, systemd=systemd, silence=silence) as vm:
-        told = list(vm.lines())
-        return vm.status, told, vm.console()
