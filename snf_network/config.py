@@ -200,14 +200,14 @@ PATHNAME = (_is_path, "an absolute path")
 BOOLEAN: tuple[Callable[[str], bool], str] = (lambda value: value.lower() in TRUE | FALSE, "true or false")
 TAGNAME: tuple[Callable[[str], bool], str] = (lambda value: bool(value) and TAG.issuperset(value), "a tag")
 TEXT: tuple[Callable[[str], bool], str] = (lambda value: not value or value.isprintable(), "printable text")
+DEFAULTS = {key.upper(): value for key, value in Config().__dict__.items() if isinstance(value, str)}
 CHECKS: dict[str, tuple[Callable[[str], bool], str]] = {
     **dict.fromkeys(("STATE_DIR", "NFDHCPD_STATE_DIR", "GANETI_NIC_DIR"), PATHNAME),
     **dict.fromkeys(("LOGFILE", "IFUP_EXTRA_SCRIPT"), (lambda value: not value or _is_path(value), "an absolute path or empty")),
     **dict.fromkeys(("DEBUG", "MASQ"), BOOLEAN),
     "MAC_MASK": (_is_mac, "a MAC mask such as ff:ff:f0:00:00:00"),
     "TAP_CONSTANT_MAC": (_is_station, "the MAC address of one station, such as cc:47:52:4e:45:54"),
-    **dict.fromkeys(("MAC_FILTERED_TAG", "IP_FILTERED_TAG", "TRUNK_TAG", "NFDHCPD_TAG", "IP_LESS_ROUTED_TAG", "MASQ_TAG", "PUBLIC_TAG",
-                     "DNS_TAG", "PHYSICAL_VLAN_TAG", "TAG_PREFIX", "FIREWALL_TAG_PREFIX"), TAGNAME),
+    **dict.fromkeys((key for key in DEFAULTS if key.endswith(("_TAG", "TAG_PREFIX"))), TAGNAME),
     "NFDHCPD_ENGINE": (lambda value: value in ("packet", "nfqueue", "none"), "packet, nfqueue or none"),
     "AUTHENTICATION_METHOD": (lambda value: value in ("", "plain", "bind9", "kerberos"), "plain, bind9, kerberos or empty"),
     "UNDERLAY": (_are_prefixes, "addresses and prefixes with spaces between them"),
@@ -215,6 +215,5 @@ CHECKS: dict[str, tuple[Callable[[str], bool], str]] = {
     **dict.fromkeys(("SERVER", "FZONE", "KEYFILE", "KERBEROS_PRINCIPAL", "KERBEROS_KEYTAB", "KERBEROS_KSTART_ARGS",
                      "KERBEROS_TICKET"), TEXT),
 }
-DEFAULTS = {key.upper(): value for key, value in Config().__dict__.items() if isinstance(value, str)}
 # settings of the bash package that have nothing left to set: its helper, its lock, its trace file
 IGNORED = frozenset(("MAC2EUI64", "RUNLOCKED_OPTS", "DEBUGFILE"))

@@ -11,6 +11,7 @@ import pytest
 from snf_network import ruleset
 from snf_network.config import Config
 from snf_network.lean import replace
+from snf_network.reasons import REASONS
 
 PACKAGE = Path(ruleset.__file__).parent
 SHIPPED = ["limited", "protected", "unprotected"]
@@ -29,6 +30,11 @@ def loaded(monkeypatch: pytest.MonkeyPatch, *names: str) -> None:
     chains = "".join(f"\tchain profile_{name} {{\n\t}}\n\tchain filtered_profile_{name} {{\n\t}}\n" for name in names)
     said = f"table bridge snf_network {{\n\tchain pins {{\n\t}}\n{chains}}}\n"
     monkeypatch.setattr(ruleset, "run", lambda argv: (0, said) if names else (0, ""))
+
+
+def test_each_reason_that_rules_count_with_is_explained() -> None:
+    text = "".join(path.read_text() for path in PACKAGE.glob("*.nft"))
+    assert set(re.findall(r'update @drops \{ [io]if \. "([^"]+)"', text)) == REASONS.keys()
 
 
 def test_the_package_ships_three_profiles() -> None:
