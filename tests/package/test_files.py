@@ -47,6 +47,16 @@ def test_default_file_is_understood_by_a_shell_alike(tmp_path: Path) -> None:
     assert said.splitlines() == [str(defaults[name.lower()]).replace("False", "false") for name in names]
 
 
+def test_operators_md_has_each_setting_with_its_default() -> None:
+    lines = (ROOT / "docs" / "operators.md").read_text().splitlines()
+    rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in lines if line.startswith("| ")]
+    told = {name: row[1] for row in rows for name in row[0].split(", ")}
+    assert told.keys() >= IGNORED
+    defaults = {name: str(Config().__dict__[name.lower()]).replace("False", "false") for name in CHECKS}
+    changed = {"KERBEROS_TICKET": "$STATE_DIR/snf-network-kerberos.tkt", "KERBEROS_KSTART_ARGS": ""}
+    assert {name: told.get(name) for name in CHECKS} == {**defaults, **changed}
+
+
 def shell(script: str, **env: str) -> str:
     """What a script prints in Debian's sh."""
     path = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin"}

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.netns.lab import Lab, Machine, environment, traces
+from tests.netns.test_readme import example
 from tests.package.node import LINKS, Node
 
 MODULES = "/usr/lib/python3/dist-packages/snf_network"
@@ -218,3 +219,14 @@ def test_the_bash_package_is_taken_over(bare: Node, bash_deb: Path, deb: Path) -
     assert bare.machine.read("/etc/ganeti/ifup-extra") == "old extra\n"
     assert bare.machine.read("/etc/ferm/snf-network.ferm") == "old\n"
     assert "snf_network_log" in bare.machine.read("/usr/lib/snf-network/common.sh")
+
+
+def test_the_lines_for_cron_work_with_what_cron_gives(node: Node) -> None:
+    """A node without systemd. cron(8) has no sbin in its PATH, so the file says it."""
+    lines = example("What runs by itself", "docs/operators.md").splitlines()
+    path = next(line for line in lines if line.startswith("PATH="))
+    commands = [line.partition(" root ")[2] for line in lines if " root " in line]
+    assert len(commands) == 2
+    for command in commands:
+        ran = node.machine.run("env", "-i", path, "/bin/sh", "-c", command, check=False)
+        assert (ran.returncode, ran.stdout, ran.stderr) == (0, "", "")
