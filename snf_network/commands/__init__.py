@@ -23,7 +23,7 @@ EPILOG = """examples:
   snf-network check || snf-network repair
   snf-network plan --env nic.env         what ifup would do for the NIC in a file of KEY=VALUE lines
   snf-network plan --record tap0         the same for the NIC that tap0 was brought up for
-Settings are in /etc/default/snf-network; docs/operators.md tells what to do when something is wrong."""
+Settings are in /etc/default/snf-network. What to do when something is wrong: operators.md, in docs or /usr/share/doc/snf-network."""
 EVERYBODY = ("plan", "status")
 """Subcommands that only read what all may read; nft shows the rest to root alone."""
 SECONDS = 60.0

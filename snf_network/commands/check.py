@@ -23,8 +23,10 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace, config: Config) -> int:
-    """Print the difference."""
+    """Print the difference, and on stderr what is odd in the settings."""
     difference = compare(config)
+    if not options.quiet:
+        sys.stderr.write("".join(f"snf-network: warning: {words}\n" for words in config.warnings))
     if options.json:
         sys.stdout.write(json.dumps({kind: [] for kind in KINDS} | _grouped(difference), indent=2) + "\n")
     elif not options.quiet:

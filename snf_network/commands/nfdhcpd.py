@@ -27,7 +27,7 @@ from snf_network.errors import BadConfig, SnfNetworkError
 
 RATE = 100.0
 EPILOG = """signals: TERM ends, HUP reads the configuration and all bindings again, USR1 writes who is served to the log.
-nfdhcpctl asks a running daemon. docs/nfdhcpd.md has the configuration and the keys of bindings."""
+nfdhcpctl asks a running daemon. All keys of nfdhcpd.conf and of bindings: nfdhcpd.md, in docs or /usr/share/doc/snf-network."""
 
 
 def arguments(argv: Sequence[str]) -> argparse.Namespace:

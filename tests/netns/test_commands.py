@@ -156,6 +156,13 @@ def test_somebody_else_with_our_protocol_number_does_not_stop_gc(node: Machine) 
     same(frozenset(line for line in before if not line.startswith("link tap0 ")), after)
 
 
+def test_check_tells_of_a_setting_that_is_not_known(node: Machine) -> None:
+    node.write("/etc/default/snf-network", "MAC_MAKS=ff:ff:00:00:00:00\n")
+    ran = node.script("snf-network", {}, "check")
+    assert (ran.stdout, ran.stderr) == ("clean\n", "snf-network: warning: /etc/default/snf-network:1: unknown setting MAC_MAKS, ignored\n")
+    assert node.script("snf-network", {}, "check", "--quiet").stderr == ""
+
+
 def test_a_file_that_is_no_binding_stays(node: Machine) -> None:
     node.up(ROUTED)
     node.write(f"{BINDINGS}/leases.db", "important\n")
