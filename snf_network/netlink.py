@@ -28,8 +28,17 @@ NEWLINK, GETLINK, NEWROUTE, GETROUTE, NEWNEIGH, DELNEIGH, GETRULE = 16, 18, 24, 
 # RTM_F_FIB_MATCH; IPv4 tells which table only with RTM_F_LOOKUP_TABLE, which IPv6 refuses
 FIB_MATCH = {AF_INET: 0x3000, AF_INET6: 0x2000}
 UNICAST = 1
-# attributes of a rule that asks for nothing but its mark: FRA_PRIORITY, FWMARK, SUPPRESS_PREFIXLEN, TABLE, FWMASK, PROTOCOL
-MARK_ONLY, TO_TABLE, UNREACHABLE, INVERT = frozenset((6, 10, 14, 15, 16, 21)), 1, 7, 2
+# attributes of a route, of a link, of a bridge within its link, of a neighbour, of a rule
+RTA_DST, RTA_OIF, RTA_MULTIPATH, RTA_TABLE, RTA_MARK = 1, 4, 9, 15, 16
+IFLA_ADDRESS, IFLA_IFNAME, IFLA_MTU, IFLA_MASTER, IFLA_LINKINFO = 1, 3, 4, 10, 18
+INFO_KIND, INFO_DATA, BR_VLAN_FILTERING, BR_VLAN_DEFAULT_PVID = 1, 2, 7, 39
+NDA_DST, NDA_LLADDR, NDA_PROTOCOL, NUD_PERMANENT, NTF_PROXY = 1, 2, 12, 0x80, 0x08
+FRA_PRIORITY, FRA_FWMARK, FRA_SUPPRESS_PREFIXLEN, FRA_TABLE, FRA_FWMASK, FRA_PROTOCOL = 6, 10, 14, 15, 16, 21
+# a rule that asks for nothing but its mark has no other attributes than these
+MARK_ONLY = frozenset((FRA_PRIORITY, FRA_FWMARK, FRA_SUPPRESS_PREFIXLEN, FRA_TABLE, FRA_FWMASK, FRA_PROTOCOL))
+TO_TABLE, UNREACHABLE, INVERT = 1, 7, 2
+IFINFOMSG, FIB_RULE_HDR = bytes(16), bytes(12)
+"""The heads of questions about links and rules, which leave all to attributes and flags."""
 ENOENT, ENODEV, ESRCH = 2, 19, 3
 # addresses that nothing but a default route leads to: class E, and 2000::
 ANYWHERE = {AF_INET: "240.0.0.1", AF_INET6: "2000::"}
@@ -85,12 +94,12 @@ class Netlink:
     def route(self, family: int, mark: int, address: str) -> Found | None:
         """The route that a packet with `mark` takes to `address`; None if there is none. As `ip route get fibmatch`."""
         packed = inet_pton(family, address)
-        body = _rtmsg(family, 0, FIB_MATCH[family], len(packed) * 8) + _attribute(1, packed) + _attribute(16, pack("=I", mark))
+        body = _rtmsg(family, FIB_MATCH[family], len(packed) * 8) + _attribute(RTA_DST, packed) + _attribute(RTA_MARK, pack("=I", mark))
         return next((_found(reply) for kind, reply in self.ask(GETROUTE, 0, body) if kind == NEWROUTE), None)
 
     def routes(self, family: int, table: int) -> Iterator[Found]:
         """Every route of `table`: costs as much as it has. As `ip route show table`."""
-        body = _rtmsg(family, 0, 0, 0) + _attribute(15, pack("=I", table))
+        body = _rtmsg(family, 0, 0) + _attribute(RTA_TABLE, pack("=I", table))
         return (_found(reply) for kind, reply in self.ask(GETROUTE, DUMP, body) if kind == NEWROUTE)
 
     def has_table(self, table: int) -> bool:
@@ -99,28 +108,28 @@ class Netlink:
 
     def device(self, name: str) -> Device | None:
         """The device of that name; None if there is none. As `ip -d link show dev NAME`."""
-        body = pack("=BBHiII", 0, 0, 0, 0, 0, 0) + _attribute(3, name.encode() + b"\0")
+        body = IFINFOMSG + _attribute(IFLA_IFNAME, name.encode() + b"\0")
         return next((_device(reply) for kind, reply in self.ask(GETLINK, 0, body) if kind == NEWLINK), None)
 
     def ports(self, bridge: int) -> Iterator[Device]:
         """The ports of a bridge, by its ifindex. As `ip link show master NAME`."""
-        body = pack("=BBHiII", 0, 0, 0, 0, 0, 0) + _attribute(10, pack("=I", bridge))
+        body = IFINFOMSG + _attribute(IFLA_MASTER, pack("=I", bridge))
         return (_device(reply) for kind, reply in self.ask(GETLINK, DUMP, body) if kind == NEWLINK)
 
     def rules(self) -> set[Rule]:
         """Our policy rules, as they are in the kernel now."""
-        replies = self.ask(GETRULE, DUMP, pack("=BBBBBBBBI", 0, 0, 0, 0, 0, 0, 0, 0, 0))
+        replies = self.ask(GETRULE, DUMP, FIB_RULE_HDR)
         return {rule for _, reply in replies for rule in _rule(reply)}
 
     def neighbour(self, resource: Neighbour | NeighProxy, add: bool, device: int) -> None:
         """Put a neighbour entry in place, or take it away. Raises KernelError if the kernel refuses; absent is as good as deleted."""
         mac = bytes.fromhex(getattr(resource, "mac", "").replace(":", ""))
         family = AF_INET6 if ":" in resource.address else AF_INET
-        state, flags = (0x80, 0) if mac else (0, 0x08)
-        body = pack("=BxxxiHBB", family, device, state, flags, 0) + _attribute(1, inet_pton(family, resource.address))
+        state, flags = (NUD_PERMANENT, 0) if mac else (0, NTF_PROXY)
+        body = pack("=BxxxiHBB", family, device, state, flags, 0) + _attribute(NDA_DST, inet_pton(family, resource.address))
         if add and mac:
-            body += _attribute(2, mac)
-        body += _attribute(12, bytes((PROTOCOL,))) if add else b""
+            body += _attribute(NDA_LLADDR, mac)
+        body += _attribute(NDA_PROTOCOL, bytes((PROTOCOL,))) if add else b""
         error = 0
         for kind, reply in self.ask(NEWNEIGH if add else DELNEIGH, ACK | (CREATE | REPLACE if add else 0), body):
             error = -unpack_from("=i", reply)[0] if kind == ERROR else 0
@@ -145,8 +154,8 @@ class Netlink:
                 datagram = datagram[(length + 3) & ~3:]
 
 
-def _rtmsg(family: int, table: int, flags: int, length: int) -> bytes:
-    return pack("=BBBBBBBBI", family, length, 0, 0, table, 0, 0, 0, flags)
+def _rtmsg(family: int, flags: int, length: int) -> bytes:
+    return pack("=BBBBBBBBI", family, length, 0, 0, 0, 0, 0, 0, flags)
 
 
 def _attribute(kind: int, value: bytes) -> bytes:
@@ -168,8 +177,8 @@ def _found(message: bytes) -> Found:
     Only a unicast route leads to a device: an unreachable one of IPv6 is on lo.
     """
     attributes = _attributes(message[12:])
-    devices = [unpack_from("=i", attributes[4])[0]] if 4 in attributes else _hops(attributes.get(9, b""))
-    table = unpack_from("=I", attributes.get(15, message[4:5] + bytes(3)))[0]
+    devices = [unpack_from("=i", attributes[RTA_OIF])[0]] if RTA_OIF in attributes else _hops(attributes.get(RTA_MULTIPATH, b""))
+    table = unpack_from("=I", attributes.get(RTA_TABLE, message[4:5] + bytes(3)))[0]
     return Found(table, message[1], min(devices, default=0) if message[7] == UNICAST else 0)
 
 
@@ -184,23 +193,25 @@ def _hops(data: bytes) -> list[int]:
 
 
 def _device(message: bytes) -> Device:
-    """ifinfomsg: IFLA_ADDRESS, IFNAME, MTU, MASTER and, in LINKINFO, the kind and a bridge's two VLAN settings."""
-    attributes = _attributes(message[16:])
-    info = _attributes(attributes.get(18, b""))
-    bridge = _attributes(info.get(2, b"")) if info.get(1) == b"bridge\0" else {}
-    mtu, master = (unpack_from("=I", attributes.get(kind, bytes(4)))[0] for kind in (4, 10))
-    return Device(attributes[3].rstrip(b"\0").decode("utf-8", "replace"), info.get(1, b"").rstrip(b"\0").decode("ascii", "replace"),
-                  attributes.get(1, b"").hex(":"), mtu, master, bridge.get(7) == b"\1", unpack_from("=H", bridge.get(39, bytes(2)))[0])
+    """ifinfomsg; what is about a bridge only stands in its LINKINFO."""
+    attributes = _attributes(message[len(IFINFOMSG):])
+    info = _attributes(attributes.get(IFLA_LINKINFO, b""))
+    name, kind = attributes[IFLA_IFNAME].rstrip(b"\0"), info.get(INFO_KIND, b"").rstrip(b"\0")
+    mtu, master = (unpack_from("=I", attributes.get(number, bytes(4)))[0] for number in (IFLA_MTU, IFLA_MASTER))
+    bridge = _attributes(info.get(INFO_DATA, b"")) if kind == b"bridge" else {}
+    return Device(name.decode("utf-8", "replace"), kind.decode("ascii", "replace"), attributes.get(IFLA_ADDRESS, b"").hex(":"), mtu, master,
+                  bridge.get(BR_VLAN_FILTERING) == b"\1", unpack_from("=H", bridge.get(BR_VLAN_DEFAULT_PVID, bytes(2)))[0])
 
 
 def _rule(message: bytes) -> Iterator[Rule]:
     """fib_rule_hdr: ours by FRA_PROTOCOL and priority, and by asking for nothing but the whole mark, which is the table."""
-    attributes = _attributes(message[12:])
-    whole = attributes.keys() <= MARK_ONLY and attributes.get(16) == b"\xff" * 4 and message[1:4] == bytes(3) and not message[8] & INVERT
-    if whole and attributes.get(21) == bytes((PROTOCOL,)) and 10 in attributes and 6 in attributes:
-        priority, mark = (unpack_from("=I", attributes[kind])[0] for kind in (6, 10))
+    attributes = _attributes(message[len(FIB_RULE_HDR):])
+    whole_mark = attributes.get(FRA_FWMASK) == b"\xff" * 4 and message[1:4] == bytes(3) and not message[8] & INVERT
+    ours = attributes.get(FRA_PROTOCOL) == bytes((PROTOCOL,)) and {FRA_PRIORITY, FRA_FWMARK} <= attributes.keys() <= MARK_ONLY
+    if whole_mark and ours:
+        priority, mark = (unpack_from("=I", attributes[number])[0] for number in (FRA_PRIORITY, FRA_FWMARK))
         family = "-6" if message[0] == AF_INET6 else "-4"
-        if (priority, message[7]) == (RULE_PRIORITY, TO_TABLE) and attributes.get(15) == attributes[10]:
+        if (priority, message[7]) == (RULE_PRIORITY, TO_TABLE) and attributes.get(FRA_TABLE) == attributes[FRA_FWMARK]:
             yield Rule(family, str(mark), "lookup")
         elif (priority, message[7]) == (RULE_PRIORITY + 1, UNREACHABLE):
             yield Rule(family, str(mark), "unreachable")
