@@ -92,8 +92,8 @@ def note_names(nic: Nic, names: Optional[Names], config: Config, call: Optional[
             call.say(f"warning: {error}")
 
 
-def want(nic: Nic, config: Config, why: str) -> None:
-    """Note that a NIC should be up and is not, unless its interface has a record: Ganeti says nothing of it after a migration."""
+def note_failure(nic: Nic, config: Config, why: str) -> None:
+    """Record a NIC that should be up and is not, for `try_again`: after a migration Ganeti does not. A record that is there stays."""
     from snf_network.host import ifindex
     from snf_network.record import Record, Records
 
@@ -102,7 +102,7 @@ def want(nic: Nic, config: Config, why: str) -> None:
         if index and not records.load(nic.interface):
             records.save(Record(nic.interface, index, kernel.boot(), nic.instance, nic.uuid, nic.values, (), (f"not up: {why}",)))
     except (SnfNetworkError, OSError):
-        pass  # it was said why already
+        pass  # why it is not up has been said already
 
 
 def try_again(config: Config, call: Call) -> bool:

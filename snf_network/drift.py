@@ -46,17 +46,17 @@ def compare(config: Config) -> Difference:
     records = Records(config.state_dir)
     known = list(records)
     live = [record for record in known if is_live(record)]
-    wanted = look.owned(resource for record in known for resource in record.resources)  # what a gone NIC left is told with it
+    wanted = {look.as_listed(resource) for record in known for resource in record.resources}  # what a gone NIC left is told with it
     missing = [(record, resource) for record in live for resource in record.resources if not kernel.has(resource)]
     orphans = [resource for resource in kernel.found if resource not in wanted and not (resource.shared and records.held(resource))]
-    return Difference(tuple(missing), (*sorted(orphans, key=repr), *_bindings(config, wanted, known)),
+    return Difference(tuple(missing), (*sorted(orphans, key=repr), *_bindings(config, wanted)),
                       tuple(record for record in known if record not in live),
                       tuple((record, words) for record in live for words in record.lacking), tuple(_rules(config, live)))
 
 
-def _bindings(config: Config, wanted: set[Resource], known: list[Record]) -> list[Resource]:
+def _bindings(config: Config, wanted: set[Resource]) -> list[Resource]:
     """Binding files of taps that are gone; another's file for a tap that lives is not ours to judge."""
-    ours = {resource.slot for resource in wanted} | {resource.slot for record in known for resource in record.resources}
+    ours = {resource.slot for resource in wanted}
     return [binding for binding in look.bindings(config.nfdhcpd_state_dir)
             if binding.slot not in ours and not ifindex(binding.path.rpartition("/")[2])]
 

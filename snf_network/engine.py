@@ -41,31 +41,31 @@ def replace(wanted: Record, config: Config) -> list[str]:
         kept, slots = set(wanted.resources), {resource.slot for resource in wanted.resources}
         stale = [resource for resource in ((*old.resources, *old.stale) if old else ()) if resource not in kept]
         doomed = [resource for resource in stale if resource.slot not in slots]
-        both = changed(wanted, stale=tuple(stale))
+        possible = changed(wanted, stale=tuple(stale))
         try:
-            records.save(both)
+            records.save(possible)
             _hold(records, wanted)
             doors.prepare(wanted.resources)
             if _moves(old, wanted):
                 doors.undo([Link(interface)])
-            _members(_own(doomed), [resource for resource in stale if resource.slot in slots], wanted.resources, config)
+            _members(_unshared(doomed), [resource for resource in stale if resource.slot in slots], wanted.resources, config)
         except Hung:
-            _take(records, both, config)  # it may be done or not
+            _take_back(records, possible, config)  # it may be done or not
             raise
         except (KernelError, OSError):
-            _back(records, old, wanted, config)
+            _roll_back(records, old, wanted, config)
             raise
         try:
-            doors.undo(_own(doomed))
+            doors.undo(_unshared(doomed))
             with Lock(config.state_dir, ALWAYS):  # two NICs with one address may have passed the same question before either was up
                 doors.refuse_taken(wanted.resources)
                 settings = doors.put(wanted.resources)
             _release(records, doomed, interface, config)
         except (KernelError, OSError):
-            _take(records, both, config)
+            _take_back(records, possible, config)
             raise
         if stale:
-            _settle(records, changed(wanted, stale=()))
+            _forget_stale(records, changed(wanted, stale=()))
         return settings
 
 
@@ -77,7 +77,7 @@ def remove(interface: str, config: Config, mine: Callable[[Record], bool] = lamb
         records.tidy(interface)
         if not record or not mine(record):
             return None
-        _take(records, record, config)
+        _take_back(records, record, config)
         return record
 
 
@@ -150,11 +150,12 @@ def _release(records: Records, resources: Iterable[Resource], interface: str, co
             _members(doomed, (), (), config)
 
 
-def _own(resources: Iterable[Resource]) -> list[Resource]:
+def _unshared(resources: Iterable[Resource]) -> list[Resource]:
+    """What one NIC has for itself."""
     return [resource for resource in resources if not resource.shared]
 
 
-def _settle(records: Records, wanted: Record) -> None:
+def _forget_stale(records: Records, wanted: Record) -> None:
     """Drop from the record what is gone. On a full disk it stays there as stale, which does no harm."""
     try:
         records.save(wanted)
@@ -171,6 +172,7 @@ def _moves(old: Record | None, wanted: Record) -> bool:
 
 
 def _members(dead: Sequence[Resource], stale: Sequence[Resource], wanted: Sequence[Resource], config: Config) -> None:
+    """The nft members among these, in one transaction, and a note on the rules if they had to be loaded for it."""
     note = f"{config.state_dir}/base"
     lost, old, new = ([resource for resource in group if isinstance(resource, Element)] for group in (dead, stale, wanted))
     alone = Lock(config.state_dir, RULESET, LOADING)
@@ -190,17 +192,17 @@ def _remember_rules(config: Config) -> None:
         pass  # `check` will say that it is missing
 
 
-def _take(records: Records, record: Record, config: Config) -> None:
-    """Down first, members last: no frame finds the link up and its filters gone."""
+def _take_back(records: Records, record: Record, config: Config) -> None:
+    """All that the record says, and the record. Down first, members last: no frame finds the link up and its filters gone."""
     doomed = [*record.resources, *record.stale]
-    doors.undo(_own(doomed))
-    _members(_own(doomed), (), (), config)
+    doors.undo(_unshared(doomed))
+    _members(_unshared(doomed), (), (), config)
     _release(records, doomed, record.interface, config)
     records.forget(record.interface)
 
 
-def _back(records: Records, old: Record | None, wanted: Record, config: Config) -> None:
-    """No member was changed: let the record, and the link, be as they were."""
+def _roll_back(records: Records, old: Record | None, wanted: Record, config: Config) -> None:
+    """After a refusal, with no member changed: the record and the link are as they were before."""
     before = old.resources if old else ()
     if old:
         records.save(old)

@@ -40,7 +40,7 @@ def is_live(record: Record) -> bool:
 
 
 def settled(nic: Nic) -> Nic:
-    """The NIC with mode ext, which leaves all to scripts, told apart: bridged if LINK is a bridge here, else routed."""
+    """The NIC with its mode decided: ext, which leaves that to the scripts, is bridged if LINK is a bridge here, else routed."""
     if nic.mode != "ext":
         return nic
     with Netlink() as netlink:

@@ -33,7 +33,7 @@ from snf_network.switches import BridgeOption, BridgeVlan, OvsPort
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterator
     from typing import Any
 
 FAMILIES = {2: "-4", 10: "-6"}
@@ -157,8 +157,3 @@ def bindings(directory: str) -> Iterator[Binding]:
 
 def _says(path: str, value: str) -> bool:
     return (read_file(path) or "").strip() == value
-
-
-def owned(resources: Iterable[Resource]) -> set[Resource]:
-    """What of `resources` the kernel can be searched for: the rest cannot be left over."""
-    return {as_listed(resource) for resource in resources}

@@ -56,12 +56,13 @@ def plan_for(nic: Nic, node: Node, config: Config) -> Plan:
     for setup in dict.fromkeys(filter(None, chosen.values())):
         resources += setup(nic, node, config)
     if nic.arriving:
-        resources = [resource for resource in resources if not (isinstance(resource, Route) or _is_proxy(resource, nic))]
+        resources = [resource for resource in resources if not _draws_traffic(resource, nic)]
     members = {resource.set for resource in resources if isinstance(resource, Element)}
     resources += pins.ingress(nic, members)
     resources += firewall.setup(nic, node, config, "prefixed" in members)
     resources = list(dict.fromkeys(_options_first(resources)))
-    return Plan(tuple(resources), tuple(_announcements(nic, resources)), tuple(_lacking(nic, node, config, tags)),
+    told = (Announcement(one.address, one.interface) for one in resources if isinstance(one, NeighProxy) and _draws_traffic(one, nic))
+    return Plan(tuple(resources), tuple(told), tuple(_lacking(nic, node, config, tags)),
                 tuple(_warnings(nic, node)), tuple(tag for tag, setup in chosen.items() if setup is None), _names(nic, node, config, tags))
 
 
@@ -84,10 +85,9 @@ def tags_of(nic: Nic, config: Config) -> tuple[str, ...]:
     return tuple(sorted(tag for tag, on in wanted.items() if on))
 
 
-def _announcements(nic: Nic, resources: list[Resource]) -> Iterator[Announcement]:
-    for resource in resources:
-        if _is_proxy(resource, nic) and isinstance(resource, NeighProxy):
-            yield Announcement(resource.address, resource.interface)
+def _draws_traffic(resource: Resource, nic: Nic) -> bool:
+    """True if it leads the guest's traffic to this node: a route, or a proxy entry on an uplink."""
+    return isinstance(resource, Route) or (isinstance(resource, NeighProxy) and resource.interface != nic.interface)
 
 
 def _names(nic: Nic, node: Node, config: Config, tags: tuple[str, ...]) -> Optional[Names]:
@@ -95,11 +95,6 @@ def _names(nic: Nic, node: Node, config: Config, tags: tuple[str, ...]) -> Optio
     if config.dns_tag not in tags or nic.arriving:
         return None
     return names_of(nic, ipv6=nic.mode != "routed" or node.ipv6)
-
-
-def _is_proxy(resource: Resource, nic: Nic) -> bool:
-    """True if it draws the guest's traffic to this node."""
-    return isinstance(resource, NeighProxy) and resource.interface != nic.interface
 
 
 def _lacking(nic: Nic, node: Node, config: Config, tags: tuple[str, ...]) -> Iterator[str]:

@@ -7,7 +7,7 @@ from _signal import alarm  # type: ignore[import-not-found]  # signal itself wou
 from time import strftime
 
 from snf_network import kernel
-from snf_network.bringup import bring_up, note_names, want
+from snf_network.bringup import bring_up, note_failure, note_names
 from snf_network.config import Config
 from snf_network.errors import BadEnvironment, NodesOwn, SnfNetworkError, shown
 from snf_network.nic import Nic, is_interface
@@ -124,7 +124,7 @@ class Call:
         except (SnfNetworkError, OSError) as error:
             self.say(error)
             if not isinstance(error, NodesOwn):
-                want(nic, self.config, str(error))
+                note_failure(nic, self.config, str(error))
             return 1
         return extra(nic, plan, self.config, env, argv, self)
 

@@ -190,13 +190,11 @@ class Server:
 
     # --- the loop
 
-    def run(self, signals: Signals, manager: Manager, on_signal: dict[int, object]) -> None:
-        """Serve until `stop`. `on_signal` has what to call for each signal."""
+    def run(self, signals: Signals, manager: Manager, on_signal: dict[int, Callable[[], None]]) -> None:
+        """Serve until `stop`. `on_signal` has what to call for each signal that `signals` takes."""
         def taken() -> None:
             for number in signals.taken():
-                handler = on_signal.get(number)
-                if callable(handler):
-                    handler()
+                on_signal[number]()
 
         self.loop.add(signals.fileno(), taken)
         alive = time.monotonic()

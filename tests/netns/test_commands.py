@@ -161,6 +161,7 @@ def test_check_tells_of_a_setting_that_is_not_known(node: Machine) -> None:
     ran = node.script("snf-network", {}, "check")
     assert (ran.stdout, ran.stderr) == ("clean\n", "snf-network: warning: /etc/default/snf-network:1: unknown setting MAC_MAKS, ignored\n")
     assert node.script("snf-network", {}, "check", "--quiet").stderr == ""
+    node.run("rm", "/etc/default/snf-network")
 
 
 def test_a_file_that_is_no_binding_stays(node: Machine) -> None:
