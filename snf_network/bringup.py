@@ -44,7 +44,7 @@ def _report(nic: Nic, plan: Plan, settings: Iterable[str], config: Config, call:
     for words in (*config.warnings, *plan.warnings, *plan.lacking):
         call.say(f"warning: {words}")
     ignored = f"; ignored tags: {shown(' '.join(plan.ignored))}" if plan.ignored else ""
-    call.log(f"up: {nic.instance} {nic.mode} {nic.link} {nic.mac} {nic.ip} {nic.ip6}{ignored}")
+    call.log(f"up: {' '.join(filter(None, (nic.instance, nic.mode, nic.link, nic.mac, nic.ip, nic.ip6)))}{ignored}")
     if config.debug:
         from snf_network import show
 

@@ -114,7 +114,7 @@ def as_listed(resource: Resource) -> Resource:
 
 
 def neighbours() -> Iterator[Resource]:
-    """Permanent and proxy entries of ours; pyroute2 0.7 gives neither the protocol of the one nor the other (docs/design.md)."""
+    """Permanent and proxy entries of ours, by ip(8): pyroute2 0.7 does not tell the protocol of an entry."""
     for family in FAMILIES.values():
         for kind in (("nud", "permanent"), ("proxy",)):
             for entry in listed("ip", family, "-j", "neigh", "show", *kind):

@@ -22,9 +22,10 @@ HOOKS = {"bridge": (("prerouting", -310, "iifname"), ("forward", -210, "oifname"
          "arp": (("input", -20, "iifname"),)}
 """Before ours in each: where frames from the NIC come in; in a bridge, where they go to it, too."""
 LINE = re.compile(r"trace id (\w+) (\w+) (\S+) (\S+) (packet:|rule|policy|return)\s?(.*?)\s*(?:\(verdict (.*)\))?\s*$")
-
-
 NOISE = re.compile(r" (ip6? (dscp|ecn|flowlabel) \S+|icmpv6 (code|parameter-problem) \S+|@\S+ \S+|[io]if \S+)")
+"""What nft tells of a packet, and nobody asks for."""
+COMMAND = ("setpriv", "--pdeathsig", "KILL", "nft", "monitor", "trace")
+"""It ends with us, whatever ends us."""
 
 
 @dataclass(frozen=True)
@@ -67,10 +68,6 @@ def start(interface: str, seconds: int) -> str:
 def stop() -> str:
     """What nft has to be given to take the tables away, whether or not they are there."""
     return "".join(f"table {family} {TABLE} {{ }}\ndelete table {family} {TABLE}\n" for family in HOOKS)
-
-
-COMMAND = ("setpriv", "--pdeathsig", "KILL", "nft", "monitor", "trace")
-"""It ends with us, whatever ends us."""
 
 
 class Monitor:
