@@ -7,6 +7,7 @@ import posix
 from snf_network import kernel
 from snf_network.config import dns_is_on
 from snf_network.errors import SnfNetworkError, shown
+from snf_network.lean import replace as changed
 from snf_network.nic import Nic
 
 TYPE_CHECKING = False
@@ -24,13 +25,14 @@ if TYPE_CHECKING:
 def bring_up(nic: Nic, config: Config, call: Optional[Call] = None) -> Plan:
     """Look, plan, replace, announce. Raises BadEnvironment before and KernelError after anything was touched."""
     from snf_network import engine
-    from snf_network.host import ifindex, node_for, settled
+    from snf_network.host import node_for, settled
     from snf_network.plan import plan_for
     from snf_network.record import Record
 
     nic = settled(nic)
     plan = plan_for(nic, node_for(nic, config), config)
-    wanted = Record(nic.interface, ifindex(nic.interface), kernel.boot(), nic.instance, nic.uuid, nic.values, plan.resources, plan.lacking)
+    index, boot = kernel.ifindex(nic.interface), kernel.boot()
+    wanted = Record(nic.interface, index, boot, nic.instance, nic.uuid, nic.values, plan.resources, plan.lacking)
     settings = engine.replace(wanted, config)
     if call:
         _report(nic, plan, settings, config, call)
@@ -94,21 +96,28 @@ def note_names(nic: Nic, names: Optional[Names], config: Config, call: Optional[
 
 def note_failure(nic: Nic, config: Config, why: str) -> None:
     """Record a NIC that should be up and is not, for `try_again`: after a migration Ganeti does not. A record that is there stays."""
-    from snf_network.host import ifindex
-    from snf_network.record import Record, Records
+    from snf_network.record import Record
 
-    index, records = ifindex(nic.interface), Records(config.state_dir)
+    index = kernel.ifindex(nic.interface)
+    if index:
+        keep_wanted(Record(nic.interface, index, kernel.boot(), nic.instance, nic.uuid, nic.values, ()), config, why)
+
+
+def keep_wanted(record: Record, config: Config, why: str) -> None:
+    """The same for a NIC whose record went when it was brought up once more, and failed."""
+    from snf_network.record import Records, is_live
+
+    records = Records(config.state_dir)
     try:
-        if index and not records.load(nic.interface):
-            records.save(Record(nic.interface, index, kernel.boot(), nic.instance, nic.uuid, nic.values, (), (f"not up: {why}",)))
+        if is_live(record) and not records.load(record.interface):
+            records.save(changed(record, resources=(), stale=(), lacking=(f"not up: {why}",)))
     except (SnfNetworkError, OSError):
         pass  # why it is not up has been said already
 
 
 def try_again(config: Config, call: Call) -> bool:
     """Bring up once more what is recorded as lacking something. True if nothing of this node lacks anything any more."""
-    from snf_network.host import is_live
-    from snf_network.record import Records
+    from snf_network.record import Records, is_live
 
     whole = True
     for record in Records(config.state_dir):
@@ -118,5 +127,6 @@ def try_again(config: Config, call: Call) -> bool:
                 whole = whole and done
             except (SnfNetworkError, OSError) as error:
                 call.say(f"{record.interface}: {error}")
+                keep_wanted(record, config, str(error))
                 whole = False
     return whole

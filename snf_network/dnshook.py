@@ -80,8 +80,7 @@ def _modified(operation: Operation, nics: list[Names], spool: Spool, config: Con
 
 
 def _live(operation: Operation, config: Config) -> set[str]:
-    from snf_network.host import is_live
-    from snf_network.record import Records
+    from snf_network.record import Records, is_live
 
     return {record.uuid for record in Records(config.state_dir) if record.instance in operation.names and is_live(record)}
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import difflib
 
 from snf_network import look, ruleset
-from snf_network.host import ifindex, is_live
-from snf_network.record import Records
+from snf_network.kernel import ifindex
+from snf_network.record import Records, is_live
 from snf_network.resources import Element
 
 TYPE_CHECKING = False

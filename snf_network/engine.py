@@ -13,7 +13,7 @@ from snf_network import doors, kernel
 from snf_network.errors import Hung, KernelError
 from snf_network.lean import replace as changed
 from snf_network.lock import Lock
-from snf_network.record import ALWAYS, Records
+from snf_network.record import ALWAYS, Records, is_live
 from snf_network.resources import Binding, Element, Link, Port, Rule
 
 TYPE_CHECKING = False
@@ -28,6 +28,9 @@ RULESET = "="
 """The lock of the ruleset and of the note on it: of first NICs that come at once, one loads it, and one writes."""
 LOADING = 60.0
 """Seconds to wait for another's loading, or as many as the call has: 50 first NICs at once need 3 on a busy machine."""
+
+OF_THE_DEVICE = ("Link", "Port", "BridgeVlan")
+"""Kinds that went with the device they were put on, whatever has its name now."""
 
 
 def replace(wanted: Record, config: Config) -> list[str]:
@@ -102,7 +105,7 @@ def sweep(orphans: Iterable[Resource], config: Config) -> None:
                 record = records.load(interface) if interface else None
                 kept = {resource.slot for resource in record.resources} if record else set()
                 doomed = [orphan for orphan in group if orphan.slot not in kept and not (orphan.shared and records.held(orphan))]
-                doors.undo(doomed)
+                doors.undo(doomed if record else [*doomed, *_to_close(interface)])
                 _members(doomed, (), (), config)
         except KernelError as error:
             failed = failed or error
@@ -193,9 +196,12 @@ def _remember_rules(config: Config) -> None:
 
 
 def _take_back(records: Records, record: Record, config: Config) -> None:
-    """All that the record says, and the record. Down first, members last: no frame finds the link up and its filters gone."""
-    doomed = [*record.resources, *record.stale]
-    doors.undo(_unshared(doomed))
+    """All that the record says, and the record. Down first, members last: no frame finds the link up and its filters gone.
+
+    A tap that is somebody else's by now is not touched.
+    """
+    doomed, spared = [*record.resources, *record.stale], () if is_live(record) else OF_THE_DEVICE
+    doors.undo(resource for resource in _unshared(doomed) if type(resource).__name__ not in spared)
     _members(_unshared(doomed), (), (), config)
     _release(records, doomed, record.interface, config)
     records.forget(record.interface)
@@ -211,6 +217,12 @@ def _roll_back(records: Records, old: Record | None, wanted: Record, config: Con
     else:
         records.forget(wanted.interface)
     _release(records, [resource for resource in wanted.resources if resource not in before], wanted.interface, config)
+
+
+def _to_close(interface: str) -> list[Resource]:
+    """The link of a guest whose record is lost, if it is there: it has to be down before its filters go."""
+    tap = access(f"/sys/class/net/{interface}/tun_flags", F_OK) or interface.startswith("vif")
+    return [Link(interface)] if interface and tap else []
 
 
 def _interface(resource: Resource) -> str:

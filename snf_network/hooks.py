@@ -9,12 +9,12 @@ from __future__ import annotations
 import posix
 
 from snf_network import kernel
-from snf_network.bringup import bring_up, try_again
+from snf_network.bringup import bring_up, keep_wanted, try_again
 from snf_network.config import Config
 from snf_network.errors import KernelError, SnfNetworkError
 from snf_network.nic import Nic, is_name
 from snf_network.operation import Operation
-from snf_network.record import Records
+from snf_network.record import Records, is_live
 from snf_network.scripts import Call, environment, settle
 from snf_network.setups.firewall import RECONFIGURE
 
@@ -52,7 +52,6 @@ def _safely(argv: Sequence[str], act: Callable[[Operation, Call], None]) -> int:
 
 def _clean(operation: Operation, call: Call) -> None:
     from snf_network import engine
-    from snf_network.host import is_live
 
     moved = operation.opcode in MOVES
     left = moved and here(operation.old_primary) and not here(operation.new_primary)
@@ -72,7 +71,6 @@ def _clean(operation: Operation, call: Call) -> None:
 
 def _leave_names(operation: Operation, config: Config) -> None:
     """The names of an instance that has left are its new node's: what this one knows of them is old, and what it did not send yet, too."""
-    from snf_network.host import is_live
 
     left = [name for name in operation.names if is_name(name) and posix.access(f"{config.state_dir}/dns/wanted/{name}", posix.F_OK)]
     if left and not any(map(is_live, _records(operation, config))):
@@ -90,7 +88,6 @@ def _arrive(record: Record, call: Call) -> None:
 
 
 def _reconfigure(operation: Operation, call: Call) -> None:
-    from snf_network.host import is_live
 
     wanted, prefix = dict(operation.nics), call.config.firewall_tag_prefix
 
@@ -119,6 +116,7 @@ def _each(operation: Operation, call: Call, act: Callable[[Record], None]) -> No
             act(record)
         except (SnfNetworkError, OSError) as error:
             call.say(f"{record.interface}: {error}")
+            keep_wanted(record, call.config, str(error))
 
 
 def _records(operation: Operation, config: Config) -> list[Record]:

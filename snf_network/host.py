@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from _socket import AF_INET, AF_INET6, if_indextoname, if_nametoindex
+from _socket import AF_INET, AF_INET6, if_indextoname
 from posix import F_OK, access, listdir
 
 from snf_network.errors import BadEnvironment, NodesOwn
-from snf_network.kernel import boot
+from snf_network.kernel import ifindex
 from snf_network.lean import replace
 from snf_network.netlink import Netlink
 from snf_network.node import Node
@@ -18,25 +18,11 @@ if TYPE_CHECKING:
 
     from snf_network.config import Config
     from snf_network.nic import Nic
-    from snf_network.record import Record
 
 RT_TABLES = ("/etc/iproute2", "/usr/share/iproute2", "/usr/lib/iproute2")
 MAIN, DEFAULT, LOCAL = 254, 253, 255
 EMULATED = "-emu"
 """Ends the name of the tap that an HVM guest of Xen has beside its vif, for the same NIC."""
-
-
-def ifindex(interface: str) -> int:
-    """The kernel's number of a device, 0 if there is none of that name."""
-    try:
-        return if_nametoindex(interface)
-    except OSError:
-        return 0
-
-
-def is_live(record: Record) -> bool:
-    """True if the interface is still the one that the record was made for."""
-    return record.boot == boot() and ifindex(record.interface) == record.ifindex
 
 
 def settled(nic: Nic) -> Nic:

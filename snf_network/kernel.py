@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import posix
+from _socket import if_nametoindex
 from select import POLLIN, poll
 from time import monotonic
 
@@ -218,6 +219,14 @@ def withdraw_file(path: str) -> None:
     directory, _, name = path.rpartition("/")
     remove_file(path)
     remove_file(f"{directory}/.{name}.new")
+
+
+def ifindex(interface: str) -> int:
+    """The kernel's number of a device, 0 if there is none of that name."""
+    try:
+        return if_nametoindex(interface)
+    except OSError:
+        return 0
 
 
 def boot() -> str:

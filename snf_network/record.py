@@ -14,7 +14,7 @@ from __future__ import annotations
 import posix
 
 from snf_network.errors import KernelError
-from snf_network.kernel import read_file, remove_file, withdraw_file, write_file
+from snf_network.kernel import boot, ifindex, read_file, remove_file, withdraw_file, write_file
 from snf_network.lock import RESERVED, make_directories, refuse_reserved
 from snf_network.resources import kind_of
 
@@ -122,10 +122,16 @@ class Records:
             _remove_directory(directory)
 
     def _wants(self, holder: str) -> bool:
-        return holder == ALWAYS or posix.access(f"{self.directory}/{holder}", posix.F_OK)
+        """What cannot be read wants nothing: no call would ever give up what is held in its name."""
+        return holder == ALWAYS or self.load(holder) is not None
 
     def _shared(self, resource: Resource) -> str:
         return f"{self.directory}/shared/{'+'.join(resource.slot).replace('/', '_')}"
+
+
+def is_live(record: Record) -> bool:
+    """True if the interface is still the one that the record was made for."""
+    return record.boot == boot() and ifindex(record.interface) == record.ifindex
 
 
 def parse(text: str) -> Record | None:

@@ -57,12 +57,12 @@ def _profiles() -> Iterator[str]:
 def _chains(name: str, body: str) -> Iterator[str]:
     """A profile in inet; in bridge, where ARP is not its business; and behind the check of the MAC prefix.
 
-    `meta protocol` looks behind one VLAN tag, as the guest will; what has two is nothing that a profile could judge. It is compared
-    and not looked up: that is cheaper.
+    `meta protocol` looks behind one VLAN tag, as the guest will; what has two, or is LLC (4, ETH_P_802_2), is nothing that a profile could
+    judge. It is compared and not looked up: that is cheaper.
     """
     yield f"table inet snf_network {{\nchain profile_{name} {{\n{body}\n}}\n}}"
     yield (f"table bridge snf_network {{\nchain profile_{name} {{\nmeta protocol ip goto ip_profile_{name}\n"
-           f"meta protocol ip6 goto ip_profile_{name}\nmeta protocol {{ 8021q, 8021ad }} drop\naccept\n}}\n"
+           f"meta protocol ip6 goto ip_profile_{name}\nmeta protocol {{ 0x0004, 8021q, 8021ad }} drop\naccept\n}}\n"
            f"chain ip_profile_{name} {{\n{body}\n}}\n"
            f"chain filtered_profile_{name} {{\noifname . ether saddr & $MAC_MASK @prefixes goto profile_{name}\ngoto no_mac_prefix\n}}\n}}")
 

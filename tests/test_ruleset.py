@@ -72,7 +72,7 @@ def test_the_text_defines_includes_and_gives_each_profile_its_chains(directory: 
         assert text.count(f'include "{PACKAGE}/profiles/{name}.nft"') == 2
         assert re.search(rf"table inet snf_network {{\nchain profile_{name} {{\ninclude ", text)
         assert re.search(rf"table bridge snf_network {{\nchain profile_{name} {{\nmeta protocol ip goto ip_profile_{name}\n"
-                         rf"meta protocol ip6 goto ip_profile_{name}\nmeta protocol {{ 8021q, 8021ad }} drop\naccept\n}}\n"
+                         rf"meta protocol ip6 goto ip_profile_{name}\nmeta protocol {{ 0x0004, 8021q, 8021ad }} drop\naccept\n}}\n"
                          rf"chain ip_profile_{name} {{\ninclude ", text)
         assert (f"chain filtered_profile_{name} {{\noifname . ether saddr & $MAC_MASK @prefixes goto profile_{name}\n"
                 "goto no_mac_prefix\n}") in text

@@ -21,11 +21,11 @@ from snf_network.dns.registrar import Outcome, work, zone_of
 from snf_network.dns.sender import Sender
 from snf_network.dns.targets import Job
 from snf_network.errors import BadConfig, SnfNetworkError, shown
-from snf_network.host import has_ipv6, is_live, settled
+from snf_network.host import has_ipv6, settled
 from snf_network.lean import replace
 from snf_network.nic import Nic
 from snf_network.plan import tags_of
-from snf_network.record import Records
+from snf_network.record import Records, is_live
 from snf_network.scripts import Call
 
 from . import table

@@ -12,8 +12,7 @@ from snf_network import engine
 from snf_network.config import Config
 from snf_network.drift import compare
 from snf_network.errors import SnfNetworkError
-from snf_network.host import is_live
-from snf_network.record import Record
+from snf_network.record import Record, is_live
 
 SUMMARY = "take back what belongs to NICs that are gone"
 

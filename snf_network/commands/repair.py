@@ -10,7 +10,7 @@ import argparse
 import sys
 
 from snf_network import engine
-from snf_network.bringup import bring_up, try_again
+from snf_network.bringup import bring_up, keep_wanted, try_again
 from snf_network.config import Config
 from snf_network.drift import Difference, compare
 from snf_network.errors import SnfNetworkError
@@ -55,6 +55,7 @@ def _mend(found: Difference, config: Config) -> bool:
         except SnfNetworkError as error:
             failed = True
             sys.stderr.write(f"{interface}: {error}\n")
+            keep_wanted(record, config, str(error))
     engine.sweep(found.orphans, config)
     return failed
 

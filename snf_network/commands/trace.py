@@ -14,7 +14,6 @@ import time
 from snf_network import kernel, trace
 from snf_network.config import Config
 from snf_network.errors import BadEnvironment, KernelError
-from snf_network.host import ifindex
 from snf_network.reasons import REASONS
 
 SUMMARY = "show the frames of a NIC that are dropped, live"
@@ -30,7 +29,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace, config: Config) -> int:
     """Print each drop as it comes."""
-    if not ifindex(options.interface):
+    if not kernel.ifindex(options.interface):
         raise BadEnvironment(f"{options.interface}: no such device", "snf-network status lists those there are")
     if not 0 < options.seconds <= LONGEST:
         raise BadEnvironment(f"--seconds {options.seconds} is not from 1 to {LONGEST}")

@@ -11,6 +11,8 @@ import socket
 import struct
 
 IP4, ARP, RARP, VLAN, IP6, QINQ = 0x0800, 0x0806, 0x8035, 0x8100, 0x86DD, 0x88A8
+SHORTEST = 0x0600
+"""What is less is no ethertype but the length of an 802.3 frame."""
 LOCAL = 0x88B5
 """An ethertype for experiments (IEEE 802.1): a frame that no stack knows."""
 ICMP, TCP, UDP, ROUTING, FRAGMENT, AH, ICMP6, DSTOPTS = 1, 6, 17, 43, 44, 51, 58, 60
@@ -43,14 +45,14 @@ def stamp(frame: bytes, number: int) -> bytes:
     if kind == IP4:
         header = frame[at:at + 4] + struct.pack("!H", number) + frame[at + 6:at + 10] + b"\0\0" + frame[at + 12:at + 20]
         return frame[:at] + header[:10] + struct.pack("!H", checksum(header)) + header[12:] + frame[at + 20:]
-    where = at + OFFSETS.get(kind, 0)
+    where = at + _offset(kind)
     return frame[:where] + struct.pack("!H", number) + frame[where + 2:]
 
 
 def token(frame: bytes) -> int:
     """The number that `stamp` wrote; 0 in a frame too short to have one."""
     kind, at = _payload(frame)
-    return int.from_bytes(frame[at + OFFSETS.get(kind, 0):][:2], "big")
+    return int.from_bytes(frame[at + _offset(kind):][:2], "big")
 
 
 def described(frame: bytes) -> str:
@@ -61,6 +63,10 @@ def described(frame: bytes) -> str:
 
 NAMES = {IP4: "IPv4", ARP: "ARP", RARP: "RARP", IP6: "IPv6"}
 OFFSETS = {IP4: 4, IP6: 2, ARP: 22, RARP: 22}
+
+
+def _offset(kind: int) -> int:
+    return 10 if kind < SHORTEST else OFFSETS.get(kind, 0)  # 802.3: in the flow label of IPv6 behind SNAP
 
 
 def _payload(frame: bytes) -> tuple[int, int]:
@@ -117,6 +123,12 @@ def ping(source: str, target: str) -> Packet:
     return ip(source, target, ICMP, data[:2] + struct.pack("!H", checksum(data)) + data[4:])
 
 
+def icmp4(source: str, target: str, kind: int, code: int, body: bytes) -> Packet:
+    """An ICMP message; `body` is all behind its checksum."""
+    data = struct.pack("!BBH", kind, code, 0) + body
+    return ip(source, target, ICMP, data[:2] + struct.pack("!H", checksum(data)) + data[4:])
+
+
 def icmp6_data(source: str, target: str, kind: int, body: bytes) -> bytes:
     """An ICMPv6 message without its IPv6 header."""
     return _summed(source, target, ICMP6, struct.pack("!BBH", kind, 0, 0) + body, 2)
@@ -161,6 +173,18 @@ def mld(source: str, about: str) -> Packet:
     """An MLDv2 report that joins a group, behind the router alert option, as every stack sends it (RFC 3810)."""
     records = bytes((0, 0, 0, 1, 4, 0, 0, 0)) + octets(about)
     return behind(icmp6(source, "ff02::16", 143, records, 1), 0, bytes((0, 5, 2, 0, 0, 1, 0)))
+
+
+def mld_query(source: str) -> Packet:
+    """An MLDv2 general query: whoever sends it is taken for a multicast router (RFC 3810)."""
+    return behind(icmp6(source, ALL_NODES, 130, struct.pack("!HH", 1000, 0) + bytes(16) + bytes((2, 125, 0, 0)), 1), 0,
+                  bytes((0, 5, 2, 0, 0, 1, 0)))
+
+
+def igmp_query(source: str) -> Packet:
+    """An IGMPv2 general query (RFC 2236)."""
+    data = struct.pack("!BBHI", 0x11, 100, 0, 0)
+    return ip(source, "224.0.0.1", 2, data[:2] + struct.pack("!H", checksum(data)) + data[4:], hops=1)
 
 
 def behind(packet: Packet, header: int, body: bytes) -> Packet:

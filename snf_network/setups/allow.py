@@ -12,6 +12,7 @@ from snf_network.nic import is_global6, is_ip4, is_link_local, is_mac, is_prefix
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
     from dataclasses import dataclass
 
     from snf_network.config import Config
@@ -48,8 +49,17 @@ def extra(nic: Nic, config: Config) -> Extra:
     macs = tuple(dict.fromkeys(_mac(value) for name, value in said if name == "mac"))
     allowed = tuple(dict.fromkeys(_allowed(value, nic) for name, value in said if name == "allow"))
     prefixes = tuple(value for value in allowed if "/" in value)
-    return Extra(tuple(value for value in allowed if "/" not in value),
-                 tuple(one for one in prefixes if not any(one != other and covers(other, one) for other in prefixes)), macs)
+    widest = frozenset(_widest(prefixes))
+    return Extra(tuple(value for value in allowed if "/" not in value), tuple(value for value in prefixes if value in widest), macs)
+
+
+def _widest(prefixes: Iterable[str]) -> Iterator[str]:
+    """Those that are within no other: sorted, a prefix comes right before all that are in it."""
+    last = ""
+    for prefix in sorted(prefixes, key=lambda prefix: (":" in prefix, *_bits(prefix))):
+        if not last or not covers(last, prefix):
+            last = prefix
+            yield prefix
 
 
 def gives_up_link_local(allowed: Extra) -> bool:

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.netns.lab import SCRIPTS, Lab, Machine, environment, traces
-from tests.netns.state import one_line, same, snapshot, waiting, wipe
+from tests.netns.state import is_up, one_line, same, snapshot, waiting, wipe, without_settings
 
 COMMAND = SCRIPTS / "snf-network"
 STATE_DIR = "/var/lib/snf-network"
@@ -18,6 +18,7 @@ BINDINGS = "/var/lib/nfdhcpd"
 ROUTED = environment("add-routed-ifup-1")
 OTHER = {**ROUTED, "INTERFACE": "tap1", "INSTANCE": "other.example.com", "INTERFACE_UUID": "u1", "IP": "198.51.100.11",
          "MAC": "aa:00:00:00:00:11"}
+BRIDGED = {**OTHER, "MODE": "bridged", "LINK": "prv0", "NETWORK_TAGS": "ip-filtered private-filtered"}
 
 
 @pytest.fixture(scope="module")
@@ -244,3 +245,60 @@ def test_a_third_partys_setup_without_its_x_bit_is_not_passed_over(node: Machine
     assert ran.returncode == 1
     one_line(ran.stderr, "/etc/snf-network/setups/theirs", "Permission denied")
     node.run("rm", "/etc/snf-network/setups/theirs")
+
+
+# --- what is somebody else's by now, or is away for a while
+
+
+@pytest.mark.parametrize("how", ["gc", "ifdown", "hook"])
+def test_a_tap_that_another_program_has_by_now_is_left_alone(node: Machine, how: str) -> None:
+    """Stock Ganeti 3.0 says nothing of a guest that ends: its record outlives its tap, and the name may be a VPN's by then."""
+    for env in (ROUTED, BRIDGED):
+        node.up(env)
+        node.ip(f"link del {env['INTERFACE']}", f"tuntap add {env['INTERFACE']} mode tap",
+                f"link set {env['INTERFACE']} master prv0 up")
+        if how == "gc":
+            assert ordered(node, "gc")[0] == 0
+        elif how == "ifdown":
+            node.down(env)
+        else:
+            node.script("snf-network-hook", {"GANETI_INSTANCE_NAME": env["INSTANCE"], "GANETI_OP_CODE": "OP_INSTANCE_SHUTDOWN",
+                                             "GANETI_HOOKS_PHASE": "post"})
+        shown = node.out("ip", "link", "show", env["INTERFACE"])
+        assert ",UP" in shown and "master prv0" in shown, shown
+        assert traces(node) == []
+
+
+def test_a_nic_whose_bridge_is_away_comes_back_with_it(node: Machine) -> None:
+    """A repair that fails, as while a bridge is being made anew, must not be the last that is heard of the NIC."""
+    node.ip("link add brx type bridge", "link set brx up")
+    node.up({**BRIDGED, "LINK": "brx"})
+    whole = snapshot(node)
+    node.ip("link del brx")
+    status, said = ordered(node, "repair")
+    assert status == 1 and "brx" in said and not is_up(snapshot(node), "tap1")
+    assert ordered(node, "check")[0] == 1
+    node.ip("link add brx type bridge", "link set brx up")
+    assert ordered(node, "repair", "--pending")[0] == 0
+    same(without_settings(whole), without_settings(snapshot(node)))
+    node.ip("link del brx")
+
+
+@pytest.mark.parametrize("text", ["", "nic\ttap", "INDEV=tap0\n"])
+def test_a_record_that_cannot_be_read_leaves_no_guest_open(node: Machine, text: str) -> None:
+    """A crash of the disk left it empty. Its pins are nobody's then: a link goes down before they do, and nothing is held for it."""
+    for env in (ROUTED, BRIDGED):
+        node.up(env)
+        node.write(f"{STATE_DIR}/{env['INTERFACE']}", text)
+    assert ordered(node, "check")[0] == 1
+    assert ordered(node, "gc")[0] == 0
+    state = snapshot(node)
+    assert not is_up(state, "tap0") and not is_up(state, "tap1")
+    assert [line for line in traces(node, records=False) if not line.startswith(BINDINGS)] == []
+
+
+def test_an_orphan_of_the_nodes_own_device_takes_no_link_down(node: Machine) -> None:
+    node.up(ROUTED)
+    node.run("nft", 'add element inet snf_network routed { "eth1" }')
+    assert ordered(node, "gc")[0] == 0
+    assert is_up(snapshot(node), "eth1")

@@ -177,6 +177,21 @@ def test_the_binding_holds_no_more_than_it_should(hostile_node: Machine) -> None
             assert not set(text) & set("$`;|&<>\\'\r\t\x1b") and text.count('"') == 2, text
 
 
+MOST_TAGS = 3500
+"""Ganeti takes 4096 for one object (constants.MAX_TAGS_PER_OBJ), and execve 128 KiB for one variable."""
+MANY = {"NETWORK_TAGS": ("ip-less-routed", "nobody-s-{}"), "TAGS": ("", "snf-network:0:allow:10.{}")}
+
+
+@pytest.mark.parametrize("name", MANY)
+def test_as_many_tags_as_ganeti_takes(hostile_node: Machine, name: str) -> None:
+    """As fast as that is, it must not reach the deadline, which ends a call without a word."""
+    first, form = MANY[name]
+    values = (f"{number // 256}.{number % 256}.0/28" if name == "TAGS" else str(number) for number in range(MOST_TAGS))
+    tags = " ".join((first, *(form.format(value) for value in values)))
+    ran = hostile_node.up({**ROUTED, "INTERFACE_INDEX": "0", name: tags}, check=False)
+    assert (ran.returncode, ran.stderr) == (0, "")
+
+
 # --- Xen
 
 

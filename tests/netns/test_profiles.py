@@ -231,6 +231,25 @@ def test_profile_holds_for_priority_tagged_frames(lab: Lab, tags: list[tuple[int
     assert not get(START + 10)
 
 
+def test_profile_holds_for_what_is_hidden_in_snap(lab: Lab) -> None:
+    """Some guests take IPv4 in an 802.3 frame (RFC 1042) as any other; a profile cannot look into it."""
+    place = site(lab)
+    ear = Ear(place.bridged, "eth0")
+    knock = f.tcp("203.0.113.11", "203.0.113.12", 40000, 22)[1]
+    snap = (8 + len(knock), b"\xaa\xaa\3\0\0\0\x08\0" + knock)
+    ping = f.ping("203.0.113.11", "203.0.113.12")
+
+    def get(number: int) -> set[int]:
+        send(place.other, "eth0", *(f.stamp(f.ethernet(OTHER_MAC, BRIDGED["MAC"], packet), number + more)
+                                    for more, packet in enumerate((snap, ping))))
+        return ear.tokens(number + 1) & {number}
+
+    place.node.up({**BRIDGED, "TAGS": ""})
+    assert get(START)
+    place.node.up({**BRIDGED, "TAGS": tag("protected")})
+    assert not get(START + 10)
+
+
 class Talk:
     """Connections and questions between two machines, through their own stacks."""
 

@@ -204,7 +204,7 @@ def test_every_member_of_every_golden_case_is_accepted_twice_and_can_be_taken_aw
 
 
 BY_PROTOCOL = ["meta protocol ip goto ip_profile_mail", "meta protocol ip6 goto ip_profile_mail",
-               "meta protocol { 8021q, 8021ad } drop", "accept"]
+               "meta protocol { 0x0004, 8021q, 8021ad } drop", "accept"]
 
 
 def add_masq(subnet: str) -> str:

@@ -104,7 +104,7 @@ def test_where_nothing_is_dropped_every_forged_cell_is_wrong() -> None:
 def test_a_legal_frame_that_is_dropped_is_wrong() -> None:
     def spoil(node: Machine) -> None:
         for family in ("bridge", "inet"):
-            node.load(f"insert rule {family} snf_network prerouting ip protocol igmp drop\n")
+            node.load(f"insert rule {family} snf_network prerouting ip protocol igmp @th,0,8 0x22 drop\n")
 
     assert {cell.row.name for cell in spoiled(spoil).wrong} == {"IGMP report"}
 
