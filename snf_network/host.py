@@ -80,7 +80,7 @@ def _bridged(nic: Nic, netlink: Netlink) -> dict[str, object]:
 def _vlan_devices() -> Iterator[list[str]]:
     """Name, VLAN and lower device of each 802.1Q device of this node; none where the kernel has no such thing loaded."""
     try:
-        with open("/proc/net/vlan/config", encoding="ascii", errors="replace") as file:
+        with open("/proc/net/vlan/config", encoding="utf-8", errors="replace") as file:
             rows = [[word.strip() for word in line.split("|")] for line in file]
     except OSError:
         return
@@ -102,7 +102,7 @@ def kernel_has_ipv6() -> bool:
 def has_ipv6(interface: str) -> bool:
     """False where the kernel has no IPv6, or this device has it switched off."""
     try:
-        with open(f"/proc/sys/net/ipv6/conf/{interface}/disable_ipv6", encoding="ascii") as file:
+        with open(f"/proc/sys/net/ipv6/conf/{interface}/disable_ipv6", encoding="utf-8") as file:
             return file.read().strip() == "0"
     except OSError:
         return False

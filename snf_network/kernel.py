@@ -231,5 +231,5 @@ def ifindex(interface: str) -> int:
 
 def boot() -> str:
     """What tells this boot of the kernel from any other."""
-    with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:
+    with open("/proc/sys/kernel/random/boot_id", encoding="utf-8") as file:
         return file.read().strip()

@@ -199,7 +199,7 @@ def _device(message: bytes) -> Device:
     name, kind = attributes[IFLA_IFNAME].rstrip(b"\0"), info.get(INFO_KIND, b"").rstrip(b"\0")
     mtu, master = (unpack_from("=I", attributes.get(number, bytes(4)))[0] for number in (IFLA_MTU, IFLA_MASTER))
     bridge = _attributes(info.get(INFO_DATA, b"")) if kind == b"bridge" else {}
-    return Device(name.decode("utf-8", "replace"), kind.decode("ascii", "replace"), attributes.get(IFLA_ADDRESS, b"").hex(":"), mtu, master,
+    return Device(name.decode("utf-8", "replace"), kind.decode("utf-8", "replace"), attributes.get(IFLA_ADDRESS, b"").hex(":"), mtu, master,
                   bridge.get(BR_VLAN_FILTERING) == b"\1", unpack_from("=H", bridge.get(BR_VLAN_DEFAULT_PVID, bytes(2)))[0])
 
 
