@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from contextlib import closing
+from copy import copy
 from typing import Any
 
 import pytest
@@ -55,6 +56,7 @@ def but(heard: dict[str, int], *names: str) -> dict[str, int]:
     return {name: tag for name, tag in heard.items() if name not in names}
 
 
+PINNED = "snf-network:0:ip-filtered"
 ENDS = (Shout("vlan100", (), but(IN_100, "vlan100")), Shout("vlan200", (), but(IN_200, "vlan200", "trunk", "hybrid")),
         Shout("a", (), {"vlan100": BARE}), Shout("other", (), {"vlan200": BARE}))
 """The last that each hears, but those that hear nothing: plain is alone in the VLAN of the bridge, nobody is in 300."""
@@ -70,6 +72,23 @@ def test_who_hears_whom(site: Switch) -> None:
         Shout("vlan100", (), but(IN_100, "vlan100")), Shout("vlan200", (), but(IN_200, "vlan200")), Shout("vlan300", (), {}),
     ]
     heard, wanted = play(site.parties, shouts, ENDS)
+    assert heard == wanted
+
+
+@pytest.mark.parametrize(("tags", "in_100", "in_200"), (
+    (PINNED, {}, {}), (f"{PINNED} snf-network:0:trunk", but(IN_100, "trunk"), but(IN_200, "trunk")),
+))
+def test_pinned_trunk_has_its_vlans_by_tag_and_its_own_mac_in_them(
+        site: Switch, tags: str, in_100: dict[str, int], in_200: dict[str, int]) -> None:
+    tap = site.parties["trunk"]
+    assert isinstance(tap, Tap)
+    forger = copy(tap)
+    forger.mac = "aa:00:00:00:66:66"
+    shouts = [Shout("trunk", (100,), in_100), Shout("trunk", (200,), in_200), Shout("forger", (100,), {}), Shout("forger", (200,), {}),
+              Shout("trunk", (), {}), Shout("trunk", (300,), {}), Shout("trunk", (0,), {})]
+    site.up("trunk", TAGS=tags)
+    heard, wanted = play({**site.parties, "forger": forger}, shouts, ENDS, list(site.parties))
+    site.up("trunk")
     assert heard == wanted
 
 
