@@ -59,9 +59,12 @@ def main(argv: Sequence[str], environ: Mapping[str, str]) -> int:
         with detach.daemon(options.foreground, settings.pidfile, settings.logdir) as ready:
             serve(options, settings, warnings, Manager(environ, os.getpid()), ready)
             return 0
-    except (SnfNetworkError, OSError) as error:
-        sys.stderr.write(f"nfdhcpd: {error}\n")
-        return 1
+    except SnfNetworkError as error:
+        said = str(error)
+    except OSError as error:
+        said = (f"{error.filename}: " if error.filename else "") + (error.strerror or str(error))
+    sys.stderr.write(f"nfdhcpd: {said}\n")
+    return 1
 
 
 def configuration(path: str) -> tuple[conf.Settings, tuple[str, ...]]:

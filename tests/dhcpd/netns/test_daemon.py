@@ -429,6 +429,9 @@ def test_check_reads_the_configuration_and_all_bindings(node: Machine) -> None:
     node.write(CONFIG, "[dhcp]\nnameservers = nonsense\n")
     ran = node.run(*check, check=False)
     assert ran.returncode == 1 and f"{CONFIG}:2" in ran.stderr
+    node.write(CONFIG, "[general]\ndatapath = /var/lib/nowhere\n")
+    ran = node.run(*check, check=False)
+    assert (ran.returncode, ran.stderr) == (1, "nfdhcpd: /var/lib/nowhere: No such file or directory\n")
 
 
 def test_capture_is_a_file_that_tcpdump_reads(node: Machine, daemon: Daemon) -> None:
