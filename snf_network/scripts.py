@@ -163,7 +163,7 @@ def extra(nic: Nic, plan: Plan, config: Config, env: dict[str, str], argv: Seque
     uplinks = {"UPLINK6" if ":" in told.address else "UPLINK": told.interface for told in plan.announcements}
     variables = {"UPLINK": "", "UPLINK6": "", **uplinks, "INTERFACE": nic.interface, "EUI64": nic.ip6, "MAC": nic.mac,
                  "TABLE": nic.link if routed else "", "BRIDGE": nic.link if nic.mode == "bridged" else "",
-                 "INDEV": nic.link if nic.mode == "bridged" else nic.interface}
+                 "INDEV": nic.interface if routed else nic.link}
     alarm(0)  # it is the administrator's, and may take its time
     try:
         posix.execve(path, [path, *argv[1:]], {**env, **dict(nic.values), **variables})
