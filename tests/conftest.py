@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import posix
+import signal
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -29,6 +30,7 @@ settings.load_profile("same")
 
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "processes: a unit test that starts a process, and says in its docstring why")
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored, and so by all children, in a job that a shell runs with `&`
 
 
 @pytest.fixture(scope="session")
