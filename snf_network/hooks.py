@@ -88,7 +88,6 @@ def _arrive(record: Record, call: Call) -> None:
 
 
 def _reconfigure(operation: Operation, call: Call) -> None:
-
     wanted, prefix = dict(operation.nics), call.config.firewall_tag_prefix
 
     def renew(record: Record) -> None:

@@ -170,15 +170,20 @@ def write_file(path: str, content: str) -> None:
             return write_file(path, content)
         try:
             posix.fchmod(descriptor, 0o644)
-            left = content.encode("utf-8", "surrogateescape")
-            while left:  # a disk that is nearly full takes a part, and says no only to the rest
-                left = left[posix.write(descriptor, left):]
+            write_all(descriptor, content)
         finally:
             posix.close(descriptor)
         posix.rename(beside, path)
     except OSError as error:
         remove_file(beside)
         raise KernelError(f"{path}: {error.strerror}") from error
+
+
+def write_all(descriptor: int, content: str) -> None:
+    """Write it to the end: a disk that is nearly full takes a part, and says no only to the rest. Raises OSError."""
+    left = content.encode("utf-8", "surrogateescape")
+    while left:
+        left = left[posix.write(descriptor, left):]
 
 
 def make_directory(path: str) -> None:

@@ -11,11 +11,18 @@ from snf_network.record import Record, Records
 
 def records(config: Config, interfaces: Collection[str] = ()) -> list[Record]:
     """Those of `interfaces`, or all, tap2 before tap10. Raises BadEnvironment for one that has none."""
-    found = {record.interface: record for record in Records(config.state_dir)}
+    kept = Records(config.state_dir)
+    found = {name: kept.load(name) for name in interfaces} if interfaces else {record.interface: record for record in kept}
+    known = {name: record for name, record in found.items() if record}
+    refuse_unknown(interfaces, known)
+    return sorted(known.values(), key=lambda record: counted(record.interface))
+
+
+def refuse_unknown(interfaces: Collection[str], known: Collection[str]) -> None:
+    """Raise BadEnvironment for one that is not known: a slip of the pen."""
     for interface in interfaces:
-        if interface not in found:
+        if interface not in known:
             raise BadEnvironment(f"{interface} has no record", "snf-network status lists those that have")
-    return sorted((found[name] for name in interfaces or found), key=lambda record: counted(record.interface))
 
 
 def counted(interface: str) -> tuple[str, int, str]:

@@ -29,7 +29,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace, config: Config) -> int:
     """Print the table or the list, the most frequent first."""
     counts, whose = members.drops(), {record.interface: record.instance for record in chosen.records(config)}
-    chosen.records(config, set(options.interface) - {interface for interface, _ in counts})  # what was never seen is a slip of the pen
+    chosen.refuse_unknown(options.interface, {*whose, *(interface for interface, _ in counts)})
     rows = [dict(zip(COLUMNS, (interface, whose.get(interface, ""), reason, frames, octets, REASONS.get(reason, "")), strict=True))
             for (interface, reason), (frames, octets) in sorted(counts.items(), key=lambda item: (chosen.counted(item[0][0]), -item[1][0]))
             if not options.interface or interface in options.interface]

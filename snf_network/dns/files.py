@@ -16,9 +16,7 @@ def put(path: str, text: str) -> int:
     make_directories(directory)
     descriptor = posix.open(beside, posix.O_WRONLY | posix.O_CREAT | posix.O_TRUNC | posix.O_NOFOLLOW | posix.O_CLOEXEC, 0o644)
     try:
-        left = text.encode("utf-8", "surrogateescape")
-        while left:  # a disk that is nearly full takes a part, and says no only to the rest
-            left = left[posix.write(descriptor, left):]
+        kernel.write_all(descriptor, text)
         posix.rename(beside, path)
     except OSError:
         posix.close(descriptor)
