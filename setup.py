@@ -1,4 +1,6 @@
-"""Packaging: version, what it needs, and where its parts go. debian/ builds the package that nodes install."""
+"""Packaging: version, what it needs, and where its parts go. debian/ builds the package that nodes
+install.
+"""
 
 from pathlib import Path
 
@@ -14,8 +16,12 @@ setup(
     python_requires=">=3.11",
     packages=find_packages(include=["snf_network", "snf_network.*"]),
     package_data={"snf_network": ["*.nft", "profiles/*.nft"]},
-    # the up/down path needs the standard library only; these are for the commands that read the kernel back, and for DNS
+    # the up/down path needs the standard library only; these are for the commands that read the kernel back,
+    # and for DNS
     install_requires=["pyroute2>=0.7.2", "dnspython>=2.3", "pyyaml>=6"],
-    extras_require={"takeover": ["python-iptables>=1.0"], "tests": ["pytest>=7.2", "hypothesis", "mypy>=1.8", "ruff"]},
+    extras_require={
+        "takeover": ["python-iptables>=1.0"],
+        "tests": ["pytest>=7.2", "hypothesis", "mypy>=1.8", "ruff"],
+    },
     scripts=[str(path.relative_to(ROOT)) for path in sorted((ROOT / "scripts").iterdir())],
 )

@@ -1,4 +1,6 @@
-"""Guests by the thousand, each a real tap, that ask for leases: how many exchanges a server does, and what it takes for one."""
+"""Guests by the thousand, each a real tap, that ask for leases: how many exchanges a server does, and what it
+takes for one.
+"""
 
 from __future__ import annotations
 
@@ -37,7 +39,9 @@ def address_of(number: int) -> str:
 def request(number: int, kind: int, xid: int, server: bytes = b"") -> bytes:
     """A DISCOVER (1) or, with the server that is wanted, a REQUEST (3): a whole frame."""
     mac = octets(mac_of(number))
-    options = bytes((53, 1, kind)) + (b"\x32\x04" + socket.inet_aton(address_of(number)) + b"\x36\x04" + server if server else b"")
+    options = bytes((53, 1, kind)) + (
+        b"\x32\x04" + socket.inet_aton(address_of(number)) + b"\x36\x04" + server if server else b""
+    )
     options += b"\x37\x07\x01\x03\x06\x0c\x0f\x1a\x79\xff"
     message = struct.pack("!BBBBIHH16x6s10x192x4s", 1, 1, 6, 0, xid, 0, BROADCAST_FLAG, mac, COOKIE) + options
     udp = struct.pack("!HHHH", 68, 67, 8 + len(message.ljust(300, b"\0")), 0) + message.ljust(300, b"\0")
@@ -65,8 +69,12 @@ class Load:
         """The taps are somebody else's."""
         self._poll.close()
 
-    def run(self, count: int, window: int, seconds: float, among: Iterable[int] | None = None) -> tuple[int, float]:
-        """Do `count` exchanges, or as many as end in time, so many at once, of guests in turn; how many ended, in how many seconds."""
+    def run(
+        self, count: int, window: int, seconds: float, among: Iterable[int] | None = None
+    ) -> tuple[int, float]:
+        """Do `count` exchanges, or as many as end in time, so many at once, of guests in turn; how many
+        ended, in how many seconds.
+        """
         order = list(range(len(self.taps)) if among is None else among)
         self.waits = []
         open_: dict[int, tuple[int, float]] = {}
@@ -116,7 +124,7 @@ class Load:
     def _ask(self, number: int, xid: int, offer: bytes) -> None:
         if number not in self._request:
             at = offer.index(b"\x36\x04", 282) + 2
-            self._request[number] = request(number, 3, 0, offer[at:at + 4])
+            self._request[number] = request(number, 3, 0, offer[at : at + 4])
         frame = self._request[number]
         self._write(number, frame[:46] + struct.pack("!I", xid) + frame[50:])
 

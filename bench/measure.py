@@ -87,11 +87,27 @@ def say(*words: object) -> None:
 
 def arguments(description: str, rounds: int, counts: str) -> argparse.Namespace:
     """The command line; all benches take the same."""
-    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter, epilog=EPILOG)
-    parser.add_argument("--sizes", type=sizes, default=sizes(counts), metavar="N,N,...", help=f"NICs on the node (default: {counts})")
-    parser.add_argument("--rounds", type=int, default=rounds, help="rounds to interleave (default: %(default)s)")
+    parser = argparse.ArgumentParser(
+        description=description, formatter_class=argparse.RawDescriptionHelpFormatter, epilog=EPILOG
+    )
+    parser.add_argument(
+        "--sizes",
+        type=sizes,
+        default=sizes(counts),
+        metavar="N,N,...",
+        help=f"NICs on the node (default: {counts})",
+    )
+    parser.add_argument(
+        "--rounds", type=int, default=rounds, help="rounds to interleave (default: %(default)s)"
+    )
     parser.add_argument("--json", action="store_true", help="print the figures as JSON")
-    parser.add_argument("--timeout", type=int, default=1200, metavar="SECONDS", help="give up after that long (default: %(default)s)")
+    parser.add_argument(
+        "--timeout",
+        type=int,
+        default=1200,
+        metavar="SECONDS",
+        help="give up after that long (default: %(default)s)",
+    )
     return parser.parse_args()
 
 
@@ -118,8 +134,12 @@ def machine() -> dict[str, object]:
     """What the figures were taken on."""
     with open("/proc/cpuinfo", encoding="ascii", errors="replace") as file:
         models = [line.partition(":")[2].strip() for line in file if line.startswith("model name")]
-    return {"cpu": models[0] if models else platform.machine(), "cpus": os.cpu_count(), "kernel": platform.release(),
-            "load": [round(load, 2) for load in os.getloadavg()]}
+    return {
+        "cpu": models[0] if models else platform.machine(),
+        "cpus": os.cpu_count(),
+        "kernel": platform.release(),
+        "load": [round(load, 2) for load in os.getloadavg()],
+    }
 
 
 def report(samples: Samples, unit: str, figures: list[Figure], as_json: bool) -> int:
@@ -127,9 +147,16 @@ def report(samples: Samples, unit: str, figures: list[Figure], as_json: bool) ->
     ok = not any(figure.verdict.startswith("MISSED") for figure in figures)
     found = [(name, samples.all(name)) for name in samples.rounds]
     if as_json:
-        measured = {name: {"median": round(median(values), 3), "min": round(min(values), 3), "n": len(values)} for name, values in found}
+        measured = {
+            name: {"median": round(median(values), 3), "min": round(min(values), 3), "n": len(values)}
+            for name, values in found
+        }
         told = [asdict(figure) | {"verdict": figure.verdict} for figure in figures]
-        print(json.dumps({"machine": machine(), "unit": unit, "samples": measured, "figures": told, "ok": ok}, indent=1))
+        print(
+            json.dumps(
+                {"machine": machine(), "unit": unit, "samples": measured, "figures": told, "ok": ok}, indent=1
+            )
+        )
         return not ok
     rows = [(name, str(len(values)), f"{min(values):.2f}", f"{median(values):.2f}") for name, values in found]
     print(table([("measured", "n", "min", f"median ({unit})"), *rows]))
@@ -139,7 +166,9 @@ def report(samples: Samples, unit: str, figures: list[Figure], as_json: bool) ->
 
 
 def main(body: Callable[[], int]) -> None:
-    """Run `body` as root, ended cleanly by SIGTERM and SIGALRM; what it makes, it takes away in its own finally."""
+    """Run `body` as root, ended cleanly by SIGTERM and SIGALRM; what it makes, it takes away in its own
+    finally.
+    """
     if os.geteuid():
         sys.exit("it makes network namespaces: run it as root (sudo)")
     for number in (signal.SIGTERM, signal.SIGALRM, signal.SIGHUP):
@@ -148,4 +177,6 @@ def main(body: Callable[[], int]) -> None:
 
 
 def _stop(number: int, frame: object) -> None:
-    sys.exit(f"stopped by {signal.Signals(number).name}" + (": --timeout" if number == signal.SIGALRM else ""))
+    sys.exit(
+        f"stopped by {signal.Signals(number).name}" + (": --timeout" if number == signal.SIGALRM else "")
+    )

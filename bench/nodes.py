@@ -1,4 +1,6 @@
-"""Ganeti nodes with many NICs, each brought up by the real script, in machines made of namespaces (tests/netns/lab.py)."""
+"""Ganeti nodes with many NICs, each brought up by the real script, in machines made of namespaces
+(tests/netns/lab.py).
+"""
 
 from __future__ import annotations
 
@@ -37,6 +39,7 @@ class Ran:
 @contextmanager
 def inside(machine: Machine) -> Iterator[None]:
     """This process is in the machine: its network and its files."""
+
     def enter(handles: Sequence[int]) -> None:
         for handle in handles:
             if _libc.setns(handle, 0):
@@ -58,8 +61,15 @@ def inside(machine: Machine) -> Iterator[None]:
 
 def start(argv: Sequence[str], env: Environment) -> int:
     """Start a process whose output goes nowhere; its number."""
-    return os.posix_spawn(argv[0], argv, env, file_actions=[(os.POSIX_SPAWN_OPEN, 0, "/dev/null", os.O_RDONLY, 0),
-                                                            (os.POSIX_SPAWN_OPEN, 1, "/dev/null", os.O_WRONLY, 0)])
+    return os.posix_spawn(
+        argv[0],
+        argv,
+        env,
+        file_actions=[
+            (os.POSIX_SPAWN_OPEN, 0, "/dev/null", os.O_RDONLY, 0),
+            (os.POSIX_SPAWN_OPEN, 1, "/dev/null", os.O_WRONLY, 0),
+        ],
+    )
 
 
 def finish(pid: int, argv: Sequence[str], env: Environment, began: float = 0.0) -> Ran:
@@ -67,7 +77,9 @@ def finish(pid: int, argv: Sequence[str], env: Environment, began: float = 0.0) 
     _, status, used = os.wait4(pid, 0)
     wall = time.perf_counter() - began
     if status:
-        raise RuntimeError(f"{' '.join(argv)} for {env.get('INTERFACE')}: exit status {os.waitstatus_to_exitcode(status)}")
+        raise RuntimeError(
+            f"{' '.join(argv)} for {env.get('INTERFACE')}: exit status {os.waitstatus_to_exitcode(status)}"
+        )
     return Ran((used.ru_utime + used.ru_stime) * 1e3, wall * 1e3)
 
 
@@ -79,24 +91,43 @@ def run(argv: Sequence[str], env: Environment) -> Ran:
 
 def routed(number: int) -> Environment:
     """Dual stack, ip-less-routed with a firewall profile and a binding."""
-    return environment("add-routed-ifup-1", INTERFACE=f"tap{number}", MAC=f"aa:00:01:{_octets(number)}",
-                       IP=f"198.18.{1 + number // 250}.{1 + number % 250}", NETWORK_SUBNET="198.18.0.0/16", NETWORK_GATEWAY="198.18.0.1",
-                       INSTANCE=f"inst{number}.example.com", INTERFACE_UUID=f"5ac0de01-0000-4000-8000-{number:012}",
-                       TAGS="synnefo:network:0:protected")
+    return environment(
+        "add-routed-ifup-1",
+        INTERFACE=f"tap{number}",
+        MAC=f"aa:00:01:{_octets(number)}",
+        IP=f"198.18.{1 + number // 250}.{1 + number % 250}",
+        NETWORK_SUBNET="198.18.0.0/16",
+        NETWORK_GATEWAY="198.18.0.1",
+        INSTANCE=f"inst{number}.example.com",
+        INTERFACE_UUID=f"5ac0de01-0000-4000-8000-{number:012}",
+        TAGS="synnefo:network:0:protected",
+    )
 
 
 def filtered(number: int, profile: str = "") -> Environment:
     """private-filtered with a binding. All have one MAC prefix: a broadcast is for everybody."""
     bridge = f"prv{number // PORTS}"
-    return environment("add-bridged-ifup-1", INTERFACE=f"tap{number}", MAC=f"aa:55:60:{_octets(number)}", LINK=bridge, BRIDGE=bridge,
-                       IP=f"198.19.{1 + number // 250}.{1 + number % 250}", NETWORK_SUBNET="198.19.0.0/16",
-                       INSTANCE=f"inst{number}.example.com", INTERFACE_UUID=f"5ac0de03-0000-4000-8000-{number:012}",
-                       TAGS=profile and f"synnefo:network:0:{profile}")
+    return environment(
+        "add-bridged-ifup-1",
+        INTERFACE=f"tap{number}",
+        MAC=f"aa:55:60:{_octets(number)}",
+        LINK=bridge,
+        BRIDGE=bridge,
+        IP=f"198.19.{1 + number // 250}.{1 + number % 250}",
+        NETWORK_SUBNET="198.19.0.0/16",
+        INSTANCE=f"inst{number}.example.com",
+        INTERFACE_UUID=f"5ac0de03-0000-4000-8000-{number:012}",
+        TAGS=profile and f"synnefo:network:0:{profile}",
+    )
 
 
 def pinned(number: int, profile: str = "") -> Environment:
     """The same with all addresses pinned, dual stack: the dearest that a bridged NIC can have."""
-    return {**filtered(number, profile), "NETWORK_TAGS": "ip-filtered nfdhcpd private-filtered", "NETWORK_SUBNET6": "2001:db8:2::/64"}
+    return {
+        **filtered(number, profile),
+        "NETWORK_TAGS": "ip-filtered nfdhcpd private-filtered",
+        "NETWORK_SUBNET6": "2001:db8:2::/64",
+    }
 
 
 def nics(count: int) -> str:
@@ -114,10 +145,16 @@ def node(lab: Lab, name: str, uplink_to: Machine, far: str) -> Machine:
     lab.cable(made, UPLINK, uplink_to, far)
     uplink_to.ip(f"link set {far} up")
     made.write("/etc/iproute2/rt_tables.d/snf.conf", f"{TABLE} snf_public\n")
-    made.ip(f"link set {UPLINK} up", f"rule add iif {UPLINK} lookup {TABLE}", f"-6 rule add iif {UPLINK} lookup {TABLE}")
+    made.ip(
+        f"link set {UPLINK} up",
+        f"rule add iif {UPLINK} lookup {TABLE}",
+        f"-6 rule add iif {UPLINK} lookup {TABLE}",
+    )
     for family, gateway in (("-4", "198.51.100.1"), ("-6", "2001:db8:ffff::1")):
-        made.ip(f"{family} route add default via {gateway} dev {UPLINK} table {TABLE} onlink",
-                f"neigh replace {gateway} lladdr {address_of(uplink_to, far)} dev {UPLINK} nud permanent")
+        made.ip(
+            f"{family} route add default via {gateway} dev {UPLINK} table {TABLE} onlink",
+            f"neigh replace {gateway} lladdr {address_of(uplink_to, far)} dev {UPLINK} nud permanent",
+        )
     for key in ("all", UPLINK):
         made.sysctl(f"net/ipv4/conf/{key}/rp_filter", 0)
     for name in ("iptables", "ip6tables", "arptables") if Path("/proc/sys/net/bridge").exists() else ():
@@ -138,7 +175,9 @@ def address_of(machine: Machine, device: str) -> str:
 
 
 def bring_up(machine: Machine, everybody: Sequence[Environment]) -> None:
-    """The real ifup for each NIC: the first alone, as it loads the ruleset, then as many at once as there are CPUs."""
+    """The real ifup for each NIC: the first alone, as it loads the ruleset, then as many at once as there are
+    CPUs.
+    """
     running: list[tuple[int, Environment]] = []
     with inside(machine):
         run([UP], everybody[0])

@@ -1,6 +1,8 @@
-"""A cell for the demo: PID and mount namespaces that end, with every process in them, when the demo ends, whatever ends it.
+"""A cell for the demo: PID and mount namespaces that end, with every process in them, when the demo ends,
+whatever ends it.
 
-The warden stays outside. It ends the cell when it is told to end, waits, and then looks whether anything was left on the machine.
+The warden stays outside. It ends the cell when it is told to end, waits, and then looks whether anything was
+left on the machine.
 """
 
 from __future__ import annotations
@@ -36,7 +38,9 @@ class Warden:
         reader, writer = os.pipe()
         self.reports = os.fdopen(reader)
         argv = (*UNSHARE, sys.executable, "-BEs", *sys.argv, "--inside")
-        self.cell = subprocess.Popen(argv, pass_fds=(writer,), env={**os.environ, REPORT: str(writer)}, preexec_fn=_die_with_parent)
+        self.cell = subprocess.Popen(
+            argv, pass_fds=(writer,), env={**os.environ, REPORT: str(writer)}, preexec_fn=_die_with_parent
+        )
         os.close(writer)
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             signal.signal(number, self._stop)
@@ -46,7 +50,9 @@ class Warden:
         self.cell.kill()  # the kernel then kills what it forked, which is PID 1 in there, and so everything
 
     def wait(self) -> dict[str, list[str]]:
-        """Let the cell play; what it has reported, as far as it came. `status` is then its exit status, or 128 and the signal."""
+        """Let the cell play; what it has reported, as far as it came. `status` is then its exit status, or
+        128 and the signal.
+        """
         self.namespace = self._namespace()
         told: dict[str, list[str]] = {"written": [], "claims": []}
         for line in self.reports:
@@ -57,7 +63,9 @@ class Warden:
         return told
 
     def _namespace(self) -> str:
-        """The cell's PID namespace, as soon as it is told. It is kept open here, else the kernel might use its number again."""
+        """The cell's PID namespace, as soon as it is told. It is kept open here, else the kernel might use
+        its number again.
+        """
         first = self.reports.readline()
         try:
             os.open(f"/proc/{self.cell.pid}/ns/pid_for_children", os.O_RDONLY)
@@ -70,7 +78,11 @@ class Warden:
         end = time.monotonic() + PATIENCE
         while (still := list(processes(self.namespace))) and time.monotonic() < end:
             time.sleep(0.02)
-        return [*still, *(f"file {path}" for path in written if _changed(path, self.began)), *(machine_wide() - self.before)]
+        return [
+            *still,
+            *(f"file {path}" for path in written if _changed(path, self.began)),
+            *(machine_wide() - self.before),
+        ]
 
 
 def _die_with_parent() -> None:
@@ -97,10 +109,16 @@ def processes(namespace: str) -> Iterator[str]:
 def machine_wide() -> set[str]:
     """What the demo's things would be called, had any of them come out of its namespaces."""
     covered = {str(ROOT), "/mnt", "/etc", "/var", "/sys"}
-    mounts = (line for line in Path("/proc/self/mountinfo").read_text().splitlines() if line.split()[4] in covered)
+    mounts = (
+        line for line in Path("/proc/self/mountinfo").read_text().splitlines() if line.split()[4] in covered
+    )
     tables = subprocess.run(("nft", "list", "tables"), capture_output=True, text=True).stdout.splitlines()
     links = NAMES.intersection(os.listdir("/sys/class/net"))
-    return {*(f"mount {line}" for line in mounts), *(line for line in tables if "snf_network" in line), *(f"link {name}" for name in links)}
+    return {
+        *(f"mount {line}" for line in mounts),
+        *(line for line in tables if "snf_network" in line),
+        *(f"link {name}" for name in links),
+    }
 
 
 def report(kind: str, values: Sequence[str]) -> None:
@@ -109,16 +127,25 @@ def report(kind: str, values: Sequence[str]) -> None:
 
 
 def cover_checkout() -> None:
-    """Lay an overlay over the checkout, so that not even a .pyc is written to it. Nobody outside the cell sees it."""
+    """Lay an overlay over the checkout, so that not even a .pyc is written to it. Nobody outside the cell
+    sees it.
+    """
     overlay = f"lowerdir={ROOT},upperdir=/mnt/upper,workdir=/mnt/work"
-    for command in (("mount", "-t", "tmpfs", "tmpfs", "/mnt"), ("mkdir", "/mnt/upper", "/mnt/work"),
-                    ("mount", "-t", "overlay", "-o", overlay, "overlay", str(ROOT))):
+    for command in (
+        ("mount", "-t", "tmpfs", "tmpfs", "/mnt"),
+        ("mkdir", "/mnt/upper", "/mnt/work"),
+        ("mount", "-t", "overlay", "-o", overlay, "overlay", str(ROOT)),
+    ):
         subprocess.run(command, check=True)
 
 
 def checkout_writes() -> list[str]:
     """What was written to the checkout, had the overlay not been there."""
-    return [str(ROOT / path.relative_to("/mnt/upper")) for path in Path("/mnt/upper").rglob("*") if not path.is_dir()]
+    return [
+        str(ROOT / path.relative_to("/mnt/upper"))
+        for path in Path("/mnt/upper").rglob("*")
+        if not path.is_dir()
+    ]
 
 
 def hindrance() -> str:
@@ -131,5 +158,7 @@ def hindrance() -> str:
         return f"{entered.stderr.strip()}: it must be allowed to make namespaces and to enter them (a container needs --privileged)"
     here = Path("/").stat()
     if entered.stdout.strip() != f"{here.st_dev}:{here.st_ino}":
-        return "this is a chroot, and nsenter would leave it; use pivot_root, systemd-nspawn or a booted system"
+        return (
+            "this is a chroot, and nsenter would leave it; use pivot_root, systemd-nspawn or a booted system"
+        )
     return ""

@@ -1,4 +1,6 @@
-"""What the demo plays with: a router, two nodes and guests, and how to do something in one of them for all to see."""
+"""What the demo plays with: a router, two nodes and guests, and how to do something in one of them for all to
+see.
+"""
 
 from __future__ import annotations
 
@@ -40,12 +42,16 @@ class Cluster:
         self.stage.command(node.name, prompt(node), "scripts/nfdhcpd --foreground &")
         socket = "/var/lib/nfdhcpd.control"
         node.run("mkdir", "-p", "/var/lib/nfdhcpd")
-        subprocess.Popen(node.command(SCRIPTS / "nfdhcpd", "--foreground", "--socket", socket), stderr=subprocess.DEVNULL)
+        subprocess.Popen(
+            node.command(SCRIPTS / "nfdhcpd", "--foreground", "--socket", socket), stderr=subprocess.DEVNULL
+        )
         asked = (SCRIPTS / "nfdhcpctl", "--socket", socket, "list")
         until(lambda: node.run(*asked, check=False).returncode == 0, 10)
 
     def sh(self, machine: Machine, command: str) -> Ran:
-        """Run a shell line in a machine, from the checkout, and show it; what it says is for the caller to show."""
+        """Run a shell line in a machine, from the checkout, and show it; what it says is for the caller to
+        show.
+        """
         self.stage.command(machine.name, prompt(machine), command)
         return machine.run("sh", "-c", f"cd '{cell.ROOT}'; {command}", check=False)
 
@@ -61,14 +67,22 @@ class Cluster:
         began = time.monotonic()
         ran = node.script(name, env, *arguments, check=False)
         milliseconds = (time.monotonic() - began) * 1000
-        self.stage.output([*(ran.stdout + ran.stderr).splitlines(), f"exit status {ran.returncode}, {milliseconds:.0f} ms"])
+        self.stage.output(
+            [*(ran.stdout + ran.stderr).splitlines(), f"exit status {ran.returncode}, {milliseconds:.0f} ms"]
+        )
         return ran
 
     def ping(self, machine: Machine, address: str, options: str = "-c1 -W2") -> str:
         """Ping, and show what matters of it; what it said."""
         ran = self.sh(machine, f"ping -n {options} {address}")
         said = ran.stdout + ran.stderr
-        self.stage.output([line for line in said.splitlines() if "bytes from" in line or "transmitted" in line or "ping:" in line])
+        self.stage.output(
+            [
+                line
+                for line in said.splitlines()
+                if "bytes from" in line or "transmitted" in line or "ping:" in line
+            ]
+        )
         return said
 
     def dropped(self, node: Machine, family: str, interface: str, reason: str) -> int:

@@ -1,4 +1,6 @@
-"""The demo, started by `demo/run`: once as the warden, and by it once more inside a cell, where the steps are played."""
+"""The demo, started by `demo/run`: once as the warden, and by it once more inside a cell, where the steps are
+played.
+"""
 
 from __future__ import annotations
 
@@ -37,9 +39,15 @@ def outside(stage: Stage) -> int:
     if warden.stopped:
         stage.say(f"Stopped by {signal.Signals(warden.stopped).name}.")
     left = warden.left(told["written"])
-    tidy = stage.claim(not left, "nothing is left on this machine: no process, namespace, mount, link, nft table or file", "\n".join(left))
+    tidy = stage.claim(
+        not left,
+        "nothing is left on this machine: no process, namespace, mount, link, nft table or file",
+        "\n".join(left),
+    )
     if told["written"]:
-        stage.say(stage.paint("dim", f"     (nor any of the {len(told['written'])} files that were written inside)"))
+        stage.say(
+            stage.paint("dim", f"     (nor any of the {len(told['written'])} files that were written inside)")
+        )
     if not warden.stopped:
         conclude(stage, tidy and not warden.status, told["claims"])
     return warden.status or int(not tidy)
@@ -54,7 +62,9 @@ def conclude(stage: Stage, well: bool, claims: list[str]) -> None:
 
 
 def inside(stage: Stage) -> int:
-    """In the cell: play. There is nothing to clean up: when this process, PID 1, ends, the kernel ends the rest."""
+    """In the cell: play. There is nothing to clean up: when this process, PID 1, ends, the kernel ends the
+    rest.
+    """
     os.environ.update(LC_ALL="C", PATH="/usr/sbin:/usr/bin:/sbin:/bin")
     try:
         cell.report("begins", [os.readlink("/proc/self/ns/pid")])
@@ -68,7 +78,9 @@ def inside(stage: Stage) -> int:
         raise
     except Exception as error:  # whatever it is, it is not as claimed
         place = traceback.extract_tb(error.__traceback__)[-1]
-        stage.claim(False, "the demo can go on", f"{error or type(error).__name__} ({place.filename}:{place.lineno})")
+        stage.claim(
+            False, "the demo can go on", f"{error or type(error).__name__} ({place.filename}:{place.lineno})"
+        )
     return int(stage.failed > 0)
 
 

@@ -15,9 +15,18 @@ from tests.netns.lab import Machine, environment
 UP, DOWN = "v32-migrate-ifup-1", "v32-migrate-ifdown-1"
 EVERY = 0.02
 BOUND = 1000
-"""Silence in milliseconds that is still called going on. A busy machine may need some; without announcements it is for ever."""
+"""Silence in milliseconds that is still called going on. A busy machine may need some; without announcements
+it is for ever.
+"""
 ADDRESSES = ("198.51.100.10", "2001:db8:1:0:a800:ff:fe26:7714")
-LISTEN = ("tcpdump", "-lnqttti", "br0", "--immediate-mode", "-c6", f"ether multicast and (src {ADDRESSES[0]} or src {ADDRESSES[1]})")
+LISTEN = (
+    "tcpdump",
+    "-lnqttti",
+    "br0",
+    "--immediate-mode",
+    "-c6",
+    f"ether multicast and (src {ADDRESSES[0]} or src {ADDRESSES[1]})",
+)
 """Six announcements: gratuitous ARP request and reply, unsolicited NA, and all again a second later."""
 
 
@@ -26,7 +35,9 @@ class Pinger:
 
     def __init__(self, router: Machine, address: str) -> None:
         self.words = f"ping -n -i {EVERY} {address}"
-        self.process = subprocess.Popen(router.command(*self.words.split()), stdout=subprocess.PIPE, text=True)
+        self.process = subprocess.Popen(
+            router.command(*self.words.split()), stdout=subprocess.PIPE, text=True
+        )
 
     def result(self) -> tuple[str, int]:
         """How many were lost, in words, and the most milliseconds in a row."""
@@ -43,7 +54,9 @@ class Pinger:
 def listener(cluster: Cluster) -> subprocess.Popen[str]:
     """tcpdump on the router; it has begun to listen."""
     cluster.stage.command("router", "yellow", shlex.join(LISTEN) + " &")
-    dump = subprocess.Popen(cluster.router.command(*LISTEN), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    dump = subprocess.Popen(
+        cluster.router.command(*LISTEN), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
     assert dump.stderr
     while "listening on" not in (line := dump.stderr.readline()):
         assert line, "tcpdump did not start"
@@ -96,12 +109,19 @@ def announced(cluster: Cluster, dump: subprocess.Popen[str]) -> None:
     cluster.stage.say("   the router heard:")
     cluster.stage.output(said.splitlines())
     arp, na = said.count("ARP"), said.count("neighbor advertisement")
-    cluster.stage.claim((arp, na) == (4, 2), "node2 announced both addresses, at once and again a second later", said)
+    cluster.stage.claim(
+        (arp, na) == (4, 2), "node2 announced both addresses, at once and again a second later", said
+    )
 
 
 def moved(cluster: Cluster, before: dict[str, str], after: dict[str, str]) -> None:
     """The router sends to node2 now, and did not before."""
-    cluster.stage.output([f"{address:31} was at {before.get(address, '-')}, is at {after.get(address, '-')}" for address in ADDRESSES])
+    cluster.stage.output(
+        [
+            f"{address:31} was at {before.get(address, '-')}, is at {after.get(address, '-')}"
+            for address in ADDRESSES
+        ]
+    )
     node2 = cluster.node2.read("/sys/class/net/eth1/address").strip()
     holds = node2 not in before.values() and after == dict.fromkeys(ADDRESSES, node2)
     cluster.stage.claim(holds, "the router sends both to node2 now", f"{before} {after}")

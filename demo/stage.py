@@ -1,4 +1,6 @@
-"""How the demo speaks: steps, commands with what they say, and claims. A claim gets its tick from a condition, never for free."""
+"""How the demo speaks: steps, commands with what they say, and claims. A claim gets its tick from a
+condition, never for free.
+"""
 
 from __future__ import annotations
 
@@ -9,8 +11,29 @@ import time
 from collections.abc import Sequence
 from textwrap import wrap
 
-COLOURS = {"bold": "1", "dim": "2", "red": "31", "green": "32", "yellow": "33", "blue": "34", "magenta": "35", "cyan": "36"}
-ASCII = {"✓": "[ok]", "✗": "[FAILED]", "…": "...", "│": "|", "─": "-", "←": "<-", "┌": "+", "┐": "+", "└": "+", "┘": "+", "┴": "+"}
+COLOURS = {
+    "bold": "1",
+    "dim": "2",
+    "red": "31",
+    "green": "32",
+    "yellow": "33",
+    "blue": "34",
+    "magenta": "35",
+    "cyan": "36",
+}
+ASCII = {
+    "✓": "[ok]",
+    "✗": "[FAILED]",
+    "…": "...",
+    "│": "|",
+    "─": "-",
+    "←": "<-",
+    "┌": "+",
+    "┐": "+",
+    "└": "+",
+    "┘": "+",
+    "┴": "+",
+}
 
 
 class Stage:
@@ -34,7 +57,9 @@ class Stage:
         return f"\033[{COLOURS[colour]}m{words}\033[0m" if self.coloured and words else words
 
     def step(self, title: str, *why: str) -> None:
-        """A heading. With --pause, Enter starts it; without an Enter to come (end of input) the demo goes on."""
+        """A heading. With --pause, Enter starts it; without an Enter to come (end of input) the demo goes
+        on.
+        """
         if self.pause and self.steps:
             print(self.paint("dim", "  Enter goes on "), end="", flush=True)
             sys.stdin.readline()
@@ -46,7 +71,9 @@ class Stage:
 
     def command(self, where: str, colour: str, command: str, note: str = "") -> None:
         """A command line, with its machine as prompt, broken where it is too long."""
-        first, *rest = wrap(command, self.width - len(where) - 8, break_long_words=False, break_on_hyphens=False)
+        first, *rest = wrap(
+            command, self.width - len(where) - 8, break_long_words=False, break_on_hyphens=False
+        )
         line = self.paint("bold", " \\\n       ".join((first, *rest)))
         self.say(f"   {self.paint(colour, where + '#')} {line}{self.paint('dim', note and f'   ← {note}')}")
 
@@ -55,7 +82,7 @@ class Stage:
         room = self.width - 6
         for line in lines:
             line = line.rstrip()
-            self.say(self.paint("dim", f"   │ {line if len(line) <= room else line[:room - 1] + '…'}"))
+            self.say(self.paint("dim", f"   │ {line if len(line) <= room else line[: room - 1] + '…'}"))
 
     def claim(self, holds: object, words: str, seen: object = "") -> bool:
         """Say that something is so: green if `holds`, else red, with what was seen instead."""

@@ -1,7 +1,9 @@
-"""Tell an uplink where a guest is: gratuitous ARP (RFC 5227, 3) and unsolicited neighbour advertisements (RFC 4861, 7.2.6).
+"""Tell an uplink where a guest is: gratuitous ARP (RFC 5227, 3) and unsolicited neighbour advertisements (RFC
+4861, 7.2.6).
 
-Sent at once and again after 1 s and 3 s, from a child that nobody waits for: one lost frame would be an outage until the router's
-cache ends. ARP goes out as request and as reply, as some routers heed only the one or the other.
+Sent at once and again after 1 s and 3 s, from a child that nobody waits for: one lost frame would be an
+outage until the router's cache ends. ARP goes out as request and as reply, as some routers heed only the one
+or the other.
 """
 
 from __future__ import annotations
@@ -34,9 +36,11 @@ def gratuitous_arp(mac: bytes, address: str) -> tuple[bytes, bytes]:
 
 
 def unsolicited_na(mac: bytes, address: str) -> bytes:
-    """A neighbour advertisement to all nodes, with the override flag and the target link-layer address. A whole Ethernet frame.
+    """A neighbour advertisement to all nodes, with the override flag and the target link-layer address. A
+    whole Ethernet frame.
 
-    The source is the address itself: the node has none in the guest's network (RFC 4861, 4.4 lets a proxy do so).
+    The source is the address itself: the node has none in the guest's network (RFC 4861, 4.4 lets a proxy do
+    so).
     """
     target = inet_pton(AF_INET6, address)
     body = pack("!BBHI", 136, 0, 0, 0x20000000) + target + bytes((2, 1)) + mac
@@ -61,7 +65,9 @@ def send(announcement: Announcement) -> None:
         name = announcement.interface
         mac = ioctl(with_socket.fileno(), SIOCGIFHWADDR, pack("16s24x", name.encode()))[18:24]
         ip6 = ":" in announcement.address
-        frames = (unsolicited_na(mac, announcement.address),) if ip6 else gratuitous_arp(mac, announcement.address)
+        frames = (
+            (unsolicited_na(mac, announcement.address),) if ip6 else gratuitous_arp(mac, announcement.address)
+        )
         for frame in frames:
             with_socket.sendto(frame, (name, IPV6 if ip6 else ARP))
     finally:
@@ -69,7 +75,9 @@ def send(announcement: Announcement) -> None:
 
 
 def announce(announcements: Sequence[Announcement], still: Callable[[Announcement], bool]) -> None:
-    """Send from a detached child, and repeat what `still` says is so. Returns at once; nothing that fails is told."""
+    """Send from a detached child, and repeat what `still` says is so. Returns at once; nothing that fails is
+    told.
+    """
     if not announcements or posix.fork():
         return
     try:
@@ -80,7 +88,9 @@ def announce(announcements: Sequence[Announcement], still: Callable[[Announcemen
         posix.closerange(3, 256)
         for pause in PAUSES:
             sleep(pause)
-            announcements = [announcement for announcement in announcements if not pause or still(announcement)]
+            announcements = [
+                announcement for announcement in announcements if not pause or still(announcement)
+            ]
             if not announcements:
                 break
             for announcement in announcements:

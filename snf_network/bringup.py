@@ -1,4 +1,6 @@
-"""One NIC to what it shall have: look, plan, replace, announce, note its names. And what failed at that, once more."""
+"""One NIC to what it shall have: look, plan, replace, announce, note its names. And what failed at that, once
+more.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +25,9 @@ if TYPE_CHECKING:
 
 
 def bring_up(nic: Nic, config: Config, call: Optional[Call] = None) -> Plan:
-    """Look, plan, replace, announce. Raises BadEnvironment before and KernelError after anything was touched."""
+    """Look, plan, replace, announce. Raises BadEnvironment before and KernelError after anything was
+    touched.
+    """
     from snf_network import engine
     from snf_network.host import node_for, settled
     from snf_network.plan import plan_for
@@ -32,7 +36,9 @@ def bring_up(nic: Nic, config: Config, call: Optional[Call] = None) -> Plan:
     nic = settled(nic)
     plan = plan_for(nic, node_for(nic, config), config)
     index, boot = kernel.ifindex(nic.interface), kernel.boot()
-    wanted = Record(nic.interface, index, boot, nic.instance, nic.uuid, nic.values, plan.resources, plan.lacking)
+    wanted = Record(
+        nic.interface, index, boot, nic.instance, nic.uuid, nic.values, plan.resources, plan.lacking
+    )
     settings = engine.replace(wanted, config)
     if call:
         _report(nic, plan, settings, config, call)
@@ -46,14 +52,18 @@ def _report(nic: Nic, plan: Plan, settings: Iterable[str], config: Config, call:
     for words in (*config.warnings, *plan.warnings, *plan.lacking):
         call.say(f"warning: {words}")
     ignored = f"; ignored tags: {shown(' '.join(plan.ignored))}" if plan.ignored else ""
-    call.log(f"up: {' '.join(filter(None, (nic.instance, nic.mode, nic.link, nic.mac, nic.ip, nic.ip6)))}{ignored}")
+    call.log(
+        f"up: {' '.join(filter(None, (nic.instance, nic.mode, nic.link, nic.mac, nic.ip, nic.ip6)))}{ignored}"
+    )
     if config.debug:
         from snf_network import show
 
         for line in show.text(plan).splitlines():
             call.log(line)
     for setting in settings:
-        if f"/{nic.interface}/" not in setting:  # those of the tap go with it; any other is the node's, and stays
+        if (
+            f"/{nic.interface}/" not in setting
+        ):  # those of the tap go with it; any other is the node's, and stays
             call.log(f"sysctl {setting}")
 
 
@@ -66,18 +76,27 @@ def _announce(wanted: Record, plan: Plan, config: Config) -> None:
     def still(told: Announcement) -> bool:
         record = Records(config.state_dir).load(wanted.interface)
         proxy = NeighProxy(told.address, told.interface)
-        return record is not None and (record.ifindex, record.uuid) == (wanted.ifindex, wanted.uuid) and proxy in record.resources
+        return (
+            record is not None
+            and (record.ifindex, record.uuid) == (wanted.ifindex, wanted.uuid)
+            and proxy in record.resources
+        )
 
     announce(plan.announcements, still)
 
 
 def note_names(nic: Nic, names: Optional[Names], config: Config, call: Optional[Call] = None) -> None:
-    """Note what a NIC shall have in DNS, durably, and start a sender that nobody waits for. What fails is told, and fails no NIC.
+    """Note what a NIC shall have in DNS, durably, and start a sender that nobody waits for. What fails is
+    told, and fails no NIC.
 
-    Without `names`, what it had is to go; that costs nothing where its instance never had any. A guest that is on its way has its
-    names by the node that it comes from.
+    Without `names`, what it had is to go; that costs nothing where its instance never had any. A guest that
+    is on its way has its names by the node that it comes from.
     """
-    if not dns_is_on(config) or nic.arriving or not (names or posix.access(f"{config.state_dir}/dns/wanted/{nic.instance}", posix.F_OK)):
+    if (
+        not dns_is_on(config)
+        or nic.arriving
+        or not (names or posix.access(f"{config.state_dir}/dns/wanted/{nic.instance}", posix.F_OK))
+    ):
         return
     from snf_network.dns.names import key_of
     from snf_network.dns.spool import Spool
@@ -95,12 +114,16 @@ def note_names(nic: Nic, names: Optional[Names], config: Config, call: Optional[
 
 
 def note_failure(nic: Nic, config: Config, why: str) -> None:
-    """Record a NIC that should be up and is not, for `try_again`: after a migration Ganeti does not. A record that is there stays."""
+    """Record a NIC that should be up and is not, for `try_again`: after a migration Ganeti does not. A record
+    that is there stays.
+    """
     from snf_network.record import Record
 
     index = kernel.ifindex(nic.interface)
     if index:
-        keep_wanted(Record(nic.interface, index, kernel.boot(), nic.instance, nic.uuid, nic.values, ()), config, why)
+        keep_wanted(
+            Record(nic.interface, index, kernel.boot(), nic.instance, nic.uuid, nic.values, ()), config, why
+        )
 
 
 def keep_wanted(record: Record, config: Config, why: str) -> None:
@@ -116,14 +139,19 @@ def keep_wanted(record: Record, config: Config, why: str) -> None:
 
 
 def try_again(config: Config, call: Call) -> bool:
-    """Bring up once more what is recorded as lacking something. True if nothing of this node lacks anything any more."""
+    """Bring up once more what is recorded as lacking something. True if nothing of this node lacks anything
+    any more.
+    """
     from snf_network.record import Records, is_live
 
     whole = True
     for record in Records(config.state_dir):
         if record.lacking and is_live(record):
             try:
-                done = not kernel.is_late() and not bring_up(Nic.from_env(dict(record.variables)), config, call).lacking
+                done = (
+                    not kernel.is_late()
+                    and not bring_up(Nic.from_env(dict(record.variables)), config, call).lacking
+                )
                 whole = whole and done
             except (SnfNetworkError, OSError) as error:
                 call.say(f"{record.interface}: {error}")

@@ -1,6 +1,8 @@
-"""/etc/default/snf-network, with the names and meanings the bash package gave them. Read as data: no shell runs.
+"""/etc/default/snf-network, with the names and meanings the bash package gave them. Read as data: no shell
+runs.
 
-The syntax is the part of sh that such files use: KEY=VALUE, quotes, comments, `$NAME` and `${NAME}` of earlier keys.
+The syntax is the part of sh that such files use: KEY=VALUE, quotes, comments, `$NAME` and `${NAME}` of
+earlier keys.
 """
 
 from __future__ import annotations
@@ -28,7 +30,9 @@ SHELL = frozenset("`;&|<>()*?[]~!\\")
 
 @dataclass(frozen=True)
 class Config:
-    """The settings of a node. Every field is a key of the file in lower case; docs/operators.md has them all."""
+    """The settings of a node. Every field is a key of the file in lower case; docs/operators.md has them
+    all.
+    """
 
     state_dir: str = "/var/lib/snf-network"
     logfile: str = "/var/log/ganeti/snf-network.log"
@@ -82,7 +86,9 @@ def dns_is_on(config: Config) -> bool:
 
 
 def parse(text: str, path: str = PATH) -> Config:
-    """The settings that `text` holds. Raises BadConfig for a line that is no assignment or has a bad value."""
+    """The settings that `text` holds. Raises BadConfig for a line that is no assignment or has a bad
+    value.
+    """
     words: dict[str, str] = {}
     settings: dict[str, str | bool] = {}
     warnings = []
@@ -97,9 +103,15 @@ def parse(text: str, path: str = PATH) -> Config:
         elif key not in IGNORED:
             warnings.append(f"{where}: unknown setting {key}, ignored")
     defaults = Config()
-    records, bindings = (str(settings.get(name, getattr(defaults, name))).rstrip("/") for name in ("state_dir", "nfdhcpd_state_dir"))
+    records, bindings = (
+        str(settings.get(name, getattr(defaults, name))).rstrip("/")
+        for name in ("state_dir", "nfdhcpd_state_dir")
+    )
     if records == bindings:
-        raise BadConfig(f"{path}: STATE_DIR and NFDHCPD_STATE_DIR are both {shown(records)}", "their files have the same names")
+        raise BadConfig(
+            f"{path}: STATE_DIR and NFDHCPD_STATE_DIR are both {shown(records)}",
+            "their files have the same names",
+        )
     if "state_dir" in settings and "kerberos_ticket" not in settings:
         settings["kerberos_ticket"] = f"{settings['state_dir']}/snf-network-kerberos.tkt"
     return Config(**{**defaults.__dict__, **settings, "warnings": tuple(warnings)})
@@ -111,7 +123,9 @@ def _assignment(line: str, words: dict[str, str], where: str) -> tuple[str, str]
         return "", ""
     key, equals, rest = line.removeprefix("export ").lstrip().partition("=")
     if not equals or not key or not NAME.issuperset(key) or key[0].isdigit():
-        raise BadConfig(f"{where}: {shown(line)} is not KEY=VALUE", "this file is read as data, no shell runs it")
+        raise BadConfig(
+            f"{where}: {shown(line)} is not KEY=VALUE", "this file is read as data, no shell runs it"
+        )
     return key, _value(rest, words, where)
 
 
@@ -132,7 +146,9 @@ def _value(text: str, words: dict[str, str], where: str) -> str:
             name, position = _reference(text, position, where)
             result += words.get(name, DEFAULTS.get(name, ""))
         elif character in SHELL and quote != "'" and not (quote and character not in "`\\"):
-            raise BadConfig(f"{where}: {shown(character)} would need a shell", "put the value in single quotes")
+            raise BadConfig(
+                f"{where}: {shown(character)} would need a shell", "put the value in single quotes"
+            )
         else:
             result += character
     if quote:
@@ -147,12 +163,15 @@ def _only_comment(rest: str, where: str) -> None:
 
 
 def _reference(text: str, position: int, where: str) -> tuple[str, int]:
-    braces = text[position:position + 1] == "{"
+    braces = text[position : position + 1] == "{"
     start = end = position + braces
     while end < len(text) and text[end] in NAME:
         end += 1
-    if end == start or text[start].isdigit() or (braces and text[end:end + 1] != "}"):
-        raise BadConfig(f"{where}: {shown(text[position - 1:])} would need a shell", "only $NAME and ${NAME} are understood")
+    if end == start or text[start].isdigit() or (braces and text[end : end + 1] != "}"):
+        raise BadConfig(
+            f"{where}: {shown(text[position - 1 :])} would need a shell",
+            "only $NAME and ${NAME} are understood",
+        )
     return text[start:end], end + braces
 
 
@@ -171,7 +190,9 @@ FALSE = frozenset(("false", "no", "0", "off", ""))
 
 def _is_mac(value: str) -> bool:
     parts = value.split(":")
-    return len(parts) == 6 and all(len(part) == 2 and frozenset("0123456789abcdefABCDEF").issuperset(part) for part in parts)
+    return len(parts) == 6 and all(
+        len(part) == 2 and frozenset("0123456789abcdefABCDEF").issuperset(part) for part in parts
+    )
 
 
 def _is_station(value: str) -> bool:
@@ -203,17 +224,33 @@ TEXT: tuple[Callable[[str], bool], str] = (lambda value: not value or value.ispr
 DEFAULTS = {key.upper(): value for key, value in Config().__dict__.items() if isinstance(value, str)}
 CHECKS: dict[str, tuple[Callable[[str], bool], str]] = {
     **dict.fromkeys(("STATE_DIR", "NFDHCPD_STATE_DIR", "GANETI_NIC_DIR"), PATHNAME),
-    **dict.fromkeys(("LOGFILE", "IFUP_EXTRA_SCRIPT"), (lambda value: not value or _is_path(value), "an absolute path or empty")),
+    **dict.fromkeys(
+        ("LOGFILE", "IFUP_EXTRA_SCRIPT"),
+        (lambda value: not value or _is_path(value), "an absolute path or empty"),
+    ),
     **dict.fromkeys(("DEBUG", "MASQ"), BOOLEAN),
     "MAC_MASK": (_is_mac, "a MAC mask such as ff:ff:f0:00:00:00"),
     "TAP_CONSTANT_MAC": (_is_station, "the MAC address of one station, such as cc:47:52:4e:45:54"),
     **dict.fromkeys((key for key in DEFAULTS if key.endswith(("_TAG", "TAG_PREFIX"))), TAGNAME),
     "NFDHCPD_ENGINE": (lambda value: value in ("packet", "nfqueue", "none"), "packet, nfqueue or none"),
-    "AUTHENTICATION_METHOD": (lambda value: value in ("", "plain", "bind9", "kerberos"), "plain, bind9, kerberos or empty"),
+    "AUTHENTICATION_METHOD": (
+        lambda value: value in ("", "plain", "bind9", "kerberos"),
+        "plain, bind9, kerberos or empty",
+    ),
     "UNDERLAY": (_are_prefixes, "addresses and prefixes with spaces between them"),
     "TTL": (lambda value: value.isascii() and value.isdigit() and len(value) < 10, "a number of seconds"),
-    **dict.fromkeys(("SERVER", "FZONE", "KEYFILE", "KERBEROS_PRINCIPAL", "KERBEROS_KEYTAB", "KERBEROS_KSTART_ARGS",
-                     "KERBEROS_TICKET"), TEXT),
+    **dict.fromkeys(
+        (
+            "SERVER",
+            "FZONE",
+            "KEYFILE",
+            "KERBEROS_PRINCIPAL",
+            "KERBEROS_KEYTAB",
+            "KERBEROS_KSTART_ARGS",
+            "KERBEROS_TICKET",
+        ),
+        TEXT,
+    ),
 }
 # settings of the bash package that have nothing left to set: its helper, its lock, its trace file
 IGNORED = frozenset(("MAC2EUI64", "RUNLOCKED_OPTS", "DEBUGFILE"))

@@ -1,4 +1,6 @@
-"""The mains of snf-network-dnshook, which Ganeti's master calls on nodes after an operation, and of the sender that scripts start."""
+"""The mains of snf-network-dnshook, which Ganeti's master calls on nodes after an operation, and of the
+sender that scripts start.
+"""
 
 from __future__ import annotations
 
@@ -39,11 +41,15 @@ def hook(argv: Sequence[str]) -> int:
 def _note(operation: Operation, call: Call) -> None:
     spool, instance = Spool(call.config.state_dir), operation.names[0]
     if not all(map(is_name, operation.names)):
-        raise BadEnvironment(f"GANETI_INSTANCE_NAME={shown(instance)} is not valid", "letters, digits, '.', '_' and '-'")
+        raise BadEnvironment(
+            f"GANETI_INSTANCE_NAME={shown(instance)} is not valid", "letters, digits, '.', '_' and '-'"
+        )
     if operation.opcode not in (*STOPS, RENAME, MODIFY):
         return
     if not here(operation.primary) and not any(map(spool.has, operation.names)):
-        call.log(f"{operation.opcode}: {instance} is on {operation.primary}, and its names in DNS are that node's")
+        call.log(
+            f"{operation.opcode}: {instance} is on {operation.primary}, and its names in DNS are that node's"
+        )
         return
     nics = list(_nics(operation, call))
     if operation.opcode in STOPS:
@@ -57,7 +63,9 @@ def _note(operation: Operation, call: Call) -> None:
 
 
 def _nics(operation: Operation, call: Call) -> Iterator[Names]:
-    """What the NICs with the tag would have by what Ganeti says of them; one that it says nonsense of is told and left out."""
+    """What the NICs with the tag would have by what Ganeti says of them; one that it says nonsense of is told
+    and left out.
+    """
     for _, variables in operation.nics:
         try:
             nic = Nic.from_env(dict(variables), "hook")
@@ -68,7 +76,9 @@ def _nics(operation: Operation, call: Call) -> Iterator[Names]:
 
 
 def _modified(operation: Operation, nics: list[Names], spool: Spool, config: Config) -> Iterator[Names]:
-    """What runs counts, where it runs here: a NIC that was modified without hotplug has its old address until it is brought up again."""
+    """What runs counts, where it runs here: a NIC that was modified without hotplug has its old address until
+    it is brought up again.
+    """
     wanted = spool.load(operation.names[0])
     had = {names.nic: names for names in wanted.nics} if wanted else {}
     live = _live(operation, config) if had else ()
@@ -82,19 +92,31 @@ def _modified(operation: Operation, nics: list[Names], spool: Spool, config: Con
 def _live(operation: Operation, config: Config) -> set[str]:
     from snf_network.record import Records, is_live
 
-    return {record.uuid for record in Records(config.state_dir) if record.instance in operation.names and is_live(record)}
+    return {
+        record.uuid
+        for record in Records(config.state_dir)
+        if record.instance in operation.names and is_live(record)
+    }
 
 
 def _rename(operation: Operation, nics: list[Names], spool: Spool) -> None:
-    """All that the old name had, the new one has. What was taken back, as the guest was stopped, comes with its next start."""
+    """All that the old name had, the new one has. What was taken back, as the guest was stopped, comes with
+    its next start.
+    """
     old, new = operation.names[0], operation.names[-1]
     wanted = spool.load(old)
-    moved = tuple(Names(new, names.nic, names.network, names.addresses) for names in wanted.nics) if wanted else ()
+    moved = (
+        tuple(Names(new, names.nic, names.network, names.addresses) for names in wanted.nics)
+        if wanted
+        else ()
+    )
     spool.move(old, new, moved if new != old else (), nics)
 
 
 def send(argv: Sequence[str]) -> int:
-    """snf-network-dnssend: send what is wanted and not sent yet, until there is nothing due soon. 1 if that failed as a whole."""
+    """snf-network-dnssend: send what is wanted and not sent yet, until there is nothing due soon. 1 if that
+    failed as a whole.
+    """
     posix.closerange(3, 256)  # what our caller left open is not ours
     settle()
     take_time()

@@ -1,4 +1,6 @@
-"""What the records say against what the kernel has: set arithmetic, so it finds what is missing and what is left over."""
+"""What the records say against what the kernel has: set arithmetic, so it finds what is missing and what is
+left over.
+"""
 
 from __future__ import annotations
 
@@ -42,23 +44,40 @@ class Difference:
 
 def compare(config: Config) -> Difference:
     """Read the records and the kernel, and tell how they differ."""
-    kernel = look.Kernel()  # before the records: a NIC that comes up between the two has a record, so nothing of it is an orphan
+    kernel = (
+        look.Kernel()
+    )  # before the records: a NIC that comes up between the two has a record, so nothing of it is an orphan
     records = Records(config.state_dir)
     known = list(records)
     live = [record for record in known if is_live(record)]
-    wanted = {look.as_listed(resource) for record in known for resource in record.resources}  # what a gone NIC left is told with it
-    missing = [(record, resource) for record in live for resource in record.resources if not kernel.has(resource)]
-    orphans = [resource for resource in kernel.found if resource not in wanted and not (resource.shared and records.held(resource))]
-    return Difference(tuple(missing), (*sorted(orphans, key=repr), *_bindings(config, wanted)),
-                      tuple(record for record in known if record not in live),
-                      tuple((record, words) for record in live for words in record.lacking), tuple(_rules(config, live)))
+    wanted = {
+        look.as_listed(resource) for record in known for resource in record.resources
+    }  # what a gone NIC left is told with it
+    missing = [
+        (record, resource) for record in live for resource in record.resources if not kernel.has(resource)
+    ]
+    orphans = [
+        resource
+        for resource in kernel.found
+        if resource not in wanted and not (resource.shared and records.held(resource))
+    ]
+    return Difference(
+        tuple(missing),
+        (*sorted(orphans, key=repr), *_bindings(config, wanted)),
+        tuple(record for record in known if record not in live),
+        tuple((record, words) for record in live for words in record.lacking),
+        tuple(_rules(config, live)),
+    )
 
 
 def _bindings(config: Config, wanted: set[Resource]) -> list[Resource]:
     """Binding files of taps that are gone; another's file for a tap that lives is not ours to judge."""
     ours = {resource.slot for resource in wanted}
-    return [binding for binding in look.bindings(config.nfdhcpd_state_dir)
-            if binding.slot not in ours and not ifindex(binding.path.rpartition("/")[2])]
+    return [
+        binding
+        for binding in look.bindings(config.nfdhcpd_state_dir)
+        if binding.slot not in ours and not ifindex(binding.path.rpartition("/")[2])
+    ]
 
 
 def _rules(config: Config, live: list[Record]) -> list[str]:
@@ -79,5 +98,3 @@ def _rules(config: Config, live: list[Record]) -> list[str]:
     words = {"-": "missing: ", "+": "not ours: "}
     changes = list(difflib.unified_diff(then, now, n=0, lineterm=""))[2:]
     return [words[line[0]] + line[1:].strip() for line in changes if line[0] in words]
-
-

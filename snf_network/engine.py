@@ -1,7 +1,8 @@
-"""Bring one NIC to what is wanted of it, or to nothing. Knows Resources and records, and not what any of them is for.
+"""Bring one NIC to what is wanted of it, or to nothing. Knows Resources and records, and not what any of them
+is for.
 
-The order is the plan's own: nft members first, then one tool after another. The record says what may be there before anything is, so
-whoever comes next can finish or undo what a crash left.
+The order is the plan's own: nft members first, then one tool after another. The record says what may be there
+before anything is, so whoever comes next can finish or undo what a crash left.
 """
 
 from __future__ import annotations
@@ -25,24 +26,32 @@ if TYPE_CHECKING:
     from snf_network.resources import Resource
 
 RULESET = "="
-"""The lock of the ruleset and of the note on it: of first NICs that come at once, one loads it, and one writes."""
+"""The lock of the ruleset and of the note on it: of first NICs that come at once, one loads it, and one
+writes.
+"""
 LOADING = 60.0
-"""Seconds to wait for another's loading, or as many as the call has: 50 first NICs at once need 3 on a busy machine."""
+"""Seconds to wait for another's loading, or as many as the call has: 50 first NICs at once need 3 on a busy
+machine.
+"""
 
 OF_THE_DEVICE = ("Link", "Port", "BridgeVlan")
 """Kinds that went with the device they were put on, whatever has its name now."""
 
 
 def replace(wanted: Record, config: Config) -> list[str]:
-    """Make the node have what `wanted` says, instead of what the record of that interface says. Gives the settings it had to change.
+    """Make the node have what `wanted` says, instead of what the record of that interface says. Gives the
+    settings it had to change.
 
-    Raises KernelError: then the earlier state is as it was, or the interface is down and nothing of it is left.
+    Raises KernelError: then the earlier state is as it was, or the interface is down and nothing of it is
+    left.
     """
     records, interface = Records(config.state_dir), wanted.interface
     with Lock(config.state_dir, interface):
         old = records.load(interface)
         kept, slots = set(wanted.resources), {resource.slot for resource in wanted.resources}
-        stale = [resource for resource in ((*old.resources, *old.stale) if old else ()) if resource not in kept]
+        stale = [
+            resource for resource in ((*old.resources, *old.stale) if old else ()) if resource not in kept
+        ]
         doomed = [resource for resource in stale if resource.slot not in slots]
         possible = changed(wanted, stale=tuple(stale))
         try:
@@ -51,7 +60,12 @@ def replace(wanted: Record, config: Config) -> list[str]:
             doors.prepare(wanted.resources)
             if _moves(old, wanted):
                 doors.undo([Link(interface)])
-            _members(_unshared(doomed), [resource for resource in stale if resource.slot in slots], wanted.resources, config)
+            _members(
+                _unshared(doomed),
+                [resource for resource in stale if resource.slot in slots],
+                wanted.resources,
+                config,
+            )
         except Hung:
             _take_back(records, possible, config)  # it may be done or not
             raise
@@ -60,7 +74,9 @@ def replace(wanted: Record, config: Config) -> list[str]:
             raise
         try:
             doors.undo(_unshared(doomed))
-            with Lock(config.state_dir, ALWAYS):  # two NICs with one address may have passed the same question before either was up
+            with Lock(
+                config.state_dir, ALWAYS
+            ):  # two NICs with one address may have passed the same question before either was up
                 doors.refuse_taken(wanted.resources)
                 settings = doors.put(wanted.resources)
             _release(records, doomed, interface, config)
@@ -72,8 +88,12 @@ def replace(wanted: Record, config: Config) -> list[str]:
         return settings
 
 
-def remove(interface: str, config: Config, mine: Callable[[Record], bool] = lambda record: True) -> Record | None:
-    """Take back all that the record of `interface` says, if the record is `mine`; give that record. The tap need not exist."""
+def remove(
+    interface: str, config: Config, mine: Callable[[Record], bool] = lambda record: True
+) -> Record | None:
+    """Take back all that the record of `interface` says, if the record is `mine`; give that record. The tap
+    need not exist.
+    """
     records = Records(config.state_dir)
     with Lock(config.state_dir, interface):
         record = records.load(interface)
@@ -85,13 +105,16 @@ def remove(interface: str, config: Config, mine: Callable[[Record], bool] = lamb
 
 
 def restore(record: Record, config: Config) -> None:
-    """Put all of a record in place again, unless another call has changed it meanwhile. Raises KernelError."""
+    """Put all of a record in place again, unless another call has changed it meanwhile. Raises
+    KernelError.
+    """
     if Records(config.state_dir).load(record.interface) == record:
         replace(record, config)
 
 
 def sweep(orphans: Iterable[Resource], config: Config) -> None:
-    """Take away what no record has. Each is looked for once more under the lock of its interface: a NIC may have come up meanwhile.
+    """Take away what no record has. Each is looked for once more under the lock of its interface: a NIC may
+    have come up meanwhile.
 
     Raises KernelError at the end, if one could not be taken away.
     """
@@ -104,7 +127,11 @@ def sweep(orphans: Iterable[Resource], config: Config) -> None:
             with Lock(config.state_dir, interface or ALWAYS):
                 record = records.load(interface) if interface else None
                 kept = {resource.slot for resource in record.resources} if record else set()
-                doomed = [orphan for orphan in group if orphan.slot not in kept and not (orphan.shared and records.held(orphan))]
+                doomed = [
+                    orphan
+                    for orphan in group
+                    if orphan.slot not in kept and not (orphan.shared and records.held(orphan))
+                ]
                 doors.undo(doomed if record else [*doomed, *_to_close(interface)])
                 _members(doomed, (), (), config)
         except KernelError as error:
@@ -126,7 +153,9 @@ def load(config: Config) -> None:
 
 
 def keep_rules(table: str, families: Sequence[str], config: Config) -> None:
-    """Make the policy rules of a table, for `families` as ip(8) takes them, and keep them, with and without NICs."""
+    """Make the policy rules of a table, for `families` as ip(8) takes them, and keep them, with and without
+    NICs.
+    """
     records = Records(config.state_dir)
     rules = [Rule(family, table, action) for family in families for action in ("lookup", "unreachable")]
     with Lock(config.state_dir, ALWAYS):
@@ -136,7 +165,9 @@ def keep_rules(table: str, families: Sequence[str], config: Config) -> None:
 
 
 def _hold(records: Records, record: Record) -> None:
-    """Say what this NIC shares with others. Whoever takes such a thing away as its last has done so before, or will not."""
+    """Say what this NIC shares with others. Whoever takes such a thing away as its last has done so before,
+    or will not.
+    """
     with Lock(records.directory, ALWAYS):
         for resource in record.resources:
             if resource.shared:
@@ -144,7 +175,9 @@ def _hold(records: Records, record: Record) -> None:
 
 
 def _release(records: Records, resources: Iterable[Resource], interface: str, config: Config) -> None:
-    """Give up what this NIC shares with others, and take away what nobody else wants: nobody can come for it in between."""
+    """Give up what this NIC shares with others, and take away what nobody else wants: nobody can come for it
+    in between.
+    """
     shared = [resource for resource in resources if resource.shared]
     if shared:
         with Lock(records.directory, ALWAYS):
@@ -167,24 +200,38 @@ def _forget_stale(records: Records, wanted: Record) -> None:
 
 
 def _moves(old: Record | None, wanted: Record) -> bool:
-    """True if a live interface goes to another bridge or mode: it must be down while its pins change family."""
+    """True if a live interface goes to another bridge or mode: it must be down while its pins change
+    family.
+    """
     if not old or (old.ifindex, old.boot) != (wanted.ifindex, wanted.boot):
         return False
-    ports = [{resource for resource in record.resources if isinstance(resource, Port)} for record in (old, wanted)]
+    ports = [
+        {resource for resource in record.resources if isinstance(resource, Port)} for record in (old, wanted)
+    ]
     return ports[0] != ports[1]
 
 
-def _members(dead: Sequence[Resource], stale: Sequence[Resource], wanted: Sequence[Resource], config: Config) -> None:
-    """The nft members among these, in one transaction, and a note on the rules if they had to be loaded for it."""
+def _members(
+    dead: Sequence[Resource], stale: Sequence[Resource], wanted: Sequence[Resource], config: Config
+) -> None:
+    """The nft members among these, in one transaction, and a note on the rules if they had to be loaded for
+    it.
+    """
     note = f"{config.state_dir}/base"
-    lost, old, new = ([resource for resource in group if isinstance(resource, Element)] for group in (dead, stale, wanted))
+    lost, old, new = (
+        [resource for resource in group if isinstance(resource, Element)] for group in (dead, stale, wanted)
+    )
     alone = Lock(config.state_dir, RULESET, LOADING)
-    if doors.members(lost, old, new, config, alone, lambda: kernel.remove_file(note)) or (new and not access(note, F_OK)):
+    if doors.members(lost, old, new, config, alone, lambda: kernel.remove_file(note)) or (
+        new and not access(note, F_OK)
+    ):
         _remember_rules(config)
 
 
 def _remember_rules(config: Config) -> None:
-    """Note how the kernel lists the rules just loaded: what `check` compares with, and nothing else depends on."""
+    """Note how the kernel lists the rules just loaded: what `check` compares with, and nothing else depends
+    on.
+    """
     from snf_network import ruleset
 
     try:
@@ -196,7 +243,8 @@ def _remember_rules(config: Config) -> None:
 
 
 def _take_back(records: Records, record: Record, config: Config) -> None:
-    """All that the record says, and the record. Down first, members last: no frame finds the link up and its filters gone.
+    """All that the record says, and the record. Down first, members last: no frame finds the link up and its
+    filters gone.
 
     A tap that is somebody else's by now is not touched.
     """
@@ -216,7 +264,12 @@ def _roll_back(records: Records, old: Record | None, wanted: Record, config: Con
             doors.put(old.resources)
     else:
         records.forget(wanted.interface)
-    _release(records, [resource for resource in wanted.resources if resource not in before], wanted.interface, config)
+    _release(
+        records,
+        [resource for resource in wanted.resources if resource not in before],
+        wanted.interface,
+        config,
+    )
 
 
 def _to_close(interface: str) -> list[Resource]:

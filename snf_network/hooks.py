@@ -1,7 +1,9 @@
-"""The mains of the hooks that Ganeti's master calls on nodes after an operation. They never fail one: always exit 0.
+"""The mains of the hooks that Ganeti's master calls on nodes after an operation. They never fail one: always
+exit 0.
 
-Stock Ganeti calls no ifdown, so these are how a node learns that a NIC is gone. What is gone is judged by our own records against the
-interfaces that are there, never by Ganeti's files, which can name a tap that is somebody else's by now.
+Stock Ganeti calls no ifdown, so these are how a node learns that a NIC is gone. What is gone is judged by our
+own records against the interfaces that are there, never by Ganeti's files, which can name a tap that is
+somebody else's by now.
 """
 
 from __future__ import annotations
@@ -28,12 +30,16 @@ MOVES = ("OP_INSTANCE_MIGRATE", "OP_INSTANCE_FAILOVER")
 
 
 def hook(argv: Sequence[str]) -> int:
-    """snf-network-hook: take back what this node holds for NICs of the instance that are not here any more."""
+    """snf-network-hook: take back what this node holds for NICs of the instance that are not here any
+    more.
+    """
     return _safely(argv, _clean)
 
 
 def reconfigure(argv: Sequence[str]) -> int:
-    """snf-network-reconfigure: after a modify without hotplug, give the NICs whose tag asks for it what they shall have now."""
+    """snf-network-reconfigure: after a modify without hotplug, give the NICs whose tag asks for it what they
+    shall have now.
+    """
     return _safely(argv, _reconfigure)
 
 
@@ -59,7 +65,9 @@ def _clean(operation: Operation, call: Call) -> None:
     def judge(record: Record) -> None:
         if left or not is_live(record):
             taken = engine.remove(record.interface, call.config, record.__eq__)
-            call.log(f"{operation.opcode}: {record.interface} of {record.instance} {'taken back' if taken else 'is another NIC by now'}")
+            call.log(
+                f"{operation.opcode}: {record.interface} of {record.instance} {'taken back' if taken else 'is another NIC by now'}"
+            )
         elif moved and here(operation.new_primary):
             _arrive(record, call)
 
@@ -70,9 +78,15 @@ def _clean(operation: Operation, call: Call) -> None:
 
 
 def _leave_names(operation: Operation, config: Config) -> None:
-    """The names of an instance that has left are its new node's: what this one knows of them is old, and what it did not send yet, too."""
+    """The names of an instance that has left are its new node's: what this one knows of them is old, and what
+    it did not send yet, too.
+    """
 
-    left = [name for name in operation.names if is_name(name) and posix.access(f"{config.state_dir}/dns/wanted/{name}", posix.F_OK)]
+    left = [
+        name
+        for name in operation.names
+        if is_name(name) and posix.access(f"{config.state_dir}/dns/wanted/{name}", posix.F_OK)
+    ]
     if left and not any(map(is_live, _records(operation, config))):
         from snf_network.dns.spool import Spool
 
@@ -96,7 +110,9 @@ def _reconfigure(operation: Operation, call: Call) -> None:
         said = dict(record.variables)
         kept = {"XEN": said["XEN"]} if "XEN" in said else {}  # hooks do not tell
         nic = Nic.from_env({**dict(wanted[record.uuid]), **kept}, record.interface)
-        if f"{prefix}:{RECONFIGURE}" not in nic.tags and all(RECONFIGURE not in words for words in nic.customised(prefix)):
+        if f"{prefix}:{RECONFIGURE}" not in nic.tags and all(
+            RECONFIGURE not in words for words in nic.customised(prefix)
+        ):
             return
         if nic.mac != said.get("MAC", "").lower():
             call.log(f"{record.interface}: the running guest still has its old MAC, so nothing is changed")

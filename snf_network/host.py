@@ -26,7 +26,9 @@ EMULATED = "-emu"
 
 
 def settled(nic: Nic) -> Nic:
-    """The NIC with its mode decided: ext, which leaves that to the scripts, is bridged if LINK is a bridge here, else routed."""
+    """The NIC with its mode decided: ext, which leaves that to the scripts, is bridged if LINK is a bridge
+    here, else routed.
+    """
     if nic.mode != "ext":
         return nic
     with Netlink() as netlink:
@@ -35,11 +37,22 @@ def settled(nic: Nic) -> Nic:
 
 
 def node_for(nic: Nic, config: Config) -> Node:
-    """The host as `nic` meets it. Raises BadEnvironment if its tap, bridge or table is not there, or another tap has its address."""
+    """The host as `nic` meets it. Raises BadEnvironment if its tap, bridge or table is not there, or another
+    tap has its address.
+    """
     if not ifindex(nic.interface):
-        raise BadEnvironment(f"INTERFACE={nic.interface}: no such device", "Ganeti makes the tap before it calls; by hand: ip tuntap add")
+        raise BadEnvironment(
+            f"INTERFACE={nic.interface}: no such device",
+            "Ganeti makes the tap before it calls; by hand: ip tuntap add",
+        )
     with Netlink() as netlink:
-        facts = _routed(nic, netlink) if nic.mode == "routed" else _bridged(nic, netlink) if nic.mode == "bridged" else {}
+        facts = (
+            _routed(nic, netlink)
+            if nic.mode == "routed"
+            else _bridged(nic, netlink)
+            if nic.mode == "bridged"
+            else {}
+        )
         if config.masq and nic.network.subnet:
             facts["wan"] = _name(netlink.default(AF_INET, MAIN, False))
     if nic.interface in ("lo", nic.link, *(facts.get(name) for name in ("uplink", "uplink6", "wan"))):
@@ -61,24 +74,46 @@ def _routed(nic: Nic, netlink: Netlink) -> dict[str, object]:
         found = netlink.route(family, table, address) if ruled and wanted and address else None
         holder = _name(found.device) if found and found.table == table and found.length in (32, 128) else ""
         if holder.removesuffix(EMULATED) not in ("", nic.interface.removesuffix(EMULATED)):
-            raise BadEnvironment(f"IP={address} is in use on {holder}", "two live NICs cannot have one: snf-network status")
-    return {"table": table, "uplink": uplinks[0], "uplink6": uplinks[1], "ipv6": ipv6, "ipv6_possible": ipv6 or kernel_has_ipv6()}
+            raise BadEnvironment(
+                f"IP={address} is in use on {holder}", "two live NICs cannot have one: snf-network status"
+            )
+    return {
+        "table": table,
+        "uplink": uplinks[0],
+        "uplink6": uplinks[1],
+        "ipv6": ipv6,
+        "ipv6_possible": ipv6 or kernel_has_ipv6(),
+    }
 
 
 def _bridged(nic: Nic, netlink: Netlink) -> dict[str, object]:
     bridge = netlink.device(nic.link)
     if not bridge or bridge.kind != "bridge":
-        raise BadEnvironment(f"LINK={nic.link} is not a bridge of this node", f"ip link add {nic.link} type bridge")
+        raise BadEnvironment(
+            f"LINK={nic.link} is not a bridge of this node", f"ip link add {nic.link} type bridge"
+        )
     facts: dict[str, object] = {"mtu": bridge.mtu, "ipv6": has_ipv6(nic.interface)}
     if nic.vlan:
-        uplinks = tuple(port.name for port in netlink.ports(ifindex(nic.link)) if port.kind != "tun" and not port.name.startswith("vif"))
-        facts |= {"vlan_aware": bridge.vlan_aware, "default_pvid": bridge.default_pvid, "vlan_uplinks": uplinks,
-                  "vlan_devices": tuple((vid, device) for device, vid, lower in _vlan_devices() if lower in uplinks)}
+        uplinks = tuple(
+            port.name
+            for port in netlink.ports(ifindex(nic.link))
+            if port.kind != "tun" and not port.name.startswith("vif")
+        )
+        facts |= {
+            "vlan_aware": bridge.vlan_aware,
+            "default_pvid": bridge.default_pvid,
+            "vlan_uplinks": uplinks,
+            "vlan_devices": tuple(
+                (vid, device) for device, vid, lower in _vlan_devices() if lower in uplinks
+            ),
+        }
     return facts
 
 
 def _vlan_devices() -> Iterator[list[str]]:
-    """Name, VLAN and lower device of each 802.1Q device of this node; none where the kernel has no such thing loaded."""
+    """Name, VLAN and lower device of each 802.1Q device of this node; none where the kernel has no such thing
+    loaded.
+    """
     try:
         with open("/proc/net/vlan/config", encoding="utf-8", errors="replace") as file:
             rows = [[word.strip() for word in line.split("|")] for line in file]
@@ -109,17 +144,24 @@ def has_ipv6(interface: str) -> bool:
 
 
 def table_number(link: str, netlink: Netlink) -> int:
-    """The routing table that a name or number of LINK means. Raises BadEnvironment if neither rt_tables nor the kernel knows it."""
+    """The routing table that a name or number of LINK means. Raises BadEnvironment if neither rt_tables nor
+    the kernel knows it.
+    """
     names = dict(_rt_tables())
     number = int(link) if link.isascii() and link.isdigit() else names.get(link, 0)
     known = number in names.values() or number in (MAIN, DEFAULT)
     if not 0 < number < 2**32 or number == LOCAL or not (known or netlink.has_table(number)):
-        raise BadEnvironment(f"LINK={link} is no routing table of this node", "name it in /etc/iproute2/rt_tables, give it a default route")
+        raise BadEnvironment(
+            f"LINK={link} is no routing table of this node",
+            "name it in /etc/iproute2/rt_tables, give it a default route",
+        )
     return number
 
 
 def _rt_tables() -> Iterator[tuple[str, int]]:
-    """Names and numbers, as iproute2 reads them (ip-route(8), FILES); the administrator's directory comes last and wins."""
+    """Names and numbers, as iproute2 reads them (ip-route(8), FILES); the administrator's directory comes
+    last and wins.
+    """
     for directory in reversed(RT_TABLES):
         for path in (f"{directory}/rt_tables", *_files(f"{directory}/rt_tables.d")):
             try:

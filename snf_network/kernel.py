@@ -1,4 +1,6 @@
-"""The only door out: runs nft and ip, writes sysctls and files. What it is given is text; what it says is what an admin could type."""
+"""The only door out: runs nft and ip, writes sysctls and files. What it is given is text; what it says is
+what an admin could type.
+"""
 
 from __future__ import annotations
 
@@ -15,8 +17,14 @@ if TYPE_CHECKING:
 
 
 PATHS = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-PACKAGES = {"nft": "nftables", "ip": "iproute2", "bridge": "iproute2", "ovs-vsctl": "openvswitch-switch", "nsupdate": "bind9-dnsutils",
-            "kinit": "krb5-user"}
+PACKAGES = {
+    "nft": "nftables",
+    "ip": "iproute2",
+    "bridge": "iproute2",
+    "ovs-vsctl": "openvswitch-switch",
+    "nsupdate": "bind9-dnsutils",
+    "kinit": "krb5-user",
+}
 PAGE = 4096
 """Bytes that a setting of the kernel has at most; stat(2) calls it empty."""
 LONGEST_FILE = 1 << 24
@@ -34,7 +42,9 @@ def give_up_after(seconds: float) -> None:
 
 
 def patience(seconds: float) -> float:
-    """When to stop waiting for something, by monotonic(): in so many seconds, or when the whole call is to end."""
+    """When to stop waiting for something, by monotonic(): in so many seconds, or when the whole call is to
+    end.
+    """
     then = monotonic() + seconds
     return min(then, _deadline[0]) if _deadline[0] else then
 
@@ -47,14 +57,18 @@ def is_late() -> bool:
 def run(argv: Sequence[str], text: str = "", env: Mapping[str, str] = ENVIRONMENT) -> tuple[int, str]:
     """Run a tool with `text` as its input; give its exit status and what it printed.
 
-    Raises Hung if it hangs or is killed: what it had done by then, nobody knows; KernelError if it is missing, OSError if it could not
-    be started.
+    Raises Hung if it hangs or is killed: what it had done by then, nobody knows; KernelError if it is
+    missing, OSError if it could not be started.
     """
     given, said = (posix.memfd_create(name, posix.MFD_CLOEXEC) for name in ("stdin", "stdout"))
     try:
         posix.write(given, text.encode("utf-8", "surrogateescape"))
         posix.lseek(given, 0, 0)
-        actions = [(posix.POSIX_SPAWN_DUP2, given, 0), (posix.POSIX_SPAWN_DUP2, said, 1), (posix.POSIX_SPAWN_DUP2, said, 2)]
+        actions = [
+            (posix.POSIX_SPAWN_DUP2, given, 0),
+            (posix.POSIX_SPAWN_DUP2, said, 1),
+            (posix.POSIX_SPAWN_DUP2, said, 2),
+        ]
         status = _wait(argv, _spawn(argv, actions, env))
         if status < 0:
             raise Hung(f"{' '.join(argv)} was killed by signal {-status}")
@@ -75,7 +89,8 @@ def _spawn(argv: Sequence[str], actions: list[tuple[int, int, int]], env: Mappin
 
 
 def detach(launcher: str) -> None:
-    """Start one of our scripts in a session of its own, with nothing of ours open: neither we nor Ganeti wait for it.
+    """Start one of our scripts in a session of its own, with nothing of ours open: neither we nor Ganeti wait
+    for it.
 
     Raises KernelError if it cannot be started.
     """
@@ -125,7 +140,9 @@ def has_element(family: str, set_name: str, key: str) -> bool:
 
 
 def batch(tool: Sequence[str], optional: Sequence[str], required: Sequence[str]) -> None:
-    """Run lines through `ip -batch` or `bridge -batch`. Raises KernelError naming the first required line that was refused."""
+    """Run lines through `ip -batch` or `bridge -batch`. Raises KernelError naming the first required line
+    that was refused.
+    """
     lines = (*optional, *required)
     if not lines:
         return
@@ -144,7 +161,9 @@ def batch(tool: Sequence[str], optional: Sequence[str], required: Sequence[str])
 
 
 def sysctl(key: str, value: str) -> bool:
-    """Set a key if it has another value; True if it had to be. Raises KernelError if the kernel has no such key."""
+    """Set a key if it has another value; True if it had to be. Raises KernelError if the kernel has no such
+    key.
+    """
     path = f"/proc/sys/{key}"
     try:
         with open(path, "rb+", buffering=0) as file:
@@ -158,13 +177,19 @@ def sysctl(key: str, value: str) -> bool:
 
 
 def write_file(path: str, content: str) -> None:
-    """Put a file in place at once, by rename, mode 0644; its directory is made if it is missing. Raises KernelError."""
+    """Put a file in place at once, by rename, mode 0644; its directory is made if it is missing. Raises
+    KernelError.
+    """
     directory, _, name = path.rpartition("/")
     beside = f"{directory}/.{name}.new"
     try:
         remove_file(beside)  # never through a link that somebody left there
         try:
-            descriptor = posix.open(beside, posix.O_WRONLY | posix.O_CREAT | posix.O_EXCL | posix.O_NOFOLLOW | posix.O_CLOEXEC, 0o644)
+            descriptor = posix.open(
+                beside,
+                posix.O_WRONLY | posix.O_CREAT | posix.O_EXCL | posix.O_NOFOLLOW | posix.O_CLOEXEC,
+                0o644,
+            )
         except FileNotFoundError:
             make_directory(directory)
             return write_file(path, content)
@@ -180,10 +205,12 @@ def write_file(path: str, content: str) -> None:
 
 
 def write_all(descriptor: int, content: str) -> None:
-    """Write it to the end: a disk that is nearly full takes a part, and says no only to the rest. Raises OSError."""
+    """Write it to the end: a disk that is nearly full takes a part, and says no only to the rest. Raises
+    OSError.
+    """
     left = content.encode("utf-8", "surrogateescape")
     while left:
-        left = left[posix.write(descriptor, left):]
+        left = left[posix.write(descriptor, left) :]
 
 
 def make_directory(path: str) -> None:
@@ -195,7 +222,8 @@ def make_directory(path: str) -> None:
 
 
 def read_file(path: str) -> str | None:
-    """The content of a regular file or a setting of the kernel; None for anything else, which is neither followed nor waited for.
+    """The content of a regular file or a setting of the kernel; None for anything else, which is neither
+    followed nor waited for.
 
     None, too, for what is longer than any file that is read here: it is not what it should be.
     """
@@ -206,7 +234,11 @@ def read_file(path: str) -> str | None:
     try:
         status = posix.fstat(descriptor)
         regular = status.st_mode & 0o170000 == 0o100000 and status.st_size <= LONGEST_FILE
-        return posix.read(descriptor, max(status.st_size, PAGE)).decode("utf-8", "surrogateescape") if regular else None
+        return (
+            posix.read(descriptor, max(status.st_size, PAGE)).decode("utf-8", "surrogateescape")
+            if regular
+            else None
+        )
     finally:
         posix.close(descriptor)
 

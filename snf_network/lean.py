@@ -1,7 +1,7 @@
 """`dataclasses.dataclass(frozen=True)` without its imports.
 
-Importing `dataclasses` costs 11 ms, twice the bare interpreter (bench/imports), so the up/down path makes its classes with
-these forty lines. Type checkers are shown the real one:
+Importing `dataclasses` costs 11 ms, twice the bare interpreter (bench/imports), so the up/down path makes its
+classes with these forty lines. Type checkers are shown the real one:
 
     if TYPE_CHECKING:
         from dataclasses import dataclass
@@ -30,7 +30,14 @@ def replace(instance: "C", **changes: "Any") -> "C":
 
 def _decorate(cls: "type[C]") -> "type[C]":
     declared = [base.__dict__.get("__annotations__", {}) for base in reversed(cls.__mro__)]
-    names = tuple(dict.fromkeys(name for fields in declared for name, kind in fields.items() if not str(kind).startswith("ClassVar")))
+    names = tuple(
+        dict.fromkeys(
+            name
+            for fields in declared
+            for name, kind in fields.items()
+            if not str(kind).startswith("ClassVar")
+        )
+    )
     wanted, defaults = set(names), {name: getattr(cls, name) for name in names if hasattr(cls, name)}
 
     def __init__(self: "Any", *values: "Any", **named: "Any") -> None:
@@ -40,7 +47,9 @@ def _decorate(cls: "type[C]") -> "type[C]":
         given = dict(zip(names, values))
         fields = {**defaults, **given, **named}
         if len(values) > len(names) or fields.keys() != wanted or given.keys() & named.keys():
-            raise TypeError(f"{cls.__name__} takes {', '.join(names)}; got {len(values)} values and {', '.join(named) or 'no names'}")
+            raise TypeError(
+                f"{cls.__name__} takes {', '.join(names)}; got {len(values)} values and {', '.join(named) or 'no names'}"
+            )
         self.__dict__.update((name, fields[name]) for name in names)
 
     def __setattr__(self: "Any", name: str, value: "Any") -> None:

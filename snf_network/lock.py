@@ -1,4 +1,6 @@
-"""One call at a time: a lock for each interface, and for what all share; the names in STATE_DIR that no interface may have."""
+"""One call at a time: a lock for each interface, and for what all share; the names in STATE_DIR that no
+interface may have.
+"""
 
 from __future__ import annotations
 
@@ -32,7 +34,10 @@ class Lock:
         until = patience(self.wait)
         while not self._taken():
             if monotonic() > until:
-                raise Held(f"{self.path} is held by another call", f"it should end within seconds: fuser -v {self.path}")
+                raise Held(
+                    f"{self.path} is held by another call",
+                    f"it should end within seconds: fuser -v {self.path}",
+                )
             sleep(0.005)
         return self
 
@@ -41,7 +46,9 @@ class Lock:
 
     def _taken(self) -> bool:
         try:
-            self.descriptor = posix.open(self.path, posix.O_RDWR | posix.O_CREAT | posix.O_CLOEXEC | posix.O_NOFOLLOW, 0o600)
+            self.descriptor = posix.open(
+                self.path, posix.O_RDWR | posix.O_CREAT | posix.O_CLOEXEC | posix.O_NOFOLLOW, 0o600
+            )
         except OSError as error:
             if error.errno != ENOENT or not make_directories(self.path.rpartition("/")[0]):
                 raise KernelError(f"{self.path}: {error.strerror}") from error
@@ -57,11 +64,16 @@ class Lock:
 def refuse_reserved(directory: str, interface: str) -> None:
     """Raise KernelError for an interface that is named like something of ours."""
     if interface in RESERVED:
-        raise KernelError(f"{interface} cannot be the name of an interface here", f"{directory} has something else of that name")
+        raise KernelError(
+            f"{interface} cannot be the name of an interface here",
+            f"{directory} has something else of that name",
+        )
 
 
 def make_directories(path: str) -> bool:
-    """As mkdir -p; the locks' directory is root's alone. True if it had to be made, which may have been somebody else's doing."""
+    """As mkdir -p; the locks' directory is root's alone. True if it had to be made, which may have been
+    somebody else's doing.
+    """
     parent = path.rpartition("/")[0]
     if parent and not posix.access(parent, posix.F_OK):
         make_directories(parent)

@@ -1,6 +1,8 @@
-"""Read the kernel back as the same Resources that were put there. Slow and thorough: never on the up/down path.
+"""Read the kernel back as the same Resources that were put there. Slow and thorough: never on the up/down
+path.
 
-Ours are: every member of the tables snf_network, every rule, route, neighbour and proxy entry with proto 148, and the bindings.
+Ours are: every member of the tables snf_network, every rule, route, neighbour and proxy entry with proto 148,
+and the bindings.
 """
 
 from __future__ import annotations
@@ -85,8 +87,11 @@ class Kernel:
     @cached_property
     def _vlans(self) -> dict[tuple[str, int], set[str]]:
         """Ports and VLANs that they are in, and how. Asked only where a NIC has a VLAN."""
-        return {(port["ifname"], vlan["vlan"]): set(vlan.get("flags", ())) for port in listed("bridge", "-j", "vlan", "show")
-                for vlan in port["vlans"]}
+        return {
+            (port["ifname"], vlan["vlan"]): set(vlan.get("flags", ()))
+            for port in listed("bridge", "-j", "vlan", "show")
+            for vlan in port["vlans"]
+        }
 
     @cached_property
     def _ovs_ports(self) -> set[OvsPort]:
@@ -104,8 +109,12 @@ class Kernel:
             for found in route.get_routes(family=family):
                 if found["proto"] == PROTOCOL:
                     prefix = f"{found.get_attr('RTA_DST') or ANYWHERE[family]}/{found['dst_len']}"
-                    yield Route(prefix, self.names.get(found.get_attr("RTA_OIF"), ""), str(found.get_attr("RTA_TABLE")),
-                                found.get_attr("RTA_GATEWAY") or "")
+                    yield Route(
+                        prefix,
+                        self.names.get(found.get_attr("RTA_OIF"), ""),
+                        str(found.get_attr("RTA_TABLE")),
+                        found.get_attr("RTA_GATEWAY") or "",
+                    )
 
 
 def as_listed(resource: Resource) -> Resource:
@@ -120,31 +129,48 @@ def neighbours() -> Iterator[Resource]:
             for entry in listed("ip", family, "-j", "neigh", "show", *kind):
                 if str(entry.get("protocol")) == str(PROTOCOL):
                     proxy = kind == ("proxy",)
-                    yield NeighProxy(entry["dst"], entry["dev"]) if proxy else Neighbour(entry["dst"], entry["lladdr"], entry["dev"])
+                    yield (
+                        NeighProxy(entry["dst"], entry["dev"])
+                        if proxy
+                        else Neighbour(entry["dst"], entry["lladdr"], entry["dev"])
+                    )
 
 
 def ovs_ports() -> Iterator[OvsPort]:
     """Every port of Open vSwitch, with its VLANs; none where it is not installed or does not answer."""
-    columns = (("--columns=name,ports", "list", "Bridge"), ("--columns=_uuid,name,tag,trunks", "list", "Port"))
+    columns = (
+        ("--columns=name,ports", "list", "Bridge"),
+        ("--columns=_uuid,name,tag,trunks", "list", "Port"),
+    )
     try:
-        status, said = run(("ovs-vsctl", "--timeout=3", "--format=json", "--", *columns[0], "--", *columns[1]))
+        status, said = run(
+            ("ovs-vsctl", "--timeout=3", "--format=json", "--", *columns[0], "--", *columns[1])
+        )
     except KernelError:
         return
     if not status:
         bridges, ports = (json.loads(line)["data"] for line in said.splitlines())
         bridge_of = {uuid: name for name, members in bridges for uuid in _set(members)}
         for uuid, name, tag, trunks in ports:
-            yield OvsPort(name, bridge_of.get(uuid[1], ""), *(",".join(map(str, sorted(_set(value)))) for value in (tag, trunks)))
+            yield OvsPort(
+                name,
+                bridge_of.get(uuid[1], ""),
+                *(",".join(map(str, sorted(_set(value)))) for value in (tag, trunks)),
+            )
 
 
 def _set(value: Any) -> list[Any]:
-    """The members of a column, written as RFC 7047, 5.1 has it: a set of one is that one, and a UUID is a pair."""
+    """The members of a column, written as RFC 7047, 5.1 has it: a set of one is that one, and a UUID is a
+    pair.
+    """
     members = value[1] if isinstance(value, list) and value[0] == "set" else [value]
     return [member[1] if isinstance(member, list) else member for member in members]
 
 
 def bindings(directory: str) -> Iterator[Binding]:
-    """Binding files in NFDHCPD_STATE_DIR: what begins as ours do, and those of the bash package. Another file there is nobody's binding."""
+    """Binding files in NFDHCPD_STATE_DIR: what begins as ours do, and those of the bash package. Another file
+    there is nobody's binding.
+    """
     try:
         names = sorted(os.listdir(directory))
     except OSError:

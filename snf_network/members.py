@@ -1,4 +1,6 @@
-"""What the tables snf_network hold, as nft lists it: members of sets and maps as Resources, and what was dropped."""
+"""What the tables snf_network hold, as nft lists it: members of sets and maps as Resources, and what was
+dropped.
+"""
 
 from __future__ import annotations
 
@@ -36,11 +38,13 @@ def _member(family: str, name: str, member: Any) -> Element:
     parts = key["concat"] if isinstance(key, dict) and "concat" in key else [key]
     named = NAMED.get(name, 0)
     words = [f'"{part}"' if position == named else _word(part, name) for position, part in enumerate(parts)]
-    return Element(family, name, " . ".join(words), _verdict(value) if isinstance(value, dict) else str(value))
+    return Element(
+        family, name, " . ".join(words), _verdict(value) if isinstance(value, dict) else str(value)
+    )
 
 
 def _verdict(value: dict[str, Any]) -> str:
-    (verdict, target), = value.items()
+    ((verdict, target),) = value.items()
     return f"{verdict} {target['target']}" if target else verdict
 
 

@@ -1,7 +1,8 @@
-"""The rtnetlink messages that the up/down path speaks itself: routes, rules and one link are read, neighbours are written.
+"""The rtnetlink messages that the up/down path speaks itself: routes, rules and one link are read, neighbours
+are written.
 
-`ip` would dump every link before it answers (docs/design.md); what is written here is printed as the equal `ip` line.
-Numbers are those of linux/rtnetlink.h, fib_rules.h, if_link.h and neighbour.h.
+`ip` would dump every link before it answers (docs/design.md); what is written here is printed as the equal
+`ip` line. Numbers are those of linux/rtnetlink.h, fib_rules.h, if_link.h and neighbour.h.
 """
 
 from __future__ import annotations
@@ -85,16 +86,26 @@ class Netlink:
         self.socket.close()
 
     def default(self, family: int, table: int, ruled: bool) -> int:
-        """ifindex behind the default route of `table`, 0 if it has none. `ruled`: a rule leads marked packets there."""
+        """ifindex behind the default route of `table`, 0 if it has none. `ruled`: a rule leads marked packets
+        there.
+        """
         if ruled:
             found = self.route(family, table, ANYWHERE[family])
             return found.device if found and found.table == table and not found.length else 0
-        return next((route.device for route in self.routes(family, table) if not route.length and route.device), 0)
+        return next(
+            (route.device for route in self.routes(family, table) if not route.length and route.device), 0
+        )
 
     def route(self, family: int, mark: int, address: str) -> Found | None:
-        """The route that a packet with `mark` takes to `address`; None if there is none. As `ip route get fibmatch`."""
+        """The route that a packet with `mark` takes to `address`; None if there is none. As `ip route get
+        fibmatch`.
+        """
         packed = inet_pton(family, address)
-        body = _rtmsg(family, FIB_MATCH[family], len(packed) * 8) + _attribute(RTA_DST, packed) + _attribute(RTA_MARK, pack("=I", mark))
+        body = (
+            _rtmsg(family, FIB_MATCH[family], len(packed) * 8)
+            + _attribute(RTA_DST, packed)
+            + _attribute(RTA_MARK, pack("=I", mark))
+        )
         return next((_found(reply) for kind, reply in self.ask(GETROUTE, 0, body) if kind == NEWROUTE), None)
 
     def routes(self, family: int, table: int) -> Iterator[Found]:
@@ -122,16 +133,22 @@ class Netlink:
         return {rule for _, reply in replies for rule in _rule(reply)}
 
     def neighbour(self, resource: Neighbour | NeighProxy, add: bool, device: int) -> None:
-        """Put a neighbour entry in place, or take it away. Raises KernelError if the kernel refuses; absent is as good as deleted."""
+        """Put a neighbour entry in place, or take it away. Raises KernelError if the kernel refuses; absent
+        is as good as deleted.
+        """
         mac = bytes.fromhex(getattr(resource, "mac", "").replace(":", ""))
         family = AF_INET6 if ":" in resource.address else AF_INET
         state, flags = (NUD_PERMANENT, 0) if mac else (0, NTF_PROXY)
-        body = pack("=BxxxiHBB", family, device, state, flags, 0) + _attribute(NDA_DST, inet_pton(family, resource.address))
+        body = pack("=BxxxiHBB", family, device, state, flags, 0) + _attribute(
+            NDA_DST, inet_pton(family, resource.address)
+        )
         if add and mac:
             body += _attribute(NDA_LLADDR, mac)
         body += _attribute(NDA_PROTOCOL, bytes((PROTOCOL,))) if add else b""
         error = 0
-        for kind, reply in self.ask(NEWNEIGH if add else DELNEIGH, ACK | (CREATE | REPLACE if add else 0), body):
+        for kind, reply in self.ask(
+            NEWNEIGH if add else DELNEIGH, ACK | (CREATE | REPLACE if add else 0), body
+        ):
             error = -unpack_from("=i", reply)[0] if kind == ERROR else 0
         if error and (add or error not in (ENOENT, ENODEV, ESRCH)):
             from posix import strerror
@@ -139,7 +156,9 @@ class Netlink:
             raise KernelError(f"ip {resource.add() if add else resource.delete()}: {strerror(error)}")
 
     def ask(self, kind: int, flags: int, body: bytes) -> list[tuple[int, bytes]]:
-        """Send one request; give the kind and body of each reply. All are read: what is left would answer the next question."""
+        """Send one request; give the kind and body of each reply. All are read: what is left would answer the
+        next question.
+        """
         replies: list[tuple[int, bytes]] = []
         self.socket.send(pack("=IHHII", 16 + len(body), kind, REQUEST | flags, 1, 0) + body)
         while True:
@@ -151,7 +170,7 @@ class Netlink:
                 replies.append((reply, datagram[16:length]))
                 if reply == ERROR or flags & DUMP != DUMP:
                     return replies
-                datagram = datagram[(length + 3) & ~3:]
+                datagram = datagram[(length + 3) & ~3 :]
 
 
 def _rtmsg(family: int, flags: int, length: int) -> bytes:
@@ -167,17 +186,22 @@ def _attributes(data: bytes) -> dict[int, bytes]:
     while len(data) >= 4:
         length, kind = unpack_from("=HH", data)
         found[kind & 0x3FFF] = data[4:length]
-        data = data[(length + 3) & ~3:] if length >= 4 else b""
+        data = data[(length + 3) & ~3 :] if length >= 4 else b""
     return found
 
 
 def _found(message: bytes) -> Found:
-    """rtmsg: RTA_TABLE, and RTA_OIF or the lowest device of RTA_MULTIPATH, which the kernel may begin with any hop.
+    """rtmsg: RTA_TABLE, and RTA_OIF or the lowest device of RTA_MULTIPATH, which the kernel may begin with
+    any hop.
 
     Only a unicast route leads to a device: an unreachable one of IPv6 is on lo.
     """
     attributes = _attributes(message[12:])
-    devices = [unpack_from("=i", attributes[RTA_OIF])[0]] if RTA_OIF in attributes else _hops(attributes.get(RTA_MULTIPATH, b""))
+    devices = (
+        [unpack_from("=i", attributes[RTA_OIF])[0]]
+        if RTA_OIF in attributes
+        else _hops(attributes.get(RTA_MULTIPATH, b""))
+    )
     table = unpack_from("=I", attributes.get(RTA_TABLE, message[4:5] + bytes(3)))[0]
     return Found(table, message[1], min(devices, default=0) if message[7] == UNICAST else 0)
 
@@ -188,30 +212,48 @@ def _hops(data: bytes) -> list[int]:
     while len(data) >= 8:
         length, _, _, device = unpack_from("=HBBi", data)
         devices.append(device)
-        data = data[(length + 3) & ~3:]
+        data = data[(length + 3) & ~3 :]
     return devices
 
 
 def _device(message: bytes) -> Device:
     """ifinfomsg; what is about a bridge only stands in its LINKINFO."""
-    attributes = _attributes(message[len(IFINFOMSG):])
+    attributes = _attributes(message[len(IFINFOMSG) :])
     info = _attributes(attributes.get(IFLA_LINKINFO, b""))
     name, kind = attributes[IFLA_IFNAME].rstrip(b"\0"), info.get(INFO_KIND, b"").rstrip(b"\0")
-    mtu, master = (unpack_from("=I", attributes.get(number, bytes(4)))[0] for number in (IFLA_MTU, IFLA_MASTER))
+    mtu, master = (
+        unpack_from("=I", attributes.get(number, bytes(4)))[0] for number in (IFLA_MTU, IFLA_MASTER)
+    )
     bridge = _attributes(info.get(INFO_DATA, b"")) if kind == b"bridge" else {}
-    return Device(name.decode("utf-8", "replace"), kind.decode("utf-8", "replace"), attributes.get(IFLA_ADDRESS, b"").hex(":"), mtu, master,
-                  bridge.get(BR_VLAN_FILTERING) == b"\1", unpack_from("=H", bridge.get(BR_VLAN_DEFAULT_PVID, bytes(2)))[0])
+    return Device(
+        name.decode("utf-8", "replace"),
+        kind.decode("utf-8", "replace"),
+        attributes.get(IFLA_ADDRESS, b"").hex(":"),
+        mtu,
+        master,
+        bridge.get(BR_VLAN_FILTERING) == b"\1",
+        unpack_from("=H", bridge.get(BR_VLAN_DEFAULT_PVID, bytes(2)))[0],
+    )
 
 
 def _rule(message: bytes) -> Iterator[Rule]:
-    """fib_rule_hdr: ours by FRA_PROTOCOL and priority, and by asking for nothing but the whole mark, which is the table."""
-    attributes = _attributes(message[len(FIB_RULE_HDR):])
-    whole_mark = attributes.get(FRA_FWMASK) == b"\xff" * 4 and message[1:4] == bytes(3) and not message[8] & INVERT
-    ours = attributes.get(FRA_PROTOCOL) == bytes((PROTOCOL,)) and {FRA_PRIORITY, FRA_FWMARK} <= attributes.keys() <= MARK_ONLY
+    """fib_rule_hdr: ours by FRA_PROTOCOL and priority, and by asking for nothing but the whole mark, which is
+    the table.
+    """
+    attributes = _attributes(message[len(FIB_RULE_HDR) :])
+    whole_mark = (
+        attributes.get(FRA_FWMASK) == b"\xff" * 4 and message[1:4] == bytes(3) and not message[8] & INVERT
+    )
+    ours = (
+        attributes.get(FRA_PROTOCOL) == bytes((PROTOCOL,))
+        and {FRA_PRIORITY, FRA_FWMARK} <= attributes.keys() <= MARK_ONLY
+    )
     if whole_mark and ours:
         priority, mark = (unpack_from("=I", attributes[number])[0] for number in (FRA_PRIORITY, FRA_FWMARK))
         family = "-6" if message[0] == AF_INET6 else "-4"
-        if (priority, message[7]) == (RULE_PRIORITY, TO_TABLE) and attributes.get(FRA_TABLE) == attributes[FRA_FWMARK]:
+        if (priority, message[7]) == (RULE_PRIORITY, TO_TABLE) and attributes.get(FRA_TABLE) == attributes[
+            FRA_FWMARK
+        ]:
             yield Rule(family, str(mark), "lookup")
         elif (priority, message[7]) == (RULE_PRIORITY + 1, UNREACHABLE):
             yield Rule(family, str(mark), "unreachable")

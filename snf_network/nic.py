@@ -16,10 +16,31 @@ else:
 HEX = frozenset("0123456789abcdefABCDEF")
 WORD = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_.-")
 MODES = ("bridged", "routed", "openvswitch", "ext")
-# all that a NIC is made from (XEN is ours: vif-custom sets it): what a record keeps, so that a NIC can be planned again later
-VARIABLES = ("INSTANCE", "INTERFACE", "INTERFACE_INDEX", "INTERFACE_NAME", "INTERFACE_UUID", "MAC", "IP", "MODE", "LINK", "VLAN",
-             "TAGS", "NETWORK_NAME", "NETWORK_UUID", "NETWORK_SUBNET", "NETWORK_GATEWAY", "NETWORK_SUBNET6", "NETWORK_GATEWAY6",
-             "NETWORK_MAC_PREFIX", "NETWORK_TAGS", "MIGRATION_PHASE", "XEN")
+# all that a NIC is made from (XEN is ours: vif-custom sets it): what a record keeps, so that a NIC can be
+# planned again later
+VARIABLES = (
+    "INSTANCE",
+    "INTERFACE",
+    "INTERFACE_INDEX",
+    "INTERFACE_NAME",
+    "INTERFACE_UUID",
+    "MAC",
+    "IP",
+    "MODE",
+    "LINK",
+    "VLAN",
+    "TAGS",
+    "NETWORK_NAME",
+    "NETWORK_UUID",
+    "NETWORK_SUBNET",
+    "NETWORK_GATEWAY",
+    "NETWORK_SUBNET6",
+    "NETWORK_GATEWAY6",
+    "NETWORK_MAC_PREFIX",
+    "NETWORK_TAGS",
+    "MIGRATION_PHASE",
+    "XEN",
+)
 
 
 @dataclass(frozen=True)
@@ -48,7 +69,9 @@ class Nic:
     ip: str = ""
     """IPv4 address, or empty."""
     ip6: str = ""
-    """The IPv6 address the guest may use: EUI-64 of the MAC in the network's /64 (RFC 4291, appendix A), or IP if that is IPv6."""
+    """The IPv6 address the guest may use: EUI-64 of the MAC in the network's /64 (RFC 4291, appendix A), or
+    IP if that is IPv6.
+    """
     index: str = ""
     name: str = ""
     uuid: str = ""
@@ -58,7 +81,9 @@ class Nic:
     network: Network = Network()
     xen: bool = False
     arriving: bool = False
-    """The guest is still on another node: Ganeti 3.2 brings a NIC of mode ext up before a migration, and again after it."""
+    """The guest is still on another node: Ganeti 3.2 brings a NIC of mode ext up before a migration, and
+    again after it.
+    """
     values: tuple[tuple[str, str], ...] = ()
     """The variables this NIC was read from."""
 
@@ -73,9 +98,11 @@ class Nic:
         return tuple(filter(None, (self.uuid, self.name, self.index)))
 
     def customised(self, prefix: str) -> tuple[list[str], ...]:
-        """What instance tags `<prefix>:<uuid|name|index>:<word>` say of this NIC: the words by uuid, by name and by index."""
+        """What instance tags `<prefix>:<uuid|name|index>:<word>` say of this NIC: the words by uuid, by name
+        and by index.
+        """
         starts = [f"{prefix}:{identifier}:" for identifier in self.identifiers]
-        return tuple([tag[len(start):] for tag in self.tags if tag.startswith(start)] for start in starts)
+        return tuple([tag[len(start) :] for tag in self.tags if tag.startswith(start)] for start in starts)
 
     @staticmethod
     def from_env(env: Mapping[str, str], interface: str = "") -> Nic:
@@ -91,22 +118,33 @@ class Nic:
                 raise BadEnvironment(f"{name}={shown(values[name])} is not valid", hint)
         for name in REQUIRED:
             if name not in values:
-                raise BadEnvironment(f"{name} is missing", HINTS.get(name, "Ganeti sets it; by hand, put it in the environment"))
+                raise BadEnvironment(
+                    f"{name} is missing",
+                    HINTS.get(name, "Ganeti sets it; by hand, put it in the environment"),
+                )
         return _nic(values)
 
 
 def read_nic_file(text: str) -> dict[str, str]:
-    """The variables in a NIC file of Ganeti's Xen hypervisor: KEY=VALUE lines, some values in double quotes, TAGS joined by `\\ `.
+    """The variables in a NIC file of Ganeti's Xen hypervisor: KEY=VALUE lines, some values in double quotes,
+    TAGS joined by `\\ `.
 
-    Ganeti escapes nothing in it (`_WriteNicConfig`, hv_xen.py of 3.0), so a line break in a name can look like a line of its own.
-    Raises BadEnvironment for what Ganeti would not have written: a key twice, a quote not closed, an IP not right after the MAC.
+    Ganeti escapes nothing in it (`_WriteNicConfig`, hv_xen.py of 3.0), so a line break in a name can look
+    like a line of its own. Raises BadEnvironment for what Ganeti would not have written: a key twice, a quote
+    not closed, an IP not right after the MAC.
     """
     values: dict[str, str] = {}
     before = ""
     for line in text.split("\n"):
         key, equals, value = line.partition("=")
-        if key in values or (value[:1] == '"' and (len(value) < 2 or value[-1] != '"')) or (key == "IP" and before != "MAC"):
-            raise BadEnvironment(f"{shown(line)} is not as Ganeti writes it", "a name with a line break in it?")
+        if (
+            key in values
+            or (value[:1] == '"' and (len(value) < 2 or value[-1] != '"'))
+            or (key == "IP" and before != "MAC")
+        ):
+            raise BadEnvironment(
+                f"{shown(line)} is not as Ganeti writes it", "a name with a line break in it?"
+            )
         before = key
         if equals and key in VARIABLES:
             value = value.strip('"') if value[:1] == '"' else value
@@ -117,16 +155,37 @@ def read_nic_file(text: str) -> dict[str, str]:
 def _nic(values: dict[str, str]) -> Nic:
     get = values.get
     mac, mode, address = values["MAC"].lower(), values["MODE"], get("IP", "")
-    network = Network(get("NETWORK_NAME", ""), get("NETWORK_UUID", ""), get("NETWORK_SUBNET", ""), get("NETWORK_GATEWAY", ""),
-                      get("NETWORK_SUBNET6", ""), _canonical6(get("NETWORK_GATEWAY6", "")), get("NETWORK_MAC_PREFIX", "").lower(),
-                      _words(get("NETWORK_TAGS", "")))
+    network = Network(
+        get("NETWORK_NAME", ""),
+        get("NETWORK_UUID", ""),
+        get("NETWORK_SUBNET", ""),
+        get("NETWORK_GATEWAY", ""),
+        get("NETWORK_SUBNET6", ""),
+        _canonical6(get("NETWORK_GATEWAY6", "")),
+        get("NETWORK_MAC_PREFIX", "").lower(),
+        _words(get("NETWORK_TAGS", "")),
+    )
     ip6 = _canonical6(address) if ":" in address else ""
     if not ip6 and network.subnet6 and (mode in ("routed", "ext") or network.subnet6.endswith("/64")):
         ip6 = eui64(network.subnet6, mac)
-    return Nic(values["INTERFACE"], values["INSTANCE"], mac, mode, values["LINK"], "" if ":" in address else address, ip6,
-               get("INTERFACE_INDEX", ""), get("INTERFACE_NAME", ""), get("INTERFACE_UUID", ""), get("VLAN", ""),
-               _words(get("TAGS", "")), network, get("XEN") == "true",
-               mode == "ext" and get("MIGRATION_PHASE") == "pre", tuple(sorted(values.items())))
+    return Nic(
+        values["INTERFACE"],
+        values["INSTANCE"],
+        mac,
+        mode,
+        values["LINK"],
+        "" if ":" in address else address,
+        ip6,
+        get("INTERFACE_INDEX", ""),
+        get("INTERFACE_NAME", ""),
+        get("INTERFACE_UUID", ""),
+        get("VLAN", ""),
+        _words(get("TAGS", "")),
+        network,
+        get("XEN") == "true",
+        mode == "ext" and get("MIGRATION_PHASE") == "pre",
+        tuple(sorted(values.items())),
+    )
 
 
 def eui64(subnet: str, mac: str) -> str:
@@ -136,7 +195,9 @@ def eui64(subnet: str, mac: str) -> str:
     """
     prefix, _, length = subnet.partition("/")
     if length != "64":
-        raise BadEnvironment(f"NETWORK_SUBNET6={shown(subnet)} is not a /64", "EUI-64 addresses need one (RFC 4291, 2.5.1)")
+        raise BadEnvironment(
+            f"NETWORK_SUBNET6={shown(subnet)} is not a /64", "EUI-64 addresses need one (RFC 4291, 2.5.1)"
+        )
     octets = bytes.fromhex(mac.replace(":", ""))
     identifier = bytes((octets[0] ^ 2, octets[1], octets[2], 0xFF, 0xFE)) + octets[3:]
     return inet_ntop(AF_INET6, inet_pton(AF_INET6, prefix)[:8] + identifier)
@@ -152,15 +213,21 @@ def _canonical6(text: str) -> str:
 
 
 def is_interface(text: str) -> bool:
-    """A name that the kernel takes (at most 15 bytes) and that needs no quoting anywhere: letters, digits, `.`, `_`, `-`."""
+    """A name that the kernel takes (at most 15 bytes) and that needs no quoting anywhere: letters, digits,
+    `.`, `_`, `-`.
+    """
     return 0 < len(text) < 16 and WORD.issuperset(text) and text[0] not in ".-"
 
 
 def is_mac(text: str) -> bool:
     """The MAC address of one station: six octets, neither a group address nor all zero."""
     parts = text.split(":")
-    return (len(parts) == 6 and all(len(part) == 2 and HEX.issuperset(part) for part in parts)
-            and not int(parts[0], 16) & 1 and any(int(part, 16) for part in parts))
+    return (
+        len(parts) == 6
+        and all(len(part) == 2 and HEX.issuperset(part) for part in parts)
+        and not int(parts[0], 16) & 1
+        and any(int(part, 16) for part in parts)
+    )
 
 
 def _packed(family: int, text: str) -> bytes:
@@ -194,9 +261,17 @@ def is_link_local(text: str) -> bool:
 
 
 def is_prefix(text: str, is_host: Callable[[str], bool], longest: int) -> bool:
-    """An address that hosts can have, and a length; what is beyond the length is zero, as the kernel would list it."""
+    """An address that hosts can have, and a length; what is beyond the length is zero, as the kernel would
+    list it.
+    """
     address, slash, length = text.partition("/")
-    if not slash or not is_host(address) or not length.isascii() or not length.isdigit() or str(int(length[:4])) != length:
+    if (
+        not slash
+        or not is_host(address)
+        or not length.isascii()
+        or not length.isdigit()
+        or str(int(length[:4])) != length
+    ):
         return False
     packed = _packed(AF_INET6 if ":" in address else AF_INET, address)
     return int(length) <= longest and not int.from_bytes(packed, "big") & ((1 << (longest - int(length))) - 1)
@@ -215,7 +290,9 @@ def _is_vlan(text: str) -> bool:
     numbers = text.lstrip(".").split(":")
     if text.startswith(":"):
         numbers = numbers[1:]
-    return bool(numbers) and all(part.isascii() and part.isdigit() and len(part) < 5 and 0 < int(part) < 4095 for part in numbers)
+    return bool(numbers) and all(
+        part.isascii() and part.isdigit() and len(part) < 5 and 0 < int(part) < 4095 for part in numbers
+    )
 
 
 def _is_mac_prefix(text: str) -> bool:
@@ -228,21 +305,32 @@ CHECKS: dict[str, tuple[Callable[[str], bool], str]] = {
     "INSTANCE": (is_name, "an instance name of letters, digits, '.', '_' and '-'"),
     "MAC": (is_mac, MAC_HINT),
     "MODE": (MODES.__contains__, "bridged, routed, openvswitch or ext"),
-    "LINK": (lambda text: len(text) < 65 and is_name(text), "a bridge (bridged) or the name or number of a routing table (routed)"),
+    "LINK": (
+        lambda text: len(text) < 65 and is_name(text),
+        "a bridge (bridged) or the name or number of a routing table (routed)",
+    ),
     "IP": (lambda text: is_ip4(text) or is_global6(text), "one host's address, without a prefix length"),
-    "INTERFACE_INDEX": (lambda text: text.isascii() and text.isdigit() and len(text) < 4, "the number of the NIC"),
+    "INTERFACE_INDEX": (
+        lambda text: text.isascii() and text.isdigit() and len(text) < 4,
+        "the number of the NIC",
+    ),
     "INTERFACE_UUID": (is_name, "a UUID"),
     "NETWORK_UUID": (is_name, "a UUID"),
     "MIGRATION_PHASE": (("pre", "post").__contains__, "pre or post"),
     "VLAN": (_is_vlan, ".N (untagged), :N:M (trunk) or .N:M, each from 1 to 4094"),
     "NETWORK_SUBNET": (lambda text: is_prefix(text, is_ip4, 32), "an IPv4 prefix such as 198.51.100.0/24"),
     "NETWORK_GATEWAY": (is_ip4, "one host's IPv4 address"),
-    "NETWORK_SUBNET6": (lambda text: is_prefix(text, is_global6, 128), "an IPv6 prefix such as 2001:db8:1::/64"),
+    "NETWORK_SUBNET6": (
+        lambda text: is_prefix(text, is_global6, 128),
+        "an IPv6 prefix such as 2001:db8:1::/64",
+    ),
     "NETWORK_GATEWAY6": (is_ip6, "one host's IPv6 address"),
     "NETWORK_MAC_PREFIX": (_is_mac_prefix, "three octets such as aa:55:60"),
     "INTERFACE_NAME": (_is_text, "printable text"),
     "NETWORK_NAME": (_is_text, "printable text"),
 }
 REQUIRED = ("INTERFACE", "INSTANCE", "MAC", "MODE", "LINK")
-HINTS = {"INTERFACE": "set INTERFACE or name the tap as first argument",
-         "LINK": "the bridge (bridged) or the routing table (routed) of the NIC"}
+HINTS = {
+    "INTERFACE": "set INTERFACE or name the tap as first argument",
+    "LINK": "the bridge (bridged) or the routing table (routed) of the NIC",
+}

@@ -31,7 +31,9 @@ class Node:
     vlan_uplinks: tuple[str, ...] = ()
     """Ports of a VLAN-aware bridge that lead off the node; read for VLAN only."""
     vlan_devices: tuple[tuple[str, str], ...] = ()
-    """VLANs that never reach the bridge, because a device of their own takes them off one of its uplinks; and that device."""
+    """VLANs that never reach the bridge, because a device of their own takes them off one of its uplinks; and
+    that device.
+    """
     default_pvid: int = 0
     """VLAN that the bridge puts a new port into, 0 for none; read for VLAN only."""
     profiles: tuple[str, ...] = ()

@@ -60,9 +60,19 @@ def plan_for(nic: Nic, node: Node, config: Config) -> Plan:
     resources += pins.ingress(nic, members)
     resources += firewall.setup(nic, node, config, "prefixed" in members)
     resources = list(dict.fromkeys(_options_first(resources)))
-    told = (Announcement(one.address, one.interface) for one in resources if isinstance(one, NeighProxy) and _draws_traffic(one, nic))
-    return Plan(tuple(resources), tuple(told), tuple(_lacking(nic, node, config, tags)),
-                tuple(_warnings(nic, node)), tuple(tag for tag, setup in chosen.items() if setup is None), _names(nic, node, config, tags))
+    told = (
+        Announcement(one.address, one.interface)
+        for one in resources
+        if isinstance(one, NeighProxy) and _draws_traffic(one, nic)
+    )
+    return Plan(
+        tuple(resources),
+        tuple(told),
+        tuple(_lacking(nic, node, config, tags)),
+        tuple(_warnings(nic, node)),
+        tuple(tag for tag, setup in chosen.items() if setup is None),
+        _names(nic, node, config, tags),
+    )
 
 
 def _options_first(resources: list[Resource]) -> list[Resource]:
@@ -73,20 +83,26 @@ def _options_first(resources: list[Resource]) -> list[Resource]:
 
 
 def tags_of(nic: Nic, config: Config) -> tuple[str, ...]:
-    """The network's tags, customised by instance tags `snf-network:<ident>:<tag>` and `...:no-<tag>`, uuid before name before index."""
+    """The network's tags, customised by instance tags `snf-network:<ident>:<tag>` and `...:no-<tag>`, uuid
+    before name before index.
+    """
     wanted = dict.fromkeys(nic.network.tags, True)
     for said_of_it in reversed(nic.customised(config.tag_prefix)):
         words = [word for word in said_of_it if not setting(word)[0]]
         said = {word.removeprefix("no-"): not word.startswith("no-") for word in words}
         if len(said) < len(words):
-            raise BadEnvironment(f"TAGS: {shown(' '.join(words))} contradict each other", "say a tag or no-tag, not both")
+            raise BadEnvironment(
+                f"TAGS: {shown(' '.join(words))} contradict each other", "say a tag or no-tag, not both"
+            )
         wanted.update(said)
     return tuple(sorted(tag for tag, on in wanted.items() if on))
 
 
 def _draws_traffic(resource: Resource, nic: Nic) -> bool:
     """True if it leads the guest's traffic to this node: a route, or a proxy entry on an uplink."""
-    return isinstance(resource, Route) or (isinstance(resource, NeighProxy) and resource.interface != nic.interface)
+    return isinstance(resource, Route) or (
+        isinstance(resource, NeighProxy) and resource.interface != nic.interface
+    )
 
 
 def _names(nic: Nic, node: Node, config: Config, tags: tuple[str, ...]) -> Optional[Names]:

@@ -1,6 +1,8 @@
-"""STATE_DIR/<interface>: what we put in place, and for whom. Saved before the kernel is touched, so a crash can be undone.
+"""STATE_DIR/<interface>: what we put in place, and for whom. Saved before the kernel is touched, so a crash
+can be undone.
 
-A record is text: a line a fact, tab-separated and escaped, the kind of fact first. It is read as data and never run.
+A record is text: a line a fact, tab-separated and escaped, the kind of fact first. It is read as data and
+never run.
 
     nic         interface, ifindex, boot id, instance, NIC uuid
     variable    name, value: what Ganeti said of the NIC
@@ -46,11 +48,15 @@ class Record:
     resources: tuple[Resource, ...]
     lacking: tuple[str, ...] = ()
     stale: tuple[Resource, ...] = ()
-    """What may be there from before: a call that has not ended yet, or was killed. To be taken away, never to be wanted."""
+    """What may be there from before: a call that has not ended yet, or was killed. To be taken away, never to
+    be wanted.
+    """
 
     def text(self) -> str:
         """As it stands in the file."""
-        rows: list[tuple[str, ...]] = [("nic", self.interface, str(self.ifindex), self.boot, self.instance, self.uuid)]
+        rows: list[tuple[str, ...]] = [
+            ("nic", self.interface, str(self.ifindex), self.boot, self.instance, self.uuid)
+        ]
         rows += [("variable", *pair) for pair in self.variables]
         rows += [("lacking", words) for words in self.lacking]
         rows += [(type(resource).__name__, *resource.fields()) for resource in self.resources]
@@ -65,7 +71,9 @@ class Records:
         self.directory = directory
 
     def load(self, interface: str) -> Record | None:
-        """The record of `interface`; None if it has none, or if the file is not one of ours (the bash package had files there)."""
+        """The record of `interface`; None if it has none, or if the file is not one of ours (the bash package
+        had files there).
+        """
         text = read_file(f"{self.directory}/{interface}") if interface not in RESERVED else None
         return parse(text) if text else None
 
@@ -79,7 +87,9 @@ class Records:
         withdraw_file(f"{self.directory}/{interface}")
 
     def tidy(self, interface: str) -> None:
-        """Remove files that a killed call had begun; a note that somebody is writing just now is written by the next NIC."""
+        """Remove files that a killed call had begun; a note that somebody is writing just now is written by
+        the next NIC.
+        """
         for name in (interface, "base"):
             remove_file(f"{self.directory}/.{name}.new")
 
@@ -89,14 +99,19 @@ class Records:
             if record and record.interface == name:
                 yield record
 
-    # --- things that several NICs share: STATE_DIR/shared/<resource>/<interface>, empty files. The rmdir that succeeds is the last's
+    # --- things that several NICs share: STATE_DIR/shared/<resource>/<interface>, empty files. The rmdir that
+    # succeeds is the last's
 
     def hold(self, resource: Resource, interface: str) -> None:
         """Say that `interface` wants a shared resource. Raises KernelError."""
         directory = self._shared(resource)
         make_directories(directory)
         try:
-            posix.close(posix.open(f"{directory}/{interface}", posix.O_WRONLY | posix.O_CREAT | posix.O_CLOEXEC, 0o644))
+            posix.close(
+                posix.open(
+                    f"{directory}/{interface}", posix.O_WRONLY | posix.O_CREAT | posix.O_CLOEXEC, 0o644
+                )
+            )
         except FileNotFoundError:
             self.hold(resource, interface)  # the last one left between the two calls
         except OSError as error:
@@ -113,7 +128,9 @@ class Records:
         return any(self._wants(holder) for holder in _names(self._shared(resource)))
 
     def prune(self) -> None:
-        """Drop what is held by nobody: its call was killed between record and release, or its record is lost."""
+        """Drop what is held by nobody: its call was killed between record and release, or its record is
+        lost.
+        """
         for thing in _names(f"{self.directory}/shared"):
             directory = f"{self.directory}/shared/{thing}"
             for holder in _names(directory):
@@ -137,12 +154,21 @@ def is_live(record: Record) -> bool:
 def parse(text: str) -> Record | None:
     """The record that `text` is; None if it is something else."""
     rows = columns(text)
-    if not rows or rows[0][0] != "nic" or len(rows[0]) != 6 or not (rows[0][2].isascii() and rows[0][2].isdigit() and len(rows[0][2]) < 11):
+    if (
+        not rows
+        or rows[0][0] != "nic"
+        or len(rows[0]) != 6
+        or not (rows[0][2].isascii() and rows[0][2].isdigit() and len(rows[0][2]) < 11)
+    ):
         return None
     _, interface, ifindex, boot, instance, uuid = rows[0]
     try:
-        resources = tuple(kind(*row[1:]) for row in rows if (kind := None if row[0] in FACTS else kind_of(row[0])))
-        variables = tuple((name, value) for kind, name, value in (row for row in rows if row[0] == "variable"))
+        resources = tuple(
+            kind(*row[1:]) for row in rows if (kind := None if row[0] in FACTS else kind_of(row[0]))
+        )
+        variables = tuple(
+            (name, value) for kind, name, value in (row for row in rows if row[0] == "variable")
+        )
         stale = tuple(kind(*row[2:]) for row in rows if row[0] == "stale" and (kind := kind_of(row[1])))
         lacking = tuple(words for kind, words in (row for row in rows if row[0] == "lacking"))
     except (TypeError, ValueError, IndexError):

@@ -1,8 +1,8 @@
 """The kinds of thing that a NIC puts on a node. Each is plain data that spells its own add and delete line.
 
-A *slot* is the place that one Resource takes up in the kernel: adding a Resource replaces what was in its slot, so an old one is
-deleted only if nothing new has its slot. A *shared* kind may be wanted by several NICs, and goes with the last of them. A *lasting*
-kind is set if it is wrong and never taken back.
+A *slot* is the place that one Resource takes up in the kernel: adding a Resource replaces what was in its
+slot, so an old one is deleted only if nothing new has its slot. A *shared* kind may be wanted by several
+NICs, and goes with the last of them. A *lasting* kind is set if it is wrong and never taken back.
 """
 
 from __future__ import annotations
@@ -168,7 +168,9 @@ class Rule(Resource):
 
 @dataclass(frozen=True)
 class Neighbour(Resource):
-    """A permanent neighbour entry: the node knows its guest and never asks, so nobody else can answer (docs/design.md)."""
+    """A permanent neighbour entry: the node knows its guest and never asks, so nobody else can answer
+    (docs/design.md).
+    """
 
     door: ClassVar[str] = "neigh"
     place: ClassVar[tuple[str, ...]] = ("address", "interface")
@@ -229,7 +231,9 @@ class Binding(Resource):
 
     def add(self) -> str:
         """Written beside and renamed, mode 0644."""
-        return f"write {self.path}\n" + "".join(f"    {line}\n" for line in self.content.splitlines()).rstrip("\n")
+        return f"write {self.path}\n" + "".join(f"    {line}\n" for line in self.content.splitlines()).rstrip(
+            "\n"
+        )
 
     def delete(self) -> str:
         """The whole file is ours."""
@@ -237,7 +241,9 @@ class Binding(Resource):
 
 
 KINDS: dict[str, type[Resource]] = {
-    kind.__name__: kind for kind in (Element, SharedElement, Port, Link, Route, Rule, Neighbour, NeighProxy, Sysctl, Binding)}
+    kind.__name__: kind
+    for kind in (Element, SharedElement, Port, Link, Route, Rule, Neighbour, NeighProxy, Sysctl, Binding)
+}
 
 
 def kind_of(name: str) -> type[Resource] | None:

@@ -1,4 +1,6 @@
-"""The whole ruleset as text: base.nft with its definitions, the firewall profiles, and source NAT if it is on. Off the fast path."""
+"""The whole ruleset as text: base.nft with its definitions, the firewall profiles, and source NAT if it is
+on. Off the fast path.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +21,9 @@ NAME = frozenset("abcdefghijklmnopqrstuvwxyz0123456789_")
 
 
 def profiles() -> dict[str, str]:
-    """The firewall profiles there are: name and path. A file whose name nft would not take as part of a chain's is none."""
+    """The firewall profiles there are: name and path. A file whose name nft would not take as part of a
+    chain's is none.
+    """
     found = {}
     for directory in PROFILES:
         try:
@@ -35,13 +39,24 @@ def profiles() -> dict[str, str]:
 
 def text(config: Config) -> str:
     """What `nft -I snf_network -f -` loads: again and again, without a window, keeping all members."""
-    return "\n".join((f"define MAC_MASK = {config.mac_mask}", 'include "base.nft"', *_profiles(),
-                      *_no_tunnels(config), *(('include "masq.nft"',) if config.masq else ()), ""))
+    return "\n".join(
+        (
+            f"define MAC_MASK = {config.mac_mask}",
+            'include "base.nft"',
+            *_profiles(),
+            *_no_tunnels(config),
+            *(('include "masq.nft"',) if config.masq else ()),
+            "",
+        )
+    )
 
 
 def _no_tunnels(config: Config) -> Iterator[str]:
     """Where tunnels out of a guest must not lead to: the addresses that the nodes speak to each other by."""
-    rules = "".join(f"{'ip6' if ':' in prefix else 'ip'} daddr {prefix} goto no_tunnel\n" for prefix in config.underlay.split())
+    rules = "".join(
+        f"{'ip6' if ':' in prefix else 'ip'} daddr {prefix} goto no_tunnel\n"
+        for prefix in config.underlay.split()
+    )
     for family in ("bridge", "inet") if rules else ():
         yield f"table {family} snf_network {{\nchain tunnel {{\n{rules}}}\n}}"
 
@@ -50,21 +65,25 @@ def _profiles() -> Iterator[str]:
     known = profiles()
     for name, path in known.items():
         yield from _chains(name, f'include "{path}"')
-    for name in _loaded() - known.keys():  # its file is gone, NICs may point at it: an empty chain would be open
+    for name in (
+        _loaded() - known.keys()
+    ):  # its file is gone, NICs may point at it: an empty chain would be open
         yield from _chains(name, "drop")
 
 
 def _chains(name: str, body: str) -> Iterator[str]:
     """A profile in inet; in bridge, where ARP is not its business; and behind the check of the MAC prefix.
 
-    `meta protocol` looks behind one VLAN tag, as the guest will; what has two, or is LLC (4, ETH_P_802_2), is nothing that a profile could
-    judge. It is compared and not looked up: that is cheaper.
+    `meta protocol` looks behind one VLAN tag, as the guest will; what has two, or is LLC (4, ETH_P_802_2), is
+    nothing that a profile could judge. It is compared and not looked up: that is cheaper.
     """
     yield f"table inet snf_network {{\nchain profile_{name} {{\n{body}\n}}\n}}"
-    yield (f"table bridge snf_network {{\nchain profile_{name} {{\nmeta protocol ip goto ip_profile_{name}\n"
-           f"meta protocol ip6 goto ip_profile_{name}\nmeta protocol {{ 0x0004, 8021q, 8021ad }} drop\naccept\n}}\n"
-           f"chain ip_profile_{name} {{\n{body}\n}}\n"
-           f"chain filtered_profile_{name} {{\noifname . ether saddr & $MAC_MASK @prefixes goto profile_{name}\ngoto no_mac_prefix\n}}\n}}")
+    yield (
+        f"table bridge snf_network {{\nchain profile_{name} {{\nmeta protocol ip goto ip_profile_{name}\n"
+        f"meta protocol ip6 goto ip_profile_{name}\nmeta protocol {{ 0x0004, 8021q, 8021ad }} drop\naccept\n}}\n"
+        f"chain ip_profile_{name} {{\n{body}\n}}\n"
+        f"chain filtered_profile_{name} {{\noifname . ether saddr & $MAC_MASK @prefixes goto profile_{name}\ngoto no_mac_prefix\n}}\n}}"
+    )
 
 
 def _loaded() -> set[str]:
@@ -76,13 +95,19 @@ def _loaded() -> set[str]:
 
 def listing() -> str:
     """Our rules as the kernel has them now, without members and counters."""
-    tables = [run(("nft", "-s", "-t", "list", "table", family, "snf_network")) for family in ("bridge", "inet", "arp")]
+    tables = [
+        run(("nft", "-s", "-t", "list", "table", family, "snf_network"))
+        for family in ("bridge", "inet", "arp")
+    ]
     return "".join(said for status, said in tables if not status)
 
 
 def explained(said: str) -> KernelError:
     """nft's refusal as one line, with what to do."""
     line = next((line for line in said.splitlines() if "Error" in line), said.partition("\n")[0])
-    hints = {"profiles/": "a firewall profile does not load", "overlaps": "two masq networks overlap: only one can be translated"}
+    hints = {
+        "profiles/": "a firewall profile does not load",
+        "overlaps": "two masq networks overlap: only one can be translated",
+    }
     hint = next((hint for word, hint in hints.items() if word in said), "snf-network load shows more")
     return KernelError(f"nft: {line.strip()}", hint)

@@ -23,16 +23,23 @@ if TYPE_CHECKING:
 SECONDS = 4.0
 """What all tools and locks of one call may take together."""
 LAST = 5
-"""Seconds after which the kernel ends a call that something else holds up, such as a disk that does not answer."""
+"""Seconds after which the kernel ends a call that something else holds up, such as a disk that does not
+answer.
+"""
 # the directory is Ganeti's, not root's alone: no link is followed, and nobody's pipe is waited for
-LOG_FLAGS = posix.O_WRONLY | posix.O_APPEND | posix.O_CREAT | posix.O_NOFOLLOW | posix.O_NONBLOCK | posix.O_CLOEXEC
+LOG_FLAGS = (
+    posix.O_WRONLY | posix.O_APPEND | posix.O_CREAT | posix.O_NOFOLLOW | posix.O_NONBLOCK | posix.O_CLOEXEC
+)
 COMMUNICATION = "gnt.com."
 """How the taps of Ganeti's own instance communication begin: not ours."""
 
 
 def environment() -> dict[str, str]:
     """The environment as text; bytes that are not UTF-8 stay visible to the checks."""
-    return {name.decode("utf-8", "surrogateescape"): value.decode("utf-8", "surrogateescape") for name, value in posix.environ.items()}
+    return {
+        name.decode("utf-8", "surrogateescape"): value.decode("utf-8", "surrogateescape")
+        for name, value in posix.environ.items()
+    }
 
 
 def settle() -> None:
@@ -50,7 +57,9 @@ def take_time() -> None:
 
 
 def open_descriptors() -> None:
-    """Make descriptors 0 to 2 something, where the caller closed them: what is opened next must not be taken for a tool's output."""
+    """Make descriptors 0 to 2 something, where the caller closed them: what is opened next must not be taken
+    for a tool's output.
+    """
     descriptor = 0
     while descriptor < 3:
         descriptor = posix.open("/dev/null", posix.O_RDWR)
@@ -131,17 +140,22 @@ class Call:
     def down(self, env: dict[str, str], local: bool) -> int:
         """Take back what the record of this interface says, if it is of the same instance and NIC. Always 0.
 
-        `local`: the guest lives on elsewhere or comes back, so what other machines know of it stays. Ganeti 3.2 does not say, and has no
-        other reason to call.
+        `local`: the guest lives on elsewhere or comes back, so what other machines know of it stays. Ganeti
+        3.2 does not say, and has no other reason to call.
         """
         from snf_network import engine
 
         try:
             self.config = Config.load()
             if not is_interface(self.interface):
-                raise BadEnvironment(f"INTERFACE={shown(self.interface)} is not valid", "set INTERFACE or name the tap as first argument")
+                raise BadEnvironment(
+                    f"INTERFACE={shown(self.interface)} is not valid",
+                    "set INTERFACE or name the tap as first argument",
+                )
             record = engine.remove(self.interface, self.config, lambda record: of_caller(record, env))
-            self.log(f"down{' (local)' if local else ''}: {f'{record.instance} taken back' if record else 'nothing of this NIC here'}")
+            self.log(
+                f"down{' (local)' if local else ''}: {f'{record.instance} taken back' if record else 'nothing of this NIC here'}"
+            )
             if record and not local and "ACTION" not in env:
                 note_names(Nic.from_env(dict(record.variables)), None, self.config, self)
         except (SnfNetworkError, OSError) as error:
@@ -151,7 +165,11 @@ class Call:
 
 def of_caller(record: Record, env: dict[str, str]) -> bool:
     """True if the record is of the NIC in `env`; what `env` does not say (by hand) is taken as meant."""
-    return env.get("INSTANCE") in (None, "", record.instance) and env.get("INTERFACE_UUID") in (None, "", record.uuid)
+    return env.get("INSTANCE") in (None, "", record.instance) and env.get("INTERFACE_UUID") in (
+        None,
+        "",
+        record.uuid,
+    )
 
 
 def extra(nic: Nic, plan: Plan, config: Config, env: dict[str, str], argv: Sequence[str], call: Call) -> int:
@@ -161,9 +179,17 @@ def extra(nic: Nic, plan: Plan, config: Config, env: dict[str, str], argv: Seque
         return 0
     routed = nic.mode == "routed"
     uplinks = {"UPLINK6" if ":" in told.address else "UPLINK": told.interface for told in plan.announcements}
-    variables = {"UPLINK": "", "UPLINK6": "", **uplinks, "INTERFACE": nic.interface, "EUI64": nic.ip6, "MAC": nic.mac,
-                 "TABLE": nic.link if routed else "", "BRIDGE": nic.link if nic.mode == "bridged" else "",
-                 "INDEV": nic.interface if routed else nic.link}
+    variables = {
+        "UPLINK": "",
+        "UPLINK6": "",
+        **uplinks,
+        "INTERFACE": nic.interface,
+        "EUI64": nic.ip6,
+        "MAC": nic.mac,
+        "TABLE": nic.link if routed else "",
+        "BRIDGE": nic.link if nic.mode == "bridged" else "",
+        "INDEV": nic.interface if routed else nic.link,
+    }
     alarm(0)  # it is the administrator's, and may take its time
     try:
         posix.execve(path, [path, *argv[1:]], {**env, **dict(nic.values), **variables})

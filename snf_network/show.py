@@ -13,22 +13,38 @@ if TYPE_CHECKING:
     from snf_network.plan import Plan
     from snf_network.resources import Resource
 
-HEADINGS = {"nft": "nft -f -", "rule": "ip {} -batch -", "sysctl": "sysctl -w", "ip": "ip -batch -", "bridge": "bridge -batch -",
-            "neigh": "ip -batch -", "file": "files", "ovs": "ovs-vsctl"}
+HEADINGS = {
+    "nft": "nft -f -",
+    "rule": "ip {} -batch -",
+    "sysctl": "sysctl -w",
+    "ip": "ip -batch -",
+    "bridge": "bridge -batch -",
+    "neigh": "ip -batch -",
+    "file": "files",
+    "ovs": "ovs-vsctl",
+}
 
 
 def text(plan: Plan) -> str:
     """Everything that bringing the NIC up would do."""
-    parts = [*resources(plan.resources),
-             *_part("announce", [f"{told.address} on {told.interface}" for told in plan.announcements]),
-             *_part("dns", [f"{plan.names.instance} {address}" for address in plan.names.addresses] if plan.names else ()),
-             *_part("warnings", plan.warnings), *_part("lacking", plan.lacking),
-             *_part("ignored tags", [ascii(tag)[1:-1] for tag in plan.ignored])]
+    parts = [
+        *resources(plan.resources),
+        *_part("announce", [f"{told.address} on {told.interface}" for told in plan.announcements]),
+        *_part(
+            "dns",
+            [f"{plan.names.instance} {address}" for address in plan.names.addresses] if plan.names else (),
+        ),
+        *_part("warnings", plan.warnings),
+        *_part("lacking", plan.lacking),
+        *_part("ignored tags", [ascii(tag)[1:-1] for tag in plan.ignored]),
+    ]
     return "\n".join(parts)
 
 
 def resources(wanted: Iterable[Resource]) -> Iterator[str]:
-    """The add lines, one heading a tool: what members lead to, all members, then the rest in the plan's order."""
+    """The add lines, one heading a tool: what members lead to, all members, then the rest in the plan's
+    order.
+    """
     everything = list(wanted)
     early = [resource for resource in everything if resource.early]
     members = [resource for resource in everything if isinstance(resource, Element)]

@@ -1,4 +1,6 @@
-"""The kinds about bridges themselves: their options, their VLANs, and Open vSwitch. Read resources.py first."""
+"""The kinds about bridges themselves: their options, their VLANs, and Open vSwitch. Read resources.py
+first.
+"""
 
 from __future__ import annotations
 
@@ -29,7 +31,9 @@ class BridgeOption(Resource):
 
 @dataclass(frozen=True)
 class BridgeVlan(Resource):
-    """Membership of a port in a VLAN of a VLAN-aware bridge; `flags` are those of bridge(8), or `absent`, or `uplink`."""
+    """Membership of a port in a VLAN of a VLAN-aware bridge; `flags` are those of bridge(8), or `absent`, or
+    `uplink`.
+    """
 
     door: ClassVar[str] = "bridge"
     place: ClassVar[tuple[str, ...]] = ("interface", "vid")
@@ -39,10 +43,15 @@ class BridgeVlan(Resource):
 
     def add(self) -> str:
         """In the way that `flags` say; `absent`: not at all."""
-        return self._line("del" if self.flags == "absent" else "add", "" if self.flags in ("absent", "uplink") else self.flags)
+        return self._line(
+            "del" if self.flags == "absent" else "add",
+            "" if self.flags in ("absent", "uplink") else self.flags,
+        )
 
     def delete(self) -> str:
-        """The tap's own membership goes, and the one taken from it comes back; an uplink's stays, it may have been there before."""
+        """The tap's own membership goes, and the one taken from it comes back; an uplink's stays, it may have
+        been there before.
+        """
         if self.flags == "uplink":
             return ""
         return self._line("add", "pvid untagged") if self.flags == "absent" else self._line("del", "")
@@ -66,10 +75,14 @@ class OvsPort(Resource):
         """One transaction of ovs-vsctl: a stale port of that name goes, the new one comes with its VLANs."""
         settings = (self.tag and f" tag={self.tag}") + (self.trunks and f" trunks={self.trunks}")
         port = f"add-port {self.bridge} {self.interface}"
-        return f"--if-exists del-port {self.interface} -- {port}" + (settings and f" -- set port {self.interface}{settings}")
+        return f"--if-exists del-port {self.interface} -- {port}" + (
+            settings and f" -- set port {self.interface}{settings}"
+        )
 
     def delete(self) -> str:
-        """No failure where it is gone; nor is the daemon waited for, which takes the port out of its tables when it can."""
+        """No failure where it is gone; nor is the daemon waited for, which takes the port out of its tables
+        when it can.
+        """
         return f"--no-wait --if-exists del-port {self.interface}"
 
 

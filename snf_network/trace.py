@@ -1,6 +1,8 @@
-"""Watch nft at work on the frames of one NIC: `meta nftrace` set in a table of its own, and what `nft monitor trace` then tells.
+"""Watch nft at work on the frames of one NIC: `meta nftrace` set in a table of its own, and what `nft monitor
+trace` then tells.
 
-The tracing ends by itself: the NIC is in a set whose member times out, whatever becomes of the process that put it there.
+The tracing ends by itself: the NIC is in a set whose member times out, whatever becomes of the process that
+put it there.
 """
 
 from __future__ import annotations
@@ -18,11 +20,18 @@ from snf_network.kernel import ENVIRONMENT
 TABLE = "snf_trace"
 RATE = 2000
 """Frames a second that are looked at, so that a guest which floods does not cost the node its CPU."""
-HOOKS = {"bridge": (("prerouting", -310, "iifname"), ("forward", -210, "oifname")), "inet": (("prerouting", -460, "iifname"),),
-         "arp": (("input", -20, "iifname"),)}
+HOOKS = {
+    "bridge": (("prerouting", -310, "iifname"), ("forward", -210, "oifname")),
+    "inet": (("prerouting", -460, "iifname"),),
+    "arp": (("input", -20, "iifname"),),
+}
 """Before ours in each: where frames from the NIC come in; in a bridge, where they go to it, too."""
-LINE = re.compile(r"trace id (\w+) (\w+) (\S+) (\S+) (packet:|rule|policy|return)\s?(.*?)\s*(?:\(verdict (.*)\))?\s*$")
-NOISE = re.compile(r" (ip6? (dscp|ecn|flowlabel) \S+|icmpv6 (code|parameter-problem) \S+|@\S+ \S+|[io]if \S+)")
+LINE = re.compile(
+    r"trace id (\w+) (\w+) (\S+) (\S+) (packet:|rule|policy|return)\s?(.*?)\s*(?:\(verdict (.*)\))?\s*$"
+)
+NOISE = re.compile(
+    r" (ip6? (dscp|ecn|flowlabel) \S+|icmpv6 (code|parameter-problem) \S+|@\S+ \S+|[io]if \S+)"
+)
 """What nft tells of a packet, and nobody asks for."""
 COMMAND = ("setpriv", "--pdeathsig", "KILL", "nft", "monitor", "trace")
 """It ends with us, whatever ends us."""
@@ -58,10 +67,15 @@ def start(interface: str, seconds: int) -> str:
     """What nft has to be given for tracing the NIC so many seconds."""
     tables, limit = [], f"limit rate {RATE}/second burst {RATE} packets"
     for family, hooks in HOOKS.items():
-        chains = "".join(f"chain {hook} {{ type filter hook {hook} priority {priority}; policy accept\n"
-                         f"{word} @traced {limit} meta nftrace set 1\n}}\n" for hook, priority, word in hooks)
-        tables.append(f"table {family} {TABLE} {{\nset traced {{ type ifname; flags timeout; }}\n{chains}}}\n"
-                      f'add element {family} {TABLE} traced {{ "{interface}" timeout {seconds}s }}\n')
+        chains = "".join(
+            f"chain {hook} {{ type filter hook {hook} priority {priority}; policy accept\n"
+            f"{word} @traced {limit} meta nftrace set 1\n}}\n"
+            for hook, priority, word in hooks
+        )
+        tables.append(
+            f"table {family} {TABLE} {{\nset traced {{ type ifname; flags timeout; }}\n{chains}}}\n"
+            f'add element {family} {TABLE} traced {{ "{interface}" timeout {seconds}s }}\n'
+        )
     return stop() + "".join(tables)
 
 
@@ -75,8 +89,9 @@ class Monitor:
 
     def __init__(self, prefix: Sequence[str] = ()) -> None:
         try:
-            self.process = subprocess.Popen((*prefix, *COMMAND), stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
-                                            env=ENVIRONMENT)
+            self.process = subprocess.Popen(
+                (*prefix, *COMMAND), stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env=ENVIRONMENT
+            )
         except OSError as error:
             raise KernelError(f"nft monitor trace: {error.strerror}", "apt install nftables") from error
 
@@ -96,7 +111,9 @@ class Monitor:
         while (left := end - time.monotonic()) > 0 and waiting.poll(left * 1000):
             read = out.read1(1 << 16)  # type: ignore[attr-defined]
             if not read:
-                raise KernelError("nft monitor trace has ended by itself", "does this kernel have nf_tables tracing?")
+                raise KernelError(
+                    "nft monitor trace has ended by itself", "does this kernel have nf_tables tracing?"
+                )
             *lines, rest = (rest + read).split(b"\n")
             yield from filter(None, (parse(line.decode("utf-8", "replace")) for line in lines))
 

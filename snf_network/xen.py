@@ -1,6 +1,8 @@
-"""vif-custom: what Xen's toolstack calls for a vif. It says nothing of Ganeti, which left a file for each NIC instead.
+"""vif-custom: what Xen's toolstack calls for a vif. It says nothing of Ganeti, which left a file for each NIC
+instead.
 
-The toolstack waits for `hotplug-status` in xenstore and fails the guest's creation on `error`; the exit status is not enough.
+The toolstack waits for `hotplug-status` in xenstore and fails the guest's creation on `error`; the exit
+status is not enough.
 """
 
 from __future__ import annotations
@@ -20,15 +22,21 @@ DOWN = ("offline", "remove", "down")
 
 
 def vif(argv: Sequence[str]) -> int:
-    """Called as `vif-custom online|offline|add|remove type_if=vif|tap`, with $vif, $XENBUS_PATH and, for a tap, $INTERFACE."""
+    """Called as `vif-custom online|offline|add|remove type_if=vif|tap`, with $vif, $XENBUS_PATH and, for a
+    tap, $INTERFACE.
+    """
     settle()
     env = environment()
     settings = dict(argument.partition("=")[::2] for argument in argv[1:] if "=" in argument)
     action = next((argument for argument in argv[1:] if "=" not in argument), env.get("ACTION", ""))
     plain = env.get("vif") or settings.get("vif", "") or env.get("dev", "")
-    call = Call(argv[0].rpartition("/")[2], env.get("INTERFACE", "") if settings.get("type_if") == "tap" else plain)
+    call = Call(
+        argv[0].rpartition("/")[2], env.get("INTERFACE", "") if settings.get("type_if") == "tap" else plain
+    )
     if action in DOWN:
-        return call.down({}, local=True)  # also after a migration or before a reboot: the hooks say when a guest is gone for good
+        return call.down(
+            {}, local=True
+        )  # also after a migration or before a reboot: the hooks say when a guest is gone for good
     status = _up(call, plain, action, env, argv)
     if settings.get("type_if", "vif") == "vif" or status:
         try:
@@ -51,7 +59,9 @@ def _up(call: Call, plain: str, action: str, env: dict[str, str], argv: Sequence
 
 
 def nic_variables(name: str, config: Config) -> dict[str, str]:
-    """What Ganeti wrote of the NIC behind vif<domid>.<devid>. Raises BadEnvironment if there is no such domain or file."""
+    """What Ganeti wrote of the NIC behind vif<domid>.<devid>. Raises BadEnvironment if there is no such
+    domain or file.
+    """
     domain, dot, device = name.removeprefix("vif").removesuffix("-emu").partition(".")
     if not is_interface(name) or not dot or not domain.isdigit() or not device.isdigit():
         raise BadEnvironment(f"vif={shown(name)} is not vif<domid>.<devid>", "Xen sets it")
@@ -61,7 +71,9 @@ def nic_variables(name: str, config: Config) -> dict[str, str]:
         with open(path, encoding="utf-8", errors="surrogateescape") as file:
             values = read_nic_file(file.read(65536))
     except OSError as error:
-        raise BadEnvironment(f"{path}: {error.strerror}", "Ganeti writes it before it starts the guest: GANETI_NIC_DIR") from error
+        raise BadEnvironment(
+            f"{path}: {error.strerror}", "Ganeti writes it before it starts the guest: GANETI_NIC_DIR"
+        ) from error
     return {**values, "INSTANCE": instance, "XEN": "true"}
 
 
@@ -79,10 +91,16 @@ def domain_name(domain: str) -> str:
 
 
 def _tell(path: str, error: str) -> None:
-    """Report to the toolstack as vif-common.sh does: connected, or error and its text. Raises KernelError if xenstore takes neither."""
+    """Report to the toolstack as vif-common.sh does: connected, or error and its text. Raises KernelError if
+    xenstore takes neither.
+    """
     if not path:
         return
-    words = (f"{path}/hotplug-error", error, f"{path}/hotplug-status", "error") if error else (f"{path}/hotplug-status", "connected")
+    words = (
+        (f"{path}/hotplug-error", error, f"{path}/hotplug-status", "error")
+        if error
+        else (f"{path}/hotplug-status", "connected")
+    )
     status, said = kernel.run(("xenstore-write", *words))
     if status:
         raise KernelError(f"xenstore-write {path}: exit {status}: {shown(said.strip())}")

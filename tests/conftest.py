@@ -1,4 +1,5 @@
-"""Unit tests, those directly in tests/, start no process: what needs one belongs in tests/netns/, or says so with a marker.
+"""Unit tests, those directly in tests/, start no process: what needs one belongs in tests/netns/, or says so
+with a marker.
 
 And the package, built once for all that install it.
 """
@@ -18,8 +19,18 @@ from hypothesis import HealthCheck, settings
 from tests.package import build
 
 HERE = Path(__file__).resolve().parent
-STARTERS = ((os, "fork"), (os, "posix_spawn"), (os, "posix_spawnp"), (os, "system"), (posix, "fork"), (posix, "posix_spawn"),
-            (posix, "posix_spawnp"), (posix, "system"), (subprocess, "Popen"), (subprocess, "_fork_exec"))
+STARTERS = (
+    (os, "fork"),
+    (os, "posix_spawn"),
+    (os, "posix_spawnp"),
+    (os, "system"),
+    (posix, "fork"),
+    (posix, "posix_spawn"),
+    (posix, "posix_spawnp"),
+    (posix, "system"),
+    (subprocess, "Popen"),
+    (subprocess, "_fork_exec"),
+)
 
 # the same examples at each run; `pytest --hypothesis-profile=search` looks for new ones
 COMMON = {"deadline": None, "database": None, "suppress_health_check": [HealthCheck.too_slow]}
@@ -29,8 +40,12 @@ settings.load_profile("same")
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    config.addinivalue_line("markers", "processes: a unit test that starts a process, and says in its docstring why")
-    signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored, and so by all children, in a job that a shell runs with `&`
+    config.addinivalue_line(
+        "markers", "processes: a unit test that starts a process, and says in its docstring why"
+    )
+    signal.signal(
+        signal.SIGINT, signal.default_int_handler
+    )  # ignored, and so by all children, in a job that a shell runs with `&`
 
 
 @pytest.fixture(scope="session")
@@ -59,6 +74,8 @@ def no_processes(request: pytest.FixtureRequest) -> Iterator[None]:
 
 def _forbidden(name: str) -> object:
     def start(*arguments: object, **named: object) -> None:
-        raise AssertionError(f"a unit test called {name}{arguments}: put it in tests/netns/, or mark it `processes`")
+        raise AssertionError(
+            f"a unit test called {name}{arguments}: put it in tests/netns/, or mark it `processes`"
+        )
 
     return start

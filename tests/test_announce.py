@@ -1,4 +1,6 @@
-"""The frames that tell an uplink where a guest is: golden bytes, and a check of the checksum that shares no code with ours."""
+"""The frames that tell an uplink where a guest is: golden bytes, and a check of the checksum that shares no
+code with ours.
+"""
 
 from __future__ import annotations
 
@@ -52,7 +54,7 @@ def test_an_advertisement_goes_to_all_nodes_with_the_override_flag() -> None:
 
 def ones_complement_sum(data: bytes) -> int:
     """RFC 1071, in the plainest way: 0xffff if `data` holds a right checksum."""
-    return sum(int.from_bytes(data[at:at + 2], "big") for at in range(0, len(data), 2)) % 0xFFFF or 0xFFFF
+    return sum(int.from_bytes(data[at : at + 2], "big") for at in range(0, len(data), 2)) % 0xFFFF or 0xFFFF
 
 
 @given(mac=st.binary(min_size=6, max_size=6), address=ADDRESSES6)
@@ -60,7 +62,9 @@ def test_an_advertisement_is_well_formed_for_any_address(mac: bytes, address: st
     frame = unsolicited_na(mac, address)
     header, message = frame[14:54], frame[54:]
     length, next_header, hops = struct.unpack("!HBB", header[4:8])
-    assert (length, next_header, hops) == (len(message), 58, 255), "RFC 4861, 7.1.2: anything else is thrown away"
+    assert (length, next_header, hops) == (len(message), 58, 255), (
+        "RFC 4861, 7.1.2: anything else is thrown away"
+    )
     pseudo = header[8:40] + struct.pack("!IxxxB", len(message), 58)
     assert ones_complement_sum(pseudo + message) == 0xFFFF
     kind, code, _, flags = struct.unpack("!BBHI", message[:8])
@@ -94,10 +98,16 @@ class Uplink:
         self.sent.append((b"closed", ("", 0)))
 
 
-@pytest.mark.parametrize(("address", "sent"), [
-    ("198.51.100.10", [(REQUEST, ("eth1", 0x0806)), (REPLY, ("eth1", 0x0806))]),
-    ("2001:db8:1:0:a800:ff:fead:35c9", [(ADVERTISEMENT, ("eth1", 0x86DD))])])
-def test_the_uplinks_own_mac_is_announced(address: str, sent: list[tuple[bytes, tuple[str, int]]], monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("address", "sent"),
+    [
+        ("198.51.100.10", [(REQUEST, ("eth1", 0x0806)), (REPLY, ("eth1", 0x0806))]),
+        ("2001:db8:1:0:a800:ff:fead:35c9", [(ADVERTISEMENT, ("eth1", 0x86DD))]),
+    ],
+)
+def test_the_uplinks_own_mac_is_announced(
+    address: str, sent: list[tuple[bytes, tuple[str, int]]], monkeypatch: pytest.MonkeyPatch
+) -> None:
     uplink = Uplink()
 
     def hardware_address(_: int, request: int, data: bytes) -> bytes:
@@ -155,7 +165,9 @@ def child(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 def test_the_child_sends_at_once_after_one_second_and_after_three(child: list[str]) -> None:
     with pytest.raises(Ended, match="0"):
-        announce.announce((Announcement("1.2.3.4", "eth1"), Announcement("2001:db8::1", "eth2")), lambda told: True)
+        announce.announce(
+            (Announcement("1.2.3.4", "eth1"), Announcement("2001:db8::1", "eth2")), lambda told: True
+        )
     round_ = ["1.2.3.4", "2001:db8::1"]
     assert child == ["sleep 0", *round_, "sleep 1", *round_, "sleep 2", *round_]
 
@@ -167,7 +179,9 @@ def test_the_child_stops_when_the_tap_is_no_longer_this_guests(child: list[str])
     assert child == ["sleep 0", "1.2.3.4", "sleep 1", "1.2.3.4", "sleep 2"]
 
 
-def test_a_failure_on_one_uplink_does_not_keep_the_other_from_hearing(child: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_failure_on_one_uplink_does_not_keep_the_other_from_hearing(
+    child: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     def send(told: Announcement) -> None:
         if told.interface == "eth1":
             raise OSError(19, "No such device")
@@ -175,7 +189,9 @@ def test_a_failure_on_one_uplink_does_not_keep_the_other_from_hearing(child: lis
 
     monkeypatch.setattr(announce, "send", send)
     with pytest.raises(Ended):
-        announce.announce((Announcement("1.2.3.4", "eth1"), Announcement("2001:db8::1", "eth2")), lambda told: True)
+        announce.announce(
+            (Announcement("1.2.3.4", "eth1"), Announcement("2001:db8::1", "eth2")), lambda told: True
+        )
     assert child.count("2001:db8::1") == 3
 
 

@@ -1,8 +1,9 @@
 """Golden cases: an environment in, the exact text of what would be done out.
 
-A case is a recorded environment (tests/environments/*ifup*.env) or one made by hand (tests/cases/*.env), and tests/cases/<name>.plan.
-Beside it may stand <name>.node, a Python dict of the fields in which its node differs from NODE, and <name>.conf, its settings.
-`tests/cases/rewrite` writes all plans anew, for review by `git diff`.
+A case is a recorded environment (tests/environments/*ifup*.env) or one made by hand (tests/cases/*.env), and
+tests/cases/<name>.plan. Beside it may stand <name>.node, a Python dict of the fields in which its node
+differs from NODE, and <name>.conf, its settings. `tests/cases/rewrite` writes all plans anew, for review by
+`git diff`.
 """
 
 from __future__ import annotations
@@ -23,9 +24,17 @@ from snf_network.setups import foreign
 
 TESTS = Path(__file__).resolve().parent
 CASES = TESTS / "cases"
-ENVIRONMENTS = sorted([*(TESTS / "environments").glob("*ifup*.env"), *CASES.glob("*.env")], key=lambda path: path.stem)
-NODE = Node(table=222, uplink="eth1", uplink6="eth1", ipv6=True, mtu=1500,
-            profiles=("limited", "protected", "unprotected"))
+ENVIRONMENTS = sorted(
+    [*(TESTS / "environments").glob("*ifup*.env"), *CASES.glob("*.env")], key=lambda path: path.stem
+)
+NODE = Node(
+    table=222,
+    uplink="eth1",
+    uplink6="eth1",
+    ipv6=True,
+    mtu=1500,
+    profiles=("limited", "protected", "unprotected"),
+)
 
 
 def beside(name: str, ending: str) -> str:
@@ -49,7 +58,9 @@ def outcome(path: Path) -> str:
 
 @pytest.mark.parametrize("path", ENVIRONMENTS, ids=lambda path: path.stem)
 def test_a_nic_has_exactly_this(path: Path) -> None:
-    assert outcome(path) == beside(path.stem, "plan"), f"if it is meant: tests/cases/rewrite; git diff tests/cases/{path.stem}.plan"
+    assert outcome(path) == beside(path.stem, "plan"), (
+        f"if it is meant: tests/cases/rewrite; git diff tests/cases/{path.stem}.plan"
+    )
 
 
 def test_every_file_belongs_to_a_case() -> None:

@@ -47,9 +47,17 @@ DEFAULTS = {
     "UNDERLAY": "",
     "NFDHCPD_ENGINE": "packet",
 }
-OTHERS = {"DEBUG": "yes", "MASQ": "on", "MAC_MASK": "ff:ff:ff:00:00:00", "TAP_CONSTANT_MAC": "cc:47:52:4e:45:55", "TTL": "60",
-          "AUTHENTICATION_METHOD": "kerberos", "NFDHCPD_ENGINE": "nfqueue", "UNDERLAY": "192.0.2.0/24",
-          **{key: "/other" for key, value in DEFAULTS.items() if str(value).startswith("/")}}
+OTHERS = {
+    "DEBUG": "yes",
+    "MASQ": "on",
+    "MAC_MASK": "ff:ff:ff:00:00:00",
+    "TAP_CONSTANT_MAC": "cc:47:52:4e:45:55",
+    "TTL": "60",
+    "AUTHENTICATION_METHOD": "kerberos",
+    "NFDHCPD_ENGINE": "nfqueue",
+    "UNDERLAY": "192.0.2.0/24",
+    **{key: "/other" for key, value in DEFAULTS.items() if str(value).startswith("/")},
+}
 NODE_OF_THE_BASH_PACKAGE = """\
 # snf-network
 
@@ -96,8 +104,10 @@ def test_every_key_can_be_set(key: str) -> None:
 
 def test_a_file_of_the_bash_package_is_read_whole() -> None:
     config = parse(NODE_OF_THE_BASH_PACKAGE)
-    assert config == parse("STATE_DIR=/srv/snf-network\nDNS_TAG=public\nAUTHENTICATION_METHOD=kerberos\nFZONE=\n"
-                           "KERBEROS_TICKET=/srv/snf-network/kerberos.tkt")
+    assert config == parse(
+        "STATE_DIR=/srv/snf-network\nDNS_TAG=public\nAUTHENTICATION_METHOD=kerberos\nFZONE=\n"
+        "KERBEROS_TICKET=/srv/snf-network/kerberos.tkt"
+    )
     assert config.warnings == ()
 
 
@@ -150,11 +160,46 @@ def test_only_a_newline_ends_a_comment(separator: str) -> None:
     assert parse(f"# was:{separator}SERVER=a") == Config()
 
 
-REFUSED = ["SERVER=`date`", "SERVER=$(date)", "SERVER=$((1))", "SERVER=a;reboot", "SERVER=a&", "SERVER=a|b", "SERVER=a>b", "SERVER=<a",
-           "SERVER=a b", "SERVER=a\\ b", 'SERVER="a\\"b"', 'SERVER="`date`"', 'SERVER="$(date)"', "SERVER=${FZONE:-a}", "SERVER=${FZONE",
-           "SERVER=$", "SERVER=~/a", "SERVER=*", "SERVER=a?", "SERVER=[ab]", "SERVER='a", 'SERVER="a', "SERVER='a\nb'", "SERVER",
-           "SERVER a", "reboot", "if true; then", "source /etc/x", ". /etc/x", "SERVER =a", "1SERVER=a", "SER-VER=a", "=a",
-           "export SERVER", "export SERVER=a FZONE=b", "SERVER+=a", "SERVER=!a", "\u03a3=a"]
+REFUSED = [
+    "SERVER=`date`",
+    "SERVER=$(date)",
+    "SERVER=$((1))",
+    "SERVER=a;reboot",
+    "SERVER=a&",
+    "SERVER=a|b",
+    "SERVER=a>b",
+    "SERVER=<a",
+    "SERVER=a b",
+    "SERVER=a\\ b",
+    'SERVER="a\\"b"',
+    'SERVER="`date`"',
+    'SERVER="$(date)"',
+    "SERVER=${FZONE:-a}",
+    "SERVER=${FZONE",
+    "SERVER=$",
+    "SERVER=~/a",
+    "SERVER=*",
+    "SERVER=a?",
+    "SERVER=[ab]",
+    "SERVER='a",
+    'SERVER="a',
+    "SERVER='a\nb'",
+    "SERVER",
+    "SERVER a",
+    "reboot",
+    "if true; then",
+    "source /etc/x",
+    ". /etc/x",
+    "SERVER =a",
+    "1SERVER=a",
+    "SER-VER=a",
+    "=a",
+    "export SERVER",
+    "export SERVER=a FZONE=b",
+    "SERVER+=a",
+    "SERVER=!a",
+    "\u03a3=a",
+]
 
 
 @pytest.mark.parametrize("line", REFUSED)
@@ -187,8 +232,11 @@ BAD = {
 }
 
 
-@pytest.mark.parametrize(("key", "value"), [(key, value) for key, values in BAD.items() for value in values],
-                         ids=lambda text: ascii(text)[1:25])
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [(key, value) for key, values in BAD.items() for value in values],
+    ids=lambda text: ascii(text)[1:25],
+)
 def test_a_bad_value_is_refused_with_line_key_and_value(key: str, value: str) -> None:
     with pytest.raises(BadConfig) as caught:
         parse(f"FZONE=a\n{key}='{value}'\n", "/etc/default/x")
@@ -196,8 +244,20 @@ def test_a_bad_value_is_refused_with_line_key_and_value(key: str, value: str) ->
     assert str(caught.value).isprintable() and len(str(caught.value)) < 200
 
 
-@pytest.mark.parametrize(("value", "expected"), [("true", True), ("YES", True), ("1", True), ("on", True),
-                                                 ("false", False), ("No", False), ("0", False), ("off", False), ("", False)])
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        ("true", True),
+        ("YES", True),
+        ("1", True),
+        ("on", True),
+        ("false", False),
+        ("No", False),
+        ("0", False),
+        ("off", False),
+        ("", False),
+    ],
+)
 def test_true_and_false_have_their_usual_names(value: str, expected: bool) -> None:
     assert parse(f"MASQ={value}").masq is expected
 
@@ -236,8 +296,12 @@ def test_a_path_that_cannot_be_read_is_bad(tmp_path: Path) -> None:
 
 # --- random text
 
-LINES = st.one_of(st.text(), st.text(string.printable), st.tuples(st.sampled_from(list(DEFAULTS)), st.text(string.printable)).map("=".join),
-                  st.tuples(st.sampled_from(list(DEFAULTS)), st.text()).map("=".join))
+LINES = st.one_of(
+    st.text(),
+    st.text(string.printable),
+    st.tuples(st.sampled_from(list(DEFAULTS)), st.text(string.printable)).map("=".join),
+    st.tuples(st.sampled_from(list(DEFAULTS)), st.text()).map("=".join),
+)
 
 
 @given(st.lists(LINES, max_size=5).map("\n".join))
@@ -254,18 +318,32 @@ KEYS = ("SERVER", "FZONE", "KEYFILE", "KERBEROS_PRINCIPAL", "KERBEROS_KEYTAB")
 OWN = ("X", "Y", "X1")
 REFERENCE = st.sampled_from([f"${name}" for name in OWN] + [f"${{{name}}}" for name in OWN])
 PLAIN = st.text(string.ascii_letters + string.digits + "_-+./,:@%^={}#", min_size=1)
-SINGLE = st.text(string.ascii_letters + " #$`\\\"*;&|<>()", max_size=8).map(lambda text: f"'{text}'")
-DOUBLE = st.lists(st.one_of(REFERENCE, st.text(string.ascii_letters + " #'*;&|<>()", max_size=8)), max_size=3).map(
-    lambda parts: f'"{"".join(parts)}"')
+SINGLE = st.text(string.ascii_letters + ' #$`\\"*;&|<>()', max_size=8).map(lambda text: f"'{text}'")
+DOUBLE = st.lists(
+    st.one_of(REFERENCE, st.text(string.ascii_letters + " #'*;&|<>()", max_size=8)), max_size=3
+).map(lambda parts: f'"{"".join(parts)}"')
 VALUE = st.lists(st.one_of(PLAIN, SINGLE, DOUBLE, REFERENCE), max_size=4).map("".join)
-ASSIGNMENT = st.builds("{}{}={}{}".format, st.sampled_from(["", "", " ", "export "]), st.sampled_from(KEYS + OWN), VALUE,
-                       st.sampled_from(["", "", " ", " # it's", "\t#"]))
-SIMPLE = st.lists(st.one_of(ASSIGNMENT, ASSIGNMENT, ASSIGNMENT, st.sampled_from(["", "# SERVER=x", "  "])), min_size=1, max_size=6)
+ASSIGNMENT = st.builds(
+    "{}{}={}{}".format,
+    st.sampled_from(["", "", " ", "export "]),
+    st.sampled_from(KEYS + OWN),
+    VALUE,
+    st.sampled_from(["", "", " ", " # it's", "\t#"]),
+)
+SIMPLE = st.lists(
+    st.one_of(ASSIGNMENT, ASSIGNMENT, ASSIGNMENT, st.sampled_from(["", "# SERVER=x", "  "])),
+    min_size=1,
+    max_size=6,
+)
 
 
 def of_sh(text: str) -> list[str]:
     """What sh gives KEYS after it has sourced `text`."""
-    script = "".join(f"{key}=; " for key in (*KEYS, *OWN)) + f"\n{text}\nprintf '%s\\0' " + " ".join(f'"${key}"' for key in KEYS)
+    script = (
+        "".join(f"{key}=; " for key in (*KEYS, *OWN))
+        + f"\n{text}\nprintf '%s\\0' "
+        + " ".join(f'"${key}"' for key in KEYS)
+    )
     ran = subprocess.run(("/bin/sh", "-f"), input=script, capture_output=True, text=True, env={}, timeout=10)
     assert ran.returncode == 0, f"{text!r}: {ran.stderr}"
     return ran.stdout.split("\0")[:-1]
@@ -284,7 +362,12 @@ def test_a_simple_file_is_read_as_sh_would(text: str) -> None:
 
 
 @pytest.mark.processes
-@given(st.lists(st.tuples(st.sampled_from(KEYS), st.text("XY1={}$'\"# -+:/\t\n", max_size=12)).map("=".join), max_size=4).map("\n".join))
+@given(
+    st.lists(
+        st.tuples(st.sampled_from(KEYS), st.text("XY1={}$'\"# -+:/\t\n", max_size=12)).map("=".join),
+        max_size=4,
+    ).map("\n".join)
+)
 @example("SERVER=$1X")
 def test_what_is_not_refused_is_read_as_sh_would(text: str) -> None:
     """Asks sh itself. Nothing in the alphabet is a command, so what is wrongly accepted does no harm."""
@@ -295,8 +378,14 @@ def test_what_is_not_refused_is_read_as_sh_would(text: str) -> None:
     assert ours == of_sh(text)
 
 
-@pytest.mark.parametrize("text", ["STATE_DIR=/var/lib/nfdhcpd\n", "NFDHCPD_STATE_DIR=/var/lib/snf-network/\n",
-                                  "STATE_DIR=/x\nNFDHCPD_STATE_DIR=$STATE_DIR\n"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "STATE_DIR=/var/lib/nfdhcpd\n",
+        "NFDHCPD_STATE_DIR=/var/lib/snf-network/\n",
+        "STATE_DIR=/x\nNFDHCPD_STATE_DIR=$STATE_DIR\n",
+    ],
+)
 def test_records_and_bindings_have_directories_of_their_own(text: str) -> None:
     """A binding would be written over the record of its NIC, which nobody would know of any more."""
     with pytest.raises(BadConfig, match="STATE_DIR"):

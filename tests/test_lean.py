@@ -88,7 +88,9 @@ CALLS = {
 
 
 @pytest.mark.parametrize("call", CALLS.values(), ids=CALLS)
-def test_making_one_gives_the_same_repr_or_the_same_error(call: tuple[str, tuple[Any, ...], dict[str, Any]]) -> None:
+def test_making_one_gives_the_same_repr_or_the_same_error(
+    call: tuple[str, tuple[Any, ...], dict[str, Any]],
+) -> None:
     assert _outcome(LEAN, *call) == _outcome(REAL, *call)
 
 

@@ -36,12 +36,29 @@ from snf_network.switches import BridgeVlan, OvsPort
 from tests.test_nic import ENVIRONMENT, HOSTILE, ROUTED
 
 ENVIRONMENTS = sorted((Path(__file__).parent / "environments").glob("*ifup*.env"))
-NODE = Node(table=222, uplink="eth1", uplink6="eth1", ipv6=True, mtu=1500,
-            profiles=("limited", "protected", "unprotected"))
+NODE = Node(
+    table=222,
+    uplink="eth1",
+    uplink6="eth1",
+    ipv6=True,
+    mtu=1500,
+    profiles=("limited", "protected", "unprotected"),
+)
 VLANS = replace(NODE, vlan_aware=True, default_pvid=1, vlan_uplinks=("eth2",))
-BRIDGED = {"INSTANCE": "inst2", "INTERFACE": "tap1", "INTERFACE_INDEX": "0", "INTERFACE_NAME": "priv0", "INTERFACE_UUID": "5ac0de03",
-           "IP": "203.0.113.1", "LINK": "prv0", "MAC": "aa:55:60:25:ae:2e", "MODE": "bridged", "NETWORK_MAC_PREFIX": "aa:55:60",
-           "NETWORK_SUBNET": "203.0.113.0/24", "NETWORK_TAGS": "private-filtered"}
+BRIDGED = {
+    "INSTANCE": "inst2",
+    "INTERFACE": "tap1",
+    "INTERFACE_INDEX": "0",
+    "INTERFACE_NAME": "priv0",
+    "INTERFACE_UUID": "5ac0de03",
+    "IP": "203.0.113.1",
+    "LINK": "prv0",
+    "MAC": "aa:55:60:25:ae:2e",
+    "MODE": "bridged",
+    "NETWORK_MAC_PREFIX": "aa:55:60",
+    "NETWORK_SUBNET": "203.0.113.0/24",
+    "NETWORK_TAGS": "private-filtered",
+}
 UUID = ROUTED["INTERFACE_UUID"]
 
 
@@ -77,33 +94,79 @@ def members(made: Plan, family: str, name: str) -> list[tuple[str, str]]:
 
 
 @pytest.mark.parametrize("path", ENVIRONMENTS, ids=lambda path: path.stem)
-@pytest.mark.parametrize("order", [sorted, lambda words: sorted(words, reverse=True), lambda words: words[1:] + words[:1],
-                                   lambda words: [*words, *words]], ids=["sorted", "reversed", "rotated", "doubled"])
+@pytest.mark.parametrize(
+    "order",
+    [
+        sorted,
+        lambda words: sorted(words, reverse=True),
+        lambda words: words[1:] + words[:1],
+        lambda words: [*words, *words],
+    ],
+    ids=["sorted", "reversed", "rotated", "doubled"],
+)
 def test_the_order_of_tags_never_matters(path: Path, order: Callable[[list[str]], list[str]]) -> None:
     env = dict(line.split("=", 1) for line in path.read_text().splitlines())
     env["TAGS"] = " ".join(word for word in env["TAGS"].split() if word != "synnefo:network:0:protected")
-    shuffled = {**env, **{name: " ".join(order(env.get(name, "").split())) for name in ("TAGS", "NETWORK_TAGS")}}
+    shuffled = {
+        **env,
+        **{name: " ".join(order(env.get(name, "").split())) for name in ("TAGS", "NETWORK_TAGS")},
+    }
     assert plan(env) == plan(shuffled)
 
 
-TAGS = ["ip-less-routed", "nfdhcpd", "private-filtered", "mac-filtered", "masq", "public", "dns", "physical-vlan", "unknown"]
-INSTANCE_TAGS = ["synnefo:network:0:limited", f"synnefo:network:{UUID}:protected", "synnefo:network:0:reconfigure", "snf-network:0:masq",
-                 "snf-network:pub0:no-nfdhcpd", f"snf-network:{UUID}:nfdhcpd", "snf-network:0:no-dns", "other"]
+TAGS = [
+    "ip-less-routed",
+    "nfdhcpd",
+    "private-filtered",
+    "mac-filtered",
+    "masq",
+    "public",
+    "dns",
+    "physical-vlan",
+    "unknown",
+]
+INSTANCE_TAGS = [
+    "synnefo:network:0:limited",
+    f"synnefo:network:{UUID}:protected",
+    "synnefo:network:0:reconfigure",
+    "snf-network:0:masq",
+    "snf-network:pub0:no-nfdhcpd",
+    f"snf-network:{UUID}:nfdhcpd",
+    "snf-network:0:no-dns",
+    "other",
+]
 
 
-@given(network=st.sets(st.sampled_from(TAGS)), instance=st.sets(st.sampled_from(INSTANCE_TAGS)), masq=st.booleans(),
-       mode=st.sampled_from(["routed", "bridged", "openvswitch"]), data=st.data())
-def test_no_set_of_tags_has_an_order(network: set[str], instance: set[str], masq: bool, mode: str, data: st.DataObject) -> None:
+@given(
+    network=st.sets(st.sampled_from(TAGS)),
+    instance=st.sets(st.sampled_from(INSTANCE_TAGS)),
+    masq=st.booleans(),
+    mode=st.sampled_from(["routed", "bridged", "openvswitch"]),
+    data=st.data(),
+)
+def test_no_set_of_tags_has_an_order(
+    network: set[str], instance: set[str], masq: bool, mode: str, data: st.DataObject
+) -> None:
     outcomes: list[Plan | str] = []
     for _ in range(2):
-        tags = {"NETWORK_TAGS": data.draw(st.permutations(sorted(network))), "TAGS": data.draw(st.permutations(sorted(instance)))}
+        tags = {
+            "NETWORK_TAGS": data.draw(st.permutations(sorted(network))),
+            "TAGS": data.draw(st.permutations(sorted(instance))),
+        }
         try:
-            made = plan(ROUTED, config=replace(Config(), masq=masq), MODE=mode, **{name: " ".join(words) for name, words in tags.items()})
+            made = plan(
+                ROUTED,
+                config=replace(Config(), masq=masq),
+                MODE=mode,
+                **{name: " ".join(words) for name, words in tags.items()},
+            )
         except BadEnvironment as error:
             outcomes.append(str(error))
         else:
             outcomes.append(made)
-            assert len({resource.slot for resource in made.resources}) == len(made.resources), "two things in one place"
+            assert len({resource.slot for resource in made.resources}) == len(made.resources), (
+                "two things in one place"
+            )
     assert outcomes[0] == outcomes[1]
 
 
@@ -119,13 +182,27 @@ WORDS_FOR_THE_NIC = st.tuples(st.sampled_from(["snf-network", "synnefo:network"]
 SAFE = re.compile(r'[A-Za-z0-9_.:/"{} =,+-]+')
 
 
-@given(env=ENVIRONMENT, node=st.sampled_from([NODE, VLANS, Node()]), masq=st.booleans(),
-       tags=st.lists(st.one_of(st.sampled_from(TAGS + INSTANCE_TAGS), st.sampled_from(HOSTILE), WORDS_FOR_THE_NIC), max_size=3))
-def test_any_environment_has_a_plan_or_is_bad(env: dict[str, str], node: Node, masq: bool, tags: list[str]) -> None:
+@given(
+    env=ENVIRONMENT,
+    node=st.sampled_from([NODE, VLANS, Node()]),
+    masq=st.booleans(),
+    tags=st.lists(
+        st.one_of(st.sampled_from(TAGS + INSTANCE_TAGS), st.sampled_from(HOSTILE), WORDS_FOR_THE_NIC),
+        max_size=3,
+    ),
+)
+def test_any_environment_has_a_plan_or_is_bad(
+    env: dict[str, str], node: Node, masq: bool, tags: list[str]
+) -> None:
     words = " ".join(tags)
     try:
-        made = plan(env, node, replace(Config(), masq=masq), TAGS=f"{env.get('TAGS', '')} {words}",
-                    NETWORK_TAGS=f"{env.get('NETWORK_TAGS', '')} {words}")
+        made = plan(
+            env,
+            node,
+            replace(Config(), masq=masq),
+            TAGS=f"{env.get('TAGS', '')} {words}",
+            NETWORK_TAGS=f"{env.get('NETWORK_TAGS', '')} {words}",
+        )
     except BadEnvironment as error:
         assert str(error).isascii() and str(error).isprintable()
         return
@@ -149,7 +226,19 @@ def test_a_binding_has_one_line_a_key_whatever_the_tags_are(tags: list[str]) -> 
     [binding] = kinds(made, Binding)
     assert isinstance(binding, Binding)
     keys = [line.partition("=")[0] for line in binding.content.split("\n")]
-    assert keys == ["INDEV", "IP", "MAC", "HOSTNAME", "TAGS", "GATEWAY", "SUBNET", "GATEWAY6", "SUBNET6", "EUI64", ""]
+    assert keys == [
+        "INDEV",
+        "IP",
+        "MAC",
+        "HOSTNAME",
+        "TAGS",
+        "GATEWAY",
+        "SUBNET",
+        "GATEWAY6",
+        "SUBNET6",
+        "EUI64",
+        "",
+    ]
     assert re.fullmatch(r'TAGS="[^"$`\\]*"', binding.content.split("\n")[4])
 
 
@@ -215,7 +304,9 @@ def test_a_profile_is_picked(tags: str, profile: str, mode: str) -> None:
 
 def test_in_a_filtered_network_the_prefix_is_checked_before_the_profile() -> None:
     assert members(plan(BRIDGED), "bridge", "egress") == [('"tap1"', "goto filtered")]
-    assert members(plan(BRIDGED, TAGS="synnefo:network:0:limited"), "bridge", "egress") == [('"tap1"', "goto filtered_profile_limited")]
+    assert members(plan(BRIDGED, TAGS="synnefo:network:0:limited"), "bridge", "egress") == [
+        ('"tap1"', "goto filtered_profile_limited")
+    ]
 
 
 @pytest.mark.parametrize("profile", ["protcted", "$(reboot)", "a:b", "Limited"])
@@ -233,7 +324,9 @@ def test_two_profiles_of_one_rank_are_refused() -> None:
 
 
 def test_a_contradiction_below_the_rank_that_decides_does_not_matter() -> None:
-    made = plan(ROUTED, TAGS=f"synnefo:network:{UUID}:limited synnefo:network:0:limited synnefo:network:0:unprotected")
+    made = plan(
+        ROUTED, TAGS=f"synnefo:network:{UUID}:limited synnefo:network:0:limited synnefo:network:0:unprotected"
+    )
     assert members(made, "inet", "egress") == [('"tap0"', "goto profile_limited")]
 
 
@@ -253,7 +346,9 @@ def test_openvswitch_does_not_pass_for_filtered(tag: str) -> None:
 
 
 def test_openvswitch_does_not_pass_for_protected() -> None:
-    assert "openvswitch" in refusal(BRIDGED, MODE="openvswitch", NETWORK_TAGS="", TAGS="synnefo:network:0:protected")
+    assert "openvswitch" in refusal(
+        BRIDGED, MODE="openvswitch", NETWORK_TAGS="", TAGS="synnefo:network:0:protected"
+    )
 
 
 # --- modes and tags
@@ -261,61 +356,105 @@ def test_openvswitch_does_not_pass_for_protected() -> None:
 
 def test_a_routed_nic_is_routed_and_pinned_without_any_tag() -> None:
     made = plan(ROUTED, NETWORK_TAGS="", TAGS="")
-    assert kinds(made, Rule) == [Rule(family, "222", action) for family in ("-4", "-6") for action in ("lookup", "unreachable")]
-    assert kinds(made, Route) == [Route("198.51.100.10/32", "tap0", "222"), Route("2001:db8:1:0:a800:ff:fead:35c9/128", "tap0", "222")]
+    assert kinds(made, Rule) == [
+        Rule(family, "222", action) for family in ("-4", "-6") for action in ("lookup", "unreachable")
+    ]
+    assert kinds(made, Route) == [
+        Route("198.51.100.10/32", "tap0", "222"),
+        Route("2001:db8:1:0:a800:ff:fead:35c9/128", "tap0", "222"),
+    ]
     assert members(made, "inet", "tables") == members(made, "arp", "tables") == [('"tap0"', "222")]
-    assert members(made, "inet", "src4") == members(made, "arp", "src4") == [('"tap0" . aa:00:00:ad:35:c9 . 198.51.100.10', "")]
-    assert members(made, "inet", "src6") == [('"tap0" . aa:00:00:ad:35:c9 . 2001:db8:1:0:a800:ff:fead:35c9', "")]
+    assert (
+        members(made, "inet", "src4")
+        == members(made, "arp", "src4")
+        == [('"tap0" . aa:00:00:ad:35:c9 . 198.51.100.10', "")]
+    )
+    assert members(made, "inet", "src6") == [
+        ('"tap0" . aa:00:00:ad:35:c9 . 2001:db8:1:0:a800:ff:fead:35c9', "")
+    ]
     assert members(made, "inet", "targets") == [('"tap0" . 0x20010db800010000a80000fffead35c9', "")]
     assert (kinds(made, NeighProxy, Binding), made.announcements, made.lacking) == ([], (), ())
 
 
 def test_filters_come_before_the_link_and_the_link_before_routes() -> None:
     made = plan(ROUTED)
-    order = [next(at for at, resource in enumerate(made.resources) if type(resource) is kind) for kind in (Element, Link, Route)]
-    last = max(at for at, resource in enumerate(made.resources) if isinstance(resource, Element) and resource.set in ("routed", "src4"))
+    order = [
+        next(at for at, resource in enumerate(made.resources) if type(resource) is kind)
+        for kind in (Element, Link, Route)
+    ]
+    last = max(
+        at
+        for at, resource in enumerate(made.resources)
+        if isinstance(resource, Element) and resource.set in ("routed", "src4")
+    )
     assert order == sorted(order) and last < order[1]
     assert made.resources.index(Port("tap0")) < order[1], "out of any bridge before it is up"
 
 
 def test_without_ipv6_there_is_nothing_of_it_and_it_is_said() -> None:
     made = plan(ROUTED, replace(NODE, ipv6=False, uplink6=""))
-    assert not [line for line in (resource.add() for resource in made.resources if not isinstance(resource, (Element, Binding)))
-                if "2001:" in line or "ipv6" in line or "fe80" in line]
+    assert not [
+        line
+        for line in (
+            resource.add() for resource in made.resources if not isinstance(resource, (Element, Binding))
+        )
+        if "2001:" in line or "ipv6" in line or "fe80" in line
+    ]
     assert Rule("-6", "222", "lookup") not in made.resources
     assert members(made, "inet", "src6") == members(made, "inet", "targets") == []
     assert len(made.lacking) == 1 and "IPv6" in made.lacking[0]
     never = plan(ROUTED, replace(NODE, ipv6=False, ipv6_possible=False, uplink6=""))
-    assert never.resources == made.resources and not never.lacking and len(never.warnings) == 1 and "IPv6" in never.warnings[0]
+    assert (
+        never.resources == made.resources
+        and not never.lacking
+        and len(never.warnings) == 1
+        and "IPv6" in never.warnings[0]
+    )
 
 
 LACKING = {
     "both": ({}, 2, set()),
     "IPv4": ({"uplink6": "eth2"}, 1, {"2001:db8:1:0:a800:ff:fead:35c9"}),
     "IPv6": ({"uplink": "eth2"}, 1, {"198.51.100.10"}),
-    "neither": ({"uplink": "eth2", "uplink6": "eth3"}, 0, {"198.51.100.10", "2001:db8:1:0:a800:ff:fead:35c9"}),
+    "neither": (
+        {"uplink": "eth2", "uplink6": "eth3"},
+        0,
+        {"198.51.100.10", "2001:db8:1:0:a800:ff:fead:35c9"},
+    ),
 }
 
 
 @pytest.mark.parametrize(("facts", "count", "announced"), LACKING.values(), ids=list(LACKING))
-def test_a_table_without_a_default_route_has_no_proxy_in_that_family(facts: dict[str, Any], count: int, announced: set[str]) -> None:
+def test_a_table_without_a_default_route_has_no_proxy_in_that_family(
+    facts: dict[str, Any], count: int, announced: set[str]
+) -> None:
     made = plan(ROUTED, Node(table=222, **facts), TAGS="")
-    assert len(made.lacking) == count and all("222" in words or "snf_public" in words for words in made.lacking)
+    assert len(made.lacking) == count and all(
+        "222" in words or "snf_public" in words for words in made.lacking
+    )
     assert {told.address for told in made.announcements} == announced
     proxies = kinds(made, NeighProxy)
-    assert {proxy.address for proxy in proxies if isinstance(proxy, NeighProxy) and proxy.interface != "tap0"} == announced
+    assert {
+        proxy.address for proxy in proxies if isinstance(proxy, NeighProxy) and proxy.interface != "tap0"
+    } == announced
     assert not [resource for resource in made.resources if "//" in resource.add()], "a setting of no device"
 
 
 def test_announced_is_what_is_proxied_on_an_uplink_and_nothing_else() -> None:
     made = plan(ROUTED, replace(NODE, uplink6="eth2"))
-    assert made.announcements == (Announcement("198.51.100.10", "eth1"), Announcement("2001:db8:1:0:a800:ff:fead:35c9", "eth2"))
+    assert made.announcements == (
+        Announcement("198.51.100.10", "eth1"),
+        Announcement("2001:db8:1:0:a800:ff:fead:35c9", "eth2"),
+    )
     assert plan(BRIDGED).announcements == (), "a bridged guest may not be here yet: it speaks for itself"
 
 
 def test_the_gateways_own_link_local_address_is_not_the_guests() -> None:
     made = plan(ROUTED, NETWORK_GATEWAY6="fe80::1")
-    assert members(made, "inet", "routers") == [('"tap0" . fe80::ce47:52ff:fe4e:4554', ""), ('"tap0" . fe80::1', "")]
+    assert members(made, "inet", "routers") == [
+        ('"tap0" . fe80::ce47:52ff:fe4e:4554', ""),
+        ('"tap0" . fe80::1', ""),
+    ]
     assert NeighProxy("fe80::1", "tap0") in made.resources
 
 
@@ -326,12 +465,20 @@ def test_a_guest_whose_mac_is_the_taps_does_not_make_it_a_router() -> None:
 
 def test_a_bridged_nic_is_a_port_with_the_bridges_mtu() -> None:
     made = plan(BRIDGED, NETWORK_TAGS="")
-    assert made.resources == (Sysctl("net/ipv6/conf/tap1/addr_gen_mode", "1"), Port("tap1", "prv0"),
-                              Link("tap1", "fe:55:60:25:ae:2e", "1500"))
-    assert plan(BRIDGED, NETWORK_TAGS="", XEN="true").resources[1:] == (Port("tap1", "prv0"), Link("tap1", "", "1500"))
+    assert made.resources == (
+        Sysctl("net/ipv6/conf/tap1/addr_gen_mode", "1"),
+        Port("tap1", "prv0"),
+        Link("tap1", "fe:55:60:25:ae:2e", "1500"),
+    )
+    assert plan(BRIDGED, NETWORK_TAGS="", XEN="true").resources[1:] == (
+        Port("tap1", "prv0"),
+        Link("tap1", "", "1500"),
+    )
 
 
-@pytest.mark.parametrize("tags", ["mac-filtered", "private-filtered mac-filtered", "mac-filtered private-filtered"])
+@pytest.mark.parametrize(
+    "tags", ["mac-filtered", "private-filtered mac-filtered", "mac-filtered private-filtered"]
+)
 def test_mac_filtered_is_another_name_of_private_filtered(tags: str) -> None:
     assert plan(BRIDGED, NETWORK_TAGS=tags).resources == plan(BRIDGED).resources
 
@@ -344,19 +491,27 @@ def test_a_mac_of_another_private_network_is_refused() -> None:
 def test_the_mask_is_a_setting() -> None:
     made = plan(BRIDGED, config=replace(Config(), mac_mask="ff:ff:ff:00:00:00"))
     assert members(made, "bridge", "prefixes") == [('"tap1" . aa:55:60:00:00:00', "")]
-    assert members(plan(BRIDGED, MAC="aa:55:6f:25:ae:2e"), "bridge", "prefixes") == [('"tap1" . aa:55:60:00:00:00', "")]
+    assert members(plan(BRIDGED, MAC="aa:55:6f:25:ae:2e"), "bridge", "prefixes") == [
+        ('"tap1" . aa:55:60:00:00:00', "")
+    ]
 
 
 def test_tags_that_only_say_something_put_nothing_there() -> None:
-    assert plan(BRIDGED, NETWORK_TAGS="public dns physical-vlan").resources == plan(BRIDGED, NETWORK_TAGS="").resources
+    assert (
+        plan(BRIDGED, NETWORK_TAGS="public dns physical-vlan").resources
+        == plan(BRIDGED, NETWORK_TAGS="").resources
+    )
 
 
 def test_tags_have_the_names_the_settings_give_them() -> None:
     config = replace(Config(), nfdhcpd_tag="dhcp", mac_filtered_tag="private", ip_less_routed_tag="lessip")
     made = plan(BRIDGED, config=config, NETWORK_TAGS="dhcp private")
-    assert made.resources == tuple(replace(resource, content=resource.content.replace('"nfdhcpd private-filtered"', '"dhcp private"'))
-                                   if isinstance(resource, Binding) else resource
-                                   for resource in plan(BRIDGED, NETWORK_TAGS="nfdhcpd private-filtered").resources)
+    assert made.resources == tuple(
+        replace(resource, content=resource.content.replace('"nfdhcpd private-filtered"', '"dhcp private"'))
+        if isinstance(resource, Binding)
+        else resource
+        for resource in plan(BRIDGED, NETWORK_TAGS="nfdhcpd private-filtered").resources
+    )
     assert plan(BRIDGED, config=config, NETWORK_TAGS="nfdhcpd").ignored == ("nfdhcpd",)
 
 
@@ -371,8 +526,12 @@ def test_masq_translates_only_where_it_is_switched_on() -> None:
     assert kinds(plan(BRIDGED, node, NETWORK_TAGS="masq"), SharedElement, Sysctl) == [own]
     made = plan(BRIDGED, node, replace(Config(), masq=True), NETWORK_TAGS="masq")
     assert kinds(made, SharedElement, Sysctl) == [
-        own, SharedElement("inet", "masq_networks", "203.0.113.0/24"), SharedElement("inet", "masq", '203.0.113.0/24 . "eth0"'),
-        Sysctl("net/ipv4/conf/eth0/forwarding", "1"), Sysctl("net/ipv4/conf/prv0/forwarding", "1")]
+        own,
+        SharedElement("inet", "masq_networks", "203.0.113.0/24"),
+        SharedElement("inet", "masq", '203.0.113.0/24 . "eth0"'),
+        Sysctl("net/ipv4/conf/eth0/forwarding", "1"),
+        Sysctl("net/ipv4/conf/prv0/forwarding", "1"),
+    ]
     assert plan(BRIDGED, NODE, replace(Config(), masq=True), NETWORK_TAGS="masq").lacking
 
 
@@ -381,7 +540,9 @@ def test_masq_lets_the_nodes_bridge_speak_to_a_filtered_tap() -> None:
     assert members(plan(BRIDGED), "bridge", "hosts") == []
 
 
-@pytest.mark.parametrize("values", [{"NETWORK_SUBNET": "203.0.113.7/24"}, {"NETWORK_SUBNET": "203.0.113.0/024"}], ids=str)
+@pytest.mark.parametrize(
+    "values", [{"NETWORK_SUBNET": "203.0.113.7/24"}, {"NETWORK_SUBNET": "203.0.113.0/024"}], ids=str
+)
 def test_a_subnet_has_the_form_the_kernel_lists(values: dict[str, str]) -> None:
     """Written otherwise, nft takes 024 for octal, and check would miss 203.0.113.7/24 for ever."""
     try:
@@ -402,12 +563,30 @@ def test_the_taps_mac_has_the_form_the_kernel_lists() -> None:
 
 VLAN = {
     "": [],
-    ".5": [BridgeVlan("tap1", "5", "pvid untagged"), BridgeVlan("tap1", "1", "absent"), BridgeVlan("eth2", "5", "uplink")],
-    "5": [BridgeVlan("tap1", "5", "pvid untagged"), BridgeVlan("tap1", "1", "absent"), BridgeVlan("eth2", "5", "uplink")],
-    ":6:7": [BridgeVlan("tap1", "6"), BridgeVlan("tap1", "7"), BridgeVlan("tap1", "1", "absent"), BridgeVlan("eth2", "6", "uplink"),
-             BridgeVlan("eth2", "7", "uplink")],
-    ".5:6": [BridgeVlan("tap1", "5", "pvid untagged"), BridgeVlan("tap1", "6"), BridgeVlan("tap1", "1", "absent"),
-             BridgeVlan("eth2", "5", "uplink"), BridgeVlan("eth2", "6", "uplink")],
+    ".5": [
+        BridgeVlan("tap1", "5", "pvid untagged"),
+        BridgeVlan("tap1", "1", "absent"),
+        BridgeVlan("eth2", "5", "uplink"),
+    ],
+    "5": [
+        BridgeVlan("tap1", "5", "pvid untagged"),
+        BridgeVlan("tap1", "1", "absent"),
+        BridgeVlan("eth2", "5", "uplink"),
+    ],
+    ":6:7": [
+        BridgeVlan("tap1", "6"),
+        BridgeVlan("tap1", "7"),
+        BridgeVlan("tap1", "1", "absent"),
+        BridgeVlan("eth2", "6", "uplink"),
+        BridgeVlan("eth2", "7", "uplink"),
+    ],
+    ".5:6": [
+        BridgeVlan("tap1", "5", "pvid untagged"),
+        BridgeVlan("tap1", "6"),
+        BridgeVlan("tap1", "1", "absent"),
+        BridgeVlan("eth2", "5", "uplink"),
+        BridgeVlan("eth2", "6", "uplink"),
+    ],
     ".1": [BridgeVlan("tap1", "1", "pvid untagged"), BridgeVlan("eth2", "1", "uplink")],
     ":1": [BridgeVlan("tap1", "1"), BridgeVlan("eth2", "1", "uplink")],
 }
@@ -445,11 +624,21 @@ def test_a_vlan_both_untagged_and_tagged_stays_untagged() -> None:
         made = plan(BRIDGED, VLANS, VLAN=".5:5")
     except BadEnvironment:
         return
-    assert kinds(made, BridgeVlan)[0] == BridgeVlan("tap1", "5", "pvid untagged") and BridgeVlan("tap1", "5") not in made.resources
+    assert (
+        kinds(made, BridgeVlan)[0] == BridgeVlan("tap1", "5", "pvid untagged")
+        and BridgeVlan("tap1", "5") not in made.resources
+    )
 
 
-@pytest.mark.parametrize(("vlan", "port"), [("", OvsPort("tap1", "prv0")), (".5", OvsPort("tap1", "prv0", "5")),
-                                            (":6:7", OvsPort("tap1", "prv0", "", "6,7")), (".5:6", OvsPort("tap1", "prv0", "5", "6"))])
+@pytest.mark.parametrize(
+    ("vlan", "port"),
+    [
+        ("", OvsPort("tap1", "prv0")),
+        (".5", OvsPort("tap1", "prv0", "5")),
+        (":6:7", OvsPort("tap1", "prv0", "", "6,7")),
+        (".5:6", OvsPort("tap1", "prv0", "5", "6")),
+    ],
+)
 def test_vlans_of_open_vswitch(vlan: str, port: OvsPort) -> None:
     assert plan(BRIDGED, MODE="openvswitch", NETWORK_TAGS="", VLAN=vlan).resources == (port, Link("tap1"))
 
@@ -462,22 +651,38 @@ def entry_point(directory: Path, body: str) -> None:
     (directory / "theirs.py").write_text(body)
     metadata = directory / "theirs-1.dist-info"
     metadata.mkdir()
-    (metadata / "entry_points.txt").write_text("[console_scripts]\nmine = other:main\n[snf_network.setups]\nmine = theirs:setup\n\n[x]\n")
+    (metadata / "entry_points.txt").write_text(
+        "[console_scripts]\nmine = other:main\n[snf_network.setups]\nmine = theirs:setup\n\n[x]\n"
+    )
 
 
 def test_an_entry_point_gives_a_setup(no_foreign_setups: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    entry_point(no_foreign_setups, "from snf_network.resources import Sysctl\n"
-                "def setup(nic, node, config):\n    yield Sysctl('net/ipv4/conf/' + nic.interface + '/log_martians', '1')\n")
+    entry_point(
+        no_foreign_setups,
+        "from snf_network.resources import Sysctl\n"
+        "def setup(nic, node, config):\n    yield Sysctl('net/ipv4/conf/' + nic.interface + '/log_martians', '1')\n",
+    )
     monkeypatch.setattr(foreign.sys, "path", [str(no_foreign_setups)])
     made = plan(BRIDGED, NETWORK_TAGS="mine other")
     assert Sysctl("net/ipv4/conf/tap1/log_martians", "1") in made.resources
     assert made.ignored == ("other",)
 
 
-@pytest.mark.parametrize("body", ["import nothing_of_that_name\n", "raise SystemError(1)\n", "x = 1\n", "def setup(nic):\n    yield nic\n",
-                                  "def setup(nic, node, config):\n    yield 'add element'\n",
-                                  "def setup(nic, node, config):\n    yield from (None,)\n", "def setup(*given):\n    return 1 / 0\n"])
-def test_an_entry_point_that_fails_is_told_of_in_one_line(no_foreign_setups: Path, monkeypatch: pytest.MonkeyPatch, body: str) -> None:
+@pytest.mark.parametrize(
+    "body",
+    [
+        "import nothing_of_that_name\n",
+        "raise SystemError(1)\n",
+        "x = 1\n",
+        "def setup(nic):\n    yield nic\n",
+        "def setup(nic, node, config):\n    yield 'add element'\n",
+        "def setup(nic, node, config):\n    yield from (None,)\n",
+        "def setup(*given):\n    return 1 / 0\n",
+    ],
+)
+def test_an_entry_point_that_fails_is_told_of_in_one_line(
+    no_foreign_setups: Path, monkeypatch: pytest.MonkeyPatch, body: str
+) -> None:
     entry_point(no_foreign_setups, body)
     monkeypatch.setattr(foreign.sys, "path", [str(no_foreign_setups), *foreign.sys.path])
     monkeypatch.delitem(sys.modules, "theirs", raising=False)
@@ -509,23 +714,41 @@ def executable(directory: Path, body: str) -> None:
 @pytest.mark.processes
 def test_an_executable_prints_resources(no_foreign_setups: Path) -> None:
     """An executable is a process."""
-    executable(no_foreign_setups, """echo '{"kind": "Route", "prefix": "203.0.113.9/32", "interface": "'$INTERFACE'", "table": 222}'
-        echo '{"kind": "Sysctl", "key": "net/ipv4/conf/'$INTERFACE/$UPLINK/$TABLE'", "value": "1"}'""")
+    executable(
+        no_foreign_setups,
+        """echo '{"kind": "Route", "prefix": "203.0.113.9/32", "interface": "'$INTERFACE'", "table": 222}'
+        echo '{"kind": "Sysctl", "key": "net/ipv4/conf/'$INTERFACE/$UPLINK/$TABLE'", "value": "1"}'""",
+    )
     made = plan(BRIDGED, NETWORK_TAGS="theirs")
-    assert made.resources[3:] == (Route("203.0.113.9/32", "tap1", "222"), Sysctl("net/ipv4/conf/tap1/eth1/222", "1"))
+    assert made.resources[3:] == (
+        Route("203.0.113.9/32", "tap1", "222"),
+        Sysctl("net/ipv4/conf/tap1/eth1/222", "1"),
+    )
 
 
-FAILING = ["exit 1", "echo no json", """echo '{"kind": "Nothing"}'""", """echo '{"kind": "Link"}'""", """echo '{"prefix": "x"}'""",
-           """echo '[]'""", """echo '{"kind": "Link", "interface": "tap1", "other": 1}'""", "printf '\\377\\n'",
-           """echo '{"kind": ["Link"]}'""", "yes '[' | head -100000 | tr -d '\\n'", "exec sleep 30", "sleep 30 &",
-           """echo '{"kind": "Route", "prefix": "203.0.113.9/32", "interface": "tap1", "table": "snf_public"}'""",
-           """echo '{"kind": "Route", "prefix": "default", "interface": "tap1", "table": "222"}'""",
-           """echo '{"kind": "Route", "prefix": "203.0.113.9", "interface": "tap1", "table": "222"}'""",
-           """echo '{"kind": "Neighbour", "address": "203.0.113.9", "mac": "x", "interface": "tap1"}'""",
-           """echo '{"kind": "NeighProxy", "address": "x", "interface": "eth1"}'""",
-           """echo '{"kind": "Binding", "path": "x", "content": ""}'""",
-           """echo '{"kind": "Link", "interface": "eth1"}'""", """echo '{"kind": "Port", "interface": "tap2", "bridge": "prv0"}'""",
-           r"""echo '{"kind": "Element", "family": "bridge", "set": "macs", "key": "\"tap2\" . aa:00:00:00:00:02"}'"""]
+FAILING = [
+    "exit 1",
+    "echo no json",
+    """echo '{"kind": "Nothing"}'""",
+    """echo '{"kind": "Link"}'""",
+    """echo '{"prefix": "x"}'""",
+    """echo '[]'""",
+    """echo '{"kind": "Link", "interface": "tap1", "other": 1}'""",
+    "printf '\\377\\n'",
+    """echo '{"kind": ["Link"]}'""",
+    "yes '[' | head -100000 | tr -d '\\n'",
+    "exec sleep 30",
+    "sleep 30 &",
+    """echo '{"kind": "Route", "prefix": "203.0.113.9/32", "interface": "tap1", "table": "snf_public"}'""",
+    """echo '{"kind": "Route", "prefix": "default", "interface": "tap1", "table": "222"}'""",
+    """echo '{"kind": "Route", "prefix": "203.0.113.9", "interface": "tap1", "table": "222"}'""",
+    """echo '{"kind": "Neighbour", "address": "203.0.113.9", "mac": "x", "interface": "tap1"}'""",
+    """echo '{"kind": "NeighProxy", "address": "x", "interface": "eth1"}'""",
+    """echo '{"kind": "Binding", "path": "x", "content": ""}'""",
+    """echo '{"kind": "Link", "interface": "eth1"}'""",
+    """echo '{"kind": "Port", "interface": "tap2", "bridge": "prv0"}'""",
+    r"""echo '{"kind": "Element", "family": "bridge", "set": "macs", "key": "\"tap2\" . aa:00:00:00:00:02"}'""",
+]
 
 
 @pytest.mark.processes
@@ -538,14 +761,18 @@ def test_an_executable_that_fails_is_told_of_in_one_line(no_foreign_setups: Path
     assert "theirs" in caught.value.message and str(caught.value).isprintable() and caught.value.hint
 
 
-LINES_OF_THEIRS = [r'{"kind": "Link", "interface": "tap1\nlink del eth0"}',
-                   r'{"kind": "Element", "family": "inet", "set": "routed", "key": "a }\nflush ruleset\n{"}']
+LINES_OF_THEIRS = [
+    r'{"kind": "Link", "interface": "tap1\nlink del eth0"}',
+    r'{"kind": "Element", "family": "inet", "set": "routed", "key": "a }\nflush ruleset\n{"}',
+]
 
 
 @pytest.mark.processes
 @pytest.mark.parametrize("line", LINES_OF_THEIRS)
 def test_a_line_of_theirs_stays_one_line(no_foreign_setups: Path, line: str) -> None:
-    """An executable is a process. What it prints may hold what somebody told it, so it is no more trusted than Ganeti."""
+    """An executable is a process. What it prints may hold what somebody told it, so it is no more trusted
+    than Ganeti.
+    """
     executable(no_foreign_setups, f"cat <<'END'\n{line}\nEND")
     try:
         made = plan(BRIDGED, NETWORK_TAGS="theirs")
@@ -554,8 +781,15 @@ def test_a_line_of_theirs_stays_one_line(no_foreign_setups: Path, line: str) -> 
     assert all("\n" not in resource.add() for resource in made.resources)
 
 
-@pytest.mark.parametrize(("subnet", "address"), [("198.51.100.10/31", "198.51.100.10"), ("198.51.100.10/31", "198.51.100.11"),
-                                                 ("198.51.100.10/32", "198.51.100.10"), ("198.51.100.0/24", "192.0.2.255")])
+@pytest.mark.parametrize(
+    ("subnet", "address"),
+    [
+        ("198.51.100.10/31", "198.51.100.10"),
+        ("198.51.100.10/31", "198.51.100.11"),
+        ("198.51.100.10/32", "198.51.100.10"),
+        ("198.51.100.0/24", "192.0.2.255"),
+    ],
+)
 def test_every_address_of_a_tiny_subnet_is_a_hosts(subnet: str, address: str) -> None:
     """RFC 3021; and the gateway may be outside."""
     made = plan(ROUTED, IP=address, NETWORK_SUBNET=subnet, NETWORK_GATEWAY="192.0.2.1")

@@ -1,4 +1,6 @@
-"""Records: text that anybody can read and nothing runs, put in place at once, with one call at a time on one interface."""
+"""Records: text that anybody can read and nothing runs, put in place at once, with one call at a time on one
+interface.
+"""
 
 from __future__ import annotations
 
@@ -21,9 +23,21 @@ from snf_network.record import ALWAYS, Record, Records, parse
 from snf_network.resources import Binding, Element, Link, NeighProxy, Route, Rule
 
 KINDS = {**resources.KINDS, **switches.KINDS}
-RECORD = Record("tap0", 7, "b00t", "inst1.example.com", "uu1d", (("INSTANCE", "inst1.example.com"), ("TAGS", "a\tb\nc\\d\\te\r")),
-                (Element("inet", "tables", '"tap0"', "222"), Link("tap0", "cc:47:52:4e:45:54"), Route("198.51.100.10/32", "tap0", "222"),
-                 Binding("/var/lib/nfdhcpd/tap0", 'INDEV=tap0\nTAGS="a b"\n')), ("no default route",))
+RECORD = Record(
+    "tap0",
+    7,
+    "b00t",
+    "inst1.example.com",
+    "uu1d",
+    (("INSTANCE", "inst1.example.com"), ("TAGS", "a\tb\nc\\d\\te\r")),
+    (
+        Element("inet", "tables", '"tap0"', "222"),
+        Link("tap0", "cc:47:52:4e:45:54"),
+        Route("198.51.100.10/32", "tap0", "222"),
+        Binding("/var/lib/nfdhcpd/tap0", 'INDEV=tap0\nTAGS="a b"\n'),
+    ),
+    ("no default route",),
+)
 TEXT = (
     "nic\ttap0\t7\tb00t\tinst1.example.com\tuu1d\n"
     "variable\tINSTANCE\tinst1.example.com\n"
@@ -32,7 +46,8 @@ TEXT = (
     'Element\tinet\ttables\t"tap0"\t222\n'
     "Link\ttap0\tcc:47:52:4e:45:54\t\n"
     "Route\t198.51.100.10/32\ttap0\t222\t\n"
-    'Binding\t/var/lib/nfdhcpd/tap0\tINDEV=tap0\\nTAGS="a b"\\n\n')
+    'Binding\t/var/lib/nfdhcpd/tap0\tINDEV=tap0\\nTAGS="a b"\\n\n'
+)
 
 
 def test_a_record_is_a_line_a_fact() -> None:
@@ -43,19 +58,41 @@ def test_what_is_written_is_read() -> None:
     assert parse(TEXT) == RECORD
 
 
-# what is hardest for tab-separated lines: their own separators and escapes, and all that other readers take for the end of a line
-HARD = st.text(st.one_of(st.sampled_from("\\\t\n\rtnr \"'\x00\x0b\x0c\x1c\x85\u2028\udcff"), st.characters()), max_size=12)
+# what is hardest for tab-separated lines: their own separators and escapes, and all that other readers take
+# for the end of a line
+HARD = st.text(
+    st.one_of(st.sampled_from("\\\t\n\rtnr \"'\x00\x0b\x0c\x1c\x85\u2028\udcff"), st.characters()),
+    max_size=12,
+)
 RESOURCES = st.sampled_from(list(KINDS.values())).flatmap(
-    lambda kind: st.lists(HARD, min_size=len(_names(kind)), max_size=len(_names(kind))).map(lambda values: kind(*values)))
+    lambda kind: st.lists(HARD, min_size=len(_names(kind)), max_size=len(_names(kind))).map(
+        lambda values: kind(*values)
+    )
+)
 
 
 def _names(kind: Any) -> list[str]:
-    return [name for base in reversed(kind.__mro__) for name, hint in base.__dict__.get("__annotations__", {}).items()
-            if "ClassVar" not in hint]
+    return [
+        name
+        for base in reversed(kind.__mro__)
+        for name, hint in base.__dict__.get("__annotations__", {}).items()
+        if "ClassVar" not in hint
+    ]
 
 
-@given(st.builds(Record, HARD, st.integers(0, 2**31), HARD, HARD, HARD, st.lists(st.tuples(HARD, HARD), max_size=3).map(tuple),
-                 st.lists(RESOURCES, max_size=4).map(tuple), st.lists(HARD, max_size=2).map(tuple)))
+@given(
+    st.builds(
+        Record,
+        HARD,
+        st.integers(0, 2**31),
+        HARD,
+        HARD,
+        HARD,
+        st.lists(st.tuples(HARD, HARD), max_size=3).map(tuple),
+        st.lists(RESOURCES, max_size=4).map(tuple),
+        st.lists(HARD, max_size=2).map(tuple),
+    )
+)
 def test_any_strings_round_trip(record: Record) -> None:
     assert parse(record.text()) == record
 
@@ -72,7 +109,9 @@ def test_any_string_round_trips_through_a_file(tmp_path_factory: pytest.TempPath
     assert records.load("tap0") == record
 
 
-ROW = st.lists(st.one_of(HARD, st.sampled_from(["nic", "variable", "lacking", *KINDS, "7"])), max_size=7).map("\t".join)
+ROW = st.lists(st.one_of(HARD, st.sampled_from(["nic", "variable", "lacking", *KINDS, "7"])), max_size=7).map(
+    "\t".join
+)
 
 
 @given(st.lists(st.one_of(HARD, ROW, st.sampled_from(TEXT.splitlines())), max_size=6).map("\n".join))
@@ -82,8 +121,19 @@ def test_any_text_is_a_record_or_none(text: str) -> None:
     assert parse(text) is None or isinstance(parse(text), Record)
 
 
-FOREIGN = ["", "\n", "nic\n", "nic\ttap0\tx\tb\ti\tu\n", "nic\ttap0\t7\tb\ti\n", "INSTANCE=inst1\nMAC=aa\n", "variable\ta\tb\n" + TEXT,
-           TEXT + "Link\n", TEXT + "Link\ta\tb\tc\td\n", TEXT + "variable\ta\n", TEXT + "lacking\n"]
+FOREIGN = [
+    "",
+    "\n",
+    "nic\n",
+    "nic\ttap0\tx\tb\ti\tu\n",
+    "nic\ttap0\t7\tb\ti\n",
+    "INSTANCE=inst1\nMAC=aa\n",
+    "variable\ta\tb\n" + TEXT,
+    TEXT + "Link\n",
+    TEXT + "Link\ta\tb\tc\td\n",
+    TEXT + "variable\ta\n",
+    TEXT + "lacking\n",
+]
 
 
 @pytest.mark.parametrize("text", FOREIGN, ids=lambda text: repr(text[-14:]))
@@ -177,11 +227,17 @@ def test_what_is_held_without_a_record_is_nobodys(records: Records) -> None:
     records.hold(SHARED[1], "tap1")
     assert records.held(SHARED[0]) and not records.held(SHARED[1])
     records.prune()
-    assert records.release(SHARED[0], "tap0") is False and records.held(SHARED[0]), "what is kept for good has no record"
+    assert records.release(SHARED[0], "tap0") is False and records.held(SHARED[0]), (
+        "what is kept for good has no record"
+    )
     assert records.release(SHARED[0], ALWAYS) is True
 
 
-SHARED = [Rule("-4", "222", "lookup"), NeighProxy("2001:db8::1", "eth1"), Element("inet", "masq", '10.0.0.0/8 . "eth0"')]
+SHARED = [
+    Rule("-4", "222", "lookup"),
+    NeighProxy("2001:db8::1", "eth1"),
+    Element("inet", "masq", '10.0.0.0/8 . "eth0"'),
+]
 
 
 @pytest.mark.parametrize("resource", SHARED, ids=repr)

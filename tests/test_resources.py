@@ -26,44 +26,96 @@ from snf_network.switches import BridgeOption, BridgeVlan, OvsPort
 
 MAC = "aa:00:00:ad:35:c9"
 TEXTS: list[tuple[Resource, str, str]] = [
-    (Element("inet", "routed", '"tap0"'),
-     'add element inet snf_network routed { "tap0" }', 'delete element inet snf_network routed { "tap0" }'),
-    (Element("arp", "tables", '"tap0"', "222"),
-     'add element arp snf_network tables { "tap0" : 222 }', 'delete element arp snf_network tables { "tap0" }'),
-    (SharedElement("inet", "masq", '10.0.0.0/8 . "eth0"'),
-     'add element inet snf_network masq { 10.0.0.0/8 . "eth0" }', 'delete element inet snf_network masq { 10.0.0.0/8 . "eth0" }'),
+    (
+        Element("inet", "routed", '"tap0"'),
+        'add element inet snf_network routed { "tap0" }',
+        'delete element inet snf_network routed { "tap0" }',
+    ),
+    (
+        Element("arp", "tables", '"tap0"', "222"),
+        'add element arp snf_network tables { "tap0" : 222 }',
+        'delete element arp snf_network tables { "tap0" }',
+    ),
+    (
+        SharedElement("inet", "masq", '10.0.0.0/8 . "eth0"'),
+        'add element inet snf_network masq { 10.0.0.0/8 . "eth0" }',
+        'delete element inet snf_network masq { 10.0.0.0/8 . "eth0" }',
+    ),
     (Port("tap0", "prv0"), "link set dev tap0 master prv0", "link set dev tap0 nomaster"),
     (Port("tap0"), "link set dev tap0 nomaster", ""),
     (Link("tap0"), "link set dev tap0 up", "link set dev tap0 down"),
     (Link("tap0", MAC, "1500"), f"link set dev tap0 address {MAC} mtu 1500 up", "link set dev tap0 down"),
     (Link("tap0", "", "9000"), "link set dev tap0 mtu 9000 up", "link set dev tap0 down"),
-    (Route("198.51.100.10/32", "tap0", "222"), "route replace 198.51.100.10/32 dev tap0 table 222 proto 148",
-     "route del 198.51.100.10/32 dev tap0 table 222 proto 148"),
-    (Route("2001:db8:5::/56", "tap0", "222", "2001:db8:1::2"),
-     "route replace 2001:db8:5::/56 via 2001:db8:1::2 dev tap0 table 222 proto 148 onlink",
-     "route del 2001:db8:5::/56 via 2001:db8:1::2 dev tap0 table 222 proto 148 onlink"),
-    (Rule("-4", "222", "lookup"), "rule add pref 14800 fwmark 222 lookup 222 proto 148",
-     "rule del pref 14800 fwmark 222 lookup 222 proto 148"),
-    (Rule("-6", "222", "unreachable"), "rule add pref 14801 fwmark 222 unreachable proto 148",
-     "rule del pref 14801 fwmark 222 unreachable proto 148"),
-    (Neighbour("198.51.100.10", MAC, "tap0"), f"neigh replace 198.51.100.10 lladdr {MAC} dev tap0 nud permanent proto 148",
-     "neigh del 198.51.100.10 dev tap0"),
-    (NeighProxy("2001:db8:1::5", "eth1"), "neigh replace proxy 2001:db8:1::5 dev eth1 proto 148", "neigh del proxy 2001:db8:1::5 dev eth1"),
+    (
+        Route("198.51.100.10/32", "tap0", "222"),
+        "route replace 198.51.100.10/32 dev tap0 table 222 proto 148",
+        "route del 198.51.100.10/32 dev tap0 table 222 proto 148",
+    ),
+    (
+        Route("2001:db8:5::/56", "tap0", "222", "2001:db8:1::2"),
+        "route replace 2001:db8:5::/56 via 2001:db8:1::2 dev tap0 table 222 proto 148 onlink",
+        "route del 2001:db8:5::/56 via 2001:db8:1::2 dev tap0 table 222 proto 148 onlink",
+    ),
+    (
+        Rule("-4", "222", "lookup"),
+        "rule add pref 14800 fwmark 222 lookup 222 proto 148",
+        "rule del pref 14800 fwmark 222 lookup 222 proto 148",
+    ),
+    (
+        Rule("-6", "222", "unreachable"),
+        "rule add pref 14801 fwmark 222 unreachable proto 148",
+        "rule del pref 14801 fwmark 222 unreachable proto 148",
+    ),
+    (
+        Neighbour("198.51.100.10", MAC, "tap0"),
+        f"neigh replace 198.51.100.10 lladdr {MAC} dev tap0 nud permanent proto 148",
+        "neigh del 198.51.100.10 dev tap0",
+    ),
+    (
+        NeighProxy("2001:db8:1::5", "eth1"),
+        "neigh replace proxy 2001:db8:1::5 dev eth1 proto 148",
+        "neigh del proxy 2001:db8:1::5 dev eth1",
+    ),
     (Sysctl("net/ipv4/conf/tap0.1/forwarding", "1"), "net/ipv4/conf/tap0.1/forwarding=1", ""),
-    (Binding("/var/lib/nfdhcpd/tap0", "IP=\nMAC=a\n"), "write /var/lib/nfdhcpd/tap0\n    IP=\n    MAC=a", "rm /var/lib/nfdhcpd/tap0"),
-    (BridgeOption("prv0", "no_linklocal_learn", "1"), "link set dev prv0 type bridge no_linklocal_learn 1", ""),
-    (BridgeVlan("tap0", "5", "pvid untagged"), "vlan add dev tap0 vid 5 pvid untagged master", "vlan del dev tap0 vid 5 master"),
+    (
+        Binding("/var/lib/nfdhcpd/tap0", "IP=\nMAC=a\n"),
+        "write /var/lib/nfdhcpd/tap0\n    IP=\n    MAC=a",
+        "rm /var/lib/nfdhcpd/tap0",
+    ),
+    (
+        BridgeOption("prv0", "no_linklocal_learn", "1"),
+        "link set dev prv0 type bridge no_linklocal_learn 1",
+        "",
+    ),
+    (
+        BridgeVlan("tap0", "5", "pvid untagged"),
+        "vlan add dev tap0 vid 5 pvid untagged master",
+        "vlan del dev tap0 vid 5 master",
+    ),
     (BridgeVlan("tap0", "6"), "vlan add dev tap0 vid 6 master", "vlan del dev tap0 vid 6 master"),
     (BridgeVlan("eth0", "6", "uplink"), "vlan add dev eth0 vid 6 master", ""),
-    (BridgeVlan("tap0", "1", "absent"), "vlan del dev tap0 vid 1 master", "vlan add dev tap0 vid 1 pvid untagged master"),
-    (OvsPort("tap0", "ovs0"), "--if-exists del-port tap0 -- add-port ovs0 tap0", "--no-wait --if-exists del-port tap0"),
-    (OvsPort("tap0", "ovs0", "5", "6,7"),
-     "--if-exists del-port tap0 -- add-port ovs0 tap0 -- set port tap0 tag=5 trunks=6,7", "--no-wait --if-exists del-port tap0"),
+    (
+        BridgeVlan("tap0", "1", "absent"),
+        "vlan del dev tap0 vid 1 master",
+        "vlan add dev tap0 vid 1 pvid untagged master",
+    ),
+    (
+        OvsPort("tap0", "ovs0"),
+        "--if-exists del-port tap0 -- add-port ovs0 tap0",
+        "--no-wait --if-exists del-port tap0",
+    ),
+    (
+        OvsPort("tap0", "ovs0", "5", "6,7"),
+        "--if-exists del-port tap0 -- add-port ovs0 tap0 -- set port tap0 tag=5 trunks=6,7",
+        "--no-wait --if-exists del-port tap0",
+    ),
 ]
 ALL = pytest.mark.parametrize("resource", [resource for resource, _, _ in TEXTS], ids=repr)
 
 
-@pytest.mark.parametrize(("resource", "add", "delete"), TEXTS, ids=lambda value: repr(value) if isinstance(value, Resource) else "")
+@pytest.mark.parametrize(
+    ("resource", "add", "delete"), TEXTS, ids=lambda value: repr(value) if isinstance(value, Resource) else ""
+)
 def test_each_kind_spells_its_lines(resource: Resource, add: str, delete: str) -> None:
     assert (resource.add(), resource.delete()) == (add, delete)
 
@@ -91,7 +143,11 @@ def test_it_knows_its_door(resource: Resource) -> None:
 
 @ALL
 def test_its_slot_is_its_own(resource: Resource) -> None:
-    assert [other for other, _, _ in TEXTS if other.slot == resource.slot and type(other) not in (Port, Link, OvsPort)] in ([resource], [])
+    assert [
+        other
+        for other, _, _ in TEXTS
+        if other.slot == resource.slot and type(other) not in (Port, Link, OvsPort)
+    ] in ([resource], [])
 
 
 REPLACED = [
@@ -134,7 +190,11 @@ def test_one_stands_beside_another(one: Resource, other: Resource) -> None:
 
 
 def test_shared_are_the_kinds_that_several_nics_may_want() -> None:
-    assert {name for name, kind in {**KINDS, **SWITCHES}.items() if kind.shared} == {"SharedElement", "Rule", "NeighProxy"}
+    assert {name for name, kind in {**KINDS, **SWITCHES}.items() if kind.shared} == {
+        "SharedElement",
+        "Rule",
+        "NeighProxy",
+    }
 
 
 def test_a_shared_member_is_another_thing_than_a_nics_own() -> None:
@@ -144,5 +204,7 @@ def test_a_shared_member_is_another_thing_than_a_nics_own() -> None:
 @ALL
 def test_a_line_is_one_line(resource: Resource) -> None:
     lines = resource.add().split("\n")
-    assert all(re.fullmatch("    .*", line) for line in lines[1:]) and (len(lines) == 1 or isinstance(resource, Binding))
+    assert all(re.fullmatch("    .*", line) for line in lines[1:]) and (
+        len(lines) == 1 or isinstance(resource, Binding)
+    )
     assert "\n" not in resource.delete()

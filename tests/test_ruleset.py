@@ -1,4 +1,6 @@
-"""The ruleset as text: what is in it, and which profiles there are. That nft takes it is for tests/netns/test_ruleset.py."""
+"""The ruleset as text: what is in it, and which profiles there are. That nft takes it is for
+tests/netns/test_ruleset.py.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +29,9 @@ def directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def loaded(monkeypatch: pytest.MonkeyPatch, *names: str) -> None:
     """Let nft say that these profiles have chains."""
-    chains = "".join(f"\tchain profile_{name} {{\n\t}}\n\tchain filtered_profile_{name} {{\n\t}}\n" for name in names)
+    chains = "".join(
+        f"\tchain profile_{name} {{\n\t}}\n\tchain filtered_profile_{name} {{\n\t}}\n" for name in names
+    )
     said = f"table bridge snf_network {{\n\tchain pins {{\n\t}}\n{chains}}}\n"
     monkeypatch.setattr(ruleset, "run", lambda argv: (0, said) if names else (0, ""))
 
@@ -43,7 +47,10 @@ def test_the_package_ships_three_profiles() -> None:
 
 def test_profiles_are_the_shipped_ones_and_the_administrators(directory: Path) -> None:
     (directory / "mail.nft").write_text("accept\n")
-    assert ruleset.profiles() == {**{name: f"{PACKAGE}/profiles/{name}.nft" for name in SHIPPED}, "mail": f"{directory}/mail.nft"}
+    assert ruleset.profiles() == {
+        **{name: f"{PACKAGE}/profiles/{name}.nft" for name in SHIPPED},
+        "mail": f"{directory}/mail.nft",
+    }
 
 
 def test_an_administrators_profile_replaces_the_shipped_one(directory: Path) -> None:
@@ -53,8 +60,23 @@ def test_an_administrators_profile_replaces_the_shipped_one(directory: Path) -> 
     assert f'include "{directory}/limited.nft"' in text and f"{PACKAGE}/profiles/limited.nft" not in text
 
 
-@pytest.mark.parametrize("name", ["a b.nft", "Upper.nft", "a-b.nft", ".hidden.nft", ".nft", "readme", "a.nft~", "a.nft.dpkg-old",
-                                  "x" * 25 + ".nft", "a;b.nft", "\u03b1.nft", 'a"b.nft'])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "a b.nft",
+        "Upper.nft",
+        "a-b.nft",
+        ".hidden.nft",
+        ".nft",
+        "readme",
+        "a.nft~",
+        "a.nft.dpkg-old",
+        "x" * 25 + ".nft",
+        "a;b.nft",
+        "\u03b1.nft",
+        'a"b.nft',
+    ],
+)
 def test_a_file_whose_name_is_no_chains_is_no_profile(directory: Path, name: str) -> None:
     (directory / name).write_text("accept\n")
     assert sorted(ruleset.profiles()) == SHIPPED
@@ -67,19 +89,28 @@ def test_no_directory_of_the_administrators_is_fine(monkeypatch: pytest.MonkeyPa
 
 def test_the_text_defines_includes_and_gives_each_profile_its_chains(directory: Path) -> None:
     text = ruleset.text(Config())
-    assert text.startswith('define MAC_MASK = ff:ff:f0:00:00:00\ninclude "base.nft"\n') and text.endswith("}\n")
+    assert text.startswith('define MAC_MASK = ff:ff:f0:00:00:00\ninclude "base.nft"\n') and text.endswith(
+        "}\n"
+    )
     for name in SHIPPED:
         assert text.count(f'include "{PACKAGE}/profiles/{name}.nft"') == 2
         assert re.search(rf"table inet snf_network {{\nchain profile_{name} {{\ninclude ", text)
-        assert re.search(rf"table bridge snf_network {{\nchain profile_{name} {{\nmeta protocol ip goto ip_profile_{name}\n"
-                         rf"meta protocol ip6 goto ip_profile_{name}\nmeta protocol {{ 0x0004, 8021q, 8021ad }} drop\naccept\n}}\n"
-                         rf"chain ip_profile_{name} {{\ninclude ", text)
-        assert (f"chain filtered_profile_{name} {{\noifname . ether saddr & $MAC_MASK @prefixes goto profile_{name}\n"
-                "goto no_mac_prefix\n}") in text
+        assert re.search(
+            rf"table bridge snf_network {{\nchain profile_{name} {{\nmeta protocol ip goto ip_profile_{name}\n"
+            rf"meta protocol ip6 goto ip_profile_{name}\nmeta protocol {{ 0x0004, 8021q, 8021ad }} drop\naccept\n}}\n"
+            rf"chain ip_profile_{name} {{\ninclude ",
+            text,
+        )
+        assert (
+            f"chain filtered_profile_{name} {{\noifname . ether saddr & $MAC_MASK @prefixes goto profile_{name}\n"
+            "goto no_mac_prefix\n}"
+        ) in text
 
 
 def test_the_mask_is_a_setting(directory: Path) -> None:
-    assert ruleset.text(replace(Config(), mac_mask="ff:ff:ff:00:00:00")).startswith("define MAC_MASK = ff:ff:ff:00:00:00\n")
+    assert ruleset.text(replace(Config(), mac_mask="ff:ff:ff:00:00:00")).startswith(
+        "define MAC_MASK = ff:ff:ff:00:00:00\n"
+    )
 
 
 def test_source_nat_is_there_only_where_it_is_switched_on(directory: Path) -> None:
@@ -96,11 +127,17 @@ def test_a_profile_whose_file_is_gone_is_closed(directory: Path, monkeypatch: py
 
 
 def test_a_refusal_of_nft_is_told_in_one_line() -> None:
-    said = ("/usr/lib/python3/dist-packages/snf_network/profiles/limited.nft:3:1-5: Error: syntax error, unexpected string\n"
-            "accpt\n^^^^^\n")
+    said = (
+        "/usr/lib/python3/dist-packages/snf_network/profiles/limited.nft:3:1-5: Error: syntax error, unexpected string\n"
+        "accpt\n^^^^^\n"
+    )
     error = ruleset.explained(said)
     assert error.message == "nft: " + said.splitlines()[0] and "profile" in error.hint
-    assert "\n" not in str(ruleset.explained("In file included from x\nError: Could not process rule: No such file\nadd element\n^^^"))
+    assert "\n" not in str(
+        ruleset.explained(
+            "In file included from x\nError: Could not process rule: No such file\nadd element\n^^^"
+        )
+    )
     assert str(ruleset.explained("")), "even if it said nothing"
 
 
@@ -120,12 +157,16 @@ def rules() -> Iterator[tuple[str, str]]:
 
 def test_no_rule_names_a_nic() -> None:
     """The packet path costs the same with one NIC and with four thousand only as long as this holds."""
-    assert [where for rule, where in rules() if re.search(r'\b[io]if(name)?\s*(==|!=)?\s*\{?\s*"', rule)] == []
+    assert [
+        where for rule, where in rules() if re.search(r'\b[io]if(name)?\s*(==|!=)?\s*\{?\s*"', rule)
+    ] == []
 
 
 def test_every_drop_is_counted_by_nic_and_reason() -> None:
     counted = r'chain no_\w+ +\{ update @drops \{ [io]if \. "[a-z0-9-]+" \}; drop; \}'
-    assert [where for rule, where in rules() if re.search(r"\bdrop;", rule) and not re.search(counted, rule)] == []
+    assert [
+        where for rule, where in rules() if re.search(r"\bdrop;", rule) and not re.search(counted, rule)
+    ] == []
 
 
 def test_every_chain_that_is_gone_to_is_there() -> None:

@@ -1,4 +1,6 @@
-"""Linters are tests: a tool that is missing is a failure, not a skip. Tools are looked for in .venv/bin and on PATH."""
+"""Linters are tests: a tool that is missing is a failure, not a skip. Tools are looked for in .venv/bin and
+on PATH.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +29,9 @@ def clean(tool: str, *arguments: str) -> None:
 def files() -> Iterator[Path]:
     """Every file of the project; .ci is the one hidden folder that is ours."""
     for folder, names, found in os.walk(ROOT):
-        names[:] = [name for name in names if name not in NOT_OURS and (not name.startswith(".") or name == ".ci")]
+        names[:] = [
+            name for name in names if name not in NOT_OURS and (not name.startswith(".") or name == ".ci")
+        ]
         yield from (Path(folder, name) for name in found)
 
 
@@ -40,7 +44,11 @@ def spoken(path: Path) -> str:
 
 def scripts(*languages: str) -> list[str]:
     """Files whose first line names an interpreter that begins so, whatever they are called."""
-    return sorted(str(path.relative_to(ROOT)) for path in files() if spoken(path).removeprefix("env ").startswith(languages))
+    return sorted(
+        str(path.relative_to(ROOT))
+        for path in files()
+        if spoken(path).removeprefix("env ").startswith(languages)
+    )
 
 
 def test_ruff_finds_nothing() -> None:
@@ -49,10 +57,19 @@ def test_ruff_finds_nothing() -> None:
 
 
 def test_ruff_finds_nothing_in_scripts_without_an_ending() -> None:
-    """Runs ruff. A launcher is five lines that count each import: two on one line, and no docstring, are fine there."""
+    """Runs ruff. A launcher is five lines that count each import: two on one line, and no docstring, are fine
+    there.
+    """
     found = [name for name in scripts("python3") if not name.endswith(".py")]
     assert "scripts/kvm-ifup-custom" in found and "tests/cases/rewrite" in found
     clean("ruff", "check", "--no-cache", "--extend-ignore", "E401,E402,I001,D1", *found)
+
+
+def test_the_formatter_changes_nothing() -> None:
+    """Runs ruff; scripts without an ending are formatted by their first line."""
+    clean("ruff", "format", "--check", "--no-cache", ".")
+    found = [name for name in scripts("python3") if not name.endswith(".py")]
+    clean("ruff", "format", "--check", "--no-cache", *found)
 
 
 def test_mypy_finds_nothing(tmp_path: Path) -> None:
@@ -69,7 +86,15 @@ def test_shellcheck_finds_nothing() -> None:
 
 
 def test_no_line_is_too_long_and_none_ends_in_blanks() -> None:
-    texts = {path: path.read_text(encoding="utf-8") for path in files() if path.suffix in (".nft", ".sh", ".plan", ".env") or spoken(path)}
-    wrong = [f"{path.relative_to(ROOT)}:{number}" for path, text in texts.items() for number, line in enumerate(text.splitlines(), 1)
-             if line != line.rstrip() or (len(line) > 140 and path.suffix != ".env")]
+    texts = {
+        path: path.read_text(encoding="utf-8")
+        for path in files()
+        if path.suffix in (".nft", ".sh", ".plan", ".env") or spoken(path)
+    }
+    wrong = [
+        f"{path.relative_to(ROOT)}:{number}"
+        for path, text in texts.items()
+        for number, line in enumerate(text.splitlines(), 1)
+        if line != line.rstrip() or (len(line) > 140 and path.suffix != ".env")
+    ]
     assert wrong == []

@@ -1,4 +1,5 @@
-"""The `snf-network` command: one module a subcommand, each with SUMMARY, `arguments(parser)` and `run(options, config)`.
+"""The `snf-network` command: one module a subcommand, each with SUMMARY, `arguments(parser)` and
+`run(options, config)`.
 
 This is the only place that knows argparse.
 """
@@ -17,7 +18,20 @@ from snf_network.config import Config
 from snf_network.errors import SnfNetworkError
 from snf_network.scripts import open_descriptors
 
-NAMES = ("plan", "status", "check", "repair", "gc", "remove", "load", "drops", "explain", "trace", "selftest", "dns")
+NAMES = (
+    "plan",
+    "status",
+    "check",
+    "repair",
+    "gc",
+    "remove",
+    "load",
+    "drops",
+    "explain",
+    "trace",
+    "selftest",
+    "dns",
+)
 EPILOG = """examples:
   snf-network status                     every NIC of this node, and how it is
   snf-network check || snf-network repair
@@ -30,7 +44,9 @@ SECONDS = 60.0
 
 
 def main(argv: Sequence[str]) -> int:
-    """Run one subcommand. 0: done and well; 1: not well, as the subcommand says; 2: wrong use; 130: interrupted."""
+    """Run one subcommand. 0: done and well; 1: not well, as the subcommand says; 2: wrong use; 130:
+    interrupted.
+    """
     _streams()
     try:
         status = _run(argv)
@@ -61,22 +77,34 @@ def _run(argv: Sequence[str]) -> int:
 
 
 def _parser(*names: str) -> argparse.ArgumentParser:
-    """For the subcommands that are named, or all: each imports what it needs, and DNS needs 0.2 s for that."""
-    parser = argparse.ArgumentParser(prog="snf-network", description="What snf-network has done for the NICs of this Ganeti node.",
-                                     epilog=EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter)
+    """For the subcommands that are named, or all: each imports what it needs, and DNS needs 0.2 s for
+    that.
+    """
+    parser = argparse.ArgumentParser(
+        prog="snf-network",
+        description="What snf-network has done for the NICs of this Ganeti node.",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     parser.add_argument("--version", action="version", version=__version__)
     subparsers = parser.add_subparsers(metavar="COMMAND", dest="command", required=True)
     for name in names or NAMES:
         module = importlib.import_module(f"snf_network.commands.{name}")
-        subparser = subparsers.add_parser(name, help=module.SUMMARY, description=module.__doc__,
-                                          formatter_class=argparse.RawDescriptionHelpFormatter)
+        subparser = subparsers.add_parser(
+            name,
+            help=module.SUMMARY,
+            description=module.__doc__,
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )
         module.arguments(subparser)
         subparser.set_defaults(run=module.run)
     return parser
 
 
 def _streams() -> None:
-    """Somewhere to write to, whatever was closed; and no byte of a tag, of whatever encoding, is a reason to stop."""
+    """Somewhere to write to, whatever was closed; and no byte of a tag, of whatever encoding, is a reason to
+    stop.
+    """
     open_descriptors()
     for name, descriptor in (("stdout", 1), ("stderr", 2)):
         if getattr(sys, name) is None:
@@ -85,5 +113,7 @@ def _streams() -> None:
 
 
 def _hush() -> None:
-    """Nobody can take what is not written yet: the interpreter, which would try once more at its end, shall not complain of it."""
+    """Nobody can take what is not written yet: the interpreter, which would try once more at its end, shall
+    not complain of it.
+    """
     os.dup2(os.open(os.devnull, os.O_WRONLY), 1)

@@ -1,6 +1,8 @@
-"""Compare the node with its records, and say what is missing, what is left over, and what could not be done yet.
+"""Compare the node with its records, and say what is missing, what is left over, and what could not be done
+yet.
 
-Exit status 0: all is as recorded. 1: it is not, and `snf-network repair` or `snf-network gc` mends it. Nothing is changed.
+Exit status 0: all is as recorded. 1: it is not, and `snf-network repair` or `snf-network gc` mends it.
+Nothing is changed.
 """
 
 from __future__ import annotations
@@ -30,7 +32,10 @@ def run(options: argparse.Namespace, config: Config) -> int:
     if options.json:
         sys.stdout.write(json.dumps({kind: [] for kind in KINDS} | _grouped(difference), indent=2) + "\n")
     elif not options.quiet:
-        sys.stdout.write("".join(f"{kind:8} {interface:15} {words}\n" for kind, interface, words in rows(difference)) or "clean\n")
+        sys.stdout.write(
+            "".join(f"{kind:8} {interface:15} {words}\n" for kind, interface, words in rows(difference))
+            or "clean\n"
+        )
     return 1 if difference else 0
 
 
@@ -40,9 +45,15 @@ KINDS = ("missing", "orphan", "gone", "lacking", "rules")
 def rows(difference: Difference) -> Iterator[tuple[str, str, str]]:
     """Kind, interface and what it is, for each difference."""
     yield from (("rules", "-", words) for words in difference.rules)
-    yield from (("missing", record.interface, resource.add().partition("\n")[0]) for record, resource in difference.missing)
+    yield from (
+        ("missing", record.interface, resource.add().partition("\n")[0])
+        for record, resource in difference.missing
+    )
     yield from (("lacking", record.interface, words) for record, words in difference.lacking)
-    yield from (("gone", record.interface, f"{record.instance} is not here any more: snf-network gc") for record in difference.gone)
+    yield from (
+        ("gone", record.interface, f"{record.instance} is not here any more: snf-network gc")
+        for record in difference.gone
+    )
     yield from (("orphan", "-", resource.add().partition("\n")[0]) for resource in difference.orphans)
 
 

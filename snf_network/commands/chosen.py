@@ -12,7 +12,11 @@ from snf_network.record import Record, Records
 def records(config: Config, interfaces: Collection[str] = ()) -> list[Record]:
     """Those of `interfaces`, or all, tap2 before tap10. Raises BadEnvironment for one that has none."""
     kept = Records(config.state_dir)
-    found = {name: kept.load(name) for name in interfaces} if interfaces else {record.interface: record for record in kept}
+    found = (
+        {name: kept.load(name) for name in interfaces}
+        if interfaces
+        else {record.interface: record for record in kept}
+    )
     known = {name: record for name, record in found.items() if record}
     refuse_unknown(interfaces, known)
     return sorted(known.values(), key=lambda record: counted(record.interface))

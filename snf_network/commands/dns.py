@@ -1,8 +1,9 @@
-"""Names of this node's instances in DNS: what is registered, what is pending and why, and bringing a zone in line.
+"""Names of this node's instances in DNS: what is registered, what is pending and why, and bringing a zone in
+line.
 
-Scripts and hooks only note what is wanted; a sender does the rest by itself. STATE is `registered`; `pending` where it was not tried
-yet; `waiting` where it will be tried again; `parked` where that would not help: REASON says what to change, then `retry`;
-`unreadable` where what was noted cannot be believed.
+Scripts and hooks only note what is wanted; a sender does the rest by itself. STATE is `registered`; `pending`
+where it was not tried yet; `waiting` where it will be tried again; `parked` where that would not help: REASON
+says what to change, then `retry`; `unreadable` where what was noted cannot be believed.
 """
 
 from __future__ import annotations
@@ -49,8 +50,11 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         action = actions.add_parser(name, help=summary, description=summary)
         action.add_argument("--json", action="store_true", help="for machines")
         if name == "sync":
-            action.add_argument("--gone", action="store_true",
-                                help="also take back the names of NICs that are not on this node any more, nor on another")
+            action.add_argument(
+                "--gone",
+                action="store_true",
+                help="also take back the names of NICs that are not on this node any more, nor on another",
+            )
         if name == "retry":
             action.add_argument("name", nargs="*", help="an instance, or a name in DNS")
 
@@ -58,7 +62,10 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace, config: Config) -> int:
     """Do the action."""
     if not dns_is_on(config):
-        raise BadConfig("DNS updates are off on this node", "SERVER and AUTHENTICATION_METHOD, or /etc/snf-network/dns.yaml")
+        raise BadConfig(
+            "DNS updates are off on this node",
+            "SERVER and AUTHENTICATION_METHOD, or /etc/snf-network/dns.yaml",
+        )
     log = Call("snf-network", "dns").log
 
     def say(words: str) -> None:
@@ -89,7 +96,9 @@ def _list(options: argparse.Namespace, sender: Sender) -> int:
     if options.json:
         sys.stdout.write(json.dumps(told, indent=2) + "\n")
     elif told or options.action == "list":
-        cells = [[ago(float(row["age"])) if name == "age" else str(row[name]) for name in COLUMNS] for row in told]
+        cells = [
+            [ago(float(row["age"])) if name == "age" else str(row[name]) for name in COLUMNS] for row in told
+        ]
         sys.stdout.write(table.text([name.upper() for name in COLUMNS], cells))
     else:
         sys.stdout.write("all names are as wanted\n")
@@ -100,21 +109,35 @@ def rows(job: Job, sender: Sender) -> Iterator[dict[str, str | float | int]]:
     """The names of one instance."""
     wanted, known, now = job.wanted, job.known, sender.clock()
     forward = {sender.settings.name(wanted.instance, names.network) for names in wanted.nics}
-    names = {*forward, *(record[0] for record in known.records), *known.troubles} or {sender.settings.name(wanted.instance, "")}
+    names = {*forward, *(record[0] for record in known.records), *known.troubles} or {
+        sender.settings.name(wanted.instance, "")
+    }
     for name in sorted(names, key=lambda name: (name not in forward, name)):
         trouble = known.troubles.get(name)
         fresh = known.tried != wanted.serial
         state = "pending" if fresh else trouble.state if trouble else "registered"
         since = wanted.since if fresh or not trouble else trouble.since
-        yield {"name": name, "state": state, "instance": wanted.instance, "age": round(max(now - since, 0.0), 1),
-               "tries": trouble.tries if trouble else 0, "reason": trouble.reason if trouble else ""}
+        yield {
+            "name": name,
+            "state": state,
+            "instance": wanted.instance,
+            "age": round(max(now - since, 0.0), 1),
+            "tries": trouble.tries if trouble else 0,
+            "reason": trouble.reason if trouble else "",
+        }
 
 
 def unreadable(sender: Sender) -> Iterator[dict[str, str | float | int]]:
     """Files of the spool that are not believed: cut off by a crash, or somebody else's."""
     for name in sender.spool.unreadable():
-        yield {"name": shown(name), "state": "unreadable", "instance": shown(name), "age": 0.0, "tries": 0,
-               "reason": f"{sender.spool.directory}/wanted: not whole; sync notes anew what runs here, else remove it"}
+        yield {
+            "name": shown(name),
+            "state": "unreadable",
+            "instance": shown(name),
+            "age": 0.0,
+            "tries": 0,
+            "reason": f"{sender.spool.directory}/wanted: not whole; sync notes anew what runs here, else remove it",
+        }
 
 
 def ago(seconds: float) -> str:
@@ -132,8 +155,16 @@ def _plan(options: argparse.Namespace, sender: Sender) -> int:
     for change in outcome.changes:
         by_zone.setdefault(zone_of(outcome, change), []).append(change)
     if options.json:
-        sys.stdout.write(json.dumps({"updates": [fact for zone, group in by_zone.items() for fact in _facts(zone, group)],
-                                     "failed": {name: str(error) for name, error in _failed(outcome)}}, indent=2) + "\n")
+        sys.stdout.write(
+            json.dumps(
+                {
+                    "updates": [fact for zone, group in by_zone.items() for fact in _facts(zone, group)],
+                    "failed": {name: str(error) for name, error in _failed(outcome)},
+                },
+                indent=2,
+            )
+            + "\n"
+        )
         return 0
     for zone, group in by_zone.items():
         sys.stdout.write("\n".join((*changes.script(zone, group), "send", "")))
@@ -146,18 +177,32 @@ def _plan(options: argparse.Namespace, sender: Sender) -> int:
 
 def _facts(zone: changes.Name, group: list[Change]) -> Iterator[dict[str, object]]:
     for change in group:
-        yield {"zone": str(zone), "name": str(change.target.name), "delete": sorted(map(typed, change.deletes)),
-               "add": sorted(map(typed, change.adds)), "ttl": change.target.ttl}
+        yield {
+            "zone": str(zone),
+            "name": str(change.target.name),
+            "delete": sorted(map(typed, change.deletes)),
+            "add": sorted(map(typed, change.adds)),
+            "ttl": change.target.ttl,
+        }
 
 
 def _audit(options: argparse.Namespace, sender: Sender, config: Config) -> int:
     jobs = [Job(replace(job.wanted, whole=True), job.known) for job in sender.jobs()]
     outcome = work(jobs, sender.settings, sender.taken())
     live = {record.instance for record in Records(config.state_dir) if is_live(record)}
-    found = [*_differences(outcome), *(("gone", job.wanted.instance, "not on this node: snf-network dns sync --gone, unless on another")
-                                       for job in jobs if job.wanted.nics and job.wanted.instance not in live)]
+    found = [
+        *_differences(outcome),
+        *(
+            ("gone", job.wanted.instance, "not on this node: snf-network dns sync --gone, unless on another")
+            for job in jobs
+            if job.wanted.nics and job.wanted.instance not in live
+        ),
+    ]
     if options.json:
-        sys.stdout.write(json.dumps([dict(zip(("kind", "name", "what"), row, strict=True)) for row in found], indent=2) + "\n")
+        sys.stdout.write(
+            json.dumps([dict(zip(("kind", "name", "what"), row, strict=True)) for row in found], indent=2)
+            + "\n"
+        )
     else:
         sys.stdout.write(table.text(("KIND", "NAME", "WHAT"), found) if found else "clean\n")
     return 1 if found else 0
@@ -202,7 +247,10 @@ def _note(sender: Sender, config: Config, gone: bool) -> None:
 def _unpark(sender: Sender, names: list[str]) -> None:
     for job in sender.jobs():
         known = job.known
-        chosen = {name for name, trouble in known.troubles.items()
-                  if trouble.state == "parked" and (not names or name in names or job.wanted.instance in names)}
+        chosen = {
+            name
+            for name, trouble in known.troubles.items()
+            if trouble.state == "parked" and (not names or name in names or job.wanted.instance in names)
+        }
         if chosen:
             sender.retry(job)

@@ -1,7 +1,8 @@
-"""Show what was dropped, by NIC and reason. Nobody's frame but a guest's is counted; `mac-prefix` alone is about frames to a NIC.
+"""Show what was dropped, by NIC and reason. Nobody's frame but a guest's is counted; `mac-prefix` alone is
+about frames to a NIC.
 
-A NIC is counted by its number in the kernel, so whoever has the name of its tap next starts at nothing; what is not seen again for
-seven days is forgotten. A NIC that is gone shows as that number.
+A NIC is counted by its number in the kernel, so whoever has the name of its tap next starts at nothing; what
+is not seen again for seven days is forgotten. A NIC that is gone shows as that number.
 """
 
 from __future__ import annotations
@@ -30,13 +31,27 @@ def run(options: argparse.Namespace, config: Config) -> int:
     """Print the table or the list, the most frequent first."""
     counts, whose = members.drops(), {record.interface: record.instance for record in chosen.records(config)}
     chosen.refuse_unknown(options.interface, {*whose, *(interface for interface, _ in counts)})
-    rows = [dict(zip(COLUMNS, (interface, whose.get(interface, ""), reason, frames, octets, REASONS.get(reason, "")), strict=True))
-            for (interface, reason), (frames, octets) in sorted(counts.items(), key=lambda item: (chosen.counted(item[0][0]), -item[1][0]))
-            if not options.interface or interface in options.interface]
+    rows = [
+        dict(
+            zip(
+                COLUMNS,
+                (interface, whose.get(interface, ""), reason, frames, octets, REASONS.get(reason, "")),
+                strict=True,
+            )
+        )
+        for (interface, reason), (frames, octets) in sorted(
+            counts.items(), key=lambda item: (chosen.counted(item[0][0]), -item[1][0])
+        )
+        if not options.interface or interface in options.interface
+    ]
     if options.json:
         sys.stdout.write(json.dumps(rows, indent=2) + "\n")
     elif rows:
-        sys.stdout.write(table.text([name.upper() for name in COLUMNS], [[str(value) for value in row.values()] for row in rows]))
+        sys.stdout.write(
+            table.text(
+                [name.upper() for name in COLUMNS], [[str(value) for value in row.values()] for row in rows]
+            )
+        )
     else:
         sys.stdout.write("nothing was dropped\n")
     return 0

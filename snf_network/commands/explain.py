@@ -1,7 +1,9 @@
-"""Say what becomes of a frame that comes from a NIC: passed or dropped, by which rule and which sets, and how often that was counted.
+"""Say what becomes of a frame that comes from a NIC: passed or dropped, by which rule and which sets, and how
+often that was counted.
 
-The frame is sent in a namespace that has the rules of this node and the members of that NIC, and the kernel is asked what it did.
-Nothing of the node is touched. What is said is about leaving the guest: what other NICs are kept from is theirs to be asked of.
+The frame is sent in a namespace that has the rules of this node and the members of that NIC, and the kernel
+is asked what it did. Nothing of the node is touched. What is said is about leaving the guest: what other NICs
+are kept from is theirs to be asked of.
 """
 
 from __future__ import annotations
@@ -27,13 +29,15 @@ SUMMARY = "say what becomes of a frame from a NIC, and why"
 def arguments(parser: argparse.ArgumentParser) -> None:
     """Whose frame, and which."""
     parser.add_argument("interface", metavar="IFACE", help="the tap or vif that the frame comes from")
-    parser.add_argument("frame", metavar="FRAME", help="in hexadecimal, or a pcap file, of which the first frame counts")
+    parser.add_argument(
+        "frame", metavar="FRAME", help="in hexadecimal, or a pcap file, of which the first frame counts"
+    )
     parser.add_argument("--json", action="store_true", help="for machines: an object")
 
 
 def run(options: argparse.Namespace, config: Config) -> int:
     """Print the answer. Exit status 0, whatever the verdict."""
-    record, = chosen.records(config, [options.interface])
+    (record,) = chosen.records(config, [options.interface])
     frame = frame_of(options.frame)
     answer = _asked(record, config, frame)
     facts = _facts(record, frame, answer)
@@ -46,21 +50,39 @@ def run(options: argparse.Namespace, config: Config) -> int:
 
 def _asked(record: Record, config: Config, frame: bytes) -> Answer:
     bridge = next((resource.bridge for resource in record.resources if isinstance(resource, Port)), "")
-    mac = next((resource.mac for resource in record.resources if isinstance(resource, Link)), "") or config.tap_constant_mac
+    mac = (
+        next((resource.mac for resource in record.resources if isinstance(resource, Link)), "")
+        or config.tap_constant_mac
+    )
     members = [member.add() for member in _members(record)]
     return explain(record.interface, bridge, mac, ruleset.text(config), members, frame)
 
 
 def _members(record: Record) -> list[Element]:
-    return [resource for resource in record.resources if isinstance(resource, Element) and not resource.shared]
+    return [
+        resource for resource in record.resources if isinstance(resource, Element) and not resource.shared
+    ]
 
 
 def _facts(record: Record, frame: bytes, answer: Answer) -> dict[str, str]:
     family = answer.rule.partition(" ")[0]
-    has = {name: [member.key.partition(" . ")[2] or "yes" for member in _members(record) if (member.family, member.set) == (family, name)]
-           for name in answer.asked}
+    has = {
+        name: [
+            member.key.partition(" . ")[2] or "yes"
+            for member in _members(record)
+            if (member.family, member.set) == (family, name)
+        ]
+        for name in answer.asked
+    }
     counted = members.drops().get((record.interface, answer.reason), (0, 0))[0]
-    return {"frame": frames.described(frame), "verdict": answer.verdict,
-            "reason": f"{answer.reason}: {REASONS.get(answer.reason, '')}" if answer.reason else "", "rule": answer.rule,
-            "sets": "; ".join(f"{name} has {', '.join(values) or 'nothing'} of {record.interface}" for name, values in has.items()),
-            "counter": f"{counted} frames so far" if answer.reason else ""}
+    return {
+        "frame": frames.described(frame),
+        "verdict": answer.verdict,
+        "reason": f"{answer.reason}: {REASONS.get(answer.reason, '')}" if answer.reason else "",
+        "rule": answer.rule,
+        "sets": "; ".join(
+            f"{name} has {', '.join(values) or 'nothing'} of {record.interface}"
+            for name, values in has.items()
+        ),
+        "counter": f"{counted} frames so far" if answer.reason else "",
+    }

@@ -1,4 +1,5 @@
-"""Take back what belongs to NICs that are gone: guests that stopped without an ifdown, taps of another boot, things nobody recorded.
+"""Take back what belongs to NICs that are gone: guests that stopped without an ifdown, taps of another boot,
+things nobody recorded.
 
 A record counts as gone if its interface is not there, or has another index or boot than when it was made.
 """

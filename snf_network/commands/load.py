@@ -1,7 +1,8 @@
 """Load the ruleset, and the policy rules of the tables named, ahead of the first NIC.
 
-The first NIC would do it too, but its guest would wait for it. Loading again replaces the rules at once and keeps every member:
-do so after changing a firewall profile. A table named here keeps its rules when its last NIC goes.
+The first NIC would do it too, but its guest would wait for it. Loading again replaces the rules at once and
+keeps every member: do so after changing a firewall profile. A table named here keeps its rules when its last
+NIC goes.
 """
 
 from __future__ import annotations
@@ -20,7 +21,9 @@ SUMMARY = "load the rules and firewall profiles, ahead of any NIC or after a cha
 def arguments(parser: argparse.ArgumentParser) -> None:
     """What to load."""
     parser.add_argument("table", nargs="*", help="routing tables whose rules are made too")
-    parser.add_argument("--print", action="store_true", help="print what nft would be given, and load nothing")
+    parser.add_argument(
+        "--print", action="store_true", help="print what nft would be given, and load nothing"
+    )
 
 
 def run(options: argparse.Namespace, config: Config) -> int:

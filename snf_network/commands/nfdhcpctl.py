@@ -37,7 +37,9 @@ class Daemon:
         try:
             self._socket.connect(path)
         except OSError as error:
-            raise SnfNetworkError(f"{path}: {error.strerror}", "is nfdhcpd running? systemctl status nfdhcpd") from error
+            raise SnfNetworkError(
+                f"{path}: {error.strerror}", "is nfdhcpd running? systemctl status nfdhcpd"
+            ) from error
         self.file = self._socket.makefile("rb")
 
     def ask(self, **request: str) -> dict[str, Any]:
@@ -58,10 +60,16 @@ class Daemon:
 
 def main(argv: Sequence[str]) -> int:
     """Run one command. 0: done and well; 1: not well; 2: wrong use."""
-    parser = argparse.ArgumentParser(prog="nfdhcpctl", description=__doc__, epilog=EPILOG,
-                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        prog="nfdhcpctl",
+        description=__doc__,
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     parser.add_argument("--version", action="version", version=__version__)
-    parser.add_argument("--socket", default=PATH, metavar="PATH", help="the daemon's control socket (default: %(default)s)")
+    parser.add_argument(
+        "--socket", default=PATH, metavar="PATH", help="the daemon's control socket (default: %(default)s)"
+    )
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
     for name, (run, about) in COMMANDS.items():
         command = commands.add_parser(name, help=about, description=about)
@@ -69,8 +77,12 @@ def main(argv: Sequence[str]) -> int:
         if name in ("show", "capture"):
             command.add_argument("interface")
         if name == "capture":
-            command.add_argument("-w", "--write", default="-", metavar="FILE", help="the capture file (default: stdout)")
-            command.add_argument("-c", "--count", type=int, default=0, metavar="N", help="end after so many frames")
+            command.add_argument(
+                "-w", "--write", default="-", metavar="FILE", help="the capture file (default: stdout)"
+            )
+            command.add_argument(
+                "-c", "--count", type=int, default=0, metavar="N", help="end after so many frames"
+            )
         else:
             command.add_argument("--json", action="store_true", help="for machines")
         if name == "stats":
@@ -109,8 +121,14 @@ def shown(options: argparse.Namespace, daemon: Daemon) -> int:
     if options.json:
         return _print_json(facts)
     binding, counts, problems = (facts.pop(name) for name in ("binding", "counts", "problems"))
-    rows = [(name, str(value)) for name, value in {**facts, **binding}.items() if value not in (None, "", [], False)]
-    rows += [(f"counts: {word}", str(count)) for word, count in sorted(counts.items())] + [("problem", text) for text in problems]
+    rows = [
+        (name, str(value))
+        for name, value in {**facts, **binding}.items()
+        if value not in (None, "", [], False)
+    ]
+    rows += [(f"counts: {word}", str(count)) for word, count in sorted(counts.items())] + [
+        ("problem", text) for text in problems
+    ]
     sys.stdout.write(table.text(("WHAT", "VALUE"), rows))
     return 0
 
@@ -126,7 +144,11 @@ def stats(options: argparse.Namespace, daemon: Daemon) -> int:
     figures["running for"] = f"{time.time() - figures.pop('start_time_seconds'):.0f} s"
     rows = []
     for name, value in figures.items():
-        rows += [(f"{name}: {key}", str(count)) for key, count in value.items()] if isinstance(value, dict) else [(name, str(value))]
+        rows += (
+            [(f"{name}: {key}", str(count)) for key, count in value.items()]
+            if isinstance(value, dict)
+            else [(name, str(value))]
+        )
     sys.stdout.write(table.text(("WHAT", "VALUE"), rows))
     return 0
 
@@ -143,7 +165,9 @@ def lint(options: argparse.Namespace, daemon: Daemon) -> int:
 
 
 def capture(options: argparse.Namespace, daemon: Daemon) -> int:
-    """Frames of one guest, and the answers, into a capture file until interrupted, or as many as asked for."""
+    """Frames of one guest, and the answers, into a capture file until interrupted, or as many as asked
+    for.
+    """
     daemon.ask(command="capture", interface=options.interface)
     daemon.wait_for_ever()
     output = sys.stdout.buffer if options.write == "-" else open(options.write, "wb")

@@ -1,4 +1,6 @@
-"""nfdhcpd: the daemon that answers guests' DHCP, DHCPv6, router and neighbour solicitations from their binding files."""
+"""nfdhcpd: the daemon that answers guests' DHCP, DHCPv6, router and neighbour solicitations from their
+binding files.
+"""
 
 from __future__ import annotations
 
@@ -32,18 +34,41 @@ nfdhcpctl asks a running daemon. All keys of nfdhcpd.conf and of bindings: nfdhc
 
 def arguments(argv: Sequence[str]) -> argparse.Namespace:
     """The command line."""
-    parser = argparse.ArgumentParser(prog="nfdhcpd", description=__doc__, epilog=EPILOG,
-                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        prog="nfdhcpd",
+        description=__doc__,
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     parser.add_argument("--version", action="version", version=__version__)
-    parser.add_argument("-c", "--config", default=conf.PATH, metavar="FILE", help="the configuration (default: %(default)s)")
-    parser.add_argument("-f", "--foreground", action="store_true", help="stay in the foreground and log to stderr")
+    parser.add_argument(
+        "-c", "--config", default=conf.PATH, metavar="FILE", help="the configuration (default: %(default)s)"
+    )
+    parser.add_argument(
+        "-f", "--foreground", action="store_true", help="stay in the foreground and log to stderr"
+    )
     parser.add_argument("-d", "--debug", action="store_true", help="log every answer")
-    parser.add_argument("--check", action="store_true", help="check the configuration and all bindings, and exit: 0 if all is well")
-    parser.add_argument("--engine", choices=("packet", "nfqueue"), default="packet",
-                        help="where frames come from: a packet socket (default), or iptables rules with -j NFQUEUE")
-    parser.add_argument("--rate", type=float, default=RATE, metavar="N",
-                        help="frames a second that one interface may ask; beyond that it is muted (default: %(default)g)")
-    parser.add_argument("--socket", default=SOCKET, metavar="PATH", help="the control socket (default: %(default)s)")
+    parser.add_argument(
+        "--check",
+        action="store_true",
+        help="check the configuration and all bindings, and exit: 0 if all is well",
+    )
+    parser.add_argument(
+        "--engine",
+        choices=("packet", "nfqueue"),
+        default="packet",
+        help="where frames come from: a packet socket (default), or iptables rules with -j NFQUEUE",
+    )
+    parser.add_argument(
+        "--rate",
+        type=float,
+        default=RATE,
+        metavar="N",
+        help="frames a second that one interface may ask; beyond that it is muted (default: %(default)g)",
+    )
+    parser.add_argument(
+        "--socket", default=SOCKET, metavar="PATH", help="the control socket (default: %(default)s)"
+    )
     parser.add_argument("--json-log", action="store_true", help="log JSON objects, one a line")
     return parser.parse_args(argv[1:])
 
@@ -93,7 +118,13 @@ def check(settings: conf.Settings, warnings: Sequence[str]) -> int:
     return int(bad > 0)
 
 
-def serve(options: argparse.Namespace, settings: conf.Settings, warnings: Sequence[str], manager: Manager, ready: detach.Ready) -> None:
+def serve(
+    options: argparse.Namespace,
+    settings: conf.Settings,
+    warnings: Sequence[str],
+    manager: Manager,
+    ready: detach.Ready,
+) -> None:
     """Open all that needs root, become somebody else, load the bindings, serve until a signal says to end."""
     log = Log(ready.log, options.json_log, options.debug)
     gc.disable()  # nothing that is loaded is garbage
@@ -108,12 +139,21 @@ def serve(options: argparse.Namespace, settings: conf.Settings, warnings: Sequen
     server.rescan(within=FIRST_ROUND)
     gc.freeze()
     gc.enable()
-    log.say(f"{len(guests.by_index)} of {len(guests.by_name)} bindings have their interface; engine {engine.name}")
+    log.say(
+        f"{len(guests.by_index)} of {len(guests.by_name)} bindings have their interface; engine {engine.name}"
+    )
     manager.ready(f"{len(guests.by_name)} bindings")
     ready.tell()
-    server.run(signals, manager, {
-        signal.SIGTERM: server.stop, signal.SIGINT: server.stop,
-        signal.SIGHUP: partial(reload, server, options.config, manager), signal.SIGUSR1: partial(dump, server)})
+    server.run(
+        signals,
+        manager,
+        {
+            signal.SIGTERM: server.stop,
+            signal.SIGINT: server.stop,
+            signal.SIGHUP: partial(reload, server, options.config, manager),
+            signal.SIGUSR1: partial(dump, server),
+        },
+    )
     manager.stopping()
     server.control.close()
     log.say("ended")
@@ -143,4 +183,7 @@ def dump(server: Server) -> None:
     """Who is served, in the log."""
     for name, served in sorted(server.guests.by_name.items()):
         bound = served.binding
-        server.log.say(f"{name}: {served.state}" + (f" {bound.hostname} {bound.mac} {bound.ip} {bound.ip6}" if bound else ""))
+        server.log.say(
+            f"{name}: {served.state}"
+            + (f" {bound.hostname} {bound.mac} {bound.ip} {bound.ip6}" if bound else "")
+        )

@@ -1,7 +1,8 @@
 """Show what bringing a NIC up would do, line by line, and do nothing.
 
-The NIC is the one in the environment (INTERFACE, INSTANCE, MAC, MODE, LINK ... as Ganeti sets them), in a file of KEY=VALUE lines, or
-in a record. The tap and the uplinks are looked at, so the plan is the one of this node, now.
+The NIC is the one in the environment (INTERFACE, INSTANCE, MAC, MODE, LINK ... as Ganeti sets them), in a
+file of KEY=VALUE lines, or in a record. The tap and the uplinks are looked at, so the plan is the one of this
+node, now.
 """
 
 from __future__ import annotations
@@ -26,7 +27,9 @@ SUMMARY = "show the nft and ip lines of a NIC, and do nothing"
 def arguments(parser: argparse.ArgumentParser) -> None:
     """Where the NIC comes from."""
     source = parser.add_mutually_exclusive_group()
-    source.add_argument("--env", metavar="FILE", help="a file of KEY=VALUE lines, such as a recorded environment")
+    source.add_argument(
+        "--env", metavar="FILE", help="a file of KEY=VALUE lines, such as a recorded environment"
+    )
     source.add_argument("--record", metavar="IFACE", help="the NIC that IFACE was brought up for")
     parser.add_argument("interface", nargs="?", default="", help="the tap, if INTERFACE is not set")
 
@@ -43,7 +46,9 @@ def _variables(options: argparse.Namespace, config: Config) -> dict[str, str]:
     if options.record:
         record = Records(config.state_dir).load(options.record)
         if not record:
-            raise BadEnvironment(f"{options.record} has no record", "snf-network status lists those that have")
+            raise BadEnvironment(
+                f"{options.record} has no record", "snf-network status lists those that have"
+            )
         return dict(record.variables)
     if not options.env:
         return environment()

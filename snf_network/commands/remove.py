@@ -1,4 +1,6 @@
-"""Take back all that IFACE has, by hand: its link goes down first, its filters last. The tap need not exist."""
+"""Take back all that IFACE has, by hand: its link goes down first, its filters last. The tap need not
+exist.
+"""
 
 from __future__ import annotations
 

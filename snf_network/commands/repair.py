@@ -1,7 +1,8 @@
-"""Bring the node back to its records: after `nft flush ruleset`, a restarted firewall, somebody's cleaning up, a late default route.
+"""Bring the node back to its records: after `nft flush ruleset`, a restarted firewall, somebody's cleaning
+up, a late default route.
 
-What is missing is put back, what is nobody's is taken away, and what could not be done when a NIC came up is tried again. NICs that
-are as they should be are not touched. Exit status 0: the node is as recorded now.
+What is missing is put back, what is nobody's is taken away, and what could not be done when a NIC came up is
+tried again. NICs that are as they should be are not touched. Exit status 0: the node is as recorded now.
 """
 
 from __future__ import annotations
@@ -26,7 +27,9 @@ SUMMARY = "bring the node back to its records"
 def arguments(parser: argparse.ArgumentParser) -> None:
     """How much to say."""
     parser.add_argument("--quiet", action="store_true", help="print failures only")
-    parser.add_argument("--pending", action="store_true", help="only try again what could not be done when its NIC came up")
+    parser.add_argument(
+        "--pending", action="store_true", help="only try again what could not be done when its NIC came up"
+    )
 
 
 def run(options: argparse.Namespace, config: Config) -> int:
@@ -40,7 +43,10 @@ def run(options: argparse.Namespace, config: Config) -> int:
     left = compare(config)
     for kind, interface, words in check.rows(left):
         sys.stderr.write(f"still {kind} {interface}: {words}\n")
-    _say(options, f"put back {len(found.missing)}, took away {len(found.orphans)}, tried again {len(found.lacking)}")
+    _say(
+        options,
+        f"put back {len(found.missing)}, took away {len(found.orphans)}, tried again {len(found.lacking)}",
+    )
     return 1 if failed or left else 0
 
 
@@ -49,7 +55,9 @@ def _mend(found: Difference, config: Config) -> bool:
     failed = False
     if found.rules:
         engine.load(config)
-    for interface, record in {record.interface: record for record, _ in (*found.missing, *found.lacking)}.items():
+    for interface, record in {
+        record.interface: record for record, _ in (*found.missing, *found.lacking)
+    }.items():
         try:
             _restore(record, config)
         except SnfNetworkError as error:

@@ -1,7 +1,8 @@
 """Send forged frames, on this machine, and see that none leaves a guest; and legal ones, and see that all do.
 
-A node, a guest, a peer and a router are made of namespaces; a NIC of each kind is brought up in them by the scripts as they are
-installed here, with the settings that they come with. Nothing of the node itself is touched, and nothing is left. It takes some seconds.
+A node, a guest, a peer and a router are made of namespaces; a NIC of each kind is brought up in them by the
+scripts as they are installed here, with the settings that they come with. Nothing of the node itself is
+touched, and nothing is left. It takes some seconds.
 
   D         dropped, and counted with its reason; the same frame passes once our tables are gone
   answered  the same; nfdhcpd has the frame from the tap itself, and answers it
@@ -37,22 +38,40 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace, config: Config) -> int:
     """Print the matrix and what is wrong in it."""
-    outcome = play(lambda words: None if options.quiet or options.json else print(f"{words} ...", file=sys.stderr))
+    outcome = play(
+        lambda words: None if options.quiet or options.json else print(f"{words} ...", file=sys.stderr)
+    )
     if options.json:
-        sys.stdout.write(json.dumps({"cells": [_facts(cell) for cell in outcome.cells], "miscounted": outcome.miscounted}, indent=2) + "\n")
+        sys.stdout.write(
+            json.dumps(
+                {"cells": [_facts(cell) for cell in outcome.cells], "miscounted": outcome.miscounted},
+                indent=2,
+            )
+            + "\n"
+        )
     else:
-        sys.stdout.write(("" if options.quiet else matrix(outcome)) + "".join(f"{line}\n" for line in complaints(outcome)))
+        sys.stdout.write(
+            ("" if options.quiet else matrix(outcome)) + "".join(f"{line}\n" for line in complaints(outcome))
+        )
     return 1 if outcome.wrong or outcome.miscounted else 0
 
 
 def matrix(outcome: Outcome) -> str:
     """The whole of it as a table, and a line that counts."""
     shown = {(cell.row.name, cell.guest.column.name): cell.shown for cell in outcome.cells}
-    rows = [[f"{'+ ' if row in LEGAL else ''}{row.name}",
-             *(shown.get((row.name, column.name), IMPOSSIBLE) for column in COLUMNS)] for row in ROWS]
+    rows = [
+        [
+            f"{'+ ' if row in LEGAL else ''}{row.name}",
+            *(shown.get((row.name, column.name), IMPOSSIBLE) for column in COLUMNS),
+        ]
+        for row in ROWS
+    ]
     verdicts = [cell.shown for cell in outcome.cells]
     counts = ", ".join(f"{verdicts.count(verdict)} {verdict}" for verdict in sorted(set(verdicts)))
-    return table.text(("FRAME", *(column.name.upper() for column in COLUMNS)), rows) + f"{len(verdicts)} cells: {counts}\n"
+    return (
+        table.text(("FRAME", *(column.name.upper() for column in COLUMNS)), rows)
+        + f"{len(verdicts)} cells: {counts}\n"
+    )
 
 
 def complaints(outcome: Outcome) -> Iterator[str]:
@@ -60,7 +79,9 @@ def complaints(outcome: Outcome) -> Iterator[str]:
     for cell in outcome.cells:
         where = f"{cell.guest.column.name}: {cell.row.name}"
         if cell in outcome.wrong:
-            wanted = f"must be dropped ({cell.reason})" if cell.reason else f"must pass to {_who(cell.without)}"
+            wanted = (
+                f"must be dropped ({cell.reason})" if cell.reason else f"must pass to {_who(cell.without)}"
+            )
             yield f"WRONG {where}: {wanted}, was got by {_who(cell.heard)}"
         elif cell.verdict == UNTESTED:
             yield f"untested {where}: this kernel drops it by itself"
@@ -72,5 +93,11 @@ def _who(heard: frozenset[str]) -> str:
 
 
 def _facts(cell: Cell) -> dict[str, object]:
-    return {"frame": cell.row.name, "column": cell.guest.column.name, "verdict": cell.verdict, "reason": cell.reason,
-            "heard": sorted(cell.heard), "heard_without": sorted(cell.without)}
+    return {
+        "frame": cell.row.name,
+        "column": cell.guest.column.name,
+        "verdict": cell.verdict,
+        "reason": cell.reason,
+        "heard": sorted(cell.heard),
+        "heard_without": sorted(cell.without),
+    }

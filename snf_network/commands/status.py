@@ -1,7 +1,8 @@
 """List the NICs of this node: whose they are, where they are, and how they are.
 
-STATE is `up`; `incomplete` where something could not be done yet (the reason stands below the table, `snf-network repair` tries
-again); or `gone` where the tap is no more and nobody took back what it had (`snf-network gc` does).
+STATE is `up`; `incomplete` where something could not be done yet (the reason stands below the table,
+`snf-network repair` tries again); or `gone` where the tap is no more and nobody took back what it had
+(`snf-network gc` does).
 """
 
 from __future__ import annotations
@@ -39,12 +40,22 @@ def run(options: argparse.Namespace, config: Config) -> int:
     records = chosen.records(config, options.interface)
     rows = [row(record, config) for record in records]
     if options.json:
-        facts = [{**row, "uuid": record.uuid, "ifindex": record.ifindex, "lacking": record.lacking, "given_up": list(given_up(record))}
-                 for row, record in zip(rows, records)]
+        facts = [
+            {
+                **row,
+                "uuid": record.uuid,
+                "ifindex": record.ifindex,
+                "lacking": record.lacking,
+                "given_up": list(given_up(record)),
+            }
+            for row, record in zip(rows, records)
+        ]
         sys.stdout.write(json.dumps(facts, indent=2) + "\n")
         return 0
     shown = COLUMNS if options.wide else COLUMNS[:NARROW]
-    sys.stdout.write(table.text([name.upper() for name in shown], [[row[name] for name in shown] for row in rows]))
+    sys.stdout.write(
+        table.text([name.upper() for name in shown], [[row[name] for name in shown] for row in rows])
+    )
     for record in records:
         for words in (*record.lacking, *given_up(record)):
             sys.stdout.write(f"{record.interface}: {words}\n")
@@ -67,6 +78,23 @@ def row(record: Record, config: Config) -> dict[str, str]:
         nic = Nic.from_env(dict(record.variables))
         tags, profile = " ".join(tags_of(nic, config)), profile_of(nic, config)
     except SnfNetworkError as error:
-        return {**dict.fromkeys(COLUMNS, ""), "interface": record.interface, "instance": record.instance, "state": str(error)}
-    values = (record.interface, state, record.instance, nic.name or nic.index, nic.mode, nic.link, nic.ip, profile, nic.ip6, nic.mac, tags)
+        return {
+            **dict.fromkeys(COLUMNS, ""),
+            "interface": record.interface,
+            "instance": record.instance,
+            "state": str(error),
+        }
+    values = (
+        record.interface,
+        state,
+        record.instance,
+        nic.name or nic.index,
+        nic.mode,
+        nic.link,
+        nic.ip,
+        profile,
+        nic.ip6,
+        nic.mac,
+        tags,
+    )
     return dict(zip(COLUMNS, values, strict=True))

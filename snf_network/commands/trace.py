@@ -1,7 +1,8 @@
-"""Show the frames of one NIC that are dropped, as they are, with the reason or the rule: also those that a firewall profile or
-somebody else's table drops.
+"""Show the frames of one NIC that are dropped, as they are, with the reason or the rule: also those that a
+firewall profile or somebody else's table drops.
 
-It is switched off after the seconds given, also if this command is killed. At most 2000 frames a second are looked at.
+It is switched off after the seconds given, also if this command is killed. At most 2000 frames a second are
+looked at.
 """
 
 from __future__ import annotations
@@ -23,14 +24,18 @@ LONGEST = 3600
 def arguments(parser: argparse.ArgumentParser) -> None:
     """Of which NIC, and how long."""
     parser.add_argument("interface", metavar="IFACE", help="the tap or vif")
-    parser.add_argument("--seconds", type=int, default=30, metavar="N", help=f"for how long, at most {LONGEST} (default 30)")
+    parser.add_argument(
+        "--seconds", type=int, default=30, metavar="N", help=f"for how long, at most {LONGEST} (default 30)"
+    )
     parser.add_argument("--json", action="store_true", help="for machines: one object a line")
 
 
 def run(options: argparse.Namespace, config: Config) -> int:
     """Print each drop as it comes."""
     if not kernel.ifindex(options.interface):
-        raise BadEnvironment(f"{options.interface}: no such device", "snf-network status lists those there are")
+        raise BadEnvironment(
+            f"{options.interface}: no such device", "snf-network status lists those there are"
+        )
     if not 0 < options.seconds <= LONGEST:
         raise BadEnvironment(f"--seconds {options.seconds} is not from 1 to {LONGEST}")
     kernel.give_up_after(options.seconds + 30)
@@ -51,7 +56,9 @@ def run(options: argparse.Namespace, config: Config) -> int:
 
 
 def _follow(monitor: trace.Monitor, options: argparse.Namespace) -> None:
-    """Keep what is known of each packet until it ends; the kernel tells packets of several CPUs in between each other."""
+    """Keep what is known of each packet until it ends; the kernel tells packets of several CPUs in between
+    each other.
+    """
     known: dict[str, list[trace.Step]] = {}
     for step in monitor.steps(options.seconds):
         steps = known.setdefault(step.packet, [])
@@ -66,6 +73,12 @@ def _print(steps: list[trace.Step], machine: bool) -> None:
     last, why = steps[-1], trace.reason(steps)
     packet = next((trace.headers(step.text) for step in steps if step.kind == "packet:"), "")
     rule = f"{last.family} {last.table} {last.chain}: {last.text or last.kind}"
-    facts = {"time": time.strftime("%H:%M:%S"), "reason": why, "meaning": REASONS.get(why, ""), "rule": rule, "packet": packet}
+    facts = {
+        "time": time.strftime("%H:%M:%S"),
+        "reason": why,
+        "meaning": REASONS.get(why, ""),
+        "rule": rule,
+        "packet": packet,
+    }
     sys.stdout.write(json.dumps(facts) + "\n" if machine else f"{facts['time']}  {why or rule}  {packet}\n")
     sys.stdout.flush()

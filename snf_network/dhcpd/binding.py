@@ -1,6 +1,8 @@
-"""Binding files: one a tap, KEY=VALUE lines, written by the setup `nfdhcpd` or by any other tool that knew the old nfdhcpd.
+"""Binding files: one a tap, KEY=VALUE lines, written by the setup `nfdhcpd` or by any other tool that knew
+the old nfdhcpd.
 
-What is in one is hostile until checked: a value that is not exactly what its key wants refuses the file, and nothing is guessed.
+What is in one is hostile until checked: a value that is not exactly what its key wants refuses the file, and
+nothing is guessed.
 """
 
 from __future__ import annotations
@@ -29,7 +31,9 @@ class BadBinding(SnfNetworkError):
 
 @dataclass(frozen=True, slots=True)
 class Binding:
-    """What one guest is told on one tap. Addresses are text, empty where there is none; MACs are in lower case."""
+    """What one guest is told on one tap. Addresses are text, empty where there is none; MACs are in lower
+    case.
+    """
 
     tap: str
     mac: str
@@ -68,10 +72,13 @@ class Binding:
 def parse(name: str, text: str) -> tuple[Binding, tuple[str, ...]]:
     """The binding in the file `name`, which is the tap's, and a line for each thing in it that is odd.
 
-    Raises BadBinding: a value that is not valid, a key twice, MAC or HOSTNAME missing, text that is no KEY=VALUE.
+    Raises BadBinding: a value that is not valid, a key twice, MAC or HOSTNAME missing, text that is no
+    KEY=VALUE.
     """
     if not is_interface(name):
-        raise BadBinding(f"{shown(name)} is not the name of an interface", "a binding file is named after its tap")
+        raise BadBinding(
+            f"{shown(name)} is not the name of an interface", "a binding file is named after its tap"
+        )
     if len(text) > LARGEST:
         raise BadBinding(f"{name}: longer than {LARGEST} bytes")
     warnings: list[str] = []
@@ -129,7 +136,10 @@ def _consistent(binding: Binding, warnings: list[str]) -> None:
     """Odd, but served: what is answered goes to this guest only, whatever it says."""
     if binding.ip and not binding.subnet:
         warnings.append(f"{binding.tap}: no SUBNET: IP={binding.ip} is leased as a /32")
-    for key, address, subnet in (("IP", binding.ip, binding.subnet), ("the guest's IPv6 address", binding.ip6, binding.subnet6)):
+    for key, address, subnet in (
+        ("IP", binding.ip, binding.subnet),
+        ("the guest's IPv6 address", binding.ip6, binding.subnet6),
+    ):
         if address and subnet and not within(address, subnet):
             warnings.append(f"{binding.tap}: {key} {address} is not in {subnet}")
     if not binding.ip and not binding.subnet6:
@@ -141,11 +151,15 @@ def within(address: str, prefix: str) -> bool:
     family = AF_INET6 if ":" in prefix else AF_INET
     network, _, length = prefix.partition("/")
     beyond = (128 if family == AF_INET6 else 32) - int(length)
-    return (int.from_bytes(inet_pton(family, address), "big") ^ int.from_bytes(inet_pton(family, network), "big")) >> beyond == 0
+    return (
+        int.from_bytes(inet_pton(family, address), "big") ^ int.from_bytes(inet_pton(family, network), "big")
+    ) >> beyond == 0
 
 
 def _routes(text: str) -> tuple[tuple[str, str], ...] | None:
-    """`prefix via gateway`, with commas. A prefix of length 0 would be the way out, which is GATEWAY's to say."""
+    """`prefix via gateway`, with commas. A prefix of length 0 would be the way out, which is GATEWAY's to
+    say.
+    """
     routes = []
     for part in text.split(","):
         words = part.split()
@@ -165,7 +179,9 @@ def _interned(check: Callable[[str], bool]) -> Callable[[str], str | None]:
 
 is_prefix4, is_prefix6 = CHECKS["NETWORK_SUBNET"][0], CHECKS["NETWORK_SUBNET6"][0]
 MOST_ROUTES = 12
-"""What option 121 can hold (255 bytes, RFC 3442) with a route to each gateway and the default one, at most 9 bytes each."""
+"""What option 121 can hold (255 bytes, RFC 3442) with a route to each gateway and the default one, at most 9
+bytes each.
+"""
 PREFIX4, PREFIX6 = "an IPv4 prefix such as 198.51.100.0/24", "an IPv6 prefix such as 2001:db8:1::/64"
 ADDRESS4, ADDRESS6 = "one host's IPv4 address", "one host's IPv6 address"
 FLAG, STATION = "yes or no", "the MAC of one station"

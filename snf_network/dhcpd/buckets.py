@@ -4,9 +4,11 @@ from __future__ import annotations
 
 
 class Buckets:
-    """A token bucket for each interface, of `burst` tokens, filled at `rate` a second; one that empties its own is muted for a while.
+    """A token bucket for each interface, of `burst` tokens, filled at `rate` a second; one that empties its
+    own is muted for a while.
 
-    Kept as one number: the moment at which the bucket is full again (the virtual scheduling algorithm of ITU-T I.371).
+    Kept as one number: the moment at which the bucket is full again (the virtual scheduling algorithm of
+    ITU-T I.371).
     """
 
     def __init__(self, rate: float, burst: float, pause: float = 1.0) -> None:
@@ -16,7 +18,9 @@ class Buckets:
         """Until when, by index."""
 
     def after(self, full: float, now: float) -> float:
-        """Take one token from a bucket that is full at a moment: at which it is full again, then; 0 if it has none."""
+        """Take one token from a bucket that is full at a moment: at which it is full again, then; 0 if it has
+        none.
+        """
         if full <= now:
             return now + self._token
         return full + self._token if full - now <= self._depth + 1e-9 else 0.0

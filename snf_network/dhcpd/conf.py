@@ -1,6 +1,7 @@
 """nfdhcpd.conf: the file of the old nfdhcpd, read as it is, with a few keys added.
 
-`[section]`, `key = value`, lists with commas, `#` begins a comment anywhere outside of quotes. docs/nfdhcpd.md has all keys.
+`[section]`, `key = value`, lists with commas, `#` begins a comment anywhere outside of quotes.
+docs/nfdhcpd.md has all keys.
 """
 
 from __future__ import annotations
@@ -49,7 +50,8 @@ class Settings:
     ntp: tuple[str, ...] = ()
     enable_ipv6: bool = True
     mode: str = "slaac+dhcpv6"
-    """slaac, slaac+dhcpv6, or managed: addresses by DHCPv6 only, so that guests use the one that is routed."""
+    """slaac, slaac+dhcpv6, or managed: addresses by DHCPv6 only, so that guests use the one that is routed.
+    """
     rs_queue: int = 43
     ns_queue: int = 44
     dhcpv6_queue: int = 45
@@ -61,7 +63,9 @@ class Settings:
 
 
 def read(text: str, path: str = PATH) -> tuple[Settings, tuple[str, ...]]:
-    """The settings in `text`, and a line for each thing in it that has no meaning here. Raises BadConfig with the line number."""
+    """The settings in `text`, and a line for each thing in it that has no meaning here. Raises BadConfig with
+    the line number.
+    """
     values: dict[str, object] = {}
     warnings: list[str] = []
     section = ""
@@ -80,7 +84,9 @@ def read(text: str, path: str = PATH) -> tuple[Settings, tuple[str, ...]]:
     if values.get("on_link") == "auto":
         del values["on_link"]
     if int(str(values.get("ra_period", 0))) > LONGEST_PERIOD:
-        warnings.append(f"{path}: ra_period is taken as {LONGEST_PERIOD}, the longest that RFC 4861, 6.2.1 allows")
+        warnings.append(
+            f"{path}: ra_period is taken as {LONGEST_PERIOD}, the longest that RFC 4861, 6.2.1 allows"
+        )
         values["ra_period"] = LONGEST_PERIOD
     return Settings(**values), tuple(warnings)  # type: ignore[arg-type]
 
@@ -125,7 +131,9 @@ def _take(line: str, section: str, where: str, values: dict[str, object], warnin
 
 
 def _mode(values: dict[str, object], dhcpv6: bool) -> str:
-    """`auto`, the default, is what the queues in the file allow, as ever; without queues, all that needs no lease."""
+    """`auto`, the default, is what the queues in the file allow, as ever; without queues, all that needs no
+    lease.
+    """
     mode = str(values.get("mode", "auto"))
     if mode != "auto":
         return mode
@@ -149,36 +157,48 @@ def flag(text: str) -> bool | None:
 
 def number(low: int, high: int) -> Callable[[str], int | None]:
     """A reader of decimal numbers from `low` to `high`, which gives None for anything else."""
+
     def convert(text: str) -> int | None:
         text = _unquoted(text)
         plain = text.isascii() and text.isdigit() and len(text) < 11
         return int(text) if plain and low <= int(text) <= high else None
+
     return convert
 
 
 def several(check: Callable[[str], bool], most: int) -> Callable[[str], tuple[str, ...] | None]:
-    """A reader of lists with commas, of at most `most` words that all pass `check`; None for anything else."""
+    """A reader of lists with commas, of at most `most` words that all pass `check`; None for anything
+    else.
+    """
+
     def convert(text: str) -> tuple[str, ...] | None:
         words = _words(text)
         return tuple(words) if len(words) <= most and all(map(check, words)) else None
+
     return convert
 
 
 def one(check: Callable[[str], bool]) -> Callable[[str], str | None]:
     """A reader of one word that passes `check`; None for anything else."""
+
     def convert(text: str) -> str | None:
         text = _unquoted(text)
         return text if check(text) else None
+
     return convert
 
 
 def is_domain(text: str) -> bool:
-    """A domain name that DNS can carry: labels of 1 to 63 characters, not more than 253 in all (RFC 1035, 2.3.4)."""
+    """A domain name that DNS can carry: labels of 1 to 63 characters, not more than 253 in all (RFC 1035,
+    2.3.4).
+    """
     return bool(text) and is_name(text) and all(0 < len(label) < 64 for label in text.split("."))
 
 
 def domains(text: str) -> tuple[str, ...] | None:
-    """A reader of domain names, as many as one option of DHCPv4 can hold (RFC 3397); None for anything else."""
+    """A reader of domain names, as many as one option of DHCPv4 can hold (RFC 3397); None for anything
+    else.
+    """
     words = several(is_domain, 8)(text)
     return words if words is not None and sum(len(word) + 2 for word in words) < 256 else None
 
@@ -201,7 +221,10 @@ DOMAINS = "at most 8 domain names, 255 bytes in all"
 ADDRESSES = (several(is_ip4, 8), "a list of at most 8 IPv4 addresses")
 KEYS: dict[str, dict[str, Reader]] = {
     "general": {
-        "pidfile": ("pidfile", *FILE), "datapath": ("datapath", *FILE), "datadir": ("datapath", *FILE), "logdir": ("logdir", *FILE),
+        "pidfile": ("pidfile", *FILE),
+        "datapath": ("datapath", *FILE),
+        "datadir": ("datapath", *FILE),
+        "logdir": ("logdir", *FILE),
         "user": ("user", one(lambda text: bool(text) and is_name(text)), "the name of a user"),
     },
     "dhcp": {
@@ -221,8 +244,10 @@ KEYS: dict[str, dict[str, Reader]] = {
         "enable_ipv6": ("enable_ipv6", *BOOLEAN),
         "enable_dhcpv6": ("enable_dhcpv6", *BOOLEAN),
         "mode": ("mode", one(("auto", *MODES).__contains__), f"auto, {', '.join(MODES)}"),
-        "rs_queue": ("rs_queue", *QUEUE), "ns_queue": ("ns_queue", *QUEUE),
-        "dhcpv6_queue": ("dhcpv6_queue", *QUEUE), "dhcp_queue": ("dhcpv6_queue", *QUEUE),
+        "rs_queue": ("rs_queue", *QUEUE),
+        "ns_queue": ("ns_queue", *QUEUE),
+        "dhcpv6_queue": ("dhcpv6_queue", *QUEUE),
+        "dhcp_queue": ("dhcpv6_queue", *QUEUE),
         "ra_period": ("ra_period", SECONDS, "a number of seconds"),
         "on_link": ("on_link", _on_link, "auto, yes or no"),
         "nameservers": ("nameservers6", several(is_ip6, 8), "a list of at most 8 IPv6 addresses"),

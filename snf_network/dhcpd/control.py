@@ -1,6 +1,8 @@
-"""The control socket: a request is one line of JSON, and so is the answer. Only root and the daemon's own user get in (mode 0600).
+"""The control socket: a request is one line of JSON, and so is the answer. Only root and the daemon's own
+user get in (mode 0600).
 
-Nobody who asks slowly, or reads slowly, keeps a guest waiting: every descriptor is non-blocking, and each caller has its own buffer.
+Nobody who asks slowly, or reads slowly, keeps a guest waiting: every descriptor is non-blocking, and each
+caller has its own buffer.
 """
 
 from __future__ import annotations
@@ -17,12 +19,16 @@ from snf_network.errors import KernelError
 
 PATH = "/run/nfdhcpd/nfdhcpd.sock"
 CALLERS, LONGEST, BACKLOG = 16, 4096, 1 << 20
-"""Connections at once; bytes of a request; bytes of captured frames that wait for a caller, beyond which frames are left out."""
+"""Connections at once; bytes of a request; bytes of captured frames that wait for a caller, beyond which
+frames are left out.
+"""
 Answer = Callable[[Mapping[str, object]], dict[str, object]]
 
 
 class Control:
-    """Listens for callers. `answer` makes the answer to a request. Raises KernelError if there cannot be such a socket."""
+    """Listens for callers. `answer` makes the answer to a request. Raises KernelError if there cannot be such
+    a socket.
+    """
 
     def __init__(self, path: str, loop: Loop, answer: Answer) -> None:
         self.path, self._loop, self.answer = path, loop, answer
@@ -103,14 +109,20 @@ class Caller:
             self._say(_request(line))
 
     def _say(self, request: Mapping[str, object] | None) -> None:
-        answer = self._control.answer(request) if request else {"error": "a request is one JSON object on one line"}
+        answer = (
+            self._control.answer(request)
+            if request
+            else {"error": "a request is one JSON object on one line"}
+        )
         self.send(json.dumps(answer).encode() + b"\n")
         if "capturing" in answer:
             self.send(capture.HEADER)
             self.capturing = str(answer["capturing"])
 
     def send(self, data: bytes, most: int = 0) -> None:
-        """Send, now or when the caller has read what waits; left out if more than `most` bytes wait (0: never)."""
+        """Send, now or when the caller has read what waits; left out if more than `most` bytes wait (0:
+        never).
+        """
         if most and len(self._waiting) + len(data) > most:
             return
         self._waiting += data
@@ -119,7 +131,7 @@ class Caller:
     def _write(self) -> None:
         try:
             while self._waiting:
-                del self._waiting[:self._connection.send(self._waiting)]
+                del self._waiting[: self._connection.send(self._waiting)]
         except BlockingIOError:
             pass
         except OSError:

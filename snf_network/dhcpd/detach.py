@@ -1,4 +1,6 @@
-"""In the background or not: where the log goes, the pid file, and telling the caller when guests are served."""
+"""In the background or not: where the log goes, the pid file, and telling the caller when guests are
+served.
+"""
 
 from __future__ import annotations
 
@@ -32,21 +34,28 @@ class Ready:
 
 @contextmanager
 def daemon(foreground: bool, pidfile: str, logdir: str) -> Iterator[Ready]:
-    """A daemon's life: in the foreground only a name for what is there; else a new process, which has the pid file and a log.
+    """A daemon's life: in the foreground only a name for what is there; else a new process, which has the pid
+    file and a log.
 
-    The caller waits until it serves and exits with 0, or with 1 when it could not start. Raises KernelError if one runs already.
+    The caller waits until it serves and exits with 0, or with 1 when it could not start. Raises KernelError
+    if one runs already.
     """
     if foreground:
         yield Ready()
         return
     pipe = _leave_caller()
     os.makedirs(logdir, exist_ok=True)
-    with open(f"{logdir}/nfdhcpd.log", "a", encoding="utf-8", errors="backslashreplace") as log, _pid_in(pidfile):
+    with (
+        open(f"{logdir}/nfdhcpd.log", "a", encoding="utf-8", errors="backslashreplace") as log,
+        _pid_in(pidfile),
+    ):
         yield Ready(log, pipe)
 
 
 def _leave_caller() -> int:
-    """Go on in a child of init; the caller, where it waits, hears from it by the pipe that this gives the end of."""
+    """Go on in a child of init; the caller, where it waits, hears from it by the pipe that this gives the end
+    of.
+    """
     read, write = os.pipe()
     if os.fork():
         os.close(write)

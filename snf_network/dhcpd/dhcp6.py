@@ -1,4 +1,6 @@
-"""DHCPv6 (RFC 8415): configuration for all, and the one address that is routed to the guest for those who ask for a lease."""
+"""DHCPv6 (RFC 8415): configuration for all, and the one address that is routed to the guest for those who ask
+for a lease.
+"""
 
 from __future__ import annotations
 
@@ -32,7 +34,9 @@ Answer = tuple[tuple[bytes, ...], str]
 
 
 def answer(frame: bytes, guest: Guest, source: bytes, target: bytes, end: int) -> Answer:
-    """The reply to a frame of UDP over IPv6, whose addresses are given, and its name. Raises Dropped for what has none."""
+    """The reply to a frame of UDP over IPv6, whose addresses are given, and its name. Raises Dropped for what
+    has none.
+    """
     port, kind, xid, options = _read(frame, end)
     if target[0] != 0xFF:
         raise Dropped("unicast")
@@ -47,19 +51,25 @@ def answer(frame: bytes, guest: Guest, source: bytes, target: bytes, end: int) -
     if CLIENT_ID in asked:
         head.append(_option(CLIENT_ID, asked[CLIENT_ID]))
     ethernet = frame[6:12] + guest.source_mac
-    return (wire.udp6(ethernet, guest.link_local, source, (SERVER, port or CLIENT), b"".join(head) + content),), word
+    return (
+        wire.udp6(ethernet, guest.link_local, source, (SERVER, port or CLIENT), b"".join(head) + content),
+    ), word
 
 
 def _read(frame: bytes, end: int) -> tuple[int, int, bytes, Options]:
     """Source port, message type, transaction and options of the datagram."""
     if end - HEADER6 < 12:
         raise Dropped("malformed")
-    port, target_port, size = int.from_bytes(frame[54:56], "big"), int.from_bytes(frame[56:58], "big"), int.from_bytes(frame[58:60], "big")
+    port, target_port, size = (
+        int.from_bytes(frame[54:56], "big"),
+        int.from_bytes(frame[56:58], "big"),
+        int.from_bytes(frame[58:60], "big"),
+    )
     if target_port != SERVER:
         raise Dropped("not-ours")
     if size < 12 or HEADER6 + size > end:
         raise Dropped("malformed")
-    return port, frame[62], frame[63:66], read_options(frame[66:HEADER6 + size])
+    return port, frame[62], frame[63:66], read_options(frame[66 : HEADER6 + size])
 
 
 def read_options(data: bytes) -> Options:
@@ -71,7 +81,7 @@ def read_options(data: bytes) -> Options:
         code, size = _OPTION.unpack_from(data, at)
         if at + 4 + size > len(data):
             raise Dropped("malformed")
-        found.append((code, data[at + 4:at + 4 + size]))
+        found.append((code, data[at + 4 : at + 4 + size]))
         at += 4 + size
     return found
 
@@ -109,17 +119,22 @@ def _reply(kind: int, options: Options, asked: dict[int, bytes], guest: Guest) -
 
 
 def associations(options: Options, guest: Guest, *, with_old: bool) -> bytes:
-    """What each identity association gets: the first for addresses the guest's one, others that there is none.
+    """What each identity association gets: the first for addresses the guest's one, others that there is
+    none.
 
     `with_old` says of each other address that the client still has that it is over (RFC 8415, 18.3.4).
     """
     found, free = [], bool(guest.ip6)
-    for code, value in [option for option in options if option[0] in (IA_NA, IA_TA, IA_PD)][:MOST_ASSOCIATIONS]:
+    for code, value in [option for option in options if option[0] in (IA_NA, IA_TA, IA_PD)][
+        :MOST_ASSOCIATIONS
+    ]:
         if len(value) < (4 if code == IA_TA else 12):
             raise Dropped("malformed")
         if code == IA_NA:
             old = _addresses(value) if with_old else []
-            found.append(_association(value[:4], guest, free, [address for address in old if address != guest.ip6]))
+            found.append(
+                _association(value[:4], guest, free, [address for address in old if address != guest.ip6])
+            )
             free = False
         elif code == IA_TA:
             found.append(_option(IA_TA, value[:4] + _status(NO_ADDRESSES)))
@@ -137,11 +152,17 @@ def _association(identifier: bytes, guest: Guest, free: bool, old: list[bytes]) 
 
 def _addresses(association: bytes) -> list[bytes]:
     """The addresses in an IA_NA."""
-    return [value[:16] for code, value in read_options(association[12:]) if code == IA_ADDRESS and len(value) >= 24]
+    return [
+        value[:16]
+        for code, value in read_options(association[12:])
+        if code == IA_ADDRESS and len(value) >= 24
+    ]
 
 
 def _confirmed(options: Options, guest: Guest) -> bytes:
-    """Whether all addresses that the client has are right here. Without any there is no reply (RFC 8415, 18.3.3)."""
+    """Whether all addresses that the client has are right here. Without any there is no reply (RFC 8415,
+    18.3.3).
+    """
     held = [address for code, value in options if code == IA_NA for address in _addresses(value)]
     if not held:
         raise Dropped("malformed")
@@ -149,7 +170,9 @@ def _confirmed(options: Options, guest: Guest) -> bytes:
 
 
 def _name(asked: dict[int, bytes], guest: Guest) -> bytes:
-    """The guest's name for one that told its own (RFC 4704, 6): no server updates DNS on its behalf (N), whatever it wished (O)."""
+    """The guest's name for one that told its own (RFC 4704, 6): no server updates DNS on its behalf (N),
+    whatever it wished (O).
+    """
     if FQDN not in asked:
         return b""
     wished = asked[FQDN][:1]
@@ -167,7 +190,9 @@ def _option(code: int, value: bytes) -> bytes:
 
 
 def duid(mac: bytes) -> bytes:
-    """The server's identifier, of the link-layer kind (RFC 8415, 11.4): the same as long as the MAC is, on any node that has it."""
+    """The server's identifier, of the link-layer kind (RFC 8415, 11.4): the same as long as the MAC is, on
+    any node that has it.
+    """
     return pack("!HH", 3, 1) + mac
 
 
@@ -183,5 +208,9 @@ def domains(binding: Binding, settings: Settings) -> tuple[str, ...]:
 
 def configuration(binding: Binding, settings: Settings) -> bytes:
     """The options that every guest gets, lease or not (RFC 3646)."""
-    servers = b"".join(inet_pton(AF_INET6, address) for address in binding.nameservers6 or settings.nameservers6)
-    return (_option(RESOLVERS, servers) if servers else b"") + _option(SEARCH, wire.names(domains(binding, settings)))
+    servers = b"".join(
+        inet_pton(AF_INET6, address) for address in binding.nameservers6 or settings.nameservers6
+    )
+    return (_option(RESOLVERS, servers) if servers else b"") + _option(
+        SEARCH, wire.names(domains(binding, settings))
+    )

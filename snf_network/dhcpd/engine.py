@@ -1,8 +1,10 @@
-"""The engine: one packet socket that hears every interface and answers through the guest's own tap, and no other.
+"""The engine: one packet socket that hears every interface and answers through the guest's own tap, and no
+other.
 
-A packet socket sees a frame on the tap before any bridge, nft or iptables does, so the daemon needs nothing of them; that the frame goes
-no further is the work of the guard in base.nft. Measured against a socket for each tap, which takes 33 s to close 4000 of them, and
-against NFQUEUE, which costs twice as much with 4000 taps (docs/nfdhcpd.md).
+A packet socket sees a frame on the tap before any bridge, nft or iptables does, so the daemon needs nothing
+of them; that the frame goes no further is the work of the guard in base.nft. Measured against a socket for
+each tap, which takes 33 s to close 4000 of them, and against NFQUEUE, which costs twice as much with 4000
+taps (docs/nfdhcpd.md).
 """
 
 from __future__ import annotations
@@ -17,7 +19,14 @@ from typing import Protocol
 from snf_network.dhcpd import syscalls
 from snf_network.dhcpd.filter import SNAP, program
 
-SO_ATTACH_FILTER, SO_RCVBUFFORCE, SOL_PACKET, PACKET_AUXDATA, PACKET_STATISTICS, PACKET_IGNORE_OUTGOING = 26, 33, 263, 8, 6, 23
+SO_ATTACH_FILTER, SO_RCVBUFFORCE, SOL_PACKET, PACKET_AUXDATA, PACKET_STATISTICS, PACKET_IGNORE_OUTGOING = (
+    26,
+    33,
+    263,
+    8,
+    6,
+    23,
+)
 VLAN_VALID = 1 << 4
 BATCH = 64
 """Frames that one call takes from the socket."""
@@ -30,7 +39,9 @@ _AUXDATA = _CONTROL + ctypes.sizeof(ctypes.c_size_t) + 8
 _READ = struct.Struct(f"=4xi{_AUXDATA - 8}xI12xH")
 _ADDRESS = struct.Struct("=H2si12x")
 Received = tuple[int, bytes, int]
-"""Index of the interface, the frame as it came without its VLAN tag, and the VLAN of the tag (0: none, or one for priority only)."""
+"""Index of the interface, the frame as it came without its VLAN tag, and the VLAN of the tag (0: none, or one
+for priority only).
+"""
 
 
 class Engine(Protocol):
@@ -63,7 +74,17 @@ class Sender:
 
     def send(self, index: int, frame: bytes) -> bool:
         """Send a frame through an interface; False if it cannot take it, which is nobody else's loss."""
-        return bool(syscalls.sendto(self._descriptor, frame, len(frame), MSG_DONTWAIT, _ADDRESS.pack(PACKET, frame[12:14], index), 20) > 0)
+        return bool(
+            syscalls.sendto(
+                self._descriptor,
+                frame,
+                len(frame),
+                MSG_DONTWAIT,
+                _ADDRESS.pack(PACKET, frame[12:14], index),
+                20,
+            )
+            > 0
+        )
 
     def close(self) -> None:
         """Once."""
@@ -93,11 +114,15 @@ class PacketEngine(Sender):
         self._room = ctypes.create_string_buffer(BATCH * STRIDE)
         self._view = memoryview(self._room).cast("B")
         start = ctypes.addressof(self._room)
-        self._vectors = (syscalls.Iovec * BATCH)(*(syscalls.Iovec(start + number * STRIDE + _FRAME, SNAP) for number in range(BATCH)))
+        self._vectors = (syscalls.Iovec * BATCH)(
+            *(syscalls.Iovec(start + number * STRIDE + _FRAME, SNAP) for number in range(BATCH))
+        )
         self._headers = (syscalls.Mmsghdr * BATCH)()
         for number, header in enumerate(self._headers):
             at = start + number * STRIDE
-            header.head = syscalls.Msghdr(at + _NAME, 20, ctypes.pointer(self._vectors[number]), 1, at + _CONTROL, _FRAME - _CONTROL)
+            header.head = syscalls.Msghdr(
+                at + _NAME, 20, ctypes.pointer(self._vectors[number]), 1, at + _CONTROL, _FRAME - _CONTROL
+            )
         self._pristine = bytes(self._headers)
         size, length = ctypes.sizeof(syscalls.Mmsghdr), syscalls.Mmsghdr.length.offset
         self._lengths = struct.Struct("=" + f"{length}xI{size - length - 4}x" * BATCH)
@@ -116,14 +141,18 @@ class PacketEngine(Sender):
         for at, length in zip(range(0, count * STRIDE, STRIDE), self._lengths.unpack_from(self._headers)):
             index, status, tag = _READ.unpack_from(self._view, at)
             vid = tag & 0xFFF if status & VLAN_VALID else 0
-            found.append((index, self._view[at + _FRAME:at + _FRAME + length].tobytes(), vid))
+            found.append((index, self._view[at + _FRAME : at + _FRAME + length].tobytes(), vid))
         return found
 
     def mute(self, indexes: Collection[int]) -> None:
         """Let the kernel drop all that these interfaces send from now on, and no others."""
         filter_program = program(indexes)
         buffer = ctypes.create_string_buffer(filter_program, len(filter_program))
-        self.socket.setsockopt(SOL_SOCKET, SO_ATTACH_FILTER, struct.pack("HP", len(filter_program) // 8, ctypes.addressof(buffer)))
+        self.socket.setsockopt(
+            SOL_SOCKET,
+            SO_ATTACH_FILTER,
+            struct.pack("HP", len(filter_program) // 8, ctypes.addressof(buffer)),
+        )
 
     def lost(self) -> int:
         """Frames that found no room in the socket since this was last asked."""

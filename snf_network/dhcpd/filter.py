@@ -1,7 +1,8 @@
 """What the kernel hands to the daemon: a classic BPF program. Pure.
 
-DHCP and DHCPv6 to a server, router and neighbour solicitations; and nothing from interfaces that are muted. So are those that are never
-answered, as nobody takes them (RFC 6980): in a first fragment or behind extension headers. They are handed on to be counted.
+DHCP and DHCPv6 to a server, router and neighbour solicitations; and nothing from interfaces that are muted.
+So are those that are never answered, as nobody takes them (RFC 6980): in a first fragment or behind extension
+headers. They are handed on to be counted.
 """
 
 from __future__ import annotations
@@ -14,7 +15,9 @@ LD_CONST, LDX_CONST, STORE, LDX_STORED, SHIFT, ADD, ADD_X = 0x00, 0x01, 0x02, 0x
 IFINDEX = 0xFFFFF000 + 8
 """SKF_AD_OFF + SKF_AD_IFINDEX: where a program reads which interface a frame came in at."""
 SNAP = 2064
-"""Bytes of a frame that are handed on: more than frames.LONGEST, beyond which nothing is answered, so that it shows."""
+"""Bytes of a frame that are handed on: more than frames.LONGEST, beyond which nothing is answered, so that it
+shows.
+"""
 MOST_MUTED = 1000
 """Two instructions each; the kernel takes 4096."""
 
@@ -24,7 +27,9 @@ Line = tuple[str, int, int, str, str]
 
 
 def _header6(depth: int) -> tuple[Line, ...]:
-    """One IPv6 header: A is what it is, X where it starts; both are the next one's at the end. Those that a host walks (RFC 8200, 4)."""
+    """One IPv6 header: A is what it is, X where it starts; both are the next one's at the end. Those that a
+    host walks (RFC 8200, 4).
+    """
     extension, onward = f"extension{depth}", f"onward{depth}"
     return (
         ("", JEQ, 17, "udp6", ""),
@@ -52,7 +57,13 @@ TAKEN: tuple[Line, ...] = (
     ("", LDB, 23, "", ""),
     ("", JEQ, 17, "", "drop"),
     ("", LDH, 20, "", ""),
-    ("", JSET, 0x1FFF, "drop", ""),  # not the first fragment: nothing says what it is. The first one is handed on, and counted
+    (
+        "",
+        JSET,
+        0x1FFF,
+        "drop",
+        "",
+    ),  # not the first fragment: nothing says what it is. The first one is handed on, and counted
     ("", LDXB_IHL, 14, "", ""),
     ("", LDH_X, 16, "", ""),
     ("", JEQ, 67, "take", "drop"),
@@ -74,8 +85,10 @@ TAKEN: tuple[Line, ...] = (
 
 def _assembled() -> bytes:
     labels = {label: number for number, (label, *_) in enumerate(TAKEN) if label}
-    return b"".join(_instruction(operation, value, *(labels[to] - number - 1 if to else 0 for to in (yes, no)))
-                    for number, (_, operation, value, yes, no) in enumerate(TAKEN))
+    return b"".join(
+        _instruction(operation, value, *(labels[to] - number - 1 if to else 0 for to in (yes, no)))
+        for number, (_, operation, value, yes, no) in enumerate(TAKEN)
+    )
 
 
 def _instruction(operation: int, value: int, yes: int = 0, no: int = 0) -> bytes:
@@ -87,6 +100,8 @@ ALWAYS = _assembled()
 
 
 def program(muted: Iterable[int] = ()) -> bytes:
-    """Instructions for SO_ATTACH_FILTER: everything the daemon answers, but from the interfaces whose indexes are in `muted`."""
+    """Instructions for SO_ATTACH_FILTER: everything the daemon answers, but from the interfaces whose indexes
+    are in `muted`.
+    """
     quiet = [_instruction(JEQ, index, 0, 1) + _instruction(RET, 0) for index in list(muted)[:MOST_MUTED]]
     return (_instruction(LD, IFINDEX) + b"".join(quiet) if quiet else b"") + ALWAYS

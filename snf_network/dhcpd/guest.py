@@ -1,4 +1,6 @@
-"""One guest on one live tap: its binding turned into the bytes that replies are made of, once, so that a reply is mostly joining."""
+"""One guest on one live tap: its binding turned into the bytes that replies are made of, once, so that a
+reply is mostly joining.
+"""
 
 from __future__ import annotations
 
@@ -19,12 +21,31 @@ FOREVER = 0xFFFFFFFF
 class Guest:
     """What the answers to one guest need. It never changes: a new binding, MAC or setting makes a new one.
 
-    `source_mac` is that of the interface the guest sees as its neighbour: INDEV's, or the tap's. All attributes are bytes as on the
-    wire; empty where there is nothing to answer with.
+    `source_mac` is that of the interface the guest sees as its neighbour: INDEV's, or the tap's. All
+    attributes are bytes as on the wire; empty where there is nothing to answer with.
     """
 
-    __slots__ = ("advertisement", "binding", "configuration4", "configuration6", "gateway6", "gateway6_mac", "ip", "ip6", "lease4",
-                 "link_local", "link_locals", "mac", "own6", "prefix6", "server", "server_duid", "settings", "source_mac", "times")
+    __slots__ = (
+        "advertisement",
+        "binding",
+        "configuration4",
+        "configuration6",
+        "gateway6",
+        "gateway6_mac",
+        "ip",
+        "ip6",
+        "lease4",
+        "link_local",
+        "link_locals",
+        "mac",
+        "own6",
+        "prefix6",
+        "server",
+        "server_duid",
+        "settings",
+        "source_mac",
+        "times",
+    )
 
     def __init__(self, binding: Binding, tap_mac: bytes, source_mac: bytes, settings: Settings) -> None:
         self.binding, self.settings = binding, settings
@@ -48,7 +69,9 @@ class Guest:
         self.gateway6 = _packed6(binding.gateway6) if served else b""
         self.gateway6_mac = bytes.fromhex(binding.gateway6_mac.replace(":", ""))
         self.server_duid = dhcp6.duid(self.source_mac)
-        self.configuration6 = dhcp6.configuration(binding, settings) if served and dhcp6.is_served(binding, settings) else None
+        self.configuration6 = (
+            dhcp6.configuration(binding, settings) if served and dhcp6.is_served(binding, settings) else None
+        )
         self.advertisement = nd.advertisement(self) if served else b""
 
 
@@ -62,7 +85,9 @@ def _packed6(address: str) -> bytes:
 
 
 def times(binding: Binding, settings: Settings) -> tuple[int, int, int]:
-    """T1, T2 and length of a lease, in seconds. T1 is the one that is set, at most half of the lease; T2 is 7/8 (RFC 2131, 4.4.5)."""
+    """T1, T2 and length of a lease, in seconds. T1 is the one that is set, at most half of the lease; T2 is
+    7/8 (RFC 2131, 4.4.5).
+    """
     whole = binding.lease or settings.lease_lifetime
     if whole == FOREVER:
         return FOREVER, FOREVER, FOREVER
@@ -78,5 +103,3 @@ def server_address(binding: Binding, settings: Settings) -> str:
         return settings.server_ip
     first = int.from_bytes(inet_aton(network), "big") + 1
     return ".".join(map(str, first.to_bytes(4, "big")))
-
-

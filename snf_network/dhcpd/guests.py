@@ -1,6 +1,8 @@
-"""Who is served: bindings and interfaces, brought together. A guest is known by the index of its tap, which no two taps ever share.
+"""Who is served: bindings and interfaces, brought together. A guest is known by the index of its tap, which
+no two taps ever share.
 
-A binding without a tap waits for it; a tap that is made anew under its old name has another index, and its binding goes with it.
+A binding without a tap waits for it; a tap that is made anew under its old name has another index, and its
+binding goes with it.
 """
 
 from __future__ import annotations
@@ -16,7 +18,19 @@ from snf_network.dhcpd.links import Link, Links
 class Served:
     """One binding file, and what has come of it."""
 
-    __slots__ = ("binding", "counts", "full", "guest", "heard", "leased", "link", "name", "odd", "problem", "warnings")
+    __slots__ = (
+        "binding",
+        "counts",
+        "full",
+        "guest",
+        "heard",
+        "leased",
+        "link",
+        "name",
+        "odd",
+        "problem",
+        "warnings",
+    )
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -33,7 +47,9 @@ class Served:
         self.heard = 0.0
         """When it last asked for something (time.monotonic); 0: never."""
         self.full = 0.0
-        """When its bucket is full again (buckets.py): here, for with thousands of guests a look into another table is cache misses."""
+        """When its bucket is full again (buckets.py): here, for with thousands of guests a look into another
+        table is cache misses.
+        """
         self.leased = ""
         """The last kind of lease that was told: again, it is no news."""
 
@@ -93,7 +109,11 @@ class Guests:
         served.link = link if served.binding and link and len(link.mac) == 6 else None
         if served.link:
             self.by_index[served.link.index] = served
-            if not before or (before.index, before.mac, before.master) != (served.link.index, served.link.mac, served.link.master):
+            if not before or (before.index, before.mac, before.master) != (
+                served.link.index,
+                served.link.mac,
+                served.link.master,
+            ):
                 served.guest = None
 
     def _part(self, link: Link) -> None:
@@ -129,12 +149,16 @@ class Guests:
             return link.mac
         bridge = self.links.by_name.get(indev)
         if not bridge or not self._has_port(bridge, link):
-            served.odd = f"INDEV={indev} is not the bridge of {served.name}: answered from the tap's own address"
+            served.odd = (
+                f"INDEV={indev} is not the bridge of {served.name}: answered from the tap's own address"
+            )
             return link.mac
         return bridge.mac
 
     def _has_port(self, bridge: Link, port: Link) -> bool:
-        """Of Open vSwitch's ports the kernel tells only that they are its own: all have one master, whatever their bridge."""
+        """Of Open vSwitch's ports the kernel tells only that they are its own: all have one master, whatever
+        their bridge.
+        """
         master = self.links.by_index.get(port.master)
         return master is bridge or bool(master and master.ovs and bridge.ovs)
 
@@ -152,11 +176,16 @@ class Guests:
         return found + self._twins()
 
     def _twins(self) -> list[tuple[str, str, str]]:
-        """Addresses that two bindings have: each guest is answered on its own tap, but their network will not work."""
+        """Addresses that two bindings have: each guest is answered on its own tap, but their network will not
+        work.
+        """
         owners: dict[tuple[str, str], list[str]] = {}
         for name, served in sorted(self.by_name.items()):
             for kind in ("ip", "mac") if served.binding else ():
                 value = getattr(served.binding, kind)
                 owners.setdefault((kind.upper(), value), []).append(name)
-        return [(names[0], "warning", f"{kind}={value} is in {', '.join(names[1:])}, too")
-                for (kind, value), names in owners.items() if value and len(names) > 1]
+        return [
+            (names[0], "warning", f"{kind}={value} is in {', '.join(names[1:])}, too")
+            for (kind, value), names in owners.items()
+            if value and len(names) > 1
+        ]

@@ -1,4 +1,6 @@
-"""The interfaces of the node, as the kernel tells of them: one dump, then each change (rtnetlink(7)). Nothing is asked per packet."""
+"""The interfaces of the node, as the kernel tells of them: one dump, then each change (rtnetlink(7)). Nothing
+is asked per packet.
+"""
 
 from __future__ import annotations
 
@@ -21,8 +23,15 @@ OPEN_VSWITCH = struct.pack("=HH", 16, 1) + b"openvswitch\0"
 SKIP_STATS = 1 << 3
 RUNNING = 0x40
 BUFFER = 4 << 20
-"""Bytes of changes that may wait; beyond that the kernel drops some, says so, and everything is asked for again."""
-_HEADER, _LINK, _ATTRIBUTE, _NUMBER = struct.Struct("=IHHII"), struct.Struct("=BxHiII"), struct.Struct("=HH"), struct.Struct("=I")
+"""Bytes of changes that may wait; beyond that the kernel drops some, says so, and everything is asked for
+again.
+"""
+_HEADER, _LINK, _ATTRIBUTE, _NUMBER = (
+    struct.Struct("=IHHII"),
+    struct.Struct("=BxHiII"),
+    struct.Struct("=HH"),
+    struct.Struct("=I"),
+)
 
 
 @dataclass(frozen=True)
@@ -59,7 +68,9 @@ class Links:
         return self.socket.fileno()
 
     def changes(self) -> Iterator[tuple[Link | None, Link | None]]:
-        """What has changed since: each interface as it was, and as it is; None before it came and after it went."""
+        """What has changed since: each interface as it was, and as it is; None before it came and after it
+        went.
+        """
         while True:
             try:
                 datagram = self.socket.recv(1 << 16)
@@ -84,7 +95,9 @@ class Links:
             yield self._forget(index), None
 
     def _dump(self) -> Iterator[tuple[Link | None, Link | None]]:
-        """Ask for all, and take what comes up to the end. A change in between comes by the same socket, in its order."""
+        """Ask for all, and take what comes up to the end. A change in between comes by the same socket, in
+        its order.
+        """
         body = _LINK.pack(0, 0, 0, 0, 0) + _ATTRIBUTE.pack(8, EXT_MASK) + _NUMBER.pack(SKIP_STATS)
         self.socket.send(_HEADER.pack(16 + len(body), GETLINK, REQUEST | DUMP, 1, 0) + body)
         while True:
@@ -99,7 +112,9 @@ class Links:
                     return
                 yield from self._heard(kind, message, always=True)
 
-    def _heard(self, kind: int, body: bytes, always: bool = False) -> Iterator[tuple[Link | None, Link | None]]:
+    def _heard(
+        self, kind: int, body: bytes, always: bool = False
+    ) -> Iterator[tuple[Link | None, Link | None]]:
         family, _, index, flags, _ = _LINK.unpack_from(body)
         if family or kind not in (NEWLINK, DELLINK):  # AF_BRIDGE tells of a port's place in its bridge
             return
@@ -123,7 +138,7 @@ def _messages(datagram: bytes) -> Iterator[tuple[int, bytes]]:
     at = 0
     while at + 16 <= len(datagram):
         length, kind = _HEADER.unpack_from(datagram, at)[:2]
-        yield kind, datagram[at + 16:at + length]
+        yield kind, datagram[at + 16 : at + length]
         at += (length + 3) & ~3 or len(datagram)
 
 
@@ -133,9 +148,9 @@ def _link(index: int, flags: int, body: bytes) -> Link:
     while at + 4 <= len(body):
         length, kind = _ATTRIBUTE.unpack_from(body, at)
         if kind == IFNAME:
-            name = body[at + 4:at + length - 1].decode("utf-8", "surrogateescape")
+            name = body[at + 4 : at + length - 1].decode("utf-8", "surrogateescape")
         elif kind == ADDRESS:
-            mac = body[at + 4:at + length]
+            mac = body[at + 4 : at + length]
         elif kind == MASTER:
             master = _NUMBER.unpack_from(body, at + 4)[0]
         elif kind == LINKINFO:

@@ -19,7 +19,9 @@ class Log:
         self._told: dict[str, tuple[float, int]] = {}
 
     def say(self, text: str, level: str = "info", about: str = "") -> None:
-        """One line. `about` is the interface whose guest caused it: too many of these are left out, and counted."""
+        """One line. `about` is the interface whose guest caused it: too many of these are left out, and
+        counted.
+        """
         if about and not self._may(about):
             return
         now = time.time()

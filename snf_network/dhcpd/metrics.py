@@ -22,7 +22,10 @@ def text(figures: Mapping[str, object]) -> str:
     lines = []
     for name, about in HELP.items():
         value = figures[name]
-        lines += [f"# HELP nfdhcpd_{name} {about}", f"# TYPE nfdhcpd_{name} {'counter' if name.endswith('_total') else 'gauge'}"]
+        lines += [
+            f"# HELP nfdhcpd_{name} {about}",
+            f"# TYPE nfdhcpd_{name} {'counter' if name.endswith('_total') else 'gauge'}",
+        ]
         if isinstance(value, Mapping):
             label = "state" if name == "guests" else "result"
             lines += [f'nfdhcpd_{name}{{{label}="{key}"}} {count}' for key, count in sorted(value.items())]

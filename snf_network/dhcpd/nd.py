@@ -1,4 +1,6 @@
-"""Neighbour discovery (RFC 4861): router advertisements, asked for and not, and advertisements for neighbours the guest cannot see."""
+"""Neighbour discovery (RFC 4861): router advertisements, asked for and not, and advertisements for neighbours
+the guest cannot see.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +16,12 @@ if TYPE_CHECKING:
     from snf_network.dhcpd.conf import Settings
     from snf_network.dhcpd.guest import Guest
 
-ROUTER_SOLICITATION, ROUTER_ADVERTISEMENT, NEIGHBOUR_SOLICITATION, NEIGHBOUR_ADVERTISEMENT = 133, 134, 135, 136
+ROUTER_SOLICITATION, ROUTER_ADVERTISEMENT, NEIGHBOUR_SOLICITATION, NEIGHBOUR_ADVERTISEMENT = (
+    133,
+    134,
+    135,
+    136,
+)
 # options
 SOURCE, TARGET, PREFIX, MTU, RESOLVERS, SEARCH = 1, 2, 3, 5, 25, 31
 SILENT = bytes(16)
@@ -34,7 +41,9 @@ Answer = tuple[tuple[bytes, ...], str]
 
 
 def answer(frame: bytes, guest: Guest, hops: int, source: bytes, target: bytes, end: int) -> Answer:
-    """The reply to an ICMPv6 frame, whose addresses are given, and its name. Raises Dropped for what has none."""
+    """The reply to an ICMPv6 frame, whose addresses are given, and its name. Raises Dropped for what has
+    none.
+    """
     body = frame[HEADER6:end]
     if len(body) < 8:
         raise Dropped("malformed")
@@ -49,7 +58,9 @@ def answer(frame: bytes, guest: Guest, hops: int, source: bytes, target: bytes, 
 
 
 def _solicited_router(body: bytes, guest: Guest, source: bytes) -> Answer:
-    """The advertisement goes to all nodes of the link, of which there is one. From any source (RFC 4861, 6.1.1)."""
+    """The advertisement goes to all nodes of the link, of which there is one. From any source (RFC 4861,
+    6.1.1).
+    """
     _check_options(body, 8, source)
     if not guest.advertisement:
         raise Dropped("not-served")
@@ -57,15 +68,24 @@ def _solicited_router(body: bytes, guest: Guest, source: bytes) -> Answer:
 
 
 def _check_options(body: bytes, at: int, source: bytes) -> None:
-    """No option leaves the message or is empty; who has no address yet names no station (RFC 4861, 6.1.1 and 7.1.1)."""
+    """No option leaves the message or is empty; who has no address yet names no station (RFC 4861, 6.1.1 and
+    7.1.1).
+    """
     while at < len(body):
-        if at + 2 > len(body) or not body[at + 1] or at + body[at + 1] * 8 > len(body) or (body[at] == SOURCE and source == SILENT):
+        if (
+            at + 2 > len(body)
+            or not body[at + 1]
+            or at + body[at + 1] * 8 > len(body)
+            or (body[at] == SOURCE and source == SILENT)
+        ):
             raise Dropped("malformed")
         at += body[at + 1] * 8
 
 
 def _solicited_neighbour(asking: bytes, body: bytes, guest: Guest, source: bytes, target: bytes) -> Answer:
-    """The advertisement comes from the address that it tells of, as from the neighbour itself: stacks and ndisc6 take it from no other."""
+    """The advertisement comes from the address that it tells of, as from the neighbour itself: stacks and
+    ndisc6 take it from no other.
+    """
     if len(body) < 24:
         raise Dropped("malformed")
     wanted = body[8:24]
@@ -80,14 +100,18 @@ def _solicited_neighbour(asking: bytes, body: bytes, guest: Guest, source: bytes
 
 
 def _station(wanted: bytes, source: bytes, guest: Guest) -> bytes:
-    """The MAC that answers for an address; never for one that the guest itself has. Raises Dropped where another neighbour may."""
+    """The MAC that answers for an address; never for one that the guest itself has. Raises Dropped where
+    another neighbour may.
+    """
     if wanted == source or wanted in guest.own6:
         raise Dropped("own-address")
     if wanted in guest.link_locals:
         return guest.source_mac
     if wanted == guest.gateway6 and guest.gateway6_mac:
         return guest.gateway6_mac
-    if guest.prefix6 and (wanted == guest.gateway6 or int.from_bytes(wanted, "big") >> guest.prefix6[1] == guest.prefix6[0]):
+    if guest.prefix6 and (
+        wanted == guest.gateway6 or int.from_bytes(wanted, "big") >> guest.prefix6[1] == guest.prefix6[0]
+    ):
         return guest.source_mac
     raise Dropped("not-served")
 
@@ -98,9 +122,11 @@ def is_on_link(binding: Binding, settings: Settings) -> bool:
 
 
 def proxied_prefix(binding: Binding, settings: Settings) -> tuple[int, int] | None:
-    """The prefix all of whose addresses the node answers for, as a number and how far to shift an address to compare.
+    """The prefix all of whose addresses the node answers for, as a number and how far to shift an address to
+    compare.
 
-    None where neighbours answer for themselves: an answer in their place would lead what guests of one bridge send each other here.
+    None where neighbours answer for themselves: an answer in their place would lead what guests of one bridge
+    send each other here.
     """
     if is_on_link(binding, settings):
         return None
@@ -110,7 +136,9 @@ def proxied_prefix(binding: Binding, settings: Settings) -> tuple[int, int] | No
 
 
 def is_stateful(guest: Guest) -> bool:
-    """Whether the guest is told to ask for its address: in mode `managed`, and where it would form none or another by itself."""
+    """Whether the guest is told to ask for its address: in mode `managed`, and where it would form none or
+    another by itself.
+    """
     if guest.configuration6 is None or not guest.ip6:
         return False
     formed = guest.own6[1][8:] if guest.binding.subnet6.endswith("/64") else b""
@@ -118,12 +146,21 @@ def is_stateful(guest: Guest) -> bool:
 
 
 def advertisement(guest: Guest, *, last: bool = False) -> bytes:
-    """A router advertisement to all nodes (RFC 4861, 4.2), a whole frame. With `last`, all that it tells of ends now."""
+    """A router advertisement to all nodes (RFC 4861, 4.2), a whole frame. With `last`, all that it tells of
+    ends now.
+    """
     binding, settings = guest.binding, guest.settings
     stateful = is_stateful(guest)
-    flags = (0x80 if stateful else 0) | (0x40 if guest.configuration6 is not None else 0) | (0 if binding.routed else LOW)
+    flags = (
+        (0x80 if stateful else 0)
+        | (0x40 if guest.configuration6 is not None else 0)
+        | (0 if binding.routed else LOW)
+    )
     lifetime = 0 if last or binding.private else ROUTER_LIFETIME
-    body = [pack("!BBHBBHII", ROUTER_ADVERTISEMENT, 0, 0, 64, flags, lifetime, 0, 0), pack("!BB6s", SOURCE, 1, guest.source_mac)]
+    body = [
+        pack("!BBHBBHII", ROUTER_ADVERTISEMENT, 0, 0, 64, flags, lifetime, 0, 0),
+        pack("!BB6s", SOURCE, 1, guest.source_mac),
+    ]
     if binding.mtu >= SMALLEST_MTU:
         body.append(pack("!BBxxI", MTU, 1, binding.mtu))
     body.append(_prefix(binding, is_on_link(binding, settings), stateful, last))
@@ -142,7 +179,9 @@ def _prefix(binding: Binding, on_link: bool, stateful: bool, last: bool) -> byte
 def _resolvers(binding: Binding, settings: Settings, lifetime: int) -> list[bytes]:
     """Name servers and search list (RFC 8106, 5)."""
     found = []
-    servers = b"".join(inet_pton(AF_INET6, address) for address in binding.nameservers6 or settings.nameservers6)
+    servers = b"".join(
+        inet_pton(AF_INET6, address) for address in binding.nameservers6 or settings.nameservers6
+    )
     if servers:
         found.append(pack("!BBxxI", RESOLVERS, 1 + len(servers) // 8, lifetime) + servers)
     names = wire.names(dhcp6.domains(binding, settings))

@@ -1,9 +1,11 @@
-"""Engine for nodes that keep the iptables rules of the old nfdhcpd: NFQUEUE, spoken as plain netlink (nfnetlink_queue.h).
+"""Engine for nodes that keep the iptables rules of the old nfdhcpd: NFQUEUE, spoken as plain netlink
+(nfnetlink_queue.h).
 
-The verdict is given before the packet is parsed, so nothing that a guest sends can hold up the queue: drop where the guest is served, as
-its answer comes from here; accept for all others. Neighbour solicitations are known by two bytes at fixed places and are accepted of
-everybody: the neighbour may be another guest of the bridge. That is what becomes of them with the other engine, whose guard leaves them.
-Replies go out through the guest's own tap, as with the other engine.
+The verdict is given before the packet is parsed, so nothing that a guest sends can hold up the queue: drop
+where the guest is served, as its answer comes from here; accept for all others. Neighbour solicitations are
+known by two bytes at fixed places and are accepted of everybody: the neighbour may be another guest of the
+bridge. That is what becomes of them with the other engine, whose guard leaves them. Replies go out through
+the guest's own tap, as with the other engine.
 """
 
 from __future__ import annotations
@@ -29,11 +31,18 @@ EVERYBODY, SOMEBODY = b"\xff" * 6, bytes(6)
 MULTICAST = b"\xff"
 SOLICITATION = bytes((58, 135))
 """ICMPv6, type; IPv6 has the protocol at 6, and ends at 40."""
-_MESSAGE, _ATTRIBUTE, _NUMBER, _PARAMS = struct.Struct("=IHHIIBBH"), struct.Struct("=HH"), struct.Struct("!I"), struct.Struct("!IB")
+_MESSAGE, _ATTRIBUTE, _NUMBER, _PARAMS = (
+    struct.Struct("=IHHIIBBH"),
+    struct.Struct("=HH"),
+    struct.Struct("!I"),
+    struct.Struct("!IB"),
+)
 
 
 class QueueEngine(Sender):
-    """Engine `nfqueue`. Raises PermissionError without CAP_NET_RAW and CAP_NET_ADMIN, KernelError if a queue is somebody else's."""
+    """Engine `nfqueue`. Raises PermissionError without CAP_NET_RAW and CAP_NET_ADMIN, KernelError if a queue
+    is somebody else's.
+    """
 
     name = "nfqueue"
     capabilities = 1 << 13 | 1 << 12  # CAP_NET_RAW, CAP_NET_ADMIN
@@ -51,15 +60,23 @@ class QueueEngine(Sender):
         self._queues.setblocking(False)
 
     def _take(self, number: int) -> None:
-        for kind, value in ((CMD, struct.pack("!BxH", BIND, 0)), (PARAMS, _PARAMS.pack(SNAP, COPY_PACKET)),
-                            (QUEUE_MAXLEN, _NUMBER.pack(WAITING))):
+        for kind, value in (
+            (CMD, struct.pack("!BxH", BIND, 0)),
+            (PARAMS, _PARAMS.pack(SNAP, COPY_PACKET)),
+            (QUEUE_MAXLEN, _NUMBER.pack(WAITING)),
+        ):
             body = _ATTRIBUTE.pack(4 + len(value), kind) + value + bytes(-len(value) % 4)
-            self._queues.send(_MESSAGE.pack(20 + len(body), CONFIG, REQUEST | ACK, 0, 0, 0, 0, _big(number)) + body)
+            self._queues.send(
+                _MESSAGE.pack(20 + len(body), CONFIG, REQUEST | ACK, 0, 0, 0, 0, _big(number)) + body
+            )
             error = self._acknowledged()
             if error == 1:
                 raise PermissionError(f"queue {number}: not permitted")
             if error:
-                raise KernelError(f"queue {number} cannot be had: error {error}", "another nfdhcpd may have it; modprobe nfnetlink_queue")
+                raise KernelError(
+                    f"queue {number} cannot be had: error {error}",
+                    "another nfdhcpd may have it; modprobe nfnetlink_queue",
+                )
 
     def _acknowledged(self) -> int:
         """Packets that a queue already has may come before the answer: they get their verdict."""
@@ -91,17 +108,23 @@ class QueueEngine(Sender):
         while at + 20 <= len(datagram):
             length, kind, _, _, _, _, _, queue = _MESSAGE.unpack_from(datagram, at)
             if kind == PACKET:
-                attributes = _attributes(datagram[at + 20:at + length])
+                attributes = _attributes(datagram[at + 20 : at + length])
                 index = _index(attributes)
                 taken, packet = index in self._served, attributes.get(PAYLOAD, b"")
-                self._say(attributes[PACKET_HDR][:4], queue, DROP if taken and not _is_for_neighbours(packet) else ACCEPT)
+                self._say(
+                    attributes[PACKET_HDR][:4],
+                    queue,
+                    DROP if taken and not _is_for_neighbours(packet) else ACCEPT,
+                )
                 if taken and packet and HWADDR in attributes:
                     found.append((index, _frame(attributes[HWADDR], packet), 0))
             at += (length + 3) & ~3 or len(datagram)
         return found
 
     def _say(self, packet: bytes, queue: int, verdict: int) -> None:
-        """NFQNL_MSG_VERDICT: nfqnl_msg_verdict_hdr has the verdict and the packet's number, both big-endian."""
+        """NFQNL_MSG_VERDICT: nfqnl_msg_verdict_hdr has the verdict and the packet's number, both
+        big-endian.
+        """
         header = _MESSAGE.pack(32, VERDICT, REQUEST, 0, 0, 0, 0, queue)
         self._queues.send(header + _ATTRIBUTE.pack(12, VERDICT_HDR) + _NUMBER.pack(verdict) + packet)
 
@@ -137,7 +160,7 @@ def _attributes(data: bytes) -> dict[int, bytes]:
     found, at = {}, 0
     while at + 4 <= len(data):
         length, kind = _ATTRIBUTE.unpack_from(data, at)
-        found[kind & 0x3FFF] = data[at + 4:at + length]
+        found[kind & 0x3FFF] = data[at + 4 : at + length]
         at += (length + 3) & ~3 or len(data)
     return found
 
@@ -149,13 +172,17 @@ def _index(attributes: dict[int, bytes]) -> int:
 
 
 def _is_for_neighbours(packet: bytes) -> bool:
-    """Whether it is a neighbour solicitation, right behind its IPv6 header: nobody takes one from anywhere else."""
+    """Whether it is a neighbour solicitation, right behind its IPv6 header: nobody takes one from anywhere
+    else.
+    """
     return packet[:1] >= b"\x60" and packet[6:7] + packet[40:41] == SOLICITATION
 
 
 def _frame(hardware: bytes, packet: bytes) -> bytes:
-    """The packet with an Ethernet header again: nfqnl_msg_packet_hw has the source's MAC; whom it was for, the packet knows."""
-    source = hardware[4:4 + min(int.from_bytes(hardware[:2], "big"), 6)].ljust(6, b"\0")
+    """The packet with an Ethernet header again: nfqnl_msg_packet_hw has the source's MAC; whom it was for,
+    the packet knows.
+    """
+    source = hardware[4 : 4 + min(int.from_bytes(hardware[:2], "big"), 6)].ljust(6, b"\0")
     if packet[:1] and packet[0] >> 4 == 6:
         return (EVERYBODY if packet[24:25] == MULTICAST else SOMEBODY) + source + b"\x86\xdd" + packet
     return (EVERYBODY if packet[16:20] == b"\xff" * 4 else SOMEBODY) + source + b"\x08\x00" + packet

@@ -1,4 +1,6 @@
-"""From root to a user with nothing but the capabilities that the engine needs. For good: no_new_privs, and an empty bounding set."""
+"""From root to a user with nothing but the capabilities that the engine needs. For good: no_new_privs, and an
+empty bounding set.
+"""
 
 from __future__ import annotations
 
@@ -12,12 +14,16 @@ LAST_CAPABILITY = "/proc/sys/kernel/cap_last_cap"
 
 
 def drop(user: str, capabilities: int) -> None:
-    """Become `user` with the bit mask `capabilities`, if this is root; else only forbid to become more. Raises BadConfig, OSError."""
+    """Become `user` with the bit mask `capabilities`, if this is root; else only forbid to become more.
+    Raises BadConfig, OSError.
+    """
     if os.geteuid() == 0:
         try:
             entry = pwd.getpwnam(user)
         except KeyError:
-            raise BadConfig(f"user {user} does not exist", f"adduser --system {user}, or another user in nfdhcpd.conf") from None
+            raise BadConfig(
+                f"user {user} does not exist", f"adduser --system {user}, or another user in nfdhcpd.conf"
+            ) from None
         _forget_bounding_set(capabilities)
         syscalls.prctl(syscalls.PR_SET_KEEPCAPS, 1)
         os.setgroups([])

@@ -1,4 +1,6 @@
-"""What the daemon answers on its control socket: requests are objects with a `command`, answers are objects too, `error` in a bad one's."""
+"""What the daemon answers on its control socket: requests are objects with a `command`, answers are objects
+too, `error` in a bad one's.
+"""
 
 from __future__ import annotations
 
@@ -50,11 +52,19 @@ def shown(server: Server, interface: str) -> Object:
         return {"error": f"there is no binding for {interface!r}"}
     if served.state == "served":
         server.guests.guest(served)
-    bound = {name: getattr(served.binding, name) for name in served.binding.__slots__} if served.binding else {}
+    bound = (
+        {name: getattr(served.binding, name) for name in served.binding.__slots__} if served.binding else {}
+    )
     link = served.link
-    return {**_row(served), "binding": bound, "counts": dict(served.counts),
-            "problems": [text for text in (served.problem, *served.warnings, served.odd) if text],
-            "ifindex": link.index if link else 0, "tap_mac": link.mac.hex(":") if link else "", "running": bool(link and link.running)}
+    return {
+        **_row(served),
+        "binding": bound,
+        "counts": dict(served.counts),
+        "problems": [text for text in (served.problem, *served.warnings, served.odd) if text],
+        "ifindex": link.index if link else 0,
+        "tap_mac": link.mac.hex(":") if link else "",
+        "running": bool(link and link.running),
+    }
 
 
 def figures(server: Server, _: str = "") -> Object:
@@ -65,23 +75,50 @@ def figures(server: Server, _: str = "") -> Object:
         results.update(served.counts)
     server.totals["lost"] += server.engine.lost()
     totals = {f"{name}_total": server.totals[key] for name, key in TOTALS.items()}
-    return {"version": __version__, "engine": server.engine.name, "pid": os.getpid(), "start_time_seconds": round(server.started, 3),
-            "guests": {state: states[state] for state in ("served", "pending", "refused")},
-            "frames_total": {word: results[word] for word in (*frames.WORDS, "muted") if results[word]}, **totals}
+    return {
+        "version": __version__,
+        "engine": server.engine.name,
+        "pid": os.getpid(),
+        "start_time_seconds": round(server.started, 3),
+        "guests": {state: states[state] for state in ("served", "pending", "refused")},
+        "frames_total": {word: results[word] for word in (*frames.WORDS, "muted") if results[word]},
+        **totals,
+    }
 
 
-TOTALS = {"unserved_frames": "unserved", "muted": "muted", "lost_frames": "lost", "unsent_frames": "unsent",
-          "advertisements": "advertisements", "errors": "errors"}
+TOTALS = {
+    "unserved_frames": "unserved",
+    "muted": "muted",
+    "lost_frames": "lost",
+    "unsent_frames": "unsent",
+    "advertisements": "advertisements",
+    "errors": "errors",
+}
 
 
 def lint(server: Server, _: str) -> Object:
     """All that an operator should look at."""
-    return {"problems": [{"interface": name, "severity": severity, "message": text} for name, severity, text in server.guests.problems()]}
+    return {
+        "problems": [
+            {"interface": name, "severity": severity, "message": text}
+            for name, severity, text in server.guests.problems()
+        ]
+    }
 
 
 def capture(server: Server, interface: str) -> Object:
     """After this answer, frames follow as a capture file."""
-    return {"capturing": interface} if interface in server.guests.by_name else {"error": f"there is no binding for {interface!r}"}
+    return (
+        {"capturing": interface}
+        if interface in server.guests.by_name
+        else {"error": f"there is no binding for {interface!r}"}
+    )
 
 
-COMMANDS: dict[str, Callable[[Server, str], Object]] = {"list": listed, "show": shown, "stats": figures, "lint": lint, "capture": capture}
+COMMANDS: dict[str, Callable[[Server, str], Object]] = {
+    "list": listed,
+    "show": shown,
+    "stats": figures,
+    "lint": lint,
+    "capture": capture,
+}

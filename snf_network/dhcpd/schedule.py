@@ -38,7 +38,9 @@ class Schedule:
         return self._heap[0][0] if self._heap else None
 
     def due(self, now: float) -> Iterator[str]:
-        """Those whose time has come, a turn's worth; each is due again a period later, give or take a quarter (RFC 4861, 6.2.4)."""
+        """Those whose time has come, a turn's worth; each is due again a period later, give or take a quarter
+        (RFC 4861, 6.2.4).
+        """
         for _ in range(AT_ONCE):
             when = self.next()
             if when is None or when > now:

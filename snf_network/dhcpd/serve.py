@@ -1,4 +1,5 @@
-"""The daemon's one loop: a frame comes, its guest is looked up, the reply goes out through the same tap; bindings and interfaces change.
+"""The daemon's one loop: a frame comes, its guest is looked up, the reply goes out through the same tap;
+bindings and interfaces change.
 
 Nothing here knows DHCP: `frames` makes replies, `engine` moves them.
 """
@@ -26,17 +27,24 @@ FIRST_ROUND = 16.0
 """Seconds over which the guests that were there before the daemon hear its first advertisement."""
 LOOK_AGAIN = 2.0
 """Seconds until the binding directory is looked for again, when it is gone."""
-LOUD = {"decline": "somebody else has its address, or so the guest says (DECLINE)",
-        "decline6": "somebody else has its IPv6 address, or so the guest says (DECLINE)",
-        "nak": "asked for an address that is not its own (NAK)"}
-LEASES: dict[str, Callable[[binding.Binding], str]] = {"ack": lambda bound: bound.ip, "reply6": lambda bound: bound.ip6}
+LOUD = {
+    "decline": "somebody else has its address, or so the guest says (DECLINE)",
+    "decline6": "somebody else has its IPv6 address, or so the guest says (DECLINE)",
+    "nak": "asked for an address that is not its own (NAK)",
+}
+LEASES: dict[str, Callable[[binding.Binding], str]] = {
+    "ack": lambda bound: bound.ip,
+    "reply6": lambda bound: bound.ip6,
+}
 TOLD = frozenset(("error", *LOUD, *LEASES))
 
 
 class Server:
     """All parts, and what they do to each other."""
 
-    def __init__(self, engine: Engine, links: Links, watch: Watch, guests: Guests, log: Log, rate: float) -> None:
+    def __init__(
+        self, engine: Engine, links: Links, watch: Watch, guests: Guests, log: Log, rate: float
+    ) -> None:
         self.engine, self.links, self.watch, self.guests, self.log = engine, links, watch, guests, log
         self.buckets = Buckets(rate, 3 * rate)
         self.schedule = Schedule(guests.settings.ra_period)
@@ -89,7 +97,9 @@ class Server:
             self.log.say(LOUD[word], "warning", served.name)
         elif word in LEASES and word != served.leased and served.binding:
             served.leased = word
-            self.log.say(f"{word}: {served.binding.hostname} has {LEASES[word](served.binding)}", "info", served.name)
+            self.log.say(
+                f"{word}: {served.binding.hostname} has {LEASES[word](served.binding)}", "info", served.name
+            )
         else:
             self.log.debug(word, served.name)
 
@@ -148,7 +158,9 @@ class Server:
                 self.load(name)
 
     def rescan(self, within: float = 0.0) -> None:
-        """Look at all files; advertise new ones within so many seconds. What was bound stays bound while there is no directory."""
+        """Look at all files; advertise new ones within so many seconds. What was bound stays bound while
+        there is no directory.
+        """
         names = self.watch.names()
         if names is None:
             if not self._look_again:
@@ -169,7 +181,11 @@ class Server:
             bound, warnings = binding.parse(name, text)
         except (Refused, binding.BadBinding) as error:
             self.guests.refuse(name, str(error))
-            self.log.say(f"{error}; {'the last good binding stays' if self.guests.by_name[name].binding else 'not served'}", "error", name)
+            self.log.say(
+                f"{error}; {'the last good binding stays' if self.guests.by_name[name].binding else 'not served'}",
+                "error",
+                name,
+            )
             return
         if self.guests.put(name, bound, warnings):
             for warning in warnings:
@@ -192,6 +208,7 @@ class Server:
 
     def run(self, signals: Signals, manager: Manager, on_signal: dict[int, Callable[[], None]]) -> None:
         """Serve until `stop`. `on_signal` has what to call for each signal that `signals` takes."""
+
         def taken() -> None:
             for number in signals.taken():
                 on_signal[number]()
@@ -208,8 +225,16 @@ class Server:
             if manager.pause and now >= alive:
                 manager.alive()
                 alive = now + manager.pause
-            due = [when for when in (self.schedule.next(), self.buckets.next_release(), self._look_again or None,
-                                     alive if manager.pause else None) if when is not None]
+            due = [
+                when
+                for when in (
+                    self.schedule.next(),
+                    self.buckets.next_release(),
+                    self._look_again or None,
+                    alive if manager.pause else None,
+                )
+                if when is not None
+            ]
             self.loop.turn(min(due) - now if due else 3600)
 
     def stop(self) -> None:

@@ -1,4 +1,6 @@
-"""Calls of the kernel to which Python's standard library has no door, by ctypes. Numbers are those of the uapi headers of Linux."""
+"""Calls of the kernel to which Python's standard library has no door, by ctypes. Numbers are those of the
+uapi headers of Linux.
+"""
 
 from __future__ import annotations
 
@@ -22,8 +24,15 @@ class Iovec(ctypes.Structure):
 class Msghdr(ctypes.Structure):
     """struct msghdr."""
 
-    _fields_ = [("name", c_void_p), ("namelen", c_uint), ("iov", POINTER(Iovec)), ("iovlen", c_size_t),
-                ("control", c_void_p), ("controllen", c_size_t), ("flags", c_int)]
+    _fields_ = [
+        ("name", c_void_p),
+        ("namelen", c_uint),
+        ("iov", POINTER(Iovec)),
+        ("iovlen", c_size_t),
+        ("control", c_void_p),
+        ("controllen", c_size_t),
+        ("flags", c_int),
+    ]
 
 
 class Mmsghdr(ctypes.Structure):
@@ -35,8 +44,15 @@ class Mmsghdr(ctypes.Structure):
 class SockaddrLl(ctypes.Structure):
     """struct sockaddr_ll."""
 
-    _fields_ = [("family", ctypes.c_ushort), ("protocol", ctypes.c_ushort), ("index", c_int), ("hatype", ctypes.c_ushort),
-                ("pkttype", ctypes.c_ubyte), ("halen", ctypes.c_ubyte), ("address", ctypes.c_ubyte * 8)]
+    _fields_ = [
+        ("family", ctypes.c_ushort),
+        ("protocol", ctypes.c_ushort),
+        ("index", c_int),
+        ("hatype", ctypes.c_ushort),
+        ("pkttype", ctypes.c_ubyte),
+        ("halen", ctypes.c_ubyte),
+        ("address", ctypes.c_ubyte * 8),
+    ]
 
 
 recvmmsg = _libc.recvmmsg
@@ -54,7 +70,9 @@ def _checked(result: int, what: str) -> int:
 
 
 def bind_to_all(descriptor: int) -> None:
-    """Bind a packet socket to all protocols of all interfaces: Python asks for an interface by its name. Raises OSError."""
+    """Bind a packet socket to all protocols of all interfaces: Python asks for an interface by its name.
+    Raises OSError.
+    """
     address = SockaddrLl(AF_PACKET, (ETH_P_ALL << 8) if sys.byteorder == "little" else ETH_P_ALL)
     _checked(_libc.bind(descriptor, byref(address), ctypes.sizeof(address)), "bind")
 
@@ -75,7 +93,11 @@ def prctl(option: int, value: int) -> None:
 
 
 def set_capabilities(wanted: int) -> None:
-    """Have exactly the capabilities of the bit mask `wanted`, below 2^32, now and for good. Raises OSError if one is not ours to keep."""
+    """Have exactly the capabilities of the bit mask `wanted`, below 2^32, now and for good. Raises OSError if
+    one is not ours to keep.
+    """
     header = (c_uint * 2)(CAPABILITY_VERSION_3, 0)
-    data = (c_uint * 6)(wanted, wanted, 0, 0, 0, 0)  # effective, permitted, inheritable; then the same of the upper half
+    data = (c_uint * 6)(
+        wanted, wanted, 0, 0, 0, 0
+    )  # effective, permitted, inheritable; then the same of the upper half
     _checked(_libc.capset(header, data), "capset")

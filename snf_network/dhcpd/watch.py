@@ -1,7 +1,7 @@
 """The directory of binding files: which are there, what is in them, and what changes (inotify(7)).
 
-A file is taken only if root alone can have written it: the daemon does as it says. Files whose names begin with a dot are somebody's
-half-written ones.
+A file is taken only if root alone can have written it: the daemon does as it says. Files whose names begin
+with a dot are somebody's half-written ones.
 """
 
 from __future__ import annotations
@@ -41,13 +41,15 @@ class Watch:
         return self.descriptor
 
     def changed(self) -> set[str] | None:
-        """The files that were put in place, written or taken away since; None if that is not known: look at all of them."""
+        """The files that were put in place, written or taken away since; None if that is not known: look at
+        all of them.
+        """
         names: set[str] | None = set()
         while data := self._read():
             at = 0
             while at < len(data):
                 _, mask, _, length = _EVENT.unpack_from(data, at)
-                name = data[at + 16:at + 16 + length].rstrip(b"\0")
+                name = data[at + 16 : at + 16 + length].rstrip(b"\0")
                 at += 16 + length
                 if mask & (Q_OVERFLOW | IGNORED | DELETE_SELF | MOVE_SELF):
                     names = None
@@ -62,7 +64,8 @@ class Watch:
             return b""
 
     def names(self) -> list[str] | None:
-        """All files that are in the directory now, which may be another than before, but those that begin with a dot.
+        """All files that are in the directory now, which may be another than before, but those that begin
+        with a dot.
 
         None if there is no directory.
         """
@@ -77,11 +80,15 @@ class Watch:
     def read(self, name: str) -> str | None:
         """The text of a binding file; None if it is gone. Raises Refused."""
         try:
-            descriptor = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=self.handle)
+            descriptor = os.open(
+                name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=self.handle
+            )
         except FileNotFoundError:
             return None
         except OSError as error:
-            raise Refused(f"{shown(name)}: {error.strerror}", "binding files are regular files, readable by all") from error
+            raise Refused(
+                f"{shown(name)}: {error.strerror}", "binding files are regular files, readable by all"
+            ) from error
         try:
             return _content(name, descriptor)
         finally:

@@ -29,7 +29,9 @@ Answers = Mapping[Question, dns.message.Message]
 
 
 class Authority:
-    """The servers, for one pass: one that is silent is not asked again in it. What went wrong stands in `failed`, by name."""
+    """The servers, for one pass: one that is silent is not asked again in it. What went wrong stands in
+    `failed`, by name.
+    """
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
@@ -42,7 +44,9 @@ class Authority:
         found: dict[Name, Present] = {}
         for route, group in self._by_route(targets).items():
             try:
-                server, answers = self._ask(route, [(target.name, kind) for target in group for kind in target.types])
+                server, answers = self._ask(
+                    route, [(target.name, kind) for target in group for kind in target.types]
+                )
             except SnfNetworkError as error:
                 self.failed |= {target.name: error for target in group}
                 continue
@@ -61,7 +65,7 @@ class Authority:
             groups.setdefault((self._route(name), self.zones[name]), []).append(change)
         for (route, zone), group in groups.items():
             sure = [change for change in group if not change.doubtful]
-            batches = [sure[start:start + BATCH] for start in range(0, len(sure), BATCH)]
+            batches = [sure[start : start + BATCH] for start in range(0, len(sure), BATCH)]
             for batch in (*batches, *([change] for change in group if change.doubtful)):
                 self._send(route, zone, batch)
 
@@ -73,7 +77,9 @@ class Authority:
         except SnfNetworkError as error:
             self.failed |= {change.target.name: error for change in batch}
             return
-        if rcode == Rcode.NOERROR or (len(batch) == 1 and self._sent_otherwise(server, zone, batch[0], rcode)):
+        if rcode == Rcode.NOERROR or (
+            len(batch) == 1 and self._sent_otherwise(server, zone, batch[0], rcode)
+        ):
             return
         if len(batch) > 1 and rcode not in (Rcode.NOTAUTH, Rcode.SERVFAIL, Rcode.NOTIMP):
             half = len(batch) // 2
@@ -83,7 +89,9 @@ class Authority:
             self.failed |= {change.target.name: meaning(rcode, change, zone, server) for change in batch}
 
     def _sent_otherwise(self, server: Server, zone: Name, change: Change, rcode: Rcode) -> bool:
-        """A name that was to be adopted may be free, and a wildcard have answered for it with just the same records: then it is taken."""
+        """A name that was to be adopted may be free, and a wildcard have answered for it with just the same
+        records: then it is taken.
+        """
         other = changes.anew(change)
         try:
             return rcode in UNMET and other is not None and server.update(zone, [other]) == Rcode.NOERROR
@@ -102,7 +110,10 @@ class Authority:
     def _servers(self, route: Route) -> Iterator[Server]:
         """The servers of a route that are not silent. Raises NoAnswer or Refused if there is none."""
         if not route.servers or not route.method:
-            raise Refused("no name server is configured for it", "SERVER and AUTHENTICATION_METHOD, or servers in dns.yaml")
+            raise Refused(
+                "no name server is configured for it",
+                "SERVER and AUTHENTICATION_METHOD, or servers in dns.yaml",
+            )
         try:
             key = read_key(route.key) if route.method == "bind9" else None
         except BadConfig as error:
@@ -119,10 +130,14 @@ class Authority:
         for server in self._servers(route):
             try:
                 answers = server.ask(questions)
-                broken = len(route.servers) > 1 and [answer for answer in answers.values() if answer.rcode() not in SAID]
+                broken = len(route.servers) > 1 and [
+                    answer for answer in answers.values() if answer.rcode() not in SAID
+                ]
                 if not broken or len(broken) < len(answers):
                     return server, answers
-                raise NoAnswer(f"{server}: {dns.rcode.to_text(broken[0].rcode())}", "the server's log says why")
+                raise NoAnswer(
+                    f"{server}: {dns.rcode.to_text(broken[0].rcode())}", "the server's log says why"
+                )
             except NoAnswer as error:
                 self.silent[server.host, server.port] = error
         raise AssertionError("_servers ends by raising")
@@ -134,15 +149,22 @@ class Authority:
             answer = answers[target.name, kind]
             self._usable(answer, target.name, server)
             for rrset in (rrset for rrset in answer.answer if rrset.name == target.name):
-                if rrset.rdtype == CNAME and target.mark:  # of the name, or of a wildcard: only an update finds out
+                if (
+                    rrset.rdtype == CNAME and target.mark
+                ):  # of the name, or of a wildcard: only an update finds out
                     records.update(rrset)
                 elif rrset.rdtype == CNAME:
-                    raise Refused(f"{target.name} is an alias of {rrset[0].to_text()}",
-                                  "a classless reverse zone stands under `reverse` in dns.yaml")
+                    raise Refused(
+                        f"{target.name} is an alias of {rrset[0].to_text()}",
+                        "a classless reverse zone stands under `reverse` in dns.yaml",
+                    )
                 if rrset.rdtype == kind:
                     (marks if target.mark and kind == target.mark.rdtype else records).update(rrset)
-        self.zones[target.name] = dns.name.from_text(route.zone) if route.zone else self._zone(
-            target.name, [answers[target.name, kind] for kind in target.types], route)
+        self.zones[target.name] = (
+            dns.name.from_text(route.zone)
+            if route.zone
+            else self._zone(target.name, [answers[target.name, kind] for kind in target.types], route)
+        )
         return Present(frozenset(records), frozenset(marks))
 
     def _usable(self, answer: dns.message.Message, name: Name, server: Server) -> None:
@@ -150,10 +172,15 @@ class Authority:
         if rcode not in SAID:
             raise NoAnswer(f"{server}: {dns.rcode.to_text(rcode)} for {name}")
         if rcode in (Rcode.REFUSED, Rcode.NOTAUTH) or not answer.flags & dns.flags.AA:
-            raise Refused(f"{server} has no zone for {name}", "make the zone there, or name the server of its zone in dns.yaml")
+            raise Refused(
+                f"{server} has no zone for {name}",
+                "make the zone there, or name the server of its zone in dns.yaml",
+            )
 
     def _zone(self, name: Name, answers: Iterable[dns.message.Message], route: Route) -> Name:
-        """The apex, which an answer tells beside; else the server is asked for SOA records, up from the name. Raises Refused."""
+        """The apex, which an answer tells beside; else the server is asked for SOA records, up from the name.
+        Raises Refused.
+        """
         for answer in answers:
             for rrset in (*answer.authority, *answer.answer):
                 if rrset.rdtype in (SOA, NS) and name.is_subdomain(rrset.name):
@@ -173,10 +200,19 @@ def meaning(rcode: Rcode, change: Change, zone: Name, server: Server) -> SnfNetw
     name, text = change.target.name, dns.rcode.to_text(rcode)
     if rcode in UNMET:
         if change.doubtful or not change.conditions:
-            return Refused(f"{name} is somebody else's: it is in use, and without our owner mark", "snf-network dns audit")
+            return Refused(
+                f"{name} is somebody else's: it is in use, and without our owner mark",
+                "snf-network dns audit",
+            )
         return NoAnswer(f"{name} has changed while it was looked at")
     if rcode == Rcode.NOTIMP:
-        return Refused(f"{server} takes no updates of {zone}: NOTIMP", "is it a secondary server? SERVER, or servers in dns.yaml")
+        return Refused(
+            f"{server} takes no updates of {zone}: NOTIMP",
+            "is it a secondary server? SERVER, or servers in dns.yaml",
+        )
     if rcode == Rcode.SERVFAIL:
         return NoAnswer(f"{server} cannot update {zone} now: {text}", "the server's log says why")
-    return Refused(f"{server} does not let us update {name} in {zone}: {text}", "the zone's update-policy or allow-update, and the key")
+    return Refused(
+        f"{server} does not let us update {name} in {zone}: {text}",
+        "the zone's update-policy or allow-update, and the key",
+    )

@@ -1,8 +1,10 @@
-"""What has to change at a name, given what is wanted and what the server has; and the UPDATE message that does it. Pure.
+"""What has to change at a name, given what is wanted and what the server has; and the UPDATE message that
+does it. Pure.
 
-Each change carries prerequisites (RFC 2136, 2.4), so the server does it only if the name is still as it was seen. Whose a name is, an
-owner mark says: a DHCID record (RFC 4701) of the cluster and the instance, or a TXT record. A name without one is ours only if
-all it has is what we would put there. Only single records are deleted, never a name.
+Each change carries prerequisites (RFC 2136, 2.4), so the server does it only if the name is still as it was
+seen. Whose a name is, an owner mark says: a DHCID record (RFC 4701) of the cluster and the instance, or a TXT
+record. A name without one is ours only if all it has is what we would put there. Only single records are
+deleted, never a name.
 """
 
 from __future__ import annotations
@@ -67,25 +69,37 @@ class Change:
 
     target: Target
     conditions: tuple[tuple[RdataType, frozenset[Rdata]], ...] = ()
-    """Types with the records that there must be of each, no more and no less. Empty: the name must not be in use."""
+    """Types with the records that there must be of each, no more and no less. Empty: the name must not be in
+    use.
+    """
     deletes: frozenset[Rdata] = frozenset()
     adds: frozenset[Rdata] = frozenset()
     doubtful: bool = False
-    """The server may have been answering for a wildcard; if not, the name is another's, and the change will be refused."""
+    """The server may have been answering for a wildcard; if not, the name is another's, and the change will
+    be refused.
+    """
 
 
 def decide(target: Target, present: Present, ours: bool = False) -> Change | None:
     """The change that makes `target` so; None if it is so, or if there is nothing of ours to take back.
 
-    `ours`: a PTR that is not `had` belongs to another instance of this cluster, which no longer has the address.
+    `ours`: a PTR that is not `had` belongs to another instance of this cluster, which no longer has the
+    address.
     """
     return _forward(target, present) if target.mark else _pointer(target, present, ours)
 
 
 def anew(change: Change) -> Change | None:
-    """The change that takes a name which is free, instead of one that would adopt it without a mark; None if `change` is another kind."""
+    """The change that takes a name which is free, instead of one that would adopt it without a mark; None if
+    `change` is another kind.
+    """
     target = change.target
-    if not target.mark or not target.wanted or not change.conditions or target.mark in dict(change.conditions)[target.mark.rdtype]:
+    if (
+        not target.mark
+        or not target.wanted
+        or not change.conditions
+        or target.mark in dict(change.conditions)[target.mark.rdtype]
+    ):
         return None
     return Change(target, adds=target.wanted | {target.mark}, doubtful=True)
 
@@ -96,7 +110,9 @@ def satisfied(target: Target, present: Present) -> bool:
 
 
 def is_foreign(target: Target, present: Present) -> bool:
-    """True if a forward name seems to be another's: by its mark, or for want of one by what it has beside ours."""
+    """True if a forward name seems to be another's: by its mark, or for want of one by what it has beside
+    ours.
+    """
     if not target.mark or target.mark in present.marks:
         return False
     marked = any(target.mark.rdtype == DHCID or _text(other).startswith(NOTE) for other in present.marks)
@@ -115,7 +131,10 @@ def _forward(target: Target, present: Present) -> Change | None:
     else:
         left = wanted if target.whole else wanted | (records - target.had)
     marks = frozenset({mark}) if left else frozenset()
-    deletes, adds = (records - left) | ({mark} & present.marks - marks), (left - records) | (marks - present.marks)
+    deletes, adds = (
+        (records - left) | ({mark} & present.marks - marks),
+        (left - records) | (marks - present.marks),
+    )
     if not deletes and not adds:
         return None
     conditions = [(mark.rdtype, present.marks)]
@@ -150,12 +169,14 @@ def _sorted(records: Iterable[Rdata]) -> list[Rdata]:
 def mark(name: Name, owner: str, kind: str = "dhcid") -> Rdata:
     """The owner mark of `owner`, a cluster and an instance, for a name.
 
-    DHCID (RFC 4701, 3.3 to 3.5): identifier type 2, digest type 1, SHA-256 over a DUID and the name; the DUID is one of type UUID
-    (RFC 6355) made of the owner.
+    DHCID (RFC 4701, 3.3 to 3.5): identifier type 2, digest type 1, SHA-256 over a DUID and the name; the DUID
+    is one of type UUID (RFC 6355) made of the owner.
     """
     if kind == "txt":
         text = f"{NOTE}{owner}".encode()
-        return TXTRecord(dns.rdataclass.IN, TXT, [text[start:start + STRING] for start in range(0, len(text), STRING)])
+        return TXTRecord(
+            dns.rdataclass.IN, TXT, [text[start : start + STRING] for start in range(0, len(text), STRING)]
+        )
     duid = pack("!H", 4) + uuid5(SPACE, owner).bytes
     data = pack("!HB", 2, 1) + sha256(duid + (name.canonicalize().to_wire() or b"")).digest()
     return dns.rdata.from_wire(dns.rdataclass.IN, DHCID, data, 0, len(data))
@@ -168,7 +189,9 @@ def _text(record: Rdata) -> str:
 # --- messages
 
 
-def message(zone: Name, changes: Iterable[Change], key: dns.tsig.Key | None = None) -> dns.update.UpdateMessage:
+def message(
+    zone: Name, changes: Iterable[Change], key: dns.tsig.Key | None = None
+) -> dns.update.UpdateMessage:
     """One UPDATE that does all the changes, or none."""
     update = dns.update.UpdateMessage(zone, keyring=key)
     for change in changes:
@@ -196,9 +219,13 @@ def script(zone: Name, changes: Iterable[Change]) -> Iterator[str]:
             yield f"prereq nxdomain {name}"
         for kind, records in change.conditions:
             word = dns.rdatatype.to_text(kind)
-            yield from [f"prereq yxrrset {name} {typed(record)}" for record in _sorted(records)] or [f"prereq nxrrset {name} {word}"]
+            yield from [f"prereq yxrrset {name} {typed(record)}" for record in _sorted(records)] or [
+                f"prereq nxrrset {name} {word}"
+            ]
         yield from (f"update delete {name} {typed(record)}" for record in _sorted(change.deletes))
-        yield from (f"update add {name} {change.target.ttl} {typed(record)}" for record in _sorted(change.adds))
+        yield from (
+            f"update add {name} {change.target.ttl} {typed(record)}" for record in _sorted(change.adds)
+        )
 
 
 def typed(record: Rdata) -> str:

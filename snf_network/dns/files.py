@@ -14,7 +14,9 @@ def put(path: str, text: str) -> int:
     directory = path.rpartition("/")[0]
     beside = f"{directory}/.new"  # one at a time: the lock is held
     make_directories(directory)
-    descriptor = posix.open(beside, posix.O_WRONLY | posix.O_CREAT | posix.O_TRUNC | posix.O_NOFOLLOW | posix.O_CLOEXEC, 0o644)
+    descriptor = posix.open(
+        beside, posix.O_WRONLY | posix.O_CREAT | posix.O_TRUNC | posix.O_NOFOLLOW | posix.O_CLOEXEC, 0o644
+    )
     try:
         kernel.write_all(descriptor, text)
         posix.rename(beside, path)

@@ -1,4 +1,6 @@
-"""Updates signed with GSS-TSIG (RFC 3645), by nsupdate -g, which does it well. The ticket comes from a keytab whenever it is needed."""
+"""Updates signed with GSS-TSIG (RFC 3645), by nsupdate -g, which does it well. The ticket comes from a keytab
+whenever it is needed.
+"""
 
 from __future__ import annotations
 
@@ -24,15 +26,23 @@ class KerberosServer(Server):
     def __init__(self, host: str, port: int, settings: Settings) -> None:
         super().__init__(host, port, settings.timeout)
         self.principal, self.keytab, self.ticket = settings.kerberos
-        # the library gets a ticket itself from a client keytab, for the first principal in it; a named one is kinit's
-        self.environment = {**kernel.ENVIRONMENT, "KRB5CCNAME": f"FILE:{self.ticket}", "KRB5_CLIENT_KTNAME": self.keytab}
+        # the library gets a ticket itself from a client keytab, for the first principal in it; a named one is
+        # kinit's
+        self.environment = {
+            **kernel.ENVIRONMENT,
+            "KRB5CCNAME": f"FILE:{self.ticket}",
+            "KRB5_CLIENT_KTNAME": self.keytab,
+        }
 
     def update(self, zone: Name, batch: Sequence[Change]) -> Rcode:
         """Send one UPDATE; what the server says. Raises NoAnswer or Refused."""
         if self.principal:
             said = self._run("kinit", "-k", "-t", self.keytab, self.principal)
             if said:
-                raise NoAnswer(f"no ticket for {self.principal}: {said}", f"KERBEROS_PRINCIPAL, and klist -k {self.keytab}")
+                raise NoAnswer(
+                    f"no ticket for {self.principal}: {said}",
+                    f"KERBEROS_PRINCIPAL, and klist -k {self.keytab}",
+                )
         lines = [f"server {self.host} {self.port}", *script(zone, batch), "send"]
         said = self._run("nsupdate", "-g", "-v", text="\n".join(lines) + "\n")
         if not said:
@@ -43,7 +53,10 @@ class KerberosServer(Server):
                 return dns.rcode.from_text(failed.partition(" ")[0].partition("(")[0])
             except dns.rcode.UnknownRcode:
                 raise Refused(f"{self}: {failed}", "the server's log says why") from None
-        raise NoAnswer(f"nsupdate -g: {said.splitlines()[-1]}", f"the principal in {self.keytab}, the server's keytab, the clocks")
+        raise NoAnswer(
+            f"nsupdate -g: {said.splitlines()[-1]}",
+            f"the principal in {self.keytab}, the server's keytab, the clocks",
+        )
 
     def _run(self, *argv: str, text: str = "") -> str:
         """What a tool complained about; empty if it did its work."""

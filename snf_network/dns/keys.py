@@ -1,4 +1,6 @@
-"""TSIG keys, in each form that nsupdate -k takes: dnssec-keygen's pair of files, and a `key` clause as tsig-keygen writes it."""
+"""TSIG keys, in each form that nsupdate -k takes: dnssec-keygen's pair of files, and a `key` clause as
+tsig-keygen writes it.
+"""
 
 from __future__ import annotations
 
@@ -13,10 +15,23 @@ import dns.tsig
 from snf_network import kernel
 from snf_network.errors import BadConfig
 
-NUMBERS = {"157": "hmac-md5", "161": "hmac-sha1", "162": "hmac-sha224", "163": "hmac-sha256", "164": "hmac-sha384", "165": "hmac-sha512"}
+NUMBERS = {
+    "157": "hmac-md5",
+    "161": "hmac-sha1",
+    "162": "hmac-sha224",
+    "163": "hmac-sha256",
+    "164": "hmac-sha384",
+    "165": "hmac-sha512",
+}
 """Algorithm numbers of dnssec-keygen (dst/dst.h of BIND 9)."""
-ALGORITHMS = {"hmac-md5": dns.tsig.HMAC_MD5, "hmac-sha1": dns.tsig.HMAC_SHA1, "hmac-sha224": dns.tsig.HMAC_SHA224,
-              "hmac-sha256": dns.tsig.HMAC_SHA256, "hmac-sha384": dns.tsig.HMAC_SHA384, "hmac-sha512": dns.tsig.HMAC_SHA512}
+ALGORITHMS = {
+    "hmac-md5": dns.tsig.HMAC_MD5,
+    "hmac-sha1": dns.tsig.HMAC_SHA1,
+    "hmac-sha224": dns.tsig.HMAC_SHA224,
+    "hmac-sha256": dns.tsig.HMAC_SHA256,
+    "hmac-sha384": dns.tsig.HMAC_SHA384,
+    "hmac-sha512": dns.tsig.HMAC_SHA512,
+}
 CLAUSE = re.compile(r'^\s*key\s+("[^"]+"|\S+)\s*\{(.*?)\}\s*;', re.DOTALL | re.MULTILINE)
 STATEMENT = re.compile(r'\b(algorithm|secret)\s+("[^"]*"|[^;\s]+)\s*;')
 COMMENT = re.compile(r"/\*.*?\*/|(?://|#).*?$", re.DOTALL | re.MULTILINE)
@@ -30,11 +45,17 @@ def read_key(path: str) -> dns.tsig.Key:
     text = kernel.read_file(path)
     if text is None:
         raise BadConfig(f"{path} cannot be read", "KEYFILE, or key in dns.yaml: a regular file")
-    name, algorithm, secret = _private(path, text) if text.startswith("Private-key-format:") else _clause(text) or _public(path, text)
+    name, algorithm, secret = (
+        _private(path, text)
+        if text.startswith("Private-key-format:")
+        else _clause(text) or _public(path, text)
+    )
     try:
         if not secret:
             raise KeyError("secret")
-        return dns.tsig.Key(dns.name.from_text(name), base64.b64decode(secret, validate=True), ALGORITHMS[algorithm])  # type: ignore[no-untyped-call]
+        return dns.tsig.Key(
+            dns.name.from_text(name), base64.b64decode(secret, validate=True), ALGORITHMS[algorithm]
+        )  # type: ignore[no-untyped-call]
     except (KeyError, binascii.Error, dns.exception.DNSException) as error:
         raise BadConfig(f"{path}: this is no TSIG key: {algorithm or 'no algorithm'}", HINT) from error
 
@@ -52,13 +73,17 @@ def _private(path: str, text: str) -> tuple[str, str, str]:
     """The name of the key is in that of the file only."""
     values = dict(line.split(": ", 1) for line in text.splitlines() if ": " in line)
     name = path.rpartition("/")[2].removeprefix("K").partition("+")[0]
-    return name, NUMBERS.get(values.get("Algorithm", "").partition(" ")[0], ""), values.get("Key", "").replace(" ", "")
+    return (
+        name,
+        NUMBERS.get(values.get("Algorithm", "").partition(" ")[0], ""),
+        values.get("Key", "").replace(" ", ""),
+    )
 
 
 def _public(path: str, text: str) -> tuple[str, str, str]:
     """`name. IN KEY flags 3 algorithm secret`; the secret may have blanks in it."""
     for words in (line.split() for line in text.splitlines() if not line.lstrip().startswith(";")):
         if "KEY" in words[1:5]:
-            rest = words[words.index("KEY", 1) + 1:]
+            rest = words[words.index("KEY", 1) + 1 :]
             return words[0], NUMBERS.get(rest[2], "") if len(rest) > 3 else "", "".join(rest[3:])
     raise BadConfig(f"{path}: there is no key in it", HINT)

@@ -1,6 +1,8 @@
-"""STATE_DIR/dns/known/<instance>: what the sender has put into DNS for an instance, or may have, and what hinders it.
+"""STATE_DIR/dns/known/<instance>: what the sender has put into DNS for an instance, or may have, and what
+hinders it.
 
-Written before anything is sent and after it was confirmed, so a sender that is killed leaves no record that nobody remembers.
+Written before anything is sent and after it was confirmed, so a sender that is killed leaves no record that
+nobody remembers.
 
     tried     serial of what was wanted then
     record    name, type, data
@@ -66,8 +68,18 @@ class Known:
         """As it stands in the file."""
         rows: list[Iterable[str]] = [("tried", self.tried)]
         rows += [("record", *record) for record in sorted(self.records)]
-        rows += [("trouble", name, trouble.state, str(trouble.since), str(trouble.tries), str(trouble.due), trouble.reason)
-                 for name, trouble in self.troubles.items()]
+        rows += [
+            (
+                "trouble",
+                name,
+                trouble.state,
+                str(trouble.since),
+                str(trouble.tries),
+                str(trouble.due),
+                trouble.reason,
+            )
+            for name, trouble in self.troubles.items()
+        ]
         return "".join(map(row, (*rows, ("end",))))
 
 
@@ -96,8 +108,11 @@ class Memory:
         if not rows or rows[-1] != ["end"]:
             return Known(instance)
         records = frozenset((words[1], words[2], words[3]) for words in rows if words[0] == "record")
-        troubles = {words[1]: Trouble(words[2], _seconds(words[3]), int(words[4]), float(words[5]), words[6]) for words in rows
-                    if words[0] == "trouble"}
+        troubles = {
+            words[1]: Trouble(words[2], _seconds(words[3]), int(words[4]), float(words[5]), words[6])
+            for words in rows
+            if words[0] == "trouble"
+        }
         return Known(instance, rows[0][1], records, troubles)
 
     def save(self, known: Known) -> None:

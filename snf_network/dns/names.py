@@ -1,4 +1,6 @@
-"""What a NIC wants of DNS. Pure text: which name that is in which zone, and whether it may be had, the sender finds out."""
+"""What a NIC wants of DNS. Pure text: which name that is in which zone, and whether it may be had, the sender
+finds out.
+"""
 
 from __future__ import annotations
 
@@ -46,7 +48,9 @@ def is_address(text: str) -> bool:
 
 
 def forward(instance: str, zone: str) -> str:
-    """The name of an instance in a zone; one that ends in the zone already is it. Lower case, no dot at the end."""
+    """The name of an instance in a zone; one that ends in the zone already is it. Lower case, no dot at the
+    end.
+    """
     name, zone = instance.lower().rstrip("."), zone.lower().strip(".")
     return name if not zone or name == zone or name.endswith(f".{zone}") else f"{name}.{zone}"
 

@@ -54,17 +54,25 @@ class Outcome:
 
     def records(self, instance: str, names: Iterable[str], before: bool = False) -> Records:
         """All that may be at these names because of an instance, `before` anything was sent or after it."""
-        return frozenset((name, dns.rdatatype.to_text(data.rdtype), data.to_text()) for name in names
-                         for data in self._of(name, self.goals[name], instance, before))
+        return frozenset(
+            (name, dns.rdatatype.to_text(data.rdtype), data.to_text())
+            for name in names
+            for data in self._of(name, self.goals[name], instance, before)
+        )
 
     def _of(self, name: str, goal: Goal, instance: str, before: bool) -> Iterable[Rdata]:
         wanted = {data for data, owner in goal.wanted.items() if owner == instance}
         return wanted | goal.had if before or name in self.failed else wanted
 
 
-def work(jobs: Sequence[Job], settings: Settings, taken: Mapping[str, str],
-         before: Callable[[Outcome], None] | None = None) -> Outcome:
-    """Do all that is to be done for these instances. Without `before`, which hears what is about to be sent, nothing is sent.
+def work(
+    jobs: Sequence[Job],
+    settings: Settings,
+    taken: Mapping[str, str],
+    before: Callable[[Outcome], None] | None = None,
+) -> Outcome:
+    """Do all that is to be done for these instances. Without `before`, which hears what is about to be sent,
+    nothing is sent.
 
     `taken`: whose a reverse name is, by what the instances of this node want, where several do.
     """
@@ -80,7 +88,9 @@ def work(jobs: Sequence[Job], settings: Settings, taken: Mapping[str, str],
         before(outcome)
         _commit(decided, authority, outcome)
     for goal in reverse.values():  # no PTR leads to a name that we could not have
-        goal.wanted = {data: owner for data, owner in goal.wanted.items() if data.to_text()[:-1] not in outcome.failed}
+        goal.wanted = {
+            data: owner for data, owner in goal.wanted.items() if data.to_text()[:-1] not in outcome.failed
+        }
     decided, _ = _decide(reverse, settings, authority, outcome)
     if before:
         _commit(decided, authority, outcome)
@@ -95,13 +105,19 @@ def _one_owner(goals: Goals, outcome: Outcome, taken: Mapping[str, str]) -> None
         first = taken.get(name) or (owners[0] if owners else "")
         if any(owner != first for owner in owners):
             goal.wanted = {data: owner for data, owner in goal.wanted.items() if owner == first}
-            error = Refused(f"{name} is that of {first}", "one name, one instance: is an address or a name given twice?")
+            error = Refused(
+                f"{name} is that of {first}", "one name, one instance: is an address or a name given twice?"
+            )
             outcome.denied |= {(name, owner): error for owner in owners if owner != first}
 
 
-def _decide(goals: Goals, settings: Settings, authority: Authority, outcome: Outcome) -> tuple[list[Change], dict[str, set[Rdata]]]:
+def _decide(
+    goals: Goals, settings: Settings, authority: Authority, outcome: Outcome
+) -> tuple[list[Change], dict[str, set[Rdata]]]:
     """The changes; and what forward names have in our name that nobody remembers, but that is to go."""
-    wanted = {name: target for name, goal in goals.items() if (target := _target(name, goal, settings, outcome))}
+    wanted = {
+        name: target for name, goal in goals.items() if (target := _target(name, goal, settings, outcome))
+    }
     looked = authority.look(wanted.values())
     found, lost = list[Change](), dict[str, set[Rdata]]()
     for name, target in wanted.items():
@@ -132,11 +148,15 @@ def _target(name: str, goal: Goal, settings: Settings, outcome: Outcome) -> Targ
 
 
 def _of_ours(present: Present, settings: Settings, authority: Authority) -> bool:
-    """True if each PTR leads to a name with a mark of this cluster: the address has changed hands within it."""
+    """True if each PTR leads to a name with a mark of this cluster: the address has changed hands within
+    it.
+    """
     names = [dns.name.from_text(data.to_text()) for data in present.records if data.rdtype == PTR]
     marked = [Target(name, frozenset(), mark=changes.mark(name, "", settings.mark)) for name in names]
     looked = authority.look(marked)
-    return bool(names) and all(name in looked and targets.of_this_cluster(name, looked[name].marks, settings) for name in names)
+    return bool(names) and all(
+        name in looked and targets.of_this_cluster(name, looked[name].marks, settings) for name in names
+    )
 
 
 def _commit(decided: Sequence[Change], authority: Authority, outcome: Outcome) -> None:
@@ -151,8 +171,15 @@ def _commit(decided: Sequence[Change], authority: Authority, outcome: Outcome) -
         if target.name in looked and changes.satisfied(target, looked[target.name]):
             continue
         error = unsure.get(target.name) or NoAnswer(f"{name} is not as it was sent", "snf-network dns plan")
-        if isinstance(error, Refused) and target.name in looked and target.mark in looked[target.name].marks and target.name in clashes:
-            error = NoAnswer(f"{name} has changed while it was looked at")  # another node of ours was first, with something else
+        if (
+            isinstance(error, Refused)
+            and target.name in looked
+            and target.mark in looked[target.name].marks
+            and target.name in clashes
+        ):
+            error = NoAnswer(
+                f"{name} has changed while it was looked at"
+            )  # another node of ours was first, with something else
         outcome.failed[name] = error
     authority.failed = {}
 

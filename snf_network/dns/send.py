@@ -1,4 +1,5 @@
-"""Speak to a name server: questions, many at a time over UDP, and updates, over UDP where they are small. Everything has an end.
+"""Speak to a name server: questions, many at a time over UDP, and updates, over UDP where they are small.
+Everything has an end.
 
 dns.query is not used: importing it costs 190 ms (2.3), and it asks one question at a time.
 """
@@ -53,7 +54,9 @@ class Query(NamedTuple):
 
 
 def query(question: Question, key: dns.tsig.Key | None) -> Query:
-    """A question for what the server itself knows, signed. Written by hand: dns.message would try to compress each of 34 labels."""
+    """A question for what the server itself knows, signed. Written by hand: dns.message would try to compress
+    each of 34 labels.
+    """
     name, kind = question
     number = int.from_bytes(os.urandom(2), "big")
     body = (name.to_wire() or b"") + pack("!HH", kind, dns.rdataclass.IN)
@@ -62,7 +65,12 @@ def query(question: Question, key: dns.tsig.Key | None) -> Query:
         return Query(number, wire)
     make: Any = TSIG
     sign: Any = dns.tsig.sign  # neither has types
-    signed = sign(wire, key, make(dns.rdataclass.ANY, dns.rdatatype.TSIG, key.algorithm, 0, 300, b"", number, 0, b""), int(time()))[0]
+    signed = sign(
+        wire,
+        key,
+        make(dns.rdataclass.ANY, dns.rdatatype.TSIG, key.algorithm, 0, 300, b"", number, 0, b""),
+        int(time()),
+    )[0]
     data = signed.to_wire()
     record = key.name.to_wire() + pack("!HHIH", dns.rdatatype.TSIG, dns.rdataclass.ANY, 0, len(data)) + data
     return Query(number, pack("!6H", number, 0, 1, 0, 0, 1) + body + record, signed.mac)
@@ -100,7 +108,9 @@ class Server:
         wire = message.to_wire()
         return self._exchange(Query(message.id, wire, message.mac or b"")).rcode()
 
-    def _ask(self, udp: socket.socket, todo: Sequence[Question], answers: dict[Question, dns.message.Message]) -> None:
+    def _ask(
+        self, udp: socket.socket, todo: Sequence[Question], answers: dict[Question, dns.message.Message]
+    ) -> None:
         """Ask each question once, and wait for answers until none comes for a while."""
         queue, waiting = list(reversed(todo)), dict[int, tuple[Question, Query]]()
         until = monotonic() + self.timeout
@@ -182,15 +192,21 @@ class Server:
             raise NoAnswer(f"{self}: {error.strerror}", NOBODY) from error
 
     def _parse(self, wire: bytes, asked: Query) -> dns.message.Message | None:
-        """The answer to a query; None for what is none. Raises Refused where the server does not accept our signature."""
+        """The answer to a query; None for what is none. Raises Refused where the server does not accept our
+        signature.
+        """
         key = self.key
         try:
             answer = dns.message.from_wire(wire, keyring=key, request_mac=asked.mac, ignore_trailing=True)
         except (dns.tsig.PeerBadTime, dns.tsig.BadTime) as error:
-            raise NoAnswer(f"{self}: the clocks of server and node differ too much for TSIG", "NTP") from error
+            raise NoAnswer(
+                f"{self}: the clocks of server and node differ too much for TSIG", "NTP"
+            ) from error
         except dns.tsig.PeerError as error:
-            raise Refused(f"{self} does not accept the key {key.name if key else ''}: {REASONS.get(type(error), type(error).__name__)}",
-                          "KEYFILE, and the key of that name at the server") from error
+            raise Refused(
+                f"{self} does not accept the key {key.name if key else ''}: {REASONS.get(type(error), type(error).__name__)}",
+                "KEYFILE, and the key of that name at the server",
+            ) from error
         except (dns.exception.DNSException, ValueError):
             return None
         if answer.id != asked.id or not answer.flags & dns.flags.QR:
@@ -218,7 +234,9 @@ class Server:
             try:
                 found = socket.getaddrinfo(self.host, self.port, type=socket.SOCK_DGRAM)
             except OSError as error:
-                raise NoAnswer(f"{self.host}: {error.strerror}", "the resolver does not know this name server") from error
+                raise NoAnswer(
+                    f"{self.host}: {error.strerror}", "the resolver does not know this name server"
+                ) from error
             self.addresses = [(family, address) for family, _, _, _, address in found]
         return self.addresses
 
@@ -228,4 +246,8 @@ def _is_about(answer: dns.message.Message, question: Question) -> bool:
     return all((rrset.name, rrset.rdtype) == question for rrset in answer.question)
 
 
-REASONS = {dns.tsig.PeerBadKey: "BADKEY", dns.tsig.PeerBadSignature: "BADSIG", dns.tsig.PeerBadTruncation: "BADTRUNC"}
+REASONS = {
+    dns.tsig.PeerBadKey: "BADKEY",
+    dns.tsig.PeerBadSignature: "BADSIG",
+    dns.tsig.PeerBadTruncation: "BADTRUNC",
+}

@@ -1,7 +1,8 @@
 """Works off what is wanted: one process at a time, started by whoever has something to send and by a timer.
 
-It can be killed at any time. What was to be sent is remembered before it is, and what a server has is asked again before deciding, so
-doing it again does no harm. It always takes what is wanted at that moment: a newer state has replaced the older one.
+It can be killed at any time. What was to be sent is remembered before it is, and what a server has is asked
+again before deciding, so doing it again does no harm. It always takes what is wanted at that moment: a newer
+state has replaced the older one.
 """
 
 from __future__ import annotations
@@ -32,13 +33,21 @@ STEP = 0.5
 class Sender:
     """The sender of one node."""
 
-    def __init__(self, config: Config, settings: Settings, say: Callable[[str], None],
-                 clock: Callable[[], float] = time, pause: Callable[[float], None] = sleep) -> None:
+    def __init__(
+        self,
+        config: Config,
+        settings: Settings,
+        say: Callable[[str], None],
+        clock: Callable[[], float] = time,
+        pause: Callable[[float], None] = sleep,
+    ) -> None:
         self.settings, self.say, self.clock, self.pause = settings, say, clock, pause
         self.spool, self.memory = Spool(config.state_dir, clock), Memory(config.state_dir)
 
     def run(self, patience: float = PATIENCE) -> None:
-        """Work until nothing is due within `patience` seconds, unless another sender does. Raises KernelError."""
+        """Work until nothing is due within `patience` seconds, unless another sender does. Raises
+        KernelError.
+        """
         while self.due() - self.clock() <= patience:
             try:
                 with self.spool.at_work():
@@ -55,7 +64,9 @@ class Sender:
         return [Job(wanted, self.memory.load(wanted.instance)) for wanted in self.spool]
 
     def flush(self) -> None:
-        """Do now all that is pending, but not what is parked. Raises KernelError if another sender is at work."""
+        """Do now all that is pending, but not what is parked. Raises KernelError if another sender is at
+        work.
+        """
         with self.spool.at_work(wait=30.0):
             self._tidy()
             self._pass([job for job in self.jobs() if job.known.due(job.wanted.serial, self.clock()) < NEVER])
@@ -81,7 +92,7 @@ class Sender:
             jobs = [(job.known.due(job.wanted.serial, now), job) for job in self.jobs()]
             ready = [job for due, job in jobs if due <= now]
             for start in range(0, len(ready), AT_ONCE):
-                self._pass(ready[start:start + AT_ONCE])
+                self._pass(ready[start : start + AT_ONCE])
             if ready:
                 until = max(until, self.clock() + patience)
             elif min((due for due, _ in jobs), default=NEVER) > until:
@@ -109,7 +120,10 @@ class Sender:
 
         try:
             outcome = work(jobs, self.settings, self.taken(), remember)
-        except (DNSException, ValueError) as error:  # nobody has thought of this one; the others shall not wait for it
+        except (
+            DNSException,
+            ValueError,
+        ) as error:  # nobody has thought of this one; the others shall not wait for it
             easier = _easier(jobs)
             for job in easier:
                 self._pass([job])
@@ -150,14 +164,18 @@ class Sender:
                 self.spool.done(wanted)
 
     def _save(self, wanted: Wanted, known: Known) -> None:
-        """Remember, unless something else is wanted by now, or the instance has left: then nothing is ours to remember."""
+        """Remember, unless something else is wanted by now, or the instance has left: then nothing is ours to
+        remember.
+        """
         with self.spool.lock():
             now = self.spool.load(wanted.instance)
             if now:
                 self.memory.save(known if now.serial == wanted.serial else replace(known, tried=""))
 
     def taken(self) -> dict[str, str]:
-        """Reverse names that several instances of this node want, each with the one it is: the one that has it, else the first."""
+        """Reverse names that several instances of this node want, each with the one it is: the one that has
+        it, else the first.
+        """
         wanting: dict[str, list[Wanted]] = {}
         for wanted in self.spool:
             for address in {address for names in wanted.nics for address in names.addresses}:
@@ -165,12 +183,18 @@ class Sender:
         return {name: self._first(name, group) for name, group in wanting.items() if len(group) > 1}
 
     def _first(self, name: str, group: Iterable[Wanted]) -> str:
-        has = {wanted.instance for wanted in group if any(record[0] == name for record in self.memory.load(wanted.instance).records)}
+        has = {
+            wanted.instance
+            for wanted in group
+            if any(record[0] == name for record in self.memory.load(wanted.instance).records)
+        }
         return min(group, key=lambda wanted: (wanted.instance not in has, wanted.since)).instance
 
 
 def _easier(jobs: Sequence[Job]) -> list[Job]:
-    """What to try one by one instead: each for itself, then without its memory, which may be what nobody could have sent."""
+    """What to try one by one instead: each for itself, then without its memory, which may be what nobody
+    could have sent.
+    """
     if len(jobs) > 1:
         return list(jobs)
     return [Job(job.wanted, Known(job.wanted.instance)) for job in jobs if job.known.records]
@@ -179,7 +203,10 @@ def _easier(jobs: Sequence[Job]) -> list[Job]:
 def _hopeless(job: Job, reason: str, settings: Settings) -> Outcome:
     """What is said of an instance whose names no message can have."""
     name, instance = settings.name(job.wanted.instance, ""), job.wanted.instance
-    return Outcome({name: Goal({instance: None})}, {name: Refused(reason, "this is a defect of snf-network, please report it")})
+    return Outcome(
+        {name: Goal({instance: None})},
+        {name: Refused(reason, "this is a defect of snf-network, please report it")},
+    )
 
 
 def _one(known: Known, name: str) -> dict[str, Trouble]:

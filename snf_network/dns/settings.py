@@ -1,4 +1,5 @@
-"""Where names go: SERVER, FZONE and their kin of /etc/default/snf-network, and /etc/snf-network/dns.yaml for what they cannot say.
+"""Where names go: SERVER, FZONE and their kin of /etc/default/snf-network, and /etc/snf-network/dns.yaml for
+what they cannot say.
 
 docs/dns.md has both. The second file is optional; what it says counts before the first.
 """
@@ -60,7 +61,9 @@ class Settings:
     def name(self, instance: str, network: str) -> str:
         """The name of an instance, as seen from one of its networks."""
         own = self.networks.get(network, ("", -1))[0]
-        if not own and any(forward(instance, zone) == forward(instance, "") for zone in self.zones if not _is_reverse(zone)):
+        if not own and any(
+            forward(instance, zone) == forward(instance, "") for zone in self.zones if not _is_reverse(zone)
+        ):
             return forward(instance, "")
         return forward(instance, own or self.zone)
 
@@ -70,7 +73,9 @@ class Settings:
         return own if own >= 0 else self.route(name).ttl
 
     def pointer(self, address: str) -> str:
-        """The name of the PTR of an address; in a classless zone, the last octet in that zone (RFC 2317, 4)."""
+        """The name of the PTR of an address; in a classless zone, the last octet in that zone (RFC 2317,
+        4).
+        """
         for prefix, zone in self.classless:
             if ip_address(address) in ip_network(prefix):
                 return f"{address.rpartition('.')[2]}.{zone}"
@@ -94,8 +99,12 @@ def load(config: Config, path: str = DNS_PATH, cluster: str = CLUSTER) -> Settin
     except BadConfig as error:
         raise BadConfig(f"SERVER={error.message}", error.hint) from error
     default = Route(servers, config.authentication_method, config.keyfile, int(config.ttl or 300))
-    plain = Settings(default, forward(config.fzone, ""), owner=(kernel.read_file(cluster) or "").strip(),
-                     kerberos=(config.kerberos_principal, config.kerberos_keytab, config.kerberos_ticket))
+    plain = Settings(
+        default,
+        forward(config.fzone, ""),
+        owner=(kernel.read_file(cluster) or "").strip(),
+        kerberos=(config.kerberos_principal, config.kerberos_keytab, config.kerberos_ticket),
+    )
     text = kernel.read_file(path)
     if text is None and (access(path, F_OK) or islink(path)):
         raise BadConfig(f"{path} cannot be read", "a regular file, and no link to one")
@@ -108,18 +117,32 @@ def parse(text: str, plain: Settings, path: str = DNS_PATH) -> Settings:
     if node is not None:
         _check(node, said, TOP, path)
     default = _route(said, plain.default)
-    zones = {forward(zone, ""): replace(_route(values, default), zone=forward(zone, "")) for zone, values in
-             said.get("zones", {}).items()}
-    networks = {str(name): (forward(values.get("zone", ""), ""), int(values.get("ttl", -1))) for name, values in
-                said.get("networks", {}).items()}
+    zones = {
+        forward(zone, ""): replace(_route(values, default), zone=forward(zone, ""))
+        for zone, values in said.get("zones", {}).items()
+    }
+    networks = {
+        str(name): (forward(values.get("zone", ""), ""), int(values.get("ttl", -1)))
+        for name, values in said.get("networks", {}).items()
+    }
     classless = tuple((prefix, forward(zone, "")) for prefix, zone in said.get("reverse", {}).items())
-    return replace(plain, default=default, zones=zones, networks=networks, classless=classless,
-                   zone=forward(said.get("zone", plain.zone), ""), owner=said.get("owner", plain.owner), mark=said.get("mark", plain.mark),
-                   timeout=float(said.get("timeout", plain.timeout)))
+    return replace(
+        plain,
+        default=default,
+        zones=zones,
+        networks=networks,
+        classless=classless,
+        zone=forward(said.get("zone", plain.zone), ""),
+        owner=said.get("owner", plain.owner),
+        mark=said.get("mark", plain.mark),
+        timeout=float(said.get("timeout", plain.timeout)),
+    )
 
 
 class Loader(yaml.SafeLoader):  # type: ignore[misc]  # it has no types
-    """Knows the line of a value that is none of its type, such as the date 2020-13-45: yaml's own errors there are Python's."""
+    """Knows the line of a value that is none of its type, such as the date 2020-13-45: yaml's own errors
+    there are Python's.
+    """
 
     def construct_object(self, node: yaml.Node, deep: bool = False) -> Any:
         """As in yaml. Raises YAMLError."""
@@ -141,7 +164,10 @@ def _read(text: str, path: str) -> tuple[yaml.Node | None, Any]:
         line, words = text.count("\n", 0, error.position) + 1, f"character {error.character!a}"
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
-        line, words = mark.line + 1 if mark else 1, str(getattr(error, "problem", None) or "it cannot be read")
+        line, words = (
+            mark.line + 1 if mark else 1,
+            str(getattr(error, "problem", None) or "it cannot be read"),
+        )
     except RecursionError:
         line, words = loader.line + 1 if loader else 1, "brackets within brackets without end"
     raise BadConfig(f"{path}:{line}: {words}", "this is no YAML")
@@ -150,29 +176,46 @@ def _read(text: str, path: str) -> tuple[yaml.Node | None, Any]:
 def _route(said: Mapping[str, Any], route: Route) -> Route:
     servers = said.get("servers")
     if servers is not None:
-        route = replace(route, servers=tuple(map(_server, [servers] if isinstance(servers, str) else servers)))
-    return replace(route, method=said.get("authentication", route.method), key=said.get("key", route.key),
-                   ttl=int(said.get("ttl", route.ttl)))
+        route = replace(
+            route, servers=tuple(map(_server, [servers] if isinstance(servers, str) else servers))
+        )
+    return replace(
+        route,
+        method=said.get("authentication", route.method),
+        key=said.get("key", route.key),
+        ttl=int(said.get("ttl", route.ttl)),
+    )
 
 
 def _server(text: str) -> tuple[str, int]:
-    """`host`, `host port`, `host:port`, `[address]:port`; an IPv6 address alone needs no brackets. Raises BadConfig."""
-    found = re.fullmatch(r"\[([0-9a-fA-F:.]+)\](?::(\d+))?|([^\s:]+)(?:[:\s]\s*(\d+))?|([0-9a-fA-F:.]+)(?:\s+(\d+))?", text)
+    """`host`, `host port`, `host:port`, `[address]:port`; an IPv6 address alone needs no brackets. Raises
+    BadConfig.
+    """
+    found = re.fullmatch(
+        r"\[([0-9a-fA-F:.]+)\](?::(\d+))?|([^\s:]+)(?:[:\s]\s*(\d+))?|([0-9a-fA-F:.]+)(?:\s+(\d+))?", text
+    )
     host = found and (found[1] or found[3] or found[5])
     port = int((found[2] or found[4] or found[6] or 53) if found else 0)
     if not host or not 0 < port < 65536:
-        raise BadConfig(f"{shown(text)} is no name server", "an address or name, and a port after a colon if it is not 53")
+        raise BadConfig(
+            f"{shown(text)} is no name server", "an address or name, and a port after a colon if it is not 53"
+        )
     return host, port
 
 
-# --- the schema: what a value must be, in words, and a test; or the keys of a mapping, where "*" stands for names of the admin's choice
+# --- the schema: what a value must be, in words, and a test; or the keys of a mapping, where "*" stands for
+# names of the admin's choice
 
 Test = tuple[Callable[[Any], bool], str]
 LABEL = re.compile(r"(?!-)[A-Za-z0-9_/-]{1,63}(?<!-)")
 
 
 def _is_domain(value: Any) -> bool:
-    return isinstance(value, str) and len(value) < 254 and all(map(LABEL.fullmatch, value.rstrip(".").split(".")))
+    return (
+        isinstance(value, str)
+        and len(value) < 254
+        and all(map(LABEL.fullmatch, value.rstrip(".").split(".")))
+    )
 
 
 def _is_text(value: Any) -> bool:
@@ -185,7 +228,9 @@ def _is_seconds(value: Any) -> bool:
 
 def _is_servers(value: Any) -> bool:
     try:
-        return isinstance(value, (str, list)) and bool([_server(server) for server in ([value] if isinstance(value, str) else value)])
+        return isinstance(value, (str, list)) and bool(
+            [_server(server) for server in ([value] if isinstance(value, str) else value)]
+        )
     except (BadConfig, TypeError):
         return False
 
@@ -199,16 +244,25 @@ def _is_prefix4(value: Any) -> bool:
 
 DOMAIN: Test = (_is_domain, "a domain")
 TTL: Test = (_is_seconds, "a number of seconds")
-ROUTE: dict[str, Any] = {"servers": (_is_servers, "a name server or a list of them"), "ttl": TTL,
-                         "key": (lambda value: isinstance(value, str) and value.startswith("/"), "an absolute path"),
-                         "authentication": (METHODS.__contains__, "plain, bind9, kerberos or empty")}
+ROUTE: dict[str, Any] = {
+    "servers": (_is_servers, "a name server or a list of them"),
+    "ttl": TTL,
+    "key": (lambda value: isinstance(value, str) and value.startswith("/"), "an absolute path"),
+    "authentication": (METHODS.__contains__, "plain, bind9, kerberos or empty"),
+}
 TOP: dict[str, Any] = {
-    **ROUTE, "zone": DOMAIN,
+    **ROUTE,
+    "zone": DOMAIN,
     "owner": (_is_text, "text that tells this cluster from others"),
     "mark": (("dhcid", "txt").__contains__, "dhcid or txt"),
-    "timeout": (lambda value: isinstance(value, (int, float)) and not isinstance(value, bool) and 0 < value <= 30, "seconds, at most 30"),
+    "timeout": (
+        lambda value: isinstance(value, (int, float)) and not isinstance(value, bool) and 0 < value <= 30,
+        "seconds, at most 30",
+    ),
     "zones": {"*": (DOMAIN, ROUTE)},
-    "networks": {"*": ((lambda value: isinstance(value, str), "the name of a network"), {"zone": DOMAIN, "ttl": TTL})},
+    "networks": {
+        "*": ((lambda value: isinstance(value, str), "the name of a network"), {"zone": DOMAIN, "ttl": TTL})
+    },
     "reverse": {"*": ((_is_prefix4, "an IPv4 prefix longer than /24"), DOMAIN)},
 }
 
@@ -228,7 +282,10 @@ def _check(node: yaml.Node, value: Any, wanted: Any, path: str) -> None:
         if test:
             _check(key, name, test, path)
         elif schema is None:
-            raise BadConfig(f"{path}:{key.start_mark.line + 1}: unknown setting {shown(str(name))}", f"one of {', '.join(wanted)}")
+            raise BadConfig(
+                f"{path}:{key.start_mark.line + 1}: unknown setting {shown(str(name))}",
+                f"one of {', '.join(wanted)}",
+            )
         _check(child, below, schema, path)
 
 

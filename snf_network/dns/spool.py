@@ -1,17 +1,20 @@
-"""STATE_DIR/dns/wanted/<instance>: the names that the NICs of an instance shall have, as the last script or hook said it.
+"""STATE_DIR/dns/wanted/<instance>: the names that the NICs of an instance shall have, as the last script or
+hook said it.
 
-One file an instance, replaced as a whole, so a newer state takes the place of an older one that was not sent yet. It is put in place by
-rename and made durable by one fsync after that: ext4, XFS and btrfs then commit the name together with what is in it. Its lines are
-tab-separated:
+One file an instance, replaced as a whole, so a newer state takes the place of an older one that was not sent
+yet. It is put in place by rename and made durable by one fsync after that: ext4, XFS and btrfs then commit
+the name together with what is in it. Its lines are tab-separated:
 
     wanted  instance, serial, time, whole or part
     nic     NIC, network, address ...
-    had     NIC, network, address ...   what such a NIC had: taken back if it is ours, by owner mark or by being equal
+    had     NIC, network, address ...   what such a NIC had: taken back if it is ours, by owner mark or by
+      being equal
     end                                 a file without it was cut off by a crash
 
-`whole`: the instance has nothing but this, so whatever else the server has for it in our name goes. `part`: NICs may be missing here.
-A file that is not like this is not believed, nor one that is called otherwise than its instance: names stay as they are.
-On a full disk a file is written anew in its place, where it is longer than what is to be said or has room left in its last block.
+`whole`: the instance has nothing but this, so whatever else the server has for it in our name goes. `part`:
+NICs may be missing here. A file that is not like this is not believed, nor one that is called otherwise than
+its instance: names stay as they are. On a full disk a file is written anew in its place, where it is longer
+than what is to be said or has room left in its last block.
 """
 
 from __future__ import annotations
@@ -52,27 +55,47 @@ class Wanted:
 
     def text(self) -> str:
         """As it stands in the file."""
-        rows: list[tuple[str, ...]] = [("wanted", self.instance, self.serial, str(self.since), "whole" if self.whole else "part")]
-        rows += [(kind, names.nic, names.network, *names.addresses) for kind, group in (("nic", self.nics), ("had", self.had))
-                 for names in group]
+        rows: list[tuple[str, ...]] = [
+            ("wanted", self.instance, self.serial, str(self.since), "whole" if self.whole else "part")
+        ]
+        rows += [
+            (kind, names.nic, names.network, *names.addresses)
+            for kind, group in (("nic", self.nics), ("had", self.had))
+            for names in group
+        ]
         return "".join(map(row, (*rows, ("end",))))
 
 
 def parse(text: str, instance: str) -> Wanted | None:
     """What a file says; None if it was cut off, or is not one of ours."""
     rows = columns(text)
-    if not instance.isprintable() or not rows or rows[-1] != ["end"] or rows[0][:2] != ["wanted", instance] or len(rows[0]) != 5:
+    if (
+        not instance.isprintable()
+        or not rows
+        or rows[-1] != ["end"]
+        or rows[0][:2] != ["wanted", instance]
+        or len(rows[0]) != 5
+    ):
         return None
     _, _, serial, since, whole = rows[0]
-    if not all(words[0] in ("nic", "had") and len(words) > 2 and all(map(is_address, words[3:])) for words in rows[1:-1]):
+    if not all(
+        words[0] in ("nic", "had") and len(words) > 2 and all(map(is_address, words[3:]))
+        for words in rows[1:-1]
+    ):
         return None
-    nics, had = ([Names(instance, words[1], words[2], tuple(words[3:])) for words in rows[1:-1] if words[0] == kind]
-                 for kind in ("nic", "had"))
+    nics, had = (
+        [Names(instance, words[1], words[2], tuple(words[3:])) for words in rows[1:-1] if words[0] == kind]
+        for kind in ("nic", "had")
+    )
     try:
         time = float(since)
     except ValueError:
         return None
-    return Wanted(instance, serial, time, whole == "whole", tuple(nics), tuple(had)) if 0 <= time < FOREVER else None
+    return (
+        Wanted(instance, serial, time, whole == "whole", tuple(nics), tuple(had))
+        if 0 <= time < FOREVER
+        else None
+    )
 
 
 class Spool:
@@ -96,7 +119,9 @@ class Spool:
 
     def _names(self) -> list[str]:
         try:
-            return sorted(name for name in posix.listdir(f"{self.directory}/wanted") if not name.startswith("."))
+            return sorted(
+                name for name in posix.listdir(f"{self.directory}/wanted") if not name.startswith(".")
+            )
         except OSError:
             return []
 
@@ -106,32 +131,50 @@ class Spool:
 
     def up(self, names: Names) -> None:
         """A NIC is up and has these addresses now. Raises KernelError."""
+
         def change(old: Wanted) -> Wanted:
             same = [nic for nic in old.nics if nic.nic == names.nic]
-            return Wanted(names.instance, whole=old.whole, nics=(*(nic for nic in old.nics if nic not in same), names),
-                          had=_without((*old.had, *same), names))
+            return Wanted(
+                names.instance,
+                whole=old.whole,
+                nics=(*(nic for nic in old.nics if nic not in same), names),
+                had=_without((*old.had, *same), names),
+            )
 
         self._change(names.instance, change)
 
     def down(self, instance: str, nic: str) -> None:
         """A NIC is gone for good, or shall have no names any more. Raises KernelError."""
+
         def change(old: Wanted) -> Wanted:
             gone = tuple(names for names in old.nics if names.nic == nic)
-            return Wanted(instance, whole=old.whole, nics=tuple(names for names in old.nics if names not in gone), had=(*old.had, *gone))
+            return Wanted(
+                instance,
+                whole=old.whole,
+                nics=tuple(names for names in old.nics if names not in gone),
+                had=(*old.had, *gone),
+            )
 
         wanted = self.load(instance)
         if wanted and any(names.nic == nic for names in wanted.nics):
             self._change(instance, change)
 
     def have(self, instance: str, nics: Iterable[Names], had: Iterable[Names] = ()) -> None:
-        """An instance has these NICs and no others. `had`: what it may have had beside what is known here. Raises KernelError."""
+        """An instance has these NICs and no others. `had`: what it may have had beside what is known here.
+        Raises KernelError.
+        """
         self._change(instance, _only(instance, tuple(nics), had))
 
     def move(self, old: str, new: str, nics: Iterable[Names], had: Iterable[Names] = ()) -> None:
-        """An instance is called otherwise: what it had under the old name goes, and the new one has these NICs. Raises KernelError."""
+        """An instance is called otherwise: what it had under the old name goes, and the new one has these
+        NICs. Raises KernelError.
+        """
         with self.lock():
-            descriptors = [self._put(name, change) for name, change in
-                           ((new, _only(new, tuple(nics), ())), (old, _only(old, (), had))) if name == old or nics]
+            descriptors = [
+                self._put(name, change)
+                for name, change in ((new, _only(new, tuple(nics), ())), (old, _only(old, (), had)))
+                if name == old or nics
+            ]
         self._commit(*descriptors)
 
     def has(self, instance: str) -> bool:
@@ -139,13 +182,16 @@ class Spool:
         return posix.access(self.path(instance), posix.F_OK)
 
     def forget(self, instance: str) -> None:
-        """The instance lives on another node, which sees to its names. What was not sent from here never will be."""
+        """The instance lives on another node, which sees to its names. What was not sent from here never will
+        be.
+        """
         with self.lock():
             kernel.remove_file(f"{self.directory}/known/{instance}")
             kernel.remove_file(self.path(instance))
 
     def done(self, wanted: Wanted) -> bool:
-        """Note that all of `wanted` is so; False if something else is wanted by now. To be called under the lock.
+        """Note that all of `wanted` is so; False if something else is wanted by now. To be called under the
+        lock.
 
         Not made durable: what a crash brings back is done again, and changes nothing.
         """
@@ -192,7 +238,9 @@ class Spool:
             raise KernelError(f"{path}: {error.strerror}", "its names in DNS stay as they are") from error
 
     def _commit(self, *descriptors: int) -> None:
-        """Make files durable. The first fsync commits every rename before it; one after that has little left to do."""
+        """Make files durable. The first fsync commits every rename before it; one after that has little left
+        to do.
+        """
         try:
             for descriptor in descriptors:
                 posix.fsync(descriptor)
@@ -205,9 +253,14 @@ class Spool:
 
 def _only(instance: str, nics: tuple[Names, ...], had: Iterable[Names]) -> Callable[[Wanted], Wanted]:
     """The change to these NICs and no others."""
+
     def change(old: Wanted) -> Wanted:
-        return Wanted(instance, whole=True, nics=nics,
-                      had=tuple(dict.fromkeys(names for names in (*old.had, *old.nics, *had) if names not in nics)))
+        return Wanted(
+            instance,
+            whole=True,
+            nics=nics,
+            had=tuple(dict.fromkeys(names for names in (*old.had, *old.nics, *had) if names not in nics)),
+        )
 
     return change
 

@@ -1,4 +1,6 @@
-"""From what instances want to names: which records each shall have and may have had, forward and reverse. Pure."""
+"""From what instances want to names: which records each shall have and may have had, forward and reverse.
+Pure.
+"""
 
 from __future__ import annotations
 
@@ -68,7 +70,9 @@ def address(text: str) -> Rdata:
 
 
 def forward_goals(jobs: Iterable[Job], settings: Settings) -> Goals:
-    """What shall be at the forward names of these instances. The name in the default zone is among them for whole ones."""
+    """What shall be at the forward names of these instances. The name in the default zone is among them for
+    whole ones.
+    """
     goals: Goals = {}
 
     def goal(name: str, instance: str) -> Goal:
@@ -84,7 +88,9 @@ def forward_goals(jobs: Iterable[Job], settings: Settings) -> Goals:
             mine.network = names.network
             mine.wanted.update((address(text), instance) for text in names.addresses)
         for names in wanted.had:
-            goal(settings.name(instance, names.network), instance).had |= {address(text) for text in names.addresses}
+            goal(settings.name(instance, names.network), instance).had |= {
+                address(text) for text in names.addresses
+            }
         for name, kind, text in known.records:
             if kind != "PTR":
                 goal(name, instance).had.add(record(kind, text))
@@ -93,9 +99,15 @@ def forward_goals(jobs: Iterable[Job], settings: Settings) -> Goals:
     return goals
 
 
-def reverse_goals(jobs: Iterable[Job], forward: Goals, lost: Mapping[str, Iterable[Rdata]], foreign: Container[str],
-                  settings: Settings) -> Goals:
-    """What shall be at the reverse names of all addresses that the forward names get, keep, or (`lost`) turn out to have had.
+def reverse_goals(
+    jobs: Iterable[Job],
+    forward: Goals,
+    lost: Mapping[str, Iterable[Rdata]],
+    foreign: Container[str],
+    settings: Settings,
+) -> Goals:
+    """What shall be at the reverse names of all addresses that the forward names get, keep, or (`lost`) turn
+    out to have had.
 
     A PTR to a `foreign` name is ours only if we remember it.
     """
@@ -137,11 +149,15 @@ def owner(settings: Settings, instance: str) -> str:
 
 
 def of_this_cluster(name: Name, marks: frozenset[Rdata], settings: Settings) -> bool:
-    """True if the forward name that a PTR leads to carries a mark of an instance of ours, which is called so with or without a zone."""
+    """True if the forward name that a PTR leads to carries a mark of an instance of ours, which is called so
+    with or without a zone.
+    """
     text = name.to_text(omit_final_dot=True).lower()
     zones = (settings.zone, *settings.zones, *(zone for zone, _ in settings.networks.values() if zone))
     instances = {text, *(text.removesuffix(f".{zone}") for zone in zones)}
     try:
-        return any(changes.mark(name, owner(settings, instance), settings.mark) in marks for instance in instances)
+        return any(
+            changes.mark(name, owner(settings, instance), settings.mark) in marks for instance in instances
+        )
     except dns.exception.DNSException:
         return False

@@ -1,9 +1,23 @@
-"""The positive controls: what a guest must always be able to send. A filter that drops these breaks guests."""
+"""The positive controls: what a guest must always be able to send. A filter that drops these breaks
+guests.
+"""
 
 from __future__ import annotations
 
 from snf_network.selftest import frames as f
-from snf_network.selftest.matrix import FREE, GATEWAY, GATEWAY6, LINK_LOCAL, NODE, NODE6, OTHER, OTHER6, PREFIX, SERVED, Row
+from snf_network.selftest.matrix import (
+    FREE,
+    GATEWAY,
+    GATEWAY6,
+    LINK_LOCAL,
+    NODE,
+    NODE6,
+    OTHER,
+    OTHER6,
+    PREFIX,
+    SERVED,
+    Row,
+)
 
 S, T = f.SOURCE, f.TARGET
 NONCE = f.option(f.NONCE, b"nonce!")
@@ -15,15 +29,28 @@ FREE_SOURCE, FREE_DAD = {LINK_LOCAL: "ip6-ll-src"}, {LINK_LOCAL: "dad-target"}
 STRANGER, SISTER, GROUP = "02:00:00:00:00:77", "aa:55:61:00:00:77", "01:00:5e:00:00:fb"
 """A MAC of another private network, one of the guest's own by MAC_MASK, and a multicast group."""
 OTHERS = {PREFIX: "mac-prefix"}
-INWARD = tuple(Row(f"to the guest: another network's {name}", frame, OTHERS, bridged=True, inward=True) for name, frame in (
-    ("unicast", lambda g: g.frame(f.udp(OTHER, g.ip), STRANGER, g.mac)),
-    ("broadcast", lambda g: g.frame(f.udp(OTHER, g.ip), STRANGER)),
-    ("multicast", lambda g: g.frame(f.udp(OTHER, "224.0.0.251"), STRANGER, GROUP)),
-    ("ARP", lambda g: g.frame(f.arp(1, STRANGER, OTHER, g.ip), STRANGER)),
-))
+INWARD = tuple(
+    Row(f"to the guest: another network's {name}", frame, OTHERS, bridged=True, inward=True)
+    for name, frame in (
+        ("unicast", lambda g: g.frame(f.udp(OTHER, g.ip), STRANGER, g.mac)),
+        ("broadcast", lambda g: g.frame(f.udp(OTHER, g.ip), STRANGER)),
+        ("multicast", lambda g: g.frame(f.udp(OTHER, "224.0.0.251"), STRANGER, GROUP)),
+        ("ARP", lambda g: g.frame(f.arp(1, STRANGER, OTHER, g.ip), STRANGER)),
+    )
+)
 LEGAL = (
-    Row("to the guest: its network's unicast", lambda g: g.frame(f.udp(OTHER, g.ip), SISTER, g.mac), bridged=True, inward=True),
-    Row("to the guest: its network's broadcast", lambda g: g.frame(f.arp(1, SISTER, OTHER, g.ip), SISTER), bridged=True, inward=True),
+    Row(
+        "to the guest: its network's unicast",
+        lambda g: g.frame(f.udp(OTHER, g.ip), SISTER, g.mac),
+        bridged=True,
+        inward=True,
+    ),
+    Row(
+        "to the guest: its network's broadcast",
+        lambda g: g.frame(f.arp(1, SISTER, OTHER, g.ip), SISTER),
+        bridged=True,
+        inward=True,
+    ),
     Row("UDP", lambda g: g.frame(f.udp(g.ip, NODE))),
     Row("UDP, IPv6", lambda g: g.frame(f.udp(g.ip6, NODE6))),
     Row("UDP, through", lambda g: g.frame(f.udp(g.ip, GATEWAY))),
@@ -34,14 +61,25 @@ LEGAL = (
     Row("echo, IPv6", lambda g: g.frame(f.ping(g.ip6, NODE6))),
     Row("echo behind options", lambda g: g.frame(f.with_dstopts(f.ping(g.ip6, NODE6)))),
     Row("TCP behind options", lambda g: g.frame(f.with_dstopts(f.tcp(g.ip6, NODE6, 4000, 22)))),
-    Row("TCP behind AH", lambda g: g.frame(f.behind(f.tcp(g.ip6, NODE6, 4000, 22), f.AH, bytes((4, 0, 0)) + bytes(20)))),
+    Row(
+        "TCP behind AH",
+        lambda g: g.frame(f.behind(f.tcp(g.ip6, NODE6, 4000, 22), f.AH, bytes((4, 0, 0)) + bytes(20))),
+    ),
     Row("fragment of UDP", lambda g: g.frame(f.ip(g.ip, NODE, f.UDP, b"rest of it", fragment=100))),
     Row("first fragment of UDP, IPv6", lambda g: g.frame(f.fragmented(f.udp(g.ip6, NODE6), more=True))),
-    Row("fragment of UDP, IPv6", lambda g: g.frame(f.behind(f.udp(g.ip6, NODE6), f.FRAGMENT, bytes((0, 0, 64, 0, 0, 0, 9))))),
+    Row(
+        "fragment of UDP, IPv6",
+        lambda g: g.frame(f.behind(f.udp(g.ip6, NODE6), f.FRAGMENT, bytes((0, 0, 64, 0, 0, 0, 9)))),
+    ),
     Row("tunnel to elsewhere", lambda g: g.frame(f.ip(g.ip, NODE, 41, f.udp(OTHER6, NODE6)[1]))),
     Row("VXLAN to elsewhere", lambda g: g.frame(f.udp(g.ip, NODE, 4000, 4789))),
-    Row("IGMP report", lambda g: g.frame(f.ip(g.ip, "224.0.0.22", 2, bytes((0x22, 0, 0xF9, 2, 0, 0, 0, 1, 4, 0, 0, 0, 0xE0, 0, 0, 0xFB))),
-                                         target="01:00:5e:00:00:16")),
+    Row(
+        "IGMP report",
+        lambda g: g.frame(
+            f.ip(g.ip, "224.0.0.22", 2, bytes((0x22, 0, 0xF9, 2, 0, 0, 0, 1, 4, 0, 0, 0, 0xE0, 0, 0, 0xFB))),
+            target="01:00:5e:00:00:16",
+        ),
+    ),
     Row("UDP from its link-local", lambda g: g.frame(f.udp(g.local, g.router))),
     Row("UDP from a link-local of its choice", lambda g: g.frame(f.udp(FREE, f.ALL_NODES)), FREE_SOURCE),
     Row("ARP request", lambda g: g.frame(f.arp(1, g.mac, g.ip, GATEWAY), target=f.BROADCAST)),

@@ -1,4 +1,5 @@
-"""What the rules do with one frame: it is sent, in a namespace with the rules of this node and the members of one NIC, and traced.
+"""What the rules do with one frame: it is sent, in a namespace with the rules of this node and the members of
+one NIC, and traced.
 
 So the answer is the kernel's own. The node is only read.
 """
@@ -16,7 +17,8 @@ from snf_network.selftest import frames
 from snf_network.selftest.world import Machine, send, settle
 
 TRIES, SECONDS = 20, 0.2
-"""How often a probe is sent until the trace tells of one, and how long the frame itself is waited for then."""
+"""How often a probe is sent until the trace tells of one, and how long the frame itself is waited for then.
+"""
 PROBE = "02:00:00:00:00:99"
 """The source of the probe."""
 SET = re.compile(r"@(?!nh|th|ll)([a-z0-9_]+)")
@@ -37,8 +39,11 @@ class Answer:
     """All rules that took part."""
 
 
-def explain(interface: str, bridge: str, mac: str, rules: str, members: Sequence[str], frame: bytes) -> Answer:
-    """Send `frame` from a NIC with these `members`; it is a port of `bridge`, or routed with a tap of address `mac`.
+def explain(
+    interface: str, bridge: str, mac: str, rules: str, members: Sequence[str], frame: bytes
+) -> Answer:
+    """Send `frame` from a NIC with these `members`; it is a port of `bridge`, or routed with a tap of address
+    `mac`.
 
     Raises KernelError where no namespace can be made.
     """
@@ -46,10 +51,17 @@ def explain(interface: str, bridge: str, mac: str, rules: str, members: Sequence
         node = stack.enter_context(closing(Machine("explain")))
         for key in ("all", "default"):
             node.sysctl(f"net/ipv6/conf/{key}/router_solicitations", "0")
-        node.ip(f"link add {interface} type veth peer name guest0", f"link set {interface} address {mac} up", "link set guest0 arp off up")
+        node.ip(
+            f"link add {interface} type veth peer name guest0",
+            f"link set {interface} address {mac} up",
+            "link set guest0 arp off up",
+        )
         if bridge:
-            node.ip(f"link add {bridge} type bridge forward_delay 0 mcast_snooping 0 no_linklocal_learn 1", f"link set {bridge} up",
-                    f"link set {interface} master {bridge}")
+            node.ip(
+                f"link add {bridge} type bridge forward_delay 0 mcast_snooping 0 no_linklocal_learn 1",
+                f"link set {bridge} up",
+                f"link set {interface} master {bridge}",
+            )
             settle(node)
         node.load(rules + "".join(f"{line}\n" for line in members))
         monitor = stack.enter_context(closing(trace.Monitor(node.enter)))
@@ -70,10 +82,14 @@ def _listening(node: Machine, monitor: trace.Monitor, mac: str) -> None:
 
 
 def _seen(monitor: trace.Monitor, frame: bytes) -> list[trace.Step]:
-    """All that is told of the frame. ARP is told without its Ethernet header, and no other ARP comes from there."""
+    """All that is told of the frame. ARP is told without its Ethernet header, and no other ARP comes from
+    there.
+    """
     told = list(monitor.steps(SECONDS))
     ends = f"ether saddr {frame[6:12].hex(':')} ether daddr {frame[:6].hex(':')}"
-    ours = {step.packet for step in told if step.kind == "packet:" and (ends in step.text or step.family == "arp")}
+    ours = {
+        step.packet for step in told if step.kind == "packet:" and (ends in step.text or step.family == "arp")
+    }
     return [step for step in told if step.packet in ours]
 
 
@@ -82,10 +98,21 @@ def _answer(node: Machine, steps: list[trace.Step]) -> Answer:
     if not steps:
         return Answer("ignored", "", "no rule has seen it", (), ())
     dropped = steps[-1].drops
-    rules = [step for step in steps if step.kind == "rule" and not (dropped and step.chain == steps[-1].chain)]
-    if not dropped:  # what comes after the pins decides nothing: marks, and what the firewall of others may do
-        end = next((number for number, step in enumerate(steps) if step.kind == "policy" or step.verdict == "accept"), len(steps))
-        rules = [step for step in steps[:end + 1] if step.kind == "rule"]
+    rules = [
+        step for step in steps if step.kind == "rule" and not (dropped and step.chain == steps[-1].chain)
+    ]
+    if (
+        not dropped
+    ):  # what comes after the pins decides nothing: marks, and what the firewall of others may do
+        end = next(
+            (
+                number
+                for number, step in enumerate(steps)
+                if step.kind == "policy" or step.verdict == "accept"
+            ),
+            len(steps),
+        )
+        rules = [step for step in steps[: end + 1] if step.kind == "rule"]
         rules = [step for step in rules if SET.search(step.text)] or rules
     last = rules[-1] if rules else steps[-1]
     asked = tuple(dict.fromkeys(SET.findall(last.text))) or _before(node, last)

@@ -1,8 +1,9 @@
 """Frames as bytes, good and forged: Ethernet, ARP, IPv4, IPv6, UDP, TCP, ICMP, neighbour discovery, DHCP.
 
-A packet is what `ethernet` takes: its ethertype and its bytes. `stamp` writes a number into a frame, `token` reads it out again at the
-other end, whatever was done to the frame on the way: the IPv4 identification, the low bits of the IPv6 flow label, or the end of the
-target's hardware address in ARP, all of which nobody checks.
+A packet is what `ethernet` takes: its ethertype and its bytes. `stamp` writes a number into a frame, `token`
+reads it out again at the other end, whatever was done to the frame on the way: the IPv4 identification, the
+low bits of the IPv6 flow label, or the end of the target's hardware address in ARP, all of which nobody
+checks.
 """
 
 from __future__ import annotations
@@ -43,16 +44,22 @@ def stamp(frame: bytes, number: int) -> bytes:
     """The frame, with a number from 1 to 65535 in it."""
     kind, at = _payload(frame)
     if kind == IP4:
-        header = frame[at:at + 4] + struct.pack("!H", number) + frame[at + 6:at + 10] + b"\0\0" + frame[at + 12:at + 20]
-        return frame[:at] + header[:10] + struct.pack("!H", checksum(header)) + header[12:] + frame[at + 20:]
+        header = (
+            frame[at : at + 4]
+            + struct.pack("!H", number)
+            + frame[at + 6 : at + 10]
+            + b"\0\0"
+            + frame[at + 12 : at + 20]
+        )
+        return frame[:at] + header[:10] + struct.pack("!H", checksum(header)) + header[12:] + frame[at + 20 :]
     where = at + _offset(kind)
-    return frame[:where] + struct.pack("!H", number) + frame[where + 2:]
+    return frame[:where] + struct.pack("!H", number) + frame[where + 2 :]
 
 
 def token(frame: bytes) -> int:
     """The number that `stamp` wrote; 0 in a frame too short to have one."""
     kind, at = _payload(frame)
-    return int.from_bytes(frame[at + _offset(kind):][:2], "big")
+    return int.from_bytes(frame[at + _offset(kind) :][:2], "big")
 
 
 def described(frame: bytes) -> str:
@@ -71,7 +78,7 @@ def _offset(kind: int) -> int:
 
 def _payload(frame: bytes) -> tuple[int, int]:
     at = 12
-    while (kind := int.from_bytes(frame[at:at + 2], "big")) in (VLAN, QINQ):
+    while (kind := int.from_bytes(frame[at : at + 2], "big")) in (VLAN, QINQ):
         at += 4
     return kind, at + 2
 
@@ -88,15 +95,29 @@ def checksum(data: bytes) -> int:
 def ip(source: str, target: str, protocol: int, payload: bytes, hops: int = 64, fragment: int = 0) -> Packet:
     """An IPv4 or IPv6 packet. `fragment` is the IPv4 field of flags and offset."""
     if ":" in source:
-        return IP6, struct.pack("!IHBB", 0x60000000, len(payload), protocol, hops) + octets(source) + octets(target) + payload
-    header = struct.pack("!BBHHHBBH4s4s", 0x45, 0, 20 + len(payload), 0, fragment, hops, protocol, 0, octets(source), octets(target))
+        return IP6, struct.pack("!IHBB", 0x60000000, len(payload), protocol, hops) + octets(source) + octets(
+            target
+        ) + payload
+    header = struct.pack(
+        "!BBHHHBBH4s4s",
+        0x45,
+        0,
+        20 + len(payload),
+        0,
+        fragment,
+        hops,
+        protocol,
+        0,
+        octets(source),
+        octets(target),
+    )
     return IP4, header[:10] + struct.pack("!H", checksum(header)) + header[12:] + payload
 
 
 def _summed(source: str, target: str, protocol: int, data: bytes, at: int) -> bytes:
     """`data` with its checksum, over a pseudo-header, put in at `at`."""
     pseudo = octets(source) + octets(target) + struct.pack("!II", len(data), protocol)
-    return data[:at] + struct.pack("!H", checksum(pseudo + data)) + data[at + 2:]
+    return data[:at] + struct.pack("!H", checksum(pseudo + data)) + data[at + 2 :]
 
 
 def udp_data(source: str, target: str, sport: int, dport: int, data: bytes = b"test") -> bytes:
@@ -170,15 +191,20 @@ def redirect(source: str, target: str, about: str, better: str) -> Packet:
 
 
 def mld(source: str, about: str) -> Packet:
-    """An MLDv2 report that joins a group, behind the router alert option, as every stack sends it (RFC 3810)."""
+    """An MLDv2 report that joins a group, behind the router alert option, as every stack sends it (RFC
+    3810).
+    """
     records = bytes((0, 0, 0, 1, 4, 0, 0, 0)) + octets(about)
     return behind(icmp6(source, "ff02::16", 143, records, 1), 0, bytes((0, 5, 2, 0, 0, 1, 0)))
 
 
 def mld_query(source: str) -> Packet:
     """An MLDv2 general query: whoever sends it is taken for a multicast router (RFC 3810)."""
-    return behind(icmp6(source, ALL_NODES, 130, struct.pack("!HH", 1000, 0) + bytes(16) + bytes((2, 125, 0, 0)), 1), 0,
-                  bytes((0, 5, 2, 0, 0, 1, 0)))
+    return behind(
+        icmp6(source, ALL_NODES, 130, struct.pack("!HH", 1000, 0) + bytes(16) + bytes((2, 125, 0, 0)), 1),
+        0,
+        bytes((0, 5, 2, 0, 0, 1, 0)),
+    )
 
 
 def igmp_query(source: str) -> Packet:
@@ -188,9 +214,13 @@ def igmp_query(source: str) -> Packet:
 
 
 def behind(packet: Packet, header: int, body: bytes) -> Packet:
-    """An IPv6 packet with an extension header put before what it carries; `body` is that header without its first octet."""
+    """An IPv6 packet with an extension header put before what it carries; `body` is that header without its
+    first octet.
+    """
     data = packet[1]
-    return IP6, data[:4] + struct.pack("!HB", len(data) - 40 + len(body) + 1, header) + data[7:40] + data[6:7] + body + data[40:]
+    return IP6, data[:4] + struct.pack("!HB", len(data) - 40 + len(body) + 1, header) + data[7:40] + data[
+        6:7
+    ] + body + data[40:]
 
 
 def fragmented(packet: Packet, more: bool = False) -> Packet:
@@ -206,7 +236,9 @@ def with_dstopts(packet: Packet) -> Packet:
 def eui64(mac: str, prefix: str = "fe80::") -> str:
     """The address that a MAC gives in a /64 (RFC 4291, appendix A)."""
     raw = octets(mac)
-    return socket.inet_ntop(socket.AF_INET6, octets(prefix)[:8] + bytes((raw[0] ^ 2,)) + raw[1:3] + b"\xff\xfe" + raw[3:])
+    return socket.inet_ntop(
+        socket.AF_INET6, octets(prefix)[:8] + bytes((raw[0] ^ 2,)) + raw[1:3] + b"\xff\xfe" + raw[3:]
+    )
 
 
 def solicited_node(address: str) -> str:
@@ -219,7 +251,9 @@ def group_mac(address: str) -> str:
     return "33:33:" + octets(address)[-4:].hex(":")
 
 
-def arp(operation: int, sender: str, sender_ip: str, target_ip: str, target: str = "00:00:00:00:00:00") -> Packet:
+def arp(
+    operation: int, sender: str, sender_ip: str, target_ip: str, target: str = "00:00:00:00:00:00"
+) -> Packet:
     """ARP for IPv4 over Ethernet: 1 is a request, 2 a reply."""
     body = octets(sender) + octets(sender_ip) + octets(target) + octets(target_ip)
     return ARP, struct.pack("!HHBBH", 1, IP4, 6, 4, operation) + body
@@ -227,12 +261,19 @@ def arp(operation: int, sender: str, sender_ip: str, target_ip: str, target: str
 
 def rarp(sender: str) -> Packet:
     """What QEMU sends for a guest that has just moved."""
-    return RARP, struct.pack("!HHBBH", 1, IP4, 6, 4, 3) + octets(sender) + bytes(4) + octets(sender) + bytes(4)
+    return RARP, struct.pack("!HHBBH", 1, IP4, 6, 4, 3) + octets(sender) + bytes(4) + octets(sender) + bytes(
+        4
+    )
 
 
 def dhcp(mac: str, operation: int, source: str = "0.0.0.0", target: str = "255.255.255.255") -> Packet:
     """DHCP: 1 is a client's DISCOVER, 2 a server's OFFER (RFC 2131)."""
-    body = struct.pack("!BBBBIHH", operation, 1, 6, 0, 7, 0, 0x8000) + bytes(16) + octets(mac).ljust(16, b"\0") + bytes(192)
+    body = (
+        struct.pack("!BBBBIHH", operation, 1, 6, 0, 7, 0, 0x8000)
+        + bytes(16)
+        + octets(mac).ljust(16, b"\0")
+        + bytes(192)
+    )
     ports = (68, 67) if operation == 1 else (67, 68)
     return udp(source, target, *ports, body + bytes.fromhex("63825363") + bytes((53, 1, operation, 255)))
 

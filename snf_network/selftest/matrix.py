@@ -1,4 +1,5 @@
-"""The drop matrix as data: rows, the frames that a guest sends; columns, the ways a NIC is brought up; and what each cell shall be.
+"""The drop matrix as data: rows, the frames that a guest sends; columns, the ways a NIC is brought up; and
+what each cell shall be.
 
 A row says which *pins* stop it and with what reason; a column says which pins it has. Everything else passes.
 """
@@ -18,12 +19,24 @@ VRRP, EXTRA4, EXTRA6 = "aa:55:60:5e:01:0a", "198.51.100.200", "2001:db8:1::200"
 PREFIX4, PREFIX6 = "203.0.114.0/24", "2001:db8:77::/64"
 IN_PREFIX4, IN_PREFIX6 = "203.0.114.5", "2001:db8:77::5"
 RESERVED, OTHER_RESERVED = "01:80:c2:00:00:0e", "01:80:c2:00:00:03"
-"""LLDP's group goes to the node from the port itself, past every hook of the bridge; 802.1X' goes to the hook input alone."""
+"""LLDP's group goes to the node from the port itself, past every hook of the bridge; 802.1X' goes to the hook
+input alone.
+"""
 
-MAC, IP, LINK_LOCAL, ROUTER_LOCAL, GUARD, SERVED, PORT, ANY = "mac", "ip", "link-local", "router-local", "guard", "served", "port", "any"
+MAC, IP, LINK_LOCAL, ROUTER_LOCAL, GUARD, SERVED, PORT, ANY = (
+    "mac",
+    "ip",
+    "link-local",
+    "router-local",
+    "guard",
+    "served",
+    "port",
+    "any",
+)
 PREFIX = "prefix"
-"""Pins: of the source MAC; of addresses; of link-local ones; of the tap's; against servers and routers; of what nfdhcpd has had from the
-tap; of ports; what all have. And of what comes to the guest: its MAC prefix."""
+"""Pins: of the source MAC; of addresses; of link-local ones; of the tap's; against servers and routers; of
+what nfdhcpd has had from the tap; of ports; what all have. And of what comes to the guest: its MAC prefix.
+"""
 
 
 @dataclass(frozen=True)
@@ -51,8 +64,12 @@ COLUMNS = (
     Column("ip-filtered allow", "bridged", "ip-filtered", (MAC, IP, PORT, ANY), (*EXTRAS, "allow:fe80::/10")),
     Column("private-filtered", "bridged", "private-filtered", (MAC, PREFIX, PORT, ANY)),
     Column("nfdhcpd", "bridged", "nfdhcpd", (GUARD, SERVED, PORT, ANY)),
-    Column("all three", "bridged", "ip-filtered private-filtered nfdhcpd",
-           (MAC, PREFIX, IP, ROUTER_LOCAL, LINK_LOCAL, GUARD, SERVED, PORT, ANY)),
+    Column(
+        "all three",
+        "bridged",
+        "ip-filtered private-filtered nfdhcpd",
+        (MAC, PREFIX, IP, ROUTER_LOCAL, LINK_LOCAL, GUARD, SERVED, PORT, ANY),
+    ),
 )
 
 
@@ -98,9 +115,15 @@ class Guest:
         """The link-local address of its router: the tap's, or of one on the bridge."""
         return f.eui64(TAP_MAC)
 
-    def frame(self, packet: f.Packet, source: str = "", target: str = "", tags: tuple[tuple[int, int], ...] = ()) -> bytes:
-        """A packet as a frame: to the node on a routed tap, to everybody on a bridge, unless told otherwise."""
-        return f.ethernet(source or self.mac, target or (TAP_MAC if self.column.routed else f.BROADCAST), packet, *tags)
+    def frame(
+        self, packet: f.Packet, source: str = "", target: str = "", tags: tuple[tuple[int, int], ...] = ()
+    ) -> bytes:
+        """A packet as a frame: to the node on a routed tap, to everybody on a bridge, unless told
+        otherwise.
+        """
+        return f.ethernet(
+            source or self.mac, target or (TAP_MAC if self.column.routed else f.BROADCAST), packet, *tags
+        )
 
     def group(self, packet: f.Packet, source: str = "") -> bytes:
         """A multicast IPv6 packet, to the Ethernet group of its destination."""

@@ -23,7 +23,10 @@ def frame_of(text: str) -> bytes:
     except ValueError:
         frame = first(_content(text), text)
     if not SHORTEST <= len(frame) <= LONGEST:
-        raise BadEnvironment(f"{len(frame)} octets are no Ethernet frame", "two MAC addresses, an ethertype, and what it carries")
+        raise BadEnvironment(
+            f"{len(frame)} octets are no Ethernet frame",
+            "two MAC addresses, an ethertype, and what it carries",
+        )
     return frame
 
 
@@ -32,15 +35,25 @@ def _content(path: str) -> bytes:
         with open(path, "rb") as file:
             return file.read(1 << 20)
     except OSError as error:
-        raise BadEnvironment(f"{shown(path)} is neither a frame in hexadecimal nor a file: {error.strerror}") from error
+        raise BadEnvironment(
+            f"{shown(path)} is neither a frame in hexadecimal nor a file: {error.strerror}"
+        ) from error
 
 
 def first(content: bytes, path: str) -> bytes:
     """The first frame in a pcap file, of either byte order. Raises BadEnvironment."""
     for order in "<>":
         if len(content) >= 40 and struct.unpack_from(f"{order}I", content)[0] in MAGIC:
-            link, length = struct.unpack_from(f"{order}I", content, 20)[0] & 0xFFFF, struct.unpack_from(f"{order}I", content, 32)[0]
+            link, length = (
+                struct.unpack_from(f"{order}I", content, 20)[0] & 0xFFFF,
+                struct.unpack_from(f"{order}I", content, 32)[0],
+            )
             if link != ETHERNET:
-                raise BadEnvironment(f"{shown(path)} has no Ethernet frames (link type {link})", "tcpdump -i TAP, not -i any")
-            return content[40:40 + length]
-    raise BadEnvironment(f"{shown(path)} is no pcap file with a frame in it", "tcpdump -r FILE -w OTHER makes one of a pcapng file")
+                raise BadEnvironment(
+                    f"{shown(path)} has no Ethernet frames (link type {link})", "tcpdump -i TAP, not -i any"
+                )
+            return content[40 : 40 + length]
+    raise BadEnvironment(
+        f"{shown(path)} is no pcap file with a frame in it",
+        "tcpdump -r FILE -w OTHER makes one of a pcapng file",
+    )

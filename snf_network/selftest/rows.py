@@ -44,7 +44,9 @@ NO_VLAN = (f.VLAN, 0)
 
 def _cut(source: str, packet: f.Packet, size: int) -> f.Packet:
     """The first fragment of a packet, of which only `size` octets are there."""
-    return f.ip(source, NODE6, f.FRAGMENT, bytes((packet[1][6], 0, 0, 1, 0, 0, 0, 77)) + packet[1][40:40 + size])
+    return f.ip(
+        source, NODE6, f.FRAGMENT, bytes((packet[1][6], 0, 0, 1, 0, 0, 0, 77)) + packet[1][40 : 40 + size]
+    )
 
 
 SRC_MAC, LL_DST, ANSWERED = {MAC: "src-mac"}, {PORT: "ll-dst"}, {SERVED: "answered"}
@@ -54,32 +56,86 @@ MACS = (
     Row("source MAC, DHCP", lambda g: g.frame(f.dhcp(g.mac, 1), g.foreign, f.BROADCAST), SRC_MAC | ANSWERED),
     Row("source MAC, DAD", lambda g: g.group(f.ns("::", g.ip6), g.foreign), SRC_MAC),
     Row("source MAC of the router", lambda g: g.frame(f.udp(g.ip, NODE), TAP_MAC), SRC_MAC),
-    Row("source MAC, ARP", lambda g: g.frame(f.arp(1, g.mac, g.ip, GATEWAY), g.foreign, f.BROADCAST), SRC_MAC),
+    Row(
+        "source MAC, ARP", lambda g: g.frame(f.arp(1, g.mac, g.ip, GATEWAY), g.foreign, f.BROADCAST), SRC_MAC
+    ),
     Row("source MAC, RARP", lambda g: g.frame(f.rarp(g.mac), g.foreign), SRC_MAC, bridged=True),
-    Row("source MAC, other ethertype", lambda g: g.frame((f.LOCAL, b"\0\0text"), g.foreign), SRC_MAC, bridged=True),
-    Row("source MAC, 802.1Q", lambda g: g.frame(f.udp(g.ip, NODE), g.foreign, tags=((f.VLAN, 5),)), {MAC: "src-mac", ANY: "tagged"},
-        bridged=True),
-    Row("source MAC, to 01:80:c2:00:00:0e", lambda g: g.frame(f.udp(g.ip, NODE), g.foreign, RESERVED), LL_DST, bridged=True),
-    Row("IPv4 to 01:80:c2:00:00:0e", lambda g: g.frame(f.udp(g.ip, NODE), target=RESERVED), LL_DST, bridged=True),
-    Row("IPv6 to 01:80:c2:00:00:0e", lambda g: g.frame(f.udp(g.ip6, NODE6), target=RESERVED), LL_DST, bridged=True),
-    Row("ARP to 01:80:c2:00:00:0e", lambda g: g.frame(f.arp(1, g.mac, g.ip, GATEWAY), target=RESERVED), LL_DST, bridged=True),
-    Row("source MAC, to 01:80:c2:00:00:03", lambda g: g.frame(f.udp(g.ip, NODE), g.foreign, OTHER_RESERVED), LL_DST, bridged=True),
+    Row(
+        "source MAC, other ethertype",
+        lambda g: g.frame((f.LOCAL, b"\0\0text"), g.foreign),
+        SRC_MAC,
+        bridged=True,
+    ),
+    Row(
+        "source MAC, 802.1Q",
+        lambda g: g.frame(f.udp(g.ip, NODE), g.foreign, tags=((f.VLAN, 5),)),
+        {MAC: "src-mac", ANY: "tagged"},
+        bridged=True,
+    ),
+    Row(
+        "source MAC, to 01:80:c2:00:00:0e",
+        lambda g: g.frame(f.udp(g.ip, NODE), g.foreign, RESERVED),
+        LL_DST,
+        bridged=True,
+    ),
+    Row(
+        "IPv4 to 01:80:c2:00:00:0e",
+        lambda g: g.frame(f.udp(g.ip, NODE), target=RESERVED),
+        LL_DST,
+        bridged=True,
+    ),
+    Row(
+        "IPv6 to 01:80:c2:00:00:0e",
+        lambda g: g.frame(f.udp(g.ip6, NODE6), target=RESERVED),
+        LL_DST,
+        bridged=True,
+    ),
+    Row(
+        "ARP to 01:80:c2:00:00:0e",
+        lambda g: g.frame(f.arp(1, g.mac, g.ip, GATEWAY), target=RESERVED),
+        LL_DST,
+        bridged=True,
+    ),
+    Row(
+        "source MAC, to 01:80:c2:00:00:03",
+        lambda g: g.frame(f.udp(g.ip, NODE), g.foreign, OTHER_RESERVED),
+        LL_DST,
+        bridged=True,
+    ),
     Row("VRRP MAC", lambda g: g.frame(f.udp(g.ip, NODE), VRRP), SRC_MAC, allowed=True),
 )
 ARP_MAC, ARP_IP, ARP_FORM = {MAC: "arp-mac"}, {IP: "arp-ip"}, {IP: "arp-form"}
 ARP = (
     Row("ARP sender MAC", lambda g: g.frame(f.arp(1, g.foreign, g.ip, GATEWAY), target=f.BROADCAST), ARP_MAC),
     Row("ARP sender MAC, reply", lambda g: g.frame(f.arp(2, g.foreign, g.ip, GATEWAY)), ARP_MAC),
-    Row("ARP sender IP, request", lambda g: g.frame(f.arp(1, g.mac, OTHER, GATEWAY), target=f.BROADCAST), ARP_IP),
+    Row(
+        "ARP sender IP, request",
+        lambda g: g.frame(f.arp(1, g.mac, OTHER, GATEWAY), target=f.BROADCAST),
+        ARP_IP,
+    ),
     Row("ARP sender IP, reply", lambda g: g.frame(f.arp(2, g.mac, OTHER, NODE)), ARP_IP),
     Row("ARP sender IP, the gateway's", lambda g: g.frame(f.arp(2, g.mac, GATEWAY, NODE)), ARP_IP),
-    Row("ARP sender IP, gratuitous", lambda g: g.frame(f.arp(1, g.mac, OTHER, OTHER), target=f.BROADCAST), ARP_IP),
-    Row("ARP sender IP, the node's", lambda g: g.frame(f.arp(1, g.mac, NODE, NODE), target=f.BROADCAST), ARP_IP),
+    Row(
+        "ARP sender IP, gratuitous",
+        lambda g: g.frame(f.arp(1, g.mac, OTHER, OTHER), target=f.BROADCAST),
+        ARP_IP,
+    ),
+    Row(
+        "ARP sender IP, the node's",
+        lambda g: g.frame(f.arp(1, g.mac, NODE, NODE), target=f.BROADCAST),
+        ARP_IP,
+    ),
     Row("ARP reply from 0.0.0.0", lambda g: g.frame(f.arp(2, g.mac, "0.0.0.0", NODE)), ARP_IP),
     Row("ARP neither request nor reply", lambda g: g.frame(f.arp(9, g.mac, g.ip, GATEWAY)), ARP_FORM),
-    Row("ARP for another hardware", lambda g: g.frame((f.ARP, b"\0\6" + f.arp(1, g.mac, g.ip, GATEWAY)[1][2:])), ARP_FORM),
+    Row(
+        "ARP for another hardware",
+        lambda g: g.frame((f.ARP, b"\0\6" + f.arp(1, g.mac, g.ip, GATEWAY)[1][2:])),
+        ARP_FORM,
+    ),
     Row("RARP about another MAC", lambda g: g.frame(f.rarp(g.foreign)), {IP: "rarp"}, bridged=True),
-    Row("RARP reply", lambda g: g.frame((f.RARP, f.arp(4, g.mac, g.ip, g.ip)[1])), {IP: "rarp"}, bridged=True),
+    Row(
+        "RARP reply", lambda g: g.frame((f.RARP, f.arp(4, g.mac, g.ip, g.ip)[1])), {IP: "rarp"}, bridged=True
+    ),
 )
 IP4_SRC, TUNNEL = {IP: "ip4-src"}, {ANY: "tunnel"}
 IP4 = (
@@ -87,22 +143,55 @@ IP4 = (
     Row("IPv4 source, the gateway's", lambda g: g.frame(f.udp(GATEWAY, NODE)), IP4_SRC),
     Row("IPv4 source, elsewhere, through", lambda g: g.frame(f.ping("203.0.113.66", GATEWAY)), IP4_SRC),
     Row("IPv4 source, the node's", lambda g: g.frame(f.tcp(NODE, GATEWAY, 4000, 22)), IP4_SRC),
-    Row("IPv4 source 0.0.0.0, no DHCP", lambda g: g.frame(f.udp("0.0.0.0", "255.255.255.255", 68, 4000)), IP4_SRC),
-    Row("IPv4 source, fragment", lambda g: g.frame(f.ip(OTHER, NODE, f.UDP, b"rest of it", fragment=100)), IP4_SRC),
-    Row("IPv4 source, first fragment", lambda g: g.frame(f.ip(OTHER, NODE, f.UDP, f.udp_data(OTHER, NODE, 9, 9), fragment=FIRST)), IP4_SRC),
+    Row(
+        "IPv4 source 0.0.0.0, no DHCP",
+        lambda g: g.frame(f.udp("0.0.0.0", "255.255.255.255", 68, 4000)),
+        IP4_SRC,
+    ),
+    Row(
+        "IPv4 source, fragment",
+        lambda g: g.frame(f.ip(OTHER, NODE, f.UDP, b"rest of it", fragment=100)),
+        IP4_SRC,
+    ),
+    Row(
+        "IPv4 source, first fragment",
+        lambda g: g.frame(f.ip(OTHER, NODE, f.UDP, f.udp_data(OTHER, NODE, 9, 9), fragment=FIRST)),
+        IP4_SRC,
+    ),
     Row("IPv4 in IPv4 to a node", lambda g: g.frame(f.ip(g.ip, UNDERLAY, 4, f.udp(OTHER, NODE)[1])), TUNNEL),
-    Row("IPv6 in IPv4 to a node", lambda g: g.frame(f.ip(g.ip, UNDERLAY, 41, f.udp(OTHER6, NODE6)[1])), TUNNEL),
+    Row(
+        "IPv6 in IPv4 to a node", lambda g: g.frame(f.ip(g.ip, UNDERLAY, 41, f.udp(OTHER6, NODE6)[1])), TUNNEL
+    ),
     Row("GRE to a node", lambda g: g.frame(f.ip(g.ip, UNDERLAY, 47, b"\0\0\x08\0rest")), TUNNEL),
     Row("VXLAN to a node", lambda g: g.frame(f.udp(g.ip, UNDERLAY, 4000, 4789)), TUNNEL),
     Row("Geneve to a node", lambda g: g.frame(f.udp(g.ip, UNDERLAY, 4000, 6081)), TUNNEL),
     Row("GRE to a node, IPv6", lambda g: g.frame(f.ip(g.ip6, UNDERLAY6, 47, b"\0\0\x08\0rest")), TUNNEL),
     Row("VXLAN to a node, IPv6", lambda g: g.frame(f.udp(g.ip6, UNDERLAY6, 4000, 4789)), TUNNEL),
-    Row("GRE to a node, behind options", lambda g: g.frame(f.with_dstopts(f.ip(g.ip6, UNDERLAY6, 47, b"\0\0\x08\0rest"))), TUNNEL),
+    Row(
+        "GRE to a node, behind options",
+        lambda g: g.frame(f.with_dstopts(f.ip(g.ip6, UNDERLAY6, 47, b"\0\0\x08\0rest"))),
+        TUNNEL,
+    ),
     Row("IPv4 source, allowed address", lambda g: g.frame(f.udp(EXTRA4, NODE)), IP4_SRC, allowed=True),
     Row("IPv4 source, allowed prefix", lambda g: g.frame(f.udp(IN_PREFIX4, NODE)), IP4_SRC, allowed=True),
-    Row("ARP sender IP, allowed address", lambda g: g.frame(f.arp(1, g.mac, EXTRA4, GATEWAY), target=f.BROADCAST), ARP_IP, allowed=True),
-    Row("ARP sender IP, allowed prefix", lambda g: g.frame(f.arp(1, g.mac, IN_PREFIX4, GATEWAY), target=f.BROADCAST), ARP_IP, allowed=True),
-    Row("ARP sender MAC, allowed VRRP", lambda g: g.frame(f.arp(2, VRRP, EXTRA4, GATEWAY), VRRP, f.BROADCAST), SRC_MAC, allowed=True),
+    Row(
+        "ARP sender IP, allowed address",
+        lambda g: g.frame(f.arp(1, g.mac, EXTRA4, GATEWAY), target=f.BROADCAST),
+        ARP_IP,
+        allowed=True,
+    ),
+    Row(
+        "ARP sender IP, allowed prefix",
+        lambda g: g.frame(f.arp(1, g.mac, IN_PREFIX4, GATEWAY), target=f.BROADCAST),
+        ARP_IP,
+        allowed=True,
+    ),
+    Row(
+        "ARP sender MAC, allowed VRRP",
+        lambda g: g.frame(f.arp(2, VRRP, EXTRA4, GATEWAY), VRRP, f.BROADCAST),
+        SRC_MAC,
+        allowed=True,
+    ),
 )
 IP6_SRC, LOCAL, ROUTERS = {IP: "ip6-src"}, {LINK_LOCAL: "ip6-ll-src"}, {ROUTER_LOCAL: "ip6-ll-src"}
 IP6 = (
@@ -114,12 +203,30 @@ IP6 = (
     Row("link-local source, a free one", lambda g: g.frame(f.udp(FREE, g.router)), LOCAL),
     Row("link-local source, the router's", lambda g: g.frame(f.udp(g.router, f.ALL_NODES)), ROUTERS),
     Row("link-local source, the router's, NS", lambda g: g.group(f.ns(g.router, GATEWAY6)), ROUTERS),
-    Row("header chain cut by the fragment", lambda g: g.frame(_cut(g.ip6, f.udp(g.ip6, NODE6), 1)), {IP: "ext-cut", GUARD: "ext-cut"}),
-    Row("ICMPv6 cut by the fragment", lambda g: g.frame(_cut(g.ip6, f.ns(g.ip6, GATEWAY6), 0)), {IP: "ext-cut", GUARD: "ext-cut"}),
+    Row(
+        "header chain cut by the fragment",
+        lambda g: g.frame(_cut(g.ip6, f.udp(g.ip6, NODE6), 1)),
+        {IP: "ext-cut", GUARD: "ext-cut"},
+    ),
+    Row(
+        "ICMPv6 cut by the fragment",
+        lambda g: g.frame(_cut(g.ip6, f.ns(g.ip6, GATEWAY6), 0)),
+        {IP: "ext-cut", GUARD: "ext-cut"},
+    ),
     Row("IPv6 source, allowed address", lambda g: g.frame(f.udp(EXTRA6, NODE6)), IP6_SRC, allowed=True),
     Row("IPv6 source, allowed prefix", lambda g: g.frame(f.udp(IN_PREFIX6, NODE6)), IP6_SRC, allowed=True),
-    Row("NA target, allowed prefix", lambda g: g.group(f.na(IN_PREFIX6, IN_PREFIX6, g.option(T))), IP6_SRC, allowed=True),
-    Row("NA target and option, allowed VRRP", lambda g: g.group(f.na(EXTRA6, EXTRA6, g.option(T, VRRP)), VRRP), SRC_MAC, allowed=True),
+    Row(
+        "NA target, allowed prefix",
+        lambda g: g.group(f.na(IN_PREFIX6, IN_PREFIX6, g.option(T))),
+        IP6_SRC,
+        allowed=True,
+    ),
+    Row(
+        "NA target and option, allowed VRRP",
+        lambda g: g.group(f.na(EXTRA6, EXTRA6, g.option(T, VRRP)), VRRP),
+        SRC_MAC,
+        allowed=True,
+    ),
     Row("DAD, allowed prefix", lambda g: g.group(f.ns("::", IN_PREFIX6)), {IP: "dad-target"}, allowed=True),
 )
 NA, NA_MAC, NS_MAC, EXT = {IP: "na-target"}, {IP: "na-lladdr"}, {IP: "ns-lladdr"}, {IP: "nd-ext"}
@@ -127,26 +234,62 @@ ND = (
     Row("NA target, a neighbour's", lambda g: g.group(f.na(g.local, OTHER6, g.option(T))), NA),
     Row("NA target, the gateway's", lambda g: g.group(f.na(g.local, GATEWAY6, g.option(T))), NA),
     Row("NA target, the node's", lambda g: g.group(f.na(g.ip6, NODE6)), NA),
-    Row("NA target, the router's link-local", lambda g: g.group(f.na(g.local, g.router, g.option(T))), {ROUTER_LOCAL: "na-target"}),
-    Row("NA target, a free link-local", lambda g: g.group(f.na(g.ip6, FREE, g.option(T))), {LINK_LOCAL: "na-target"}),
+    Row(
+        "NA target, the router's link-local",
+        lambda g: g.group(f.na(g.local, g.router, g.option(T))),
+        {ROUTER_LOCAL: "na-target"},
+    ),
+    Row(
+        "NA target, a free link-local",
+        lambda g: g.group(f.na(g.ip6, FREE, g.option(T))),
+        {LINK_LOCAL: "na-target"},
+    ),
     Row("NA option", lambda g: g.group(f.na(g.ip6, g.ip6, g.option(T, g.foreign))), NA_MAC),
-    Row("NA option, second", lambda g: g.group(f.na(g.ip6, g.ip6, g.option(T) + g.option(T, g.foreign))), NA_MAC),
+    Row(
+        "NA option, second",
+        lambda g: g.group(f.na(g.ip6, g.ip6, g.option(T) + g.option(T, g.foreign))),
+        NA_MAC,
+    ),
     Row("NS source, a neighbour's", lambda g: g.group(f.ns(OTHER6, GATEWAY6, g.option(S))), IP6_SRC),
     Row("NS option", lambda g: g.group(f.ns(g.ip6, GATEWAY6, g.option(S, g.foreign))), NS_MAC),
-    Row("NS option, second", lambda g: g.group(f.ns(g.ip6, GATEWAY6, NONCE + g.option(S, g.foreign))), NS_MAC),
+    Row(
+        "NS option, second", lambda g: g.group(f.ns(g.ip6, GATEWAY6, NONCE + g.option(S, g.foreign))), NS_MAC
+    ),
     Row("RS option", lambda g: g.group(f.rs(g.local, g.option(S, g.foreign))), {IP: "rs-lladdr"} | ANSWERED),
     Row("DAD, a neighbour's", lambda g: g.group(f.ns("::", OTHER6)), {IP: "dad-target"}),
     Row("DAD, the gateway's", lambda g: g.group(f.ns("::", GATEWAY6, NONCE)), {IP: "dad-target"}),
-    Row("DAD, the router's link-local", lambda g: g.group(f.ns("::", g.router)), {ROUTER_LOCAL: "dad-target"}),
+    Row(
+        "DAD, the router's link-local", lambda g: g.group(f.ns("::", g.router)), {ROUTER_LOCAL: "dad-target"}
+    ),
     Row("DAD with an option", lambda g: g.group(f.ns("::", g.ip6, g.option(S))), NS_MAC),
     Row("NA, atomic fragment", lambda g: g.group(f.fragmented(f.na(g.ip6, g.ip6, g.option(T)))), EXT),
     Row("NS, first fragment", lambda g: g.group(f.fragmented(f.ns(g.ip6, GATEWAY6), more=True)), EXT),
-    Row("NA behind hop-by-hop options", lambda g: g.group(f.behind(f.na(g.local, OTHER6), 0, bytes((0, 1, 4, 0, 0, 0, 0)))), EXT),
+    Row(
+        "NA behind hop-by-hop options",
+        lambda g: g.group(f.behind(f.na(g.local, OTHER6), 0, bytes((0, 1, 4, 0, 0, 0, 0)))),
+        EXT,
+    ),
     Row("NA behind destination options", lambda g: g.group(f.with_dstopts(f.na(g.local, OTHER6))), EXT),
-    Row("NA behind both", lambda g: g.group(f.behind(f.with_dstopts(f.na(g.local, OTHER6)), 0, bytes((0, 1, 4, 0, 0, 0, 0)))), EXT),
-    Row("NA behind a routing header", lambda g: g.group(f.behind(f.na(g.local, OTHER6), f.ROUTING, TYPE0)), EXT),
-    Row("NA behind options in a fragment", lambda g: g.group(f.fragmented(f.with_dstopts(f.na(g.local, OTHER6)))), EXT),
-    Row("NA behind AH", lambda g: g.group(f.behind(f.na(g.local, OTHER6), f.AH, bytes((4, 0, 0)) + bytes(20))), EXT | {GUARD: "nd-ext"}),
+    Row(
+        "NA behind both",
+        lambda g: g.group(f.behind(f.with_dstopts(f.na(g.local, OTHER6)), 0, bytes((0, 1, 4, 0, 0, 0, 0)))),
+        EXT,
+    ),
+    Row(
+        "NA behind a routing header",
+        lambda g: g.group(f.behind(f.na(g.local, OTHER6), f.ROUTING, TYPE0)),
+        EXT,
+    ),
+    Row(
+        "NA behind options in a fragment",
+        lambda g: g.group(f.fragmented(f.with_dstopts(f.na(g.local, OTHER6)))),
+        EXT,
+    ),
+    Row(
+        "NA behind AH",
+        lambda g: g.group(f.behind(f.na(g.local, OTHER6), f.AH, bytes((4, 0, 0)) + bytes(20))),
+        EXT | {GUARD: "nd-ext"},
+    ),
 )
 RA, DHCP, QUERY = {GUARD: "ra"}, {GUARD: "dhcp-server"}, {GUARD: "querier"}
 SERVERS = (
@@ -154,29 +297,67 @@ SERVERS = (
     Row("RA from a free link-local", lambda g: g.group(f.ra(FREE)), LOCAL | RA),
     Row("RA behind options", lambda g: g.group(f.with_dstopts(f.ra(g.local))), EXT | RA),
     Row("RA, fragmented", lambda g: g.group(f.fragmented(f.ra(g.local))), EXT | RA),
-    Row("RA behind AH", lambda g: g.group(f.behind(f.ra(g.local), f.AH, bytes((4, 0, 0)) + bytes(20))), EXT | {GUARD: "nd-ext"}),
-    Row("ICMP redirect", lambda g: g.frame(f.icmp4(g.ip, NODE, 5, 1, f.octets(g.ip) + f.udp(NODE, OTHER)[1])), {GUARD: "redirect"}),
-    Row("ICMP router advertisement", lambda g: g.frame(f.icmp4(g.ip, NODE, 9, 0, b"\1\2\7\10" + f.octets(g.ip) + bytes(4))), RA),
+    Row(
+        "RA behind AH",
+        lambda g: g.group(f.behind(f.ra(g.local), f.AH, bytes((4, 0, 0)) + bytes(20))),
+        EXT | {GUARD: "nd-ext"},
+    ),
+    Row(
+        "ICMP redirect",
+        lambda g: g.frame(f.icmp4(g.ip, NODE, 5, 1, f.octets(g.ip) + f.udp(NODE, OTHER)[1])),
+        {GUARD: "redirect"},
+    ),
+    Row(
+        "ICMP router advertisement",
+        lambda g: g.frame(f.icmp4(g.ip, NODE, 9, 0, b"\1\2\7\10" + f.octets(g.ip) + bytes(4))),
+        RA,
+    ),
     Row("IGMP query", lambda g: g.frame(f.igmp_query(g.ip), target="01:00:5e:00:00:01"), QUERY),
-    Row("IGMP query that no host hears", lambda g: g.frame(f.igmp_query(g.ip), target="01:00:5e:66:66:66"), QUERY),
+    Row(
+        "IGMP query that no host hears",
+        lambda g: g.frame(f.igmp_query(g.ip), target="01:00:5e:66:66:66"),
+        QUERY,
+    ),
     Row("MLD query", lambda g: g.group(f.mld_query(g.local)), QUERY),
-    Row("multicast router advertisement", lambda g: g.group(f.icmp6(g.local, "ff02::6a", 151, bytes(4), 1)), QUERY),
-    Row("ICMPv6 redirect", lambda g: g.frame(f.redirect(g.local, g.router, NODE6, g.local)), {GUARD: "redirect"}),
+    Row(
+        "multicast router advertisement",
+        lambda g: g.group(f.icmp6(g.local, "ff02::6a", 151, bytes(4), 1)),
+        QUERY,
+    ),
+    Row(
+        "ICMPv6 redirect",
+        lambda g: g.frame(f.redirect(g.local, g.router, NODE6, g.local)),
+        {GUARD: "redirect"},
+    ),
     Row("DHCPv4 server", lambda g: g.frame(f.dhcp(g.mac, 2, g.ip), target=f.BROADCAST), DHCP),
-    Row("DHCPv4 server, another port", lambda g: g.frame(f.udp(g.ip, "255.255.255.255", 4000, 68), target=f.BROADCAST), DHCP),
+    Row(
+        "DHCPv4 server, another port",
+        lambda g: g.frame(f.udp(g.ip, "255.255.255.255", 4000, 68), target=f.BROADCAST),
+        DHCP,
+    ),
     Row("DHCPv4 server, by a relay", lambda g: g.frame(f.udp(g.ip, GATEWAY, 67, 67)), ANSWERED | DHCP),
-    Row("DHCPv4 server, first fragment", lambda g: g.frame(f.ip(g.ip, NODE, f.UDP, f.dhcp(g.mac, 2)[1][20:60], fragment=FIRST)), DHCP),
+    Row(
+        "DHCPv4 server, first fragment",
+        lambda g: g.frame(f.ip(g.ip, NODE, f.UDP, f.dhcp(g.mac, 2)[1][20:60], fragment=FIRST)),
+        DHCP,
+    ),
     Row("DHCPv6 server", lambda g: g.frame(f.dhcp6(g.local, 2, g.router)), DHCP),
     Row("DHCPv6 server, another port", lambda g: g.frame(f.udp(g.local, g.router, 4000, 546)), DHCP),
-    Row("DHCPv6 server behind options", lambda g: g.frame(f.with_dstopts(f.dhcp6(g.local, 2, g.router))), DHCP),
+    Row(
+        "DHCPv6 server behind options", lambda g: g.frame(f.with_dstopts(f.dhcp6(g.local, 2, g.router))), DHCP
+    ),
 )
 TYPE, LLC, TAGGED = {IP: "ethertype"}, {ANY: "ethertype"}, {ANY: "tagged"}
 BRIDGES = "01:80:c2:00:00:00"
-"""The group of spanning tree: a bridge without it forwards such frames, to the switch that the uplink leads to."""
+"""The group of spanning tree: a bridge without it forwards such frames, to the switch that the uplink leads
+to.
+"""
 
 
 def _snap(packet: f.Packet) -> f.Packet:
-    """A packet in an 802.3 frame, which has a length in place of the ethertype (RFC 1042): some guests take it for the same."""
+    """A packet in an 802.3 frame, which has a length in place of the ethertype (RFC 1042): some guests take
+    it for the same.
+    """
     return 8 + len(packet[1]), b"\xaa\xaa\3\0\0\0" + packet[0].to_bytes(2, "big") + packet[1]
 
 
@@ -184,14 +365,29 @@ ETHERNET = (
     Row("other ethertype", lambda g: g.frame((f.LOCAL, b"\0\0text")), TYPE, bridged=True),
     Row("PPPoE discovery", lambda g: g.frame((0x8863, b"\0\0text")), TYPE, bridged=True),
     Row("spanning tree's LLC", lambda g: g.frame((38, b"\x42\x42\3\0\0\0\0")), LLC, bridged=True),
-    Row("spanning tree's LLC, to 01:80:c2:00:00:00", lambda g: g.frame((38, b"\x42\x42\3\0\0\0\0"), target=BRIDGES), LLC, bridged=True),
+    Row(
+        "spanning tree's LLC, to 01:80:c2:00:00:00",
+        lambda g: g.frame((38, b"\x42\x42\3\0\0\0\0"), target=BRIDGES),
+        LLC,
+        bridged=True,
+    ),
     Row("ARP in LLC/SNAP", lambda g: g.frame(_snap(f.arp(2, g.foreign, GATEWAY, NODE))), LLC, bridged=True),
     Row("RA in LLC/SNAP", lambda g: g.frame(_snap(f.ra(g.local))), LLC, bridged=True),
     Row("802.1Q", lambda g: g.frame(f.udp(g.ip, NODE), tags=((f.VLAN, 5),)), TAGGED, bridged=True),
-    Row("802.1Q, priority only, ARP", lambda g: g.frame(f.arp(1, g.mac, g.ip, GATEWAY), tags=(NO_VLAN,)), TAGGED, bridged=True),
+    Row(
+        "802.1Q, priority only, ARP",
+        lambda g: g.frame(f.arp(1, g.mac, g.ip, GATEWAY), tags=(NO_VLAN,)),
+        TAGGED,
+        bridged=True,
+    ),
     Row("802.1Q, priority only, RA", lambda g: g.frame(f.ra(g.local), tags=(NO_VLAN,)), TAGGED, bridged=True),
     Row("802.1ad", lambda g: g.frame(f.udp(g.ip, NODE), tags=((f.QINQ, 5),)), TAGGED, bridged=True),
     Row("QinQ", lambda g: g.frame(f.udp(g.ip, NODE), tags=((f.QINQ, 5), (f.VLAN, 6))), TAGGED, bridged=True),
-    Row("QinQ, VLAN 0 in 0, ARP", lambda g: g.frame(f.arp(1, g.mac, OTHER, GATEWAY), tags=(NO_VLAN, NO_VLAN)), TAGGED, bridged=True),
+    Row(
+        "QinQ, VLAN 0 in 0, ARP",
+        lambda g: g.frame(f.arp(1, g.mac, OTHER, GATEWAY), tags=(NO_VLAN, NO_VLAN)),
+        TAGGED,
+        bridged=True,
+    ),
 )
 FORGED = (*MACS, *ARP, *IP4, *IP6, *ND, *SERVERS, *ETHERNET)

@@ -9,7 +9,20 @@ from dataclasses import dataclass
 
 from snf_network.selftest import frames as f
 from snf_network.selftest.controls import INWARD, LEGAL
-from snf_network.selftest.matrix import COLUMNS, GATEWAY, GATEWAY6, MAC, NODE, NODE6, TAP_MAC, UNDERLAY, UNDERLAY6, VRRP, Guest, Row
+from snf_network.selftest.matrix import (
+    COLUMNS,
+    GATEWAY,
+    GATEWAY6,
+    MAC,
+    NODE,
+    NODE6,
+    TAP_MAC,
+    UNDERLAY,
+    UNDERLAY6,
+    VRRP,
+    Guest,
+    Row,
+)
 from snf_network.selftest.rows import FORGED
 from snf_network.selftest.world import Ear, Machine, drops, send, settle, watch, witnessed
 
@@ -70,8 +83,9 @@ class Site:
     """A node with a NIC for each column, and who can hear them: a peer on the bridge, a router, the node."""
 
     def __init__(self, stack: ExitStack) -> None:
-        self.node, self.guest, self.peer, self.router = (stack.enter_context(closing(Machine(name)))
-                                                         for name in ("node", "guest", "peer", "router"))
+        self.node, self.guest, self.peer, self.router = (
+            stack.enter_context(closing(Machine(name))) for name in ("node", "guest", "peer", "router")
+        )
         self.guests = [Guest(column, number) for number, column in enumerate(COLUMNS, 1)]
         for machine in (self.guest, self.peer, self.router):
             machine.sysctl("net/ipv6/conf/default/disable_ipv6", "1")
@@ -85,26 +99,44 @@ class Site:
             self.node.script("kvm-ifup-custom", environment(guest))
         watch(self.node)
         settle(self.node)
-        self.ears = {"peer": Ear(self.peer, "eth0"), "bridge": Ear(self.node, "br0"), "other bridge": Ear(self.router, "eth0")}
+        self.ears = {
+            "peer": Ear(self.peer, "eth0"),
+            "bridge": Ear(self.node, "br0"),
+            "other bridge": Ear(self.router, "eth0"),
+        }
 
     def _cable(self, device: str, machine: Machine, far: str) -> None:
         self.node.ip(f"link add {device} type veth peer name {far} netns {machine.holder.pid}")
         machine.ip(f"link set {far} arp off", f"link set {far} up")
 
     def _node(self) -> None:
-        """Table 222 with a default route, a bridge with two ports, two addresses: and no packet of its own."""
+        """Table 222 with a default route, a bridge with two ports, two addresses: and no packet of its
+        own.
+        """
         node = self.node
         self.router.ip(f"link set eth1 address {ROUTER_MAC}")
         for key in ("all", "default"):
             node.sysctl(f"net/ipv4/conf/{key}/rp_filter", "0")
-        node.ip("link add br0 type bridge forward_delay 0 mcast_snooping 0", f"link set br0 address {TAP_MAC} up",
-                "link set peer0 master br0 up", "link set up0 master br0 up", "link set eth1 up",
-                f"addr add {NODE}/32 dev lo", f"addr add {NODE6}/128 dev lo",
-                f"route add default via {GATEWAY} dev eth1 table 222 onlink", f"route add default via {GATEWAY6} dev eth1 table 222 onlink",
-                f"neigh replace {GATEWAY} lladdr {ROUTER_MAC} dev eth1 nud permanent",
-                f"neigh replace {GATEWAY6} lladdr {ROUTER_MAC} dev eth1 nud permanent")
-        node.run("sh", "-c", 'echo "222 snf_selftest" > /etc/iproute2/rt_tables.d/snf.conf; echo "$1" >> /etc/default/snf-network',
-                 "sh", f'UNDERLAY="{UNDERLAY} {UNDERLAY6}"')
+        node.ip(
+            "link add br0 type bridge forward_delay 0 mcast_snooping 0",
+            f"link set br0 address {TAP_MAC} up",
+            "link set peer0 master br0 up",
+            "link set up0 master br0 up",
+            "link set eth1 up",
+            f"addr add {NODE}/32 dev lo",
+            f"addr add {NODE6}/128 dev lo",
+            f"route add default via {GATEWAY} dev eth1 table 222 onlink",
+            f"route add default via {GATEWAY6} dev eth1 table 222 onlink",
+            f"neigh replace {GATEWAY} lladdr {ROUTER_MAC} dev eth1 nud permanent",
+            f"neigh replace {GATEWAY6} lladdr {ROUTER_MAC} dev eth1 nud permanent",
+        )
+        node.run(
+            "sh",
+            "-c",
+            'echo "222 snf_selftest" > /etc/iproute2/rt_tables.d/snf.conf; echo "$1" >> /etc/default/snf-network',
+            "sh",
+            f'UNDERLAY="{UNDERLAY} {UNDERLAY6}"',
+        )
 
     def play(self, start: int) -> dict[int, set[str]]:
         """Every row of every column once: who got which number, counted from `start`."""
@@ -115,8 +147,13 @@ class Site:
                 heard.setdefault(number - start, set()).add("guest")
             self._send(guest, first)
         bridged = max(guest.number for guest in self.guests if not guest.column.routed)
-        last = start + len(ROWS) * bridged - 1  # every NIC may send the last row: who has it has had all others, or never will
-        for name, numbers in (*((name, ear.tokens(last)) for name, ear in self.ears.items()), ("node", witnessed(self.node))):
+        last = (
+            start + len(ROWS) * bridged - 1
+        )  # every NIC may send the last row: who has it has had all others, or never will
+        for name, numbers in (
+            *((name, ear.tokens(last)) for name, ear in self.ears.items()),
+            ("node", witnessed(self.node)),
+        ):
             for number in numbers:
                 if not ROWS[(number - start) % len(ROWS)].inward:
                     heard.setdefault(number - start, set()).add(name)
@@ -141,7 +178,9 @@ class Site:
         return {(words[0], words[2]) for words in lines if "permanent" not in words}
 
     def without_rules(self) -> None:
-        """Take our tables away, as `nft flush ruleset` would, and let the bridge learn from any frame again."""
+        """Take our tables away, as `nft flush ruleset` would, and let the bridge learn from any frame
+        again.
+        """
         for family in TABLES:
             self.node.run("nft", "delete", "table", family, "snf_network")
         self.node.ip("link set br0 type bridge no_linklocal_learn 0")
@@ -149,7 +188,11 @@ class Site:
 
 def _frames(guest: Guest, start: int) -> list[tuple[Row, bytes]]:
     """The rows that the guest's column has, each with its number in it."""
-    return [(row, f.stamp(row.frame(guest), number)) for number, row in enumerate(ROWS, start) if row.possible(guest.column)]
+    return [
+        (row, f.stamp(row.frame(guest), number))
+        for number, row in enumerate(ROWS, start)
+        if row.possible(guest.column)
+    ]
 
 
 TO_GUESTS = "mac-prefix"
@@ -159,10 +202,22 @@ TO_GUESTS = "mac-prefix"
 def environment(guest: Guest) -> dict[str, str]:
     """What Ganeti would say of the NIC."""
     column = guest.column
-    return {"INTERFACE": guest.tap, "INSTANCE": f"guest{guest.number}", "INTERFACE_UUID": f"nic-{guest.number}", "INTERFACE_INDEX": "0",
-            "MAC": guest.mac, "IP": guest.ip, "MODE": column.mode, "LINK": "snf_selftest" if column.routed else "br0",
-            "NETWORK_SUBNET": "198.51.100.0/24", "NETWORK_GATEWAY": GATEWAY, "NETWORK_SUBNET6": "2001:db8:1::/64",
-            "NETWORK_GATEWAY6": GATEWAY6, "NETWORK_TAGS": column.tags, "TAGS": " ".join(f"snf-network:0:{tag}" for tag in column.allows)}
+    return {
+        "INTERFACE": guest.tap,
+        "INSTANCE": f"guest{guest.number}",
+        "INTERFACE_UUID": f"nic-{guest.number}",
+        "INTERFACE_INDEX": "0",
+        "MAC": guest.mac,
+        "IP": guest.ip,
+        "MODE": column.mode,
+        "LINK": "snf_selftest" if column.routed else "br0",
+        "NETWORK_SUBNET": "198.51.100.0/24",
+        "NETWORK_GATEWAY": GATEWAY,
+        "NETWORK_SUBNET6": "2001:db8:1::/64",
+        "NETWORK_GATEWAY6": GATEWAY6,
+        "NETWORK_TAGS": column.tags,
+        "TAGS": " ".join(f"snf-network:0:{tag}" for tag in column.allows),
+    }
 
 
 def run(say: Callable[[str], None] = lambda words: None) -> Outcome:
@@ -185,17 +240,33 @@ def examine(site: Site, say: Callable[[str], None] = lambda words: None) -> Outc
     return Outcome(cells, tuple(_miscounted(cells, counted)))
 
 
-def _cells(guests: list[Guest], heard: dict[int, set[str]], learned: set[tuple[str, str]],
-           without: dict[int, set[str]], learned_without: set[tuple[str, str]]) -> Iterator[Cell]:
-    own = {(mac, guest.tap) for guest in guests for mac in (guest.mac, *((VRRP,) if guest.column.allows else ()))}
+def _cells(
+    guests: list[Guest],
+    heard: dict[int, set[str]],
+    learned: set[tuple[str, str]],
+    without: dict[int, set[str]],
+    learned_without: set[tuple[str, str]],
+) -> Iterator[Cell]:
+    own = {
+        (mac, guest.tap) for guest in guests for mac in (guest.mac, *((VRRP,) if guest.column.allows else ()))
+    }
     for guest in guests:
         for row in ROWS:
             number = len(ROWS) * (guest.number - 1) + ROWS.index(row)
             if row.possible(guest.column):
                 source = row.frame(guest)[6:12].hex(":"), guest.tap
-                taught = [{"forwarding table"} if MAC in guest.column.pins and row.reason(guest.column) and source in table - own else set()
-                          for table in (learned, learned_without)]
-                yield Cell(row, guest, frozenset(heard.get(number, set()) | taught[0]), frozenset(without.get(number, set()) | taught[1]))
+                taught = [
+                    {"forwarding table"}
+                    if MAC in guest.column.pins and row.reason(guest.column) and source in table - own
+                    else set()
+                    for table in (learned, learned_without)
+                ]
+                yield Cell(
+                    row,
+                    guest,
+                    frozenset(heard.get(number, set()) | taught[0]),
+                    frozenset(without.get(number, set()) | taught[1]),
+                )
 
 
 def _miscounted(cells: tuple[Cell, ...], counted: Counter[tuple[str, str]]) -> Iterator[str]:

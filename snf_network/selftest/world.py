@@ -1,6 +1,8 @@
-"""Machines made of namespaces, a network and a mount namespace each: nothing of the real machine is changed or seen.
+"""Machines made of namespaces, a network and a mount namespace each: nothing of the real machine is changed
+or seen.
 
-A machine lives as long as the process that holds its namespaces, and that one as long as its parent, whatever ends it: it reads from it.
+A machine lives as long as the process that holds its namespaces, and that one as long as its parent, whatever
+ends it: it reads from it.
 """
 
 from __future__ import annotations
@@ -36,8 +38,12 @@ for name in etc var; do
 done
 mount -t sysfs sysfs /sys
 """
-"""Shell lines that give a mount namespace of its own an /etc, /var and /sys of its own: an overlay that is gone with it."""
-SETUP = COVER + """
+"""Shell lines that give a mount namespace of its own an /etc, /var and /sys of its own: an overlay that is
+gone with it.
+"""
+SETUP = (
+    COVER
+    + """
 rm -rf /var/lib/snf-network /var/lib/nfdhcpd /etc/snf-network /etc/iproute2
 mkdir -p /etc/iproute2/rt_tables.d
 echo LOGFILE= > /etc/default/snf-network
@@ -46,6 +52,7 @@ ip link set lo up
 echo ready
 exec cat
 """
+)
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
@@ -54,12 +61,20 @@ class Machine:
 
     def __init__(self, name: str) -> None:
         self.name = name
-        self.holder = subprocess.Popen(("unshare", "--net", "--mount", "sh", "-ec", SETUP), stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-                                       stderr=subprocess.STDOUT, text=True, env=ENVIRONMENT)
+        self.holder = subprocess.Popen(
+            ("unshare", "--net", "--mount", "sh", "-ec", SETUP),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            env=ENVIRONMENT,
+        )
         said = self.holder.stdout.readline() if self.holder.stdout else ""
         if said != "ready\n":
             self.close()
-            raise KernelError(f"no namespaces for {name}: {said.strip()}", "it needs root, network namespaces and overlayfs")
+            raise KernelError(
+                f"no namespaces for {name}: {said.strip()}", "it needs root, network namespaces and overlayfs"
+            )
 
     def close(self) -> None:
         """End it: its namespaces, and all that is in them, go with the process that holds them."""
@@ -76,8 +91,15 @@ class Machine:
 
     def run(self, *argv: str, text: str = "", env: Mapping[str, str] | None = None) -> str:
         """Run a command in the machine; what it says. Raises KernelError if it fails."""
-        ran = subprocess.run((*self.enter, *argv), env={**ENVIRONMENT, **(env or {})}, input=text, capture_output=True, text=True,
-                             timeout=SECONDS, check=False)
+        ran = subprocess.run(
+            (*self.enter, *argv),
+            env={**ENVIRONMENT, **(env or {})},
+            input=text,
+            capture_output=True,
+            text=True,
+            timeout=SECONDS,
+            check=False,
+        )
         if ran.returncode:
             raise KernelError(f"{self.name}: {' '.join(argv)}: {(ran.stderr or ran.stdout).strip()}")
         return ran.stdout
@@ -94,7 +116,9 @@ class Machine:
         """Run one of our scripts as Ganeti would. Raises KernelError if it fails."""
         found = next((directory for directory in LAUNCHERS if os.access(f"{directory}/{name}", os.X_OK)), "")
         if not found:
-            raise KernelError(f"{name} is neither in {' nor in '.join(LAUNCHERS)}", "is the package installed whole?")
+            raise KernelError(
+                f"{name} is neither in {' nor in '.join(LAUNCHERS)}", "is the package installed whole?"
+            )
         self.run(f"{found}/{name}", env=env)
 
     def sysctl(self, key: str, value: str) -> None:
@@ -134,7 +158,9 @@ def _setns(descriptor: int) -> None:
 
 
 def settle(machine: Machine) -> None:
-    """Wait until every port of every bridge forwards: the kernel may take a second to believe that a cable was plugged in."""
+    """Wait until every port of every bridge forwards: the kernel may take a second to believe that a cable
+    was plugged in.
+    """
     end = time.monotonic() + SECONDS
     while "state disabled" in machine.run("bridge", "link"):
         if time.monotonic() > end:
@@ -143,27 +169,35 @@ def settle(machine: Machine) -> None:
 
 
 class Ear:
-    """Hears every frame that comes in at a device from now on; what the machine itself sends there is not heard."""
+    """Hears every frame that comes in at a device from now on; what the machine itself sends there is not
+    heard.
+    """
 
     def __init__(self, machine: Machine, device: str) -> None:
         self.socket = machine.packet_socket(device)
 
     def tokens(self, last: int, seconds: float = 5.0) -> set[int]:
-        """The numbers of the frames that come, up to and with the `last`. Raises KernelError if that one does not."""
+        """The numbers of the frames that come, up to and with the `last`. Raises KernelError if that one does
+        not.
+        """
         end, heard = time.monotonic() + seconds, set()
         while last not in heard:
             self.socket.settimeout(max(end - time.monotonic(), 0.001))
             try:
                 frame, (*_, kind, _, _) = self.socket.recvfrom(65536)
             except TimeoutError:
-                raise KernelError(f"frame {last} did not come within {seconds:g} s", "is the machine overloaded?") from None
+                raise KernelError(
+                    f"frame {last} did not come within {seconds:g} s", "is the machine overloaded?"
+                ) from None
             if kind != PACKET_OUTGOING:
                 heard.add(token(frame))
         return heard
 
 
 def send(machine: Machine, device: str, *frames: bytes) -> None:
-    """Send whole frames. One CPU sends them all, so they arrive in this order: who has the last has had the others, or never will."""
+    """Send whole frames. One CPU sends them all, so they arrive in this order: who has the last has had the
+    others, or never will.
+    """
     cpus = os.sched_getaffinity(0)
     os.sched_setaffinity(0, {min(cpus)})
     try:
@@ -190,7 +224,9 @@ table arp witness {
 
 
 def watch(machine: Machine) -> None:
-    """From now on, note what the machine's own stack gets, behind all our chains: IPv4 and IPv6 in prerouting, ARP in input."""
+    """From now on, note what the machine's own stack gets, behind all our chains: IPv4 and IPv6 in
+    prerouting, ARP in input.
+    """
     machine.run("nft", "-f", "-", text=WITNESS)
 
 

@@ -1,6 +1,8 @@
-"""What each network tag means: one module a tag, each a `setup(nic, node, config)` that yields Resources and does nothing.
+"""What each network tag means: one module a tag, each a `setup(nic, node, config)` that yields Resources and
+does nothing.
 
-A tag gets its name from the configuration, so the table goes from setting to module. A module is imported when a NIC has its tag.
+A tag gets its name from the configuration, so the table goes from setting to module. A module is imported
+when a NIC has its tag.
 """
 
 from __future__ import annotations
@@ -27,9 +29,15 @@ def for_tag(tag: str, config: Config) -> Optional[Setup]:
     """The setup a network tag asks for, or None if the tag is nobody's."""
     if tag in without_effect(config):
         return _nothing
-    module = {config.ip_less_routed_tag: "ip_less_routed", config.mac_filtered_tag: "private_filtered", "mac-filtered": "private_filtered",
-              config.ip_filtered_tag: "ip_filtered", config.trunk_tag: "trunk", config.nfdhcpd_tag: "nfdhcpd",
-              config.masq_tag: "masq"}.get(tag)
+    module = {
+        config.ip_less_routed_tag: "ip_less_routed",
+        config.mac_filtered_tag: "private_filtered",
+        "mac-filtered": "private_filtered",
+        config.ip_filtered_tag: "ip_filtered",
+        config.trunk_tag: "trunk",
+        config.nfdhcpd_tag: "nfdhcpd",
+        config.masq_tag: "masq",
+    }.get(tag)
     return _module(module) if module else _foreign(tag)
 
 

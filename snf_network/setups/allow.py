@@ -1,6 +1,8 @@
-"""What a NIC may be the source of beside its own: instance tags `snf-network:<uuid|name|index>:allow:<address or prefix>`, `...:mac:<mac>`.
+"""What a NIC may be the source of beside its own: instance tags `snf-network:<uuid|name|index>:allow:<address
+or prefix>`, `...:mac:<mac>`.
 
-Ganeti refuses `=` in a tag (objects.TaggableObject), so it is `allow:`; `allow=` says the same where a tag comes from elsewhere.
+Ganeti refuses `=` in a tag (objects.TaggableObject), so it is `allow:`; `allow=` says the same where a tag
+comes from elsewhere.
 """
 
 from __future__ import annotations
@@ -39,18 +41,24 @@ def setting(word: str) -> tuple[str, str]:
     """The name and the value of a tag that allows something; empty names are other tags."""
     for name in ("allow", "mac"):
         if word.startswith((f"{name}:", f"{name}=")):
-            return name, word[len(name) + 1:]
+            return name, word[len(name) + 1 :]
     return "", ""
 
 
 def extra(nic: Nic, config: Config) -> Extra:
-    """All that tags allow the NIC, by whatever identifier. Raises BadEnvironment for what is no address, prefix or MAC of a station."""
+    """All that tags allow the NIC, by whatever identifier. Raises BadEnvironment for what is no address,
+    prefix or MAC of a station.
+    """
     said = sorted({setting(word) for words in nic.customised(config.tag_prefix) for word in words})
     macs = tuple(dict.fromkeys(_mac(value) for name, value in said if name == "mac"))
     allowed = tuple(dict.fromkeys(_allowed(value, nic) for name, value in said if name == "allow"))
     prefixes = tuple(value for value in allowed if "/" in value)
     widest = frozenset(_widest(prefixes))
-    return Extra(tuple(value for value in allowed if "/" not in value), tuple(value for value in prefixes if value in widest), macs)
+    return Extra(
+        tuple(value for value in allowed if "/" not in value),
+        tuple(value for value in prefixes if value in widest),
+        macs,
+    )
 
 
 def _widest(prefixes: Iterable[str]) -> Iterator[str]:
@@ -63,19 +71,27 @@ def _widest(prefixes: Iterable[str]) -> Iterator[str]:
 
 
 def gives_up_link_local(allowed: Extra) -> bool:
-    """True if link-local sources of a bridged NIC are its own choice (RFC 7217), and so another's may be among them."""
+    """True if link-local sources of a bridged NIC are its own choice (RFC 7217), and so another's may be
+    among them.
+    """
     return any(is_link_local(value.partition("/")[0]) for value in allowed.prefixes)
 
 
 def covers(prefix: str, other: str) -> bool:
     """True if an address or a prefix is within `prefix`."""
     (network, length), (inner, longer) = _bits(prefix), _bits(other)
-    return (":" in prefix) == (":" in other) and longer >= length and not (network ^ inner) >> (_width(prefix) - length)
+    return (
+        (":" in prefix) == (":" in other)
+        and longer >= length
+        and not (network ^ inner) >> (_width(prefix) - length)
+    )
 
 
 def _bits(text: str) -> tuple[int, int]:
     address, _, length = text.partition("/")
-    return int.from_bytes(inet_pton(AF_INET6 if ":" in address else AF_INET, address), "big"), int(length or _width(text))
+    return int.from_bytes(inet_pton(AF_INET6 if ":" in address else AF_INET, address), "big"), int(
+        length or _width(text)
+    )
 
 
 def _width(text: str) -> int:
@@ -84,7 +100,9 @@ def _width(text: str) -> int:
 
 def _mac(text: str) -> str:
     if not is_mac(text):
-        raise BadEnvironment(f"TAGS: mac:{shown(text)} is not valid", "six octets such as 00:00:5e:00:01:0a, of one station")
+        raise BadEnvironment(
+            f"TAGS: mac:{shown(text)} is not valid", "six octets such as 00:00:5e:00:01:0a, of one station"
+        )
     return text.lower()
 
 
@@ -102,5 +120,7 @@ def _allowed(text: str, nic: Nic) -> str:
     own = (nic.ip, nic.ip6)
     for gateway in (nic.network.gateway, nic.network.gateway6):
         if gateway and gateway not in own and not is_link_local(gateway) and covers(plain, gateway):
-            raise BadEnvironment(f"TAGS: allow:{shown(text)} has the gateway {gateway} in it", "the guest could take its place")
+            raise BadEnvironment(
+                f"TAGS: allow:{shown(text)} has the gateway {gateway} in it", "the guest could take its place"
+            )
     return plain

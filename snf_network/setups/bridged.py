@@ -1,4 +1,6 @@
-"""Mode bridged: the tap is a port of the bridge LINK names. True of every bridged NIC, with or without tags."""
+"""Mode bridged: the tap is a port of the bridge LINK names. True of every bridged NIC, with or without
+tags.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +18,9 @@ if TYPE_CHECKING:
 
 
 def setup(nic: Nic, node: Node, config: Config) -> Iterator[Resource]:
-    """The bridge's MTU and, on KVM, a MAC that starts with fe: and so is never the lowest, which the bridge would take as its own."""
+    """The bridge's MTU and, on KVM, a MAC that starts with fe: and so is never the lowest, which the bridge
+    would take as its own.
+    """
     mac = "" if nic.xen else f"fe{nic.mac[2:]}"
     if node.ipv6:  # an address of its own would speak to the guest past every hook of the bridge
         yield Sysctl(f"net/ipv6/conf/{nic.interface}/addr_gen_mode", "1")
@@ -26,16 +30,23 @@ def setup(nic: Nic, node: Node, config: Config) -> Iterator[Resource]:
 
 
 def _vlans(nic: Nic, node: Node) -> Iterator[Resource]:
-    """As stock Ganeti: untagged, then tagged; and the VLAN that the bridge puts new ports into is taken away."""
+    """As stock Ganeti: untagged, then tagged; and the VLAN that the bridge puts new ports into is taken
+    away.
+    """
     untagged, tagged = vlans(nic.vlan)
     if not untagged and not tagged:
         return
     if not node.vlan_aware:
-        raise BadEnvironment(f"VLAN={nic.vlan}: bridge {nic.link} does not filter VLANs",
-                             f"ip link set {nic.link} type bridge vlan_filtering 1")
+        raise BadEnvironment(
+            f"VLAN={nic.vlan}: bridge {nic.link} does not filter VLANs",
+            f"ip link set {nic.link} type bridge vlan_filtering 1",
+        )
     for vid, device in node.vlan_devices:
         if vid in (untagged, *tagged):
-            raise BadEnvironment(f"VLAN={nic.vlan}: {device} takes VLAN {vid} before bridge {nic.link} sees it", f"ip link del {device}")
+            raise BadEnvironment(
+                f"VLAN={nic.vlan}: {device} takes VLAN {vid} before bridge {nic.link} sees it",
+                f"ip link del {device}",
+            )
     if untagged:
         yield BridgeVlan(nic.interface, untagged, "pvid untagged")
     for vid in tagged:

@@ -21,14 +21,20 @@ RECONFIGURE = "reconfigure"
 def setup(nic: Nic, node: Node, config: Config, filtered: bool) -> Iterator[Resource]:
     """One verdict for all that goes to the tap, so a flooded broadcast costs one lookup a port.
 
-    `filtered`: the NIC is in a filtered network; in the bridge its profile comes after the check of the MAC prefix.
+    `filtered`: the NIC is in a filtered network; in the bridge its profile comes after the check of the MAC
+    prefix.
     """
     profile = profile_of(nic, config)
     if profile and nic.mode not in ("routed", "bridged"):
-        raise BadEnvironment(f"MODE={nic.mode}: firewall profile {shown(profile)} cannot be kept there", "routed and bridged NICs only")
+        raise BadEnvironment(
+            f"MODE={nic.mode}: firewall profile {shown(profile)} cannot be kept there",
+            "routed and bridged NICs only",
+        )
     if profile and profile not in node.profiles:
-        raise BadEnvironment(f"TAGS: {shown(profile)} is no firewall profile",
-                             f"there are {', '.join(node.profiles)}; a file in /etc/snf-network/profiles makes another")
+        raise BadEnvironment(
+            f"TAGS: {shown(profile)} is no firewall profile",
+            f"there are {', '.join(node.profiles)}; a file in /etc/snf-network/profiles makes another",
+        )
     chain = "_".join(filter(None, ("filtered" if filtered else "", f"profile_{profile}" if profile else "")))
     if nic.mode == "routed" and profile:
         yield Element("inet", "egress", quoted(nic), f"goto profile_{profile}")
@@ -37,13 +43,20 @@ def setup(nic: Nic, node: Node, config: Config, filtered: bool) -> Iterator[Reso
 
 
 def profile_of(nic: Nic, config: Config) -> str:
-    """The profile that the tags give this NIC, or "". Raises BadEnvironment where two of equal rank disagree."""
+    """The profile that the tags give this NIC, or "". Raises BadEnvironment where two of equal rank
+    disagree.
+    """
     for words in nic.customised(config.firewall_tag_prefix):
         profiles = [word for word in words if word != RECONFIGURE]
         if len(profiles) > 1:
-            raise BadEnvironment(f"TAGS: {' and '.join(map(shown, profiles))} for one NIC", "a NIC has one firewall profile")
+            raise BadEnvironment(
+                f"TAGS: {' and '.join(map(shown, profiles))} for one NIC", "a NIC has one firewall profile"
+            )
         if profiles == [""]:
-            raise BadEnvironment("TAGS: a tag names a NIC and no firewall profile", f"{config.firewall_tag_prefix}:<ident>:<profile>")
+            raise BadEnvironment(
+                "TAGS: a tag names a NIC and no firewall profile",
+                f"{config.firewall_tag_prefix}:<ident>:<profile>",
+            )
         if profiles:
             return profiles[0]
     return ""

@@ -1,6 +1,8 @@
-"""Setups that others wrote: an executable /etc/snf-network/setups/<tag>, or a Python entry point of group snf_network.setups.
+"""Setups that others wrote: an executable /etc/snf-network/setups/<tag>, or a Python entry point of group
+snf_network.setups.
 
-They may yield only our kinds of Resource, so what they set up is shown, checked and taken back after they are gone.
+They may yield only our kinds of Resource, so what they set up is shown, checked and taken back after they are
+gone.
 """
 
 from __future__ import annotations
@@ -46,6 +48,7 @@ def find(tag: str) -> Optional[Setup]:
 
 def _guarded(name: str, setup: Setup) -> Setup:
     """`setup`, of which nothing but sound Resources comes, and one line if it fails."""
+
     def guarded(nic: Nic, node: Node, config: Config) -> Iterator[Resource]:
         try:
             for resource in setup(nic, node, config):
@@ -58,7 +61,9 @@ def _guarded(name: str, setup: Setup) -> Setup:
 
 
 def _check(resource: Resource, nic: Nic) -> None:
-    """Raise ValueError for what is no Resource, for a field that no tool would take, and for what is another NIC's."""
+    """Raise ValueError for what is no Resource, for a field that no tool would take, and for what is another
+    NIC's.
+    """
     if not isinstance(resource, Resource):
         raise ValueError(f"{resource!r} is no Resource")
     for name, value in resource.__dict__.items():
@@ -89,10 +94,16 @@ def _is_prefix(text: str) -> bool:
 
 
 CHECKS: dict[str, Callable[[str], bool]] = {
-    "interface": is_interface, "address": _is_address, "prefix": _is_prefix, "table": _is_number,
-    "mac": lambda text: not text or is_mac(text), "via": lambda text: not text or _is_address(text),
-    "mtu": lambda text: not text or _is_number(text), "content": lambda text: True,
-    "path": lambda text: text.startswith("/") and text.isprintable()}
+    "interface": is_interface,
+    "address": _is_address,
+    "prefix": _is_prefix,
+    "table": _is_number,
+    "mac": lambda text: not text or is_mac(text),
+    "via": lambda text: not text or _is_address(text),
+    "mtu": lambda text: not text or _is_number(text),
+    "content": lambda text: True,
+    "path": lambda text: text.startswith("/") and text.isprintable(),
+}
 
 
 def _entry_points(tag: str) -> Iterator[str]:
@@ -124,6 +135,7 @@ def _installed() -> Iterator[tuple[str, str]]:
 
 def _imported(target: str) -> Setup:
     """An entry point, imported when it is called: that may fail as well."""
+
     def setup(nic: Nic, node: Node, config: Config) -> Iterator[Resource]:
         module, _, name = target.partition(":")
         theirs: Setup = getattr(__import__(module, fromlist=(name,)), name)
@@ -137,9 +149,17 @@ def _printed(path: str, nic: Nic, node: Node) -> Iterator[Resource]:
     import json
     import subprocess
 
-    env = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", **dict(nic.values), "EUI64": nic.ip6, "UPLINK": node.uplink,
-           "UPLINK6": node.uplink6, "TABLE": str(node.table)}
-    run = subprocess.run([path], env=env, stdin=subprocess.DEVNULL, capture_output=True, timeout=SECONDS, check=True)
+    env = {
+        "PATH": "/usr/sbin:/usr/bin:/sbin:/bin",
+        **dict(nic.values),
+        "EUI64": nic.ip6,
+        "UPLINK": node.uplink,
+        "UPLINK6": node.uplink6,
+        "TABLE": str(node.table),
+    }
+    run = subprocess.run(
+        [path], env=env, stdin=subprocess.DEVNULL, capture_output=True, timeout=SECONDS, check=True
+    )
     for line in run.stdout.splitlines():
         fields = json.loads(line)
         kind = kind_of(fields.pop("kind"))

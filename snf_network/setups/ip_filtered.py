@@ -1,4 +1,6 @@
-"""Tag ip-filtered: a bridged NIC is held to its MAC and its addresses, in ARP, IPv4, IPv6 and neighbour discovery, and to these."""
+"""Tag ip-filtered: a bridged NIC is held to its MAC and its addresses, in ARP, IPv4, IPv6 and neighbour
+discovery, and to these.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +24,9 @@ def setup(nic: Nic, node: Node, config: Config) -> Iterator[Resource]:
     if nic.mode == "routed":
         return  # pinned as closely already
     if nic.mode != "bridged":
-        raise BadEnvironment(f"MODE={nic.mode}: addresses cannot be pinned there", "routed and bridged NICs only")
+        raise BadEnvironment(
+            f"MODE={nic.mode}: addresses cannot be pinned there", "routed and bridged NICs only"
+        )
     allowed = extra(nic, config)
     own = (nic.ip6, "" if gives_up_link_local(allowed) else nic.link_local)
     yield from macs(nic, "bridge", allowed)

@@ -1,4 +1,6 @@
-"""Tag ip-less-routed: the node answers for its guests on the uplink, without an address of its own in their network."""
+"""Tag ip-less-routed: the node answers for its guests on the uplink, without an address of its own in their
+network.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +21,9 @@ if TYPE_CHECKING:
 
 
 def setup(nic: Nic, node: Node, config: Config) -> Iterator[Resource]:
-    """Proxy ARP and NDP on the uplinks; towards the guest, the node asks and answers in the gateway's name."""
+    """Proxy ARP and NDP on the uplinks; towards the guest, the node asks and answers in the gateway's
+    name.
+    """
     if nic.mode != "routed":
         return
     _refuse_what_is_not_the_guests(nic)
@@ -41,12 +45,19 @@ def setup(nic: Nic, node: Node, config: Config) -> Iterator[Resource]:
 
 
 def _refuse_what_is_not_the_guests(nic: Nic) -> None:
-    """Raise BadEnvironment for an address that the node would take from the router, or from everybody, by announcing it."""
+    """Raise BadEnvironment for an address that the node would take from the router, or from everybody, by
+    announcing it.
+    """
     for address, gateway in ((nic.ip, nic.network.gateway), (nic.ip6, nic.network.gateway6)):
         if address and address == gateway:
-            raise BadEnvironment(f"IP={address} is the gateway's", "the node would tell the network that the router is here")
+            raise BadEnvironment(
+                f"IP={address} is the gateway's", "the node would tell the network that the router is here"
+            )
     prefix, _, length = nic.network.subnet.partition("/")
     if nic.ip and prefix and int(length) < 31:
         first = int.from_bytes(inet_pton(AF_INET, prefix), "big")
         if int.from_bytes(inet_pton(AF_INET, nic.ip), "big") in (first, first + (1 << 32 - int(length)) - 1):
-            raise BadEnvironment(f"IP={nic.ip} is no host's in {nic.network.subnet}", "first and last are the subnet's own (RFC 1122)")
+            raise BadEnvironment(
+                f"IP={nic.ip} is no host's in {nic.network.subnet}",
+                "first and last are the subnet's own (RFC 1122)",
+            )

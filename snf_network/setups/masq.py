@@ -15,7 +15,9 @@ if TYPE_CHECKING:
 
 
 def setup(nic: Nic, node: Node, config: Config) -> Iterator[Resource]:
-    """In a filtered network the node itself may speak to the tap; with MASQ=true the subnet is translated towards the default route."""
+    """In a filtered network the node itself may speak to the tap; with MASQ=true the subnet is translated
+    towards the default route.
+    """
     if nic.mode == "bridged":
         yield Element("bridge", "hosts", quoted(nic))
     if not config.masq or not nic.network.subnet:

@@ -1,4 +1,6 @@
-"""Tag nfdhcpd: a binding file that tells nfdhcpd how to answer the guest's DHCP, RS and NS, and the guard that keeps both to the tap."""
+"""Tag nfdhcpd: a binding file that tells nfdhcpd how to answer the guest's DHCP, RS and NS, and the guard
+that keeps both to the tap.
+"""
 
 from __future__ import annotations
 
@@ -38,7 +40,9 @@ def setup(nic: Nic, node: Node, config: Config) -> Iterator[Resource]:
 
 
 def _guard(nic: Nic, config: Config) -> Iterator[Resource]:
-    """Who is served is no server; and what nfdhcpd answers drops where its engine has had it, so guests of another server are heard."""
+    """Who is served is no server; and what nfdhcpd answers drops where its engine has had it, so guests of
+    another server are heard.
+    """
     if nic.mode not in ("routed", "bridged"):
         return
     tap, bridged = quoted(nic), nic.mode == "bridged"
@@ -48,4 +52,6 @@ def _guard(nic: Nic, config: Config) -> Iterator[Resource]:
         yield Element("bridge", "guarded", tap)
         yield from port(nic)
     if config.nfdhcpd_engine != "none":
-        yield Element("bridge" if bridged else "inet", "queued" if config.nfdhcpd_engine == "nfqueue" else "served", tap)
+        yield Element(
+            "bridge" if bridged else "inet", "queued" if config.nfdhcpd_engine == "nfqueue" else "served", tap
+        )

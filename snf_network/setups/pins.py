@@ -1,4 +1,6 @@
-"""What a NIC may be the source of, as members of the sets that the pins of base.nft ask. Not a tag: routed mode and setups use it."""
+"""What a NIC may be the source of, as members of the sets that the pins of base.nft ask. Not a tag: routed
+mode and setups use it.
+"""
 
 from __future__ import annotations
 
@@ -20,13 +22,17 @@ def quoted(nic: Nic) -> str:
 
 
 def raw_address(address: str) -> str:
-    """An IPv6 address or prefix as the number that nft 1.0.6 wants where it compares raw payload (the target of an ND message)."""
+    """An IPv6 address or prefix as the number that nft 1.0.6 wants where it compares raw payload (the target
+    of an ND message).
+    """
     address, slash, length = address.partition("/")
     return f"0x{inet_pton(AF_INET6, address).hex()}{slash}{length}"
 
 
 def raw_mac(mac: str) -> str:
-    """A MAC address as the number that nft 1.0.6 wants where it compares raw payload (a link-layer option)."""
+    """A MAC address as the number that nft 1.0.6 wants where it compares raw payload (a link-layer
+    option).
+    """
     return f"0x{mac.replace(':', '')}"
 
 
@@ -45,7 +51,9 @@ def addresses4(nic: Nic, family: str, allowed: Extra) -> Iterator[Resource]:
 
 
 def addresses6(nic: Nic, family: str, allowed: Extra, own: Iterable[str]) -> Iterator[Resource]:
-    """The NIC's `own` and allowed IPv6 addresses, as source and as target of neighbour discovery; and its MACs, as its options."""
+    """The NIC's `own` and allowed IPv6 addresses, as source and as target of neighbour discovery; and its
+    MACs, as its options.
+    """
     tap, stations = quoted(nic), (nic.mac, *allowed.macs)
     values = [value for value in (*own, *allowed.addresses, *allowed.prefixes) if ":" in value]
     for mac in stations:
@@ -57,7 +65,17 @@ def addresses6(nic: Nic, family: str, allowed: Extra, own: Iterable[str]) -> Ite
 
 
 def ingress(nic: Nic, members: set[str]) -> Iterator[Resource]:
-    """Where all that comes from a bridged tap goes, in one lookup: it follows from the sets that have the NIC."""
-    chain = "pins" if "ndmacs" in members else "mac_pins" if "macs" in members else "guard" if "guarded" in members else ""
+    """Where all that comes from a bridged tap goes, in one lookup: it follows from the sets that have the
+    NIC.
+    """
+    chain = (
+        "pins"
+        if "ndmacs" in members
+        else "mac_pins"
+        if "macs" in members
+        else "guard"
+        if "guarded" in members
+        else ""
+    )
     if nic.mode == "bridged" and chain:
         yield Element("bridge", "ingress", quoted(nic), f"goto {chain}")

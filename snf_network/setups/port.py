@@ -1,4 +1,6 @@
-"""What every pinned or served port of a bridge needs beside its pins. Not a tag: the setups of bridged NICs use it."""
+"""What every pinned or served port of a bridge needs beside its pins. Not a tag: the setups of bridged NICs
+use it.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +16,9 @@ if TYPE_CHECKING:
 
 
 def port(nic: Nic) -> Iterator[Resource]:
-    """Frames to 01:80:c2:00:00:0x pass every bridge hook by: the bridge would learn their source, and the node hear them from the port."""
+    """Frames to 01:80:c2:00:00:0x pass every bridge hook by: the bridge would learn their source, and the
+    node hear them from the port.
+    """
     yield BridgeOption(nic.link, "no_linklocal_learn", "1")
     for family in ("bridge", "inet", "arp"):
         yield Element(family, "ports", quoted(nic))

@@ -22,16 +22,22 @@ def setup(nic: Nic, node: Node, config: Config) -> Iterator[Resource]:
     if nic.mode == "routed":
         return  # pinned more closely already, and no other guest is on its link
     if nic.mode != "bridged":
-        raise BadEnvironment(f"MODE={nic.mode}: a filtered network cannot be kept apart there", "bridged NICs only")
+        raise BadEnvironment(
+            f"MODE={nic.mode}: a filtered network cannot be kept apart there", "bridged NICs only"
+        )
     tap, prefix, allowed = quoted(nic), masked(nic.mac, config.mac_mask), extra(nic, config)
     wanted = nic.network.mac_prefix
     if wanted and masked(f"{wanted}:00:00:00", config.mac_mask) != prefix:
-        raise BadEnvironment(f"MAC={nic.mac} is outside NETWORK_MAC_PREFIX={wanted} (MAC_MASK={config.mac_mask})",
-                             "the NIC would be in another private network")
+        raise BadEnvironment(
+            f"MAC={nic.mac} is outside NETWORK_MAC_PREFIX={wanted} (MAC_MASK={config.mac_mask})",
+            "the NIC would be in another private network",
+        )
     for mac in allowed.macs:
         if masked(mac, config.mac_mask) != prefix:
-            raise BadEnvironment(f"TAGS: mac:{mac} is outside the private network of {nic.mac} (MAC_MASK={config.mac_mask})",
-                                 "nobody there would hear it")
+            raise BadEnvironment(
+                f"TAGS: mac:{mac} is outside the private network of {nic.mac} (MAC_MASK={config.mac_mask})",
+                "nobody there would hear it",
+            )
     yield from macs(nic, "bridge", allowed)
     yield Element("bridge", "prefixed", tap)
     yield Element("bridge", "prefixes", f"{tap} . {prefix}")

@@ -1,7 +1,7 @@
 """Mode routed: the node is the guest's only neighbour. True of every routed NIC, with or without tags.
 
-The guest's packets are marked with their table and looked up there and nowhere else; only the guest's own addresses leave the tap;
-the node knows the guest's MAC for good. docs/tags.md shows the lines.
+The guest's packets are marked with their table and looked up there and nowhere else; only the guest's own
+addresses leave the tap; the node knows the guest's MAC for good. docs/tags.md shows the lines.
 """
 
 from __future__ import annotations
@@ -38,13 +38,17 @@ def setup(nic: Nic, node: Node, config: Config) -> Iterator[Resource]:
 
 
 def _routable(nic: Nic, node: Node, allowed: Extra) -> Extra:
-    """What of the allowed can be routed: link-local sources are free on a tap but for the router's, and lead nowhere.
+    """What of the allowed can be routed: link-local sources are free on a tap but for the router's, and lead
+    nowhere.
 
     Raises BadEnvironment where the NIC has no address of its own to route by.
     """
+
     def mine(value: str) -> bool:
         if ":" not in value and not nic.ip:
-            raise BadEnvironment(f"TAGS: allow:{value}: the NIC has no IPv4 address of its own to route it by", "give it one")
+            raise BadEnvironment(
+                f"TAGS: allow:{value}: the NIC has no IPv4 address of its own to route it by", "give it one"
+            )
         return ":" not in value or (node.ipv6 and not is_link_local(value.partition("/")[0]))
 
     return Extra(tuple(filter(mine, allowed.addresses)), tuple(filter(mine, allowed.prefixes)), allowed.macs)
@@ -86,11 +90,15 @@ def _settings(tap: str, ipv6: bool) -> Iterator[Resource]:
     yield Sysctl(f"net/ipv4/conf/{tap}/forwarding", "1")
     yield Sysctl(f"net/ipv4/conf/{tap}/proxy_arp", "1")
     yield Sysctl(f"net/ipv4/conf/{tap}/src_valid_mark", "1")  # a strict rp_filter then asks the marked table
-    yield Sysctl(f"net/ipv4/neigh/{tap}/proxy_delay", "0")  # the default makes the first answer wait up to 0.8 s
+    yield Sysctl(
+        f"net/ipv4/neigh/{tap}/proxy_delay", "0"
+    )  # the default makes the first answer wait up to 0.8 s
     if ipv6:
         yield Sysctl("net/ipv6/conf/all/forwarding", "1")
         yield Sysctl(f"net/ipv6/conf/{tap}/forwarding", "1")
-        yield Sysctl(f"net/ipv6/conf/{tap}/addr_gen_mode", "0")  # the tap's link-local address is the pinned one
+        yield Sysctl(
+            f"net/ipv6/conf/{tap}/addr_gen_mode", "0"
+        )  # the tap's link-local address is the pinned one
         yield Sysctl(f"net/ipv6/conf/{tap}/dad_transmits", "0")  # until DAD ends the node could not answer
         yield Sysctl(f"net/ipv6/conf/{tap}/proxy_ndp", "1")
         yield Sysctl(f"net/ipv6/neigh/{tap}/proxy_delay", "0")
@@ -111,8 +119,11 @@ def _guest(nic: Nic, node: Node) -> Iterator[Resource]:
 def _allowed(nic: Nic, node: Node, allowed: Extra) -> Iterator[Resource]:
     """Routes to what else the guest may use, by way of an address of its own, whose MAC is known.
 
-    In IPv6 by the link-local one: the kernel refuses a global one that table main routes to another device, `onlink` or not.
+    In IPv6 by the link-local one: the kernel refuses a global one that table main routes to another device,
+    `onlink` or not.
     """
     for value in (*allowed.addresses, *allowed.prefixes):
         length = "" if "/" in value else "/128" if ":" in value else "/32"
-        yield Route(f"{value}{length}", nic.interface, str(node.table), nic.link_local if ":" in value else nic.ip)
+        yield Route(
+            f"{value}{length}", nic.interface, str(node.table), nic.link_local if ":" in value else nic.ip
+        )

@@ -1,4 +1,6 @@
-"""Frames as guests send them, and a guest to send them to. Written apart from the code under test: it shares no reader or builder."""
+"""Frames as guests send them, and a guest to send them to. Written apart from the code under test: it shares
+no reader or builder.
+"""
 
 from __future__ import annotations
 
@@ -59,11 +61,33 @@ def ones(data: bytes) -> int:
     return 0xFFFF - total
 
 
-def ip4(payload: bytes, source: str = "0.0.0.0", target: str = "255.255.255.255", protocol: int = 17, fragment: int = 0,
-        options: bytes = b"", mac: bytes = MAC, to: bytes = b"\xff" * 6) -> bytes:
+def ip4(
+    payload: bytes,
+    source: str = "0.0.0.0",
+    target: str = "255.255.255.255",
+    protocol: int = 17,
+    fragment: int = 0,
+    options: bytes = b"",
+    mac: bytes = MAC,
+    to: bytes = b"\xff" * 6,
+) -> bytes:
     words = 5 + len(options) // 4
-    head = struct.pack("!BBHHHBBH4s4s", 0x40 | words, 0, words * 4 + len(payload), 7, fragment, 64, protocol, 0, inet_aton(source),
-                       inet_aton(target)) + options
+    head = (
+        struct.pack(
+            "!BBHHHBBH4s4s",
+            0x40 | words,
+            0,
+            words * 4 + len(payload),
+            7,
+            fragment,
+            64,
+            protocol,
+            0,
+            inet_aton(source),
+            inet_aton(target),
+        )
+        + options
+    )
     head = head[:10] + struct.pack("!H", ones(head)) + head[12:]
     return to + mac + b"\x08\x00" + head + payload
 
@@ -95,8 +119,21 @@ class Dhcp4:
     to: bytes = b"\xff" * 6
 
     def message(self) -> bytes:
-        head = struct.pack("!BBBBIHH4s4s4s4s16s192x", self.op, self.htype, self.hlen, 0, self.xid, 3, self.flags, inet_aton(self.ciaddr),
-                           b"\1\2\3\4", b"\5\6\7\x08", inet_aton(self.giaddr), self.chaddr)
+        head = struct.pack(
+            "!BBBBIHH4s4s4s4s16s192x",
+            self.op,
+            self.htype,
+            self.hlen,
+            0,
+            self.xid,
+            3,
+            self.flags,
+            inet_aton(self.ciaddr),
+            b"\1\2\3\4",
+            b"\5\6\7\x08",
+            inet_aton(self.giaddr),
+            self.chaddr,
+        )
         kind = b"" if self.kind is None else bytes((53, 1, self.kind))
         return head + self.cookie + kind + self.options + b"\xff"
 
@@ -110,13 +147,38 @@ def option(code: int, value: bytes | str) -> bytes:
     return bytes((code, len(data))) + data
 
 
-def ip6(body: bytes, source: str, target: str, protocol: int, hops: int = 255, mac: bytes = MAC, to: bytes | None = None) -> bytes:
+def ip6(
+    body: bytes,
+    source: str,
+    target: str,
+    protocol: int,
+    hops: int = 255,
+    mac: bytes = MAC,
+    to: bytes | None = None,
+) -> bytes:
     destination = inet_pton(V6, target)
     to = (b"\x33\x33" + destination[12:] if destination[0] == 0xFF else TAP_MAC) if to is None else to
-    return to + mac + b"\x86\xdd" + struct.pack("!IHBB", 6 << 28, len(body), protocol, hops) + inet_pton(V6, source) + destination + body
+    return (
+        to
+        + mac
+        + b"\x86\xdd"
+        + struct.pack("!IHBB", 6 << 28, len(body), protocol, hops)
+        + inet_pton(V6, source)
+        + destination
+        + body
+    )
 
 
-def icmp6(kind: int, rest: bytes, source: str, target: str, hops: int = 255, code: int = 0, mac: bytes = MAC, spoil: int = 0) -> bytes:
+def icmp6(
+    kind: int,
+    rest: bytes,
+    source: str,
+    target: str,
+    hops: int = 255,
+    code: int = 0,
+    mac: bytes = MAC,
+    spoil: int = 0,
+) -> bytes:
     """A neighbour discovery frame; `spoil` is added to its checksum."""
     body = struct.pack("!BBH", kind, code, 0) + rest
     total = ones(inet_pton(V6, source) + inet_pton(V6, target) + struct.pack("!II", len(body), 58) + body)
@@ -127,7 +189,9 @@ def rs(source: str = LINK_LOCAL, station: bytes | None = MAC, **more: object) ->
     return icmp6(133, bytes(4) + (b"\1\1" + station if station else b""), source, ALL_ROUTERS, **more)  # type: ignore[arg-type]
 
 
-def ns(wanted: str, source: str = LINK_LOCAL, station: bytes | None = MAC, target: str = "", **more: object) -> bytes:
+def ns(
+    wanted: str, source: str = LINK_LOCAL, station: bytes | None = MAC, target: str = "", **more: object
+) -> bytes:
     address = inet_pton(V6, wanted)
     group = target or f"ff02::1:ff{address[13]:02x}:{address[14]:02x}{address[15]:02x}"
     return icmp6(135, bytes(4) + address + (b"\1\1" + station if station else b""), source, group, **more)  # type: ignore[arg-type]
@@ -149,6 +213,12 @@ def ia_na(identifier: int = 7, content: bytes = b"") -> bytes:
     return option6(3, struct.pack("!III", identifier, 0, 0) + content)
 
 
-def dhcp6(kind: int, options: bytes = CLIENT_ID, source: str = LINK_LOCAL, target: str = ALL_SERVERS, port: int = 546,
-          mac: bytes = MAC) -> bytes:
+def dhcp6(
+    kind: int,
+    options: bytes = CLIENT_ID,
+    source: str = LINK_LOCAL,
+    target: str = ALL_SERVERS,
+    port: int = 546,
+    mac: bytes = MAC,
+) -> bytes:
     return ip6(udp(bytes((kind,)) + b"\x0a\x0b\x0c" + options, port, 547), source, target, 17, 1, mac)

@@ -1,4 +1,5 @@
-"""Frames as text that a person can check: each line some bytes in hex and what they are. Reads what it is given, and no code of ours.
+"""Frames as text that a person can check: each line some bytes in hex and what they are. Reads what it is
+given, and no code of ours.
 
 A checksum is said to be right or wrong by a sum of its own (clients.ones).
 """
@@ -14,16 +15,74 @@ from tests.dhcpd.clients import ones
 
 Line = tuple[bytes, str]
 KINDS4 = ("", "DISCOVER", "OFFER", "REQUEST", "DECLINE", "ACK", "NAK", "RELEASE", "INFORM")
-NAMES4 = {1: "subnet mask", 3: "router", 6: "name servers", 12: "host name", 15: "domain", 26: "MTU", 28: "broadcast", 42: "NTP",
-          50: "requested address", 51: "lease", 53: "kind", 54: "server", 55: "asked for", 57: "largest message", 58: "T1", 59: "T2",
-          61: "client identifier", 82: "relay agent", 119: "search list", 121: "routes", 249: "routes (Microsoft)"}
-KINDS6 = ("", "SOLICIT", "ADVERTISE", "REQUEST", "CONFIRM", "RENEW", "REBIND", "REPLY", "RELEASE", "DECLINE", "RECONFIGURE",
-          "INFORMATION-REQUEST")
-NAMES6 = {1: "client identifier", 2: "server identifier", 3: "IA_NA", 4: "IA_TA", 5: "address", 6: "asked for", 7: "preference",
-          8: "elapsed", 13: "status", 14: "rapid commit", 23: "name servers", 24: "search list", 25: "IA_PD", 39: "FQDN"}
+NAMES4 = {
+    1: "subnet mask",
+    3: "router",
+    6: "name servers",
+    12: "host name",
+    15: "domain",
+    26: "MTU",
+    28: "broadcast",
+    42: "NTP",
+    50: "requested address",
+    51: "lease",
+    53: "kind",
+    54: "server",
+    55: "asked for",
+    57: "largest message",
+    58: "T1",
+    59: "T2",
+    61: "client identifier",
+    82: "relay agent",
+    119: "search list",
+    121: "routes",
+    249: "routes (Microsoft)",
+}
+KINDS6 = (
+    "",
+    "SOLICIT",
+    "ADVERTISE",
+    "REQUEST",
+    "CONFIRM",
+    "RENEW",
+    "REBIND",
+    "REPLY",
+    "RELEASE",
+    "DECLINE",
+    "RECONFIGURE",
+    "INFORMATION-REQUEST",
+)
+NAMES6 = {
+    1: "client identifier",
+    2: "server identifier",
+    3: "IA_NA",
+    4: "IA_TA",
+    5: "address",
+    6: "asked for",
+    7: "preference",
+    8: "elapsed",
+    13: "status",
+    14: "rapid commit",
+    23: "name servers",
+    24: "search list",
+    25: "IA_PD",
+    39: "FQDN",
+}
 STATUS = {0: "Success", 2: "NoAddrsAvail", 4: "NotOnLink", 6: "NoPrefixAvail"}
-ND = {133: "router solicitation", 134: "router advertisement", 135: "neighbour solicitation", 136: "neighbour advertisement"}
-ND_OPTIONS = {1: "source link-layer address", 2: "target link-layer address", 3: "prefix", 5: "MTU", 25: "name servers", 31: "search list"}
+ND = {
+    133: "router solicitation",
+    134: "router advertisement",
+    135: "neighbour solicitation",
+    136: "neighbour advertisement",
+}
+ND_OPTIONS = {
+    1: "source link-layer address",
+    2: "target link-layer address",
+    3: "prefix",
+    5: "MTU",
+    25: "name servers",
+    31: "search list",
+}
 
 
 def text(frame: bytes) -> str:
@@ -46,7 +105,7 @@ def _address(data: bytes) -> str:
 
 
 def _addresses(data: bytes, size: int) -> str:
-    return ", ".join(_address(data[at:at + size]) for at in range(0, len(data), size))
+    return ", ".join(_address(data[at : at + size]) for at in range(0, len(data), size))
 
 
 def _right(data: bytes) -> str:
@@ -57,7 +116,7 @@ def _names(data: bytes) -> str:
     found, at, labels = [], 0, []
     while at < len(data):
         size = data[at]
-        labels.append(data[at + 1:at + 1 + size].decode())
+        labels.append(data[at + 1 : at + 1 + size].decode())
         at += 1 + size
         if not size:
             found.append(".".join(labels))
@@ -109,7 +168,7 @@ def _bootp(data: bytes) -> Iterator[Line]:
     yield data[4:8], "transaction"
     yield data[8:12], f"seconds {_number(data[8:10])}, flags {_number(data[10:12]):#x}"
     for at, name in ((12, "ciaddr"), (16, "yiaddr"), (20, "siaddr"), (24, "giaddr")):
-        yield data[at:at + 4], f"{name} {_address(data[at:at + 4])}"
+        yield data[at : at + 4], f"{name} {_address(data[at : at + 4])}"
     yield data[28:44], f"chaddr {data[28:34].hex(':')}"
     yield data[44:236], "sname, file"
     yield data[236:240], "cookie" if data[236:240] == b"\x63\x82\x53\x63" else "no cookie"
@@ -120,12 +179,15 @@ def _options4(data: bytes) -> Iterator[Line]:
     at = 0
     while at < len(data) and data[at] != 255:
         size = data[at + 1]
-        yield data[at:at + 2 + size], f"option {data[at]} {NAMES4.get(data[at], '')}: {_value4(data[at], data[at + 2:at + 2 + size])}"
+        yield (
+            data[at : at + 2 + size],
+            f"option {data[at]} {NAMES4.get(data[at], '')}: {_value4(data[at], data[at + 2 : at + 2 + size])}",
+        )
         at += 2 + size
     if at < len(data):
-        yield data[at:at + 1], "end of options"
+        yield data[at : at + 1], "end of options"
     if at + 1 < len(data):
-        yield data[at + 1:], f"padding, {len(data)} in all"
+        yield data[at + 1 :], f"padding, {len(data)} in all"
 
 
 def _value4(code: int, value: bytes) -> str:
@@ -146,8 +208,8 @@ def _routes(data: bytes) -> str:
     found, at = [], 0
     while at < len(data):
         size = (data[at] + 7) // 8
-        network = _address(data[at + 1:at + 1 + size].ljust(4, b"\0"))
-        found.append(f"{network}/{data[at]} via {_address(data[at + 1 + size:at + 5 + size])}")
+        network = _address(data[at + 1 : at + 1 + size].ljust(4, b"\0"))
+        found.append(f"{network}/{data[at]} via {_address(data[at + 1 + size : at + 5 + size])}")
         at += 5 + size
     return ", ".join(found)
 
@@ -158,23 +220,34 @@ def _icmp6(data: bytes, pseudo: bytes) -> Iterator[Line]:
     at = {133: 8, 134: 16, 135: 24, 136: 24}[data[0]]
     if data[0] == 134:
         preference = ("medium", "high", "?", "low")[data[5] >> 3 & 3]
-        yield data[4:6], f"hop limit {data[4]}, M={data[5] >> 7} O={data[5] >> 6 & 1}, preference {preference}"
+        yield (
+            data[4:6],
+            f"hop limit {data[4]}, M={data[5] >> 7} O={data[5] >> 6 & 1}, preference {preference}",
+        )
         yield data[6:8], f"router for {_number(data[6:8])} s"
         yield data[8:16], "reachable, retransmission: not said"
     else:
-        yield data[4:8], f"R={data[4] >> 7} S={data[4] >> 6 & 1} O={data[4] >> 5 & 1}" if data[0] == 136 else "reserved"
+        yield (
+            data[4:8],
+            f"R={data[4] >> 7} S={data[4] >> 6 & 1} O={data[4] >> 5 & 1}" if data[0] == 136 else "reserved",
+        )
         if at == 24:
             yield data[8:24], f"target {_address(data[8:24])}"
     while at < len(data):
         size = data[at + 1] * 8
-        yield data[at:at + size], f"option {data[at]} {ND_OPTIONS[data[at]]}: {_nd_value(data[at:at + size])}"
+        yield (
+            data[at : at + size],
+            f"option {data[at]} {ND_OPTIONS[data[at]]}: {_nd_value(data[at : at + size])}",
+        )
         at += size
 
 
 def _nd_value(option: bytes) -> str:
     if option[0] == 3:
-        return (f"{_address(option[16:32])}/{option[2]}, L={option[3] >> 7} A={option[3] >> 6 & 1} R={option[3] >> 5 & 1},"
-                f" valid {_number(option[4:8])} s, preferred {_number(option[8:12])} s")
+        return (
+            f"{_address(option[16:32])}/{option[2]}, L={option[3] >> 7} A={option[3] >> 6 & 1} R={option[3] >> 5 & 1},"
+            f" valid {_number(option[4:8])} s, preferred {_number(option[8:12])} s"
+        )
     if option[0] == 5:
         return str(_number(option[4:8]))
     if option[0] in (25, 31):
@@ -192,8 +265,8 @@ def _dhcp6(data: bytes) -> Iterator[Line]:
 def _options6(data: bytes, within: str) -> Iterator[Line]:
     at = 0
     while at < len(data):
-        code, size = _number(data[at:at + 2]), _number(data[at + 2:at + 4])
-        value, head = data[at + 4:at + 4 + size], data[at:at + 4]
+        code, size = _number(data[at : at + 2]), _number(data[at + 2 : at + 4])
+        value, head = data[at + 4 : at + 4 + size], data[at : at + 4]
         fixed = {3: 12, 4: 4, 25: 12}.get(code)
         name = f"{within}option {code} {NAMES6.get(code, '')}"
         if fixed is None:

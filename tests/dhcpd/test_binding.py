@@ -20,8 +20,18 @@ from snf_network.setups import nfdhcpd
 from tests.dhcpd.clients import BINDING, TAP_MAC, with_
 
 ENVIRONMENTS = sorted((Path(__file__).resolve().parents[1] / "environments").glob("*ifup*.env"))
-OURS = Binding("tap0", "aa:00:00:12:34:56", "vm1.example.com", "tap0", "198.51.100.10", "198.51.100.0/24", "198.51.100.1",
-               "2001:db8:1::a800:ff:fe12:3456", "2001:db8:1::/64", "2001:db8:1::1")
+OURS = Binding(
+    "tap0",
+    "aa:00:00:12:34:56",
+    "vm1.example.com",
+    "tap0",
+    "198.51.100.10",
+    "198.51.100.0/24",
+    "198.51.100.1",
+    "2001:db8:1::a800:ff:fe12:3456",
+    "2001:db8:1::/64",
+    "2001:db8:1::1",
+)
 
 
 def test_a_file_of_the_setup_is_read() -> None:
@@ -32,25 +42,53 @@ def test_a_file_of_the_setup_is_read() -> None:
 @pytest.mark.parametrize("path", ENVIRONMENTS, ids=lambda path: path.stem)
 def test_what_the_setup_writes_for_each_recorded_nic_can_be_served(path: Path) -> None:
     nic = Nic.from_env(dict(line.split("=", 1) for line in path.read_text().splitlines()))
-    written, = (resource for resource in nfdhcpd.setup(nic, Node(), Config()) if isinstance(resource, resources.Binding))
+    (written,) = (
+        resource
+        for resource in nfdhcpd.setup(nic, Node(), Config())
+        if isinstance(resource, resources.Binding)
+    )
     found, warnings = parse(nic.interface, written.content)
     assert (found.mac, found.ip, found.ip6, found.hostname) == (nic.mac, nic.ip, nic.ip6, nic.instance)
     assert found.routed == (nic.mode != "bridged")
-    assert bool(warnings) == (not nic.network.subnet), "all that is odd of one is that it is outside of networks"
+    assert bool(warnings) == (not nic.network.subnet), (
+        "all that is odd of one is that it is outside of networks"
+    )
     assert Guest(found, TAP_MAC, TAP_MAC, conf.Settings()).mac
 
 
 def test_every_key() -> None:
-    text = with_(MACSPOOF="yes", MTU="1400", PRIVATE="true", NAMESERVERS="192.0.2.1, 192.0.2.2", NAMESERVERS6="2001:db8::1",
-                 ROUTES="10.0.0.0/8 via 198.51.100.2,172.16.0.0/12 via 198.51.100.3",
-                 DOMAIN="a.example", DOMAIN_SEARCH="a.example,b.example", NTP="192.0.2.3", LEASE="600",
-                 GATEWAY6_MAC="00:AA:BB:CC:DD:EE", IP6="2001:db8:1::5", NODHCP6="on")
+    text = with_(
+        MACSPOOF="yes",
+        MTU="1400",
+        PRIVATE="true",
+        NAMESERVERS="192.0.2.1, 192.0.2.2",
+        NAMESERVERS6="2001:db8::1",
+        ROUTES="10.0.0.0/8 via 198.51.100.2,172.16.0.0/12 via 198.51.100.3",
+        DOMAIN="a.example",
+        DOMAIN_SEARCH="a.example,b.example",
+        NTP="192.0.2.3",
+        LEASE="600",
+        GATEWAY6_MAC="00:AA:BB:CC:DD:EE",
+        IP6="2001:db8:1::5",
+        NODHCP6="on",
+    )
     found, warnings = parse("tap0", text)
     assert found == dataclasses.replace(
-        OURS, ip6="2001:db8:1::5", macspoof=True, mtu=1400, private=True, nameservers=("192.0.2.1", "192.0.2.2"),
-        nameservers6=("2001:db8::1",), domain="a.example", domain_search=("a.example", "b.example"),
-        routes=(("10.0.0.0/8", "198.51.100.2"), ("172.16.0.0/12", "198.51.100.3")), ntp=("192.0.2.3",), lease=600,
-        gateway6_mac="00:aa:bb:cc:dd:ee", nodhcp6=True)
+        OURS,
+        ip6="2001:db8:1::5",
+        macspoof=True,
+        mtu=1400,
+        private=True,
+        nameservers=("192.0.2.1", "192.0.2.2"),
+        nameservers6=("2001:db8::1",),
+        domain="a.example",
+        domain_search=("a.example", "b.example"),
+        routes=(("10.0.0.0/8", "198.51.100.2"), ("172.16.0.0/12", "198.51.100.3")),
+        ntp=("192.0.2.3",),
+        lease=600,
+        gateway6_mac="00:aa:bb:cc:dd:ee",
+        nodhcp6=True,
+    )
     assert warnings == ()
     given = {line.partition("=")[0] for line in text.splitlines()}
     assert given == binding.KEYS.keys() | {"TAGS"}
@@ -80,15 +118,18 @@ def test_all_these_say_the_same(how: str) -> None:
     assert found.ip6 in (OURS.ip6, "2001:db8:1:0:a800:ff:fe12:3456") and warnings == ()
 
 
-@pytest.mark.parametrize(("keys", "warning"), (
-    ({"IP": "203.0.113.5"}, "IP 203.0.113.5 is not in 198.51.100.0/24"),
-    ({"EUI64": "2001:db8:2::1"}, "IPv6 address 2001:db8:2::1 is not in 2001:db8:1::/64"),
-    ({"SUBNET": ""}, "no SUBNET"),
-    ({"IP": "", "SUBNET6": "", "EUI64": ""}, "nothing to answer"),
-    ({"FLAVOUR": "sweet"}, "unknown key 'FLAVOUR'"),
-    ({"ADDRESS:www.example.com.": "192.0.2.1"}, "unknown key 'ADDRESS:www.example.com.'"),
-    ({"DNS_TTL": "10"}, "unknown key 'DNS_TTL'"),
-))
+@pytest.mark.parametrize(
+    ("keys", "warning"),
+    (
+        ({"IP": "203.0.113.5"}, "IP 203.0.113.5 is not in 198.51.100.0/24"),
+        ({"EUI64": "2001:db8:2::1"}, "IPv6 address 2001:db8:2::1 is not in 2001:db8:1::/64"),
+        ({"SUBNET": ""}, "no SUBNET"),
+        ({"IP": "", "SUBNET6": "", "EUI64": ""}, "nothing to answer"),
+        ({"FLAVOUR": "sweet"}, "unknown key 'FLAVOUR'"),
+        ({"ADDRESS:www.example.com.": "192.0.2.1"}, "unknown key 'ADDRESS:www.example.com.'"),
+        ({"DNS_TTL": "10"}, "unknown key 'DNS_TTL'"),
+    ),
+)
 def test_odd_is_told_and_served(keys: dict[str, str], warning: str) -> None:
     _, warnings = parse("tap0", with_(**keys))
     assert len(warnings) == 1 and warning in warnings[0] and warnings[0].startswith("tap0: ")
@@ -108,20 +149,69 @@ def test_no_hostname_or_no_mac_is_no_binding() -> None:
 
 
 HOSTILE = {
-    "MAC": ("aa:00:00:12:34", "aa:00:00:12:34:5g", "01:00:5e:00:00:01", "ff:ff:ff:ff:ff:ff", "00:00:00:00:00:00", "aa-00-00-12-34-56",
-            "aa:00:00:12:34:56:78", "aa:00:00:12:34:56 ;id"),
-    "IP": ("198.51.100", "198.51.100.256", "198.51.100.010.1", "0.0.0.0", "127.0.0.1", "224.0.0.1", "255.255.255.255", "2001:db8::1",
-           "198.51.100.1/24", "1", "0x7f.1"),
-    "SUBNET": ("198.51.100.0", "198.51.100.0/", "198.51.100.0/2", "198.51.100.0/33", "198.51.100.1/24", "198.51.100.0/024",
-               "198.51.100.0/-1", "198.51.100.0/24/8", "2001:db8::/64", "198.51.10"),
+    "MAC": (
+        "aa:00:00:12:34",
+        "aa:00:00:12:34:5g",
+        "01:00:5e:00:00:01",
+        "ff:ff:ff:ff:ff:ff",
+        "00:00:00:00:00:00",
+        "aa-00-00-12-34-56",
+        "aa:00:00:12:34:56:78",
+        "aa:00:00:12:34:56 ;id",
+    ),
+    "IP": (
+        "198.51.100",
+        "198.51.100.256",
+        "198.51.100.010.1",
+        "0.0.0.0",
+        "127.0.0.1",
+        "224.0.0.1",
+        "255.255.255.255",
+        "2001:db8::1",
+        "198.51.100.1/24",
+        "1",
+        "0x7f.1",
+    ),
+    "SUBNET": (
+        "198.51.100.0",
+        "198.51.100.0/",
+        "198.51.100.0/2",
+        "198.51.100.0/33",
+        "198.51.100.1/24",
+        "198.51.100.0/024",
+        "198.51.100.0/-1",
+        "198.51.100.0/24/8",
+        "2001:db8::/64",
+        "198.51.10",
+    ),
     "GATEWAY": ("2001:db8::1", "198.51.100", "$(id)", "239.1.1.1", "198.51.100.1 198.51.100.2"),
-    "SUBNET6": ("2001:db8:1::", "2001:db8:1::/129", "2001:db8:1::1/64", "fe80::/64", "ff02::/16", "198.51.100.0/24", "::/0",
-                "2001:db8:1::/6"),
+    "SUBNET6": (
+        "2001:db8:1::",
+        "2001:db8:1::/129",
+        "2001:db8:1::1/64",
+        "fe80::/64",
+        "ff02::/16",
+        "198.51.100.0/24",
+        "::/0",
+        "2001:db8:1::/6",
+    ),
     "GATEWAY6": ("198.51.100.1", "ff02::1", "::", "::1", "2001:db8:1::1%tap0", "2001:db8::g"),
     "EUI64": ("fe80::1", "ff02::1", "::1", "::ffff:192.0.2.1", "198.51.100.1", "2001:db8::1/64"),
     "IP6": ("fe80::1", "198.51.100.1", "2001"),
-    "HOSTNAME": ("vm1;id", "vm 1", "-vm", ".vm", "vm..example", "v" * 64, ".".join(["v" * 60] * 5), "v\u00e9", "vm1\x00", "vm1.",
-                 "`id`", "../vm"),
+    "HOSTNAME": (
+        "vm1;id",
+        "vm 1",
+        "-vm",
+        ".vm",
+        "vm..example",
+        "v" * 64,
+        ".".join(["v" * 60] * 5),
+        "v\u00e9",
+        "vm1\x00",
+        "vm1.",
+        "`id`",
+        "../vm",
+    ),
     "INDEV": ("a" * 16, "tap0/../x", "tap 0", "-tap0", ".tap0", "tap0;id"),
     "MTU": ("0", "575", "65536", "99999999999999999999", "-1", "1500.5", "0x5dc", "\u0661\u0665\u0660\u0660"),
     "MACSPOOF": ("maybe", "2", "yes no"),
@@ -131,15 +221,24 @@ HOSTILE = {
     "NAMESERVERS6": ("192.0.2.2", "2001:db8::1 2001:db8::2"),
     "DOMAIN": ("a b", "a..b", "-a", "a" * 64),
     "DOMAIN_SEARCH": ("a b", ",".join(["a"] * 9), ",".join(["a" * 60] * 5), "a,b;c"),
-    "ROUTES": ("10.0.0.0/8", "10.0.0.0/8 198.51.100.2", "10.0.0.1/8 via 198.51.100.2", "0.0.0.0/0 via 198.51.100.2", "10.0.0.0/8 via x",
-               ",".join(["10.0.0.0/8 via 198.51.100.2"] * 13), "10.0.0.0/8 via 198.51.100.2,"),
+    "ROUTES": (
+        "10.0.0.0/8",
+        "10.0.0.0/8 198.51.100.2",
+        "10.0.0.1/8 via 198.51.100.2",
+        "0.0.0.0/0 via 198.51.100.2",
+        "10.0.0.0/8 via x",
+        ",".join(["10.0.0.0/8 via 198.51.100.2"] * 13),
+        "10.0.0.0/8 via 198.51.100.2,",
+    ),
     "NTP": ("ntp.example.com", "224.0.1.1", ",".join(["192.0.2.2"] * 9)),
     "LEASE": ("0", "59", "-1", "4294967296", "forever"),
     "GATEWAY6_MAC": ("01:00:00:00:00:01", "x"),
 }
 
 
-@pytest.mark.parametrize(("key", "value"), [(key, value) for key, values in HOSTILE.items() for value in values])
+@pytest.mark.parametrize(
+    ("key", "value"), [(key, value) for key, values in HOSTILE.items() for value in values]
+)
 def test_a_value_that_is_not_exactly_right_refuses_the_file(key: str, value: str) -> None:
     with pytest.raises(BadBinding) as caught:
         parse("tap0", with_(**{key: value}))
@@ -151,11 +250,25 @@ def test_every_key_has_hostile_values() -> None:
     assert HOSTILE.keys() == binding.KEYS.keys()
 
 
-@pytest.mark.parametrize("text", (
-    "", "\n", "MAC\n", "#!/bin/sh\nid\n", "MAC=aa:00:00:12:34:56", BINDING + "IP=198.51.100.11\n", BINDING + "rubbish\n",
-    BINDING + "X" * 8192 + "=\n", BINDING.replace("aa:00", "'aa:00"), BINDING + 'MTU="1400\n', "\0" * 100,
-    BINDING[:BINDING.index("SUBNET=") + 10], BINDING[:BINDING.index("SUBNET6=") + 12], BINDING[:BINDING.index("HOSTNAME=") + 3],
-))
+@pytest.mark.parametrize(
+    "text",
+    (
+        "",
+        "\n",
+        "MAC\n",
+        "#!/bin/sh\nid\n",
+        "MAC=aa:00:00:12:34:56",
+        BINDING + "IP=198.51.100.11\n",
+        BINDING + "rubbish\n",
+        BINDING + "X" * 8192 + "=\n",
+        BINDING.replace("aa:00", "'aa:00"),
+        BINDING + 'MTU="1400\n',
+        "\0" * 100,
+        BINDING[: BINDING.index("SUBNET=") + 10],
+        BINDING[: BINDING.index("SUBNET6=") + 12],
+        BINDING[: BINDING.index("HOSTNAME=") + 3],
+    ),
+)
 def test_half_written_and_rubbish_files_are_refused(text: str) -> None:
     with pytest.raises(BadBinding):
         parse("tap0", text)
@@ -185,10 +298,17 @@ def test_any_value_is_read_or_refused_and_what_is_read_can_be_served(key: str, v
         Guest(found, TAP_MAC, TAP_MAC, conf.Settings())
 
 
-@pytest.mark.parametrize(("address", "prefix", "expected"), (
-    ("10.0.0.1", "10.0.0.0/8", True), ("11.0.0.1", "10.0.0.0/8", False),
-    ("10.0.0.1", "10.0.0.1/32", True), ("10.0.0.2", "10.0.0.1/32", False),
-    ("2001:db8::1", "2001:db8::/64", True), ("2001:db8:0:1::1", "2001:db8::/64", False), ("2001:db8:0:1::1", "2001:db8::/63", True),
-))
+@pytest.mark.parametrize(
+    ("address", "prefix", "expected"),
+    (
+        ("10.0.0.1", "10.0.0.0/8", True),
+        ("11.0.0.1", "10.0.0.0/8", False),
+        ("10.0.0.1", "10.0.0.1/32", True),
+        ("10.0.0.2", "10.0.0.1/32", False),
+        ("2001:db8::1", "2001:db8::/64", True),
+        ("2001:db8:0:1::1", "2001:db8::/64", False),
+        ("2001:db8:0:1::1", "2001:db8::/63", True),
+    ),
+)
 def test_within(address: str, prefix: str, expected: bool) -> None:
     assert binding.within(address, prefix) == expected

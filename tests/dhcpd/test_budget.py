@@ -1,4 +1,6 @@
-"""What 4000 guests may cost, asked of an interpreter of its own. Figures that are published come from bench/; these only keep watch."""
+"""What 4000 guests may cost, asked of an interpreter of its own. Figures that are published come from bench/;
+these only keep watch.
+"""
 
 from __future__ import annotations
 
@@ -44,10 +46,19 @@ def cost() -> dict[str, object]:
     mac = bytes.fromhex("aa0000000009")
     options = option(55, b"\1\3\6\x0c\x0f\x1c\x79") + option(61, b"\1" + mac) + option(12, b"vm")
     chosen = option(50, "10.0.9.9") + option(54, "192.0.2.1")
-    asked = (Dhcp4(options=options, mac=mac, chaddr=mac).frame(), Dhcp4(3, options + chosen, mac=mac, chaddr=mac).frame(),
-             rs(mac=mac), ns("2001:db8::1", mac=mac))
-    done = subprocess.run(("/usr/bin/python3", "-IS", "-c", SCRIPT, str(ROOT), *(frame.hex() for frame in asked)), capture_output=True,
-                          text=True, timeout=120, check=True)
+    asked = (
+        Dhcp4(options=options, mac=mac, chaddr=mac).frame(),
+        Dhcp4(3, options + chosen, mac=mac, chaddr=mac).frame(),
+        rs(mac=mac),
+        ns("2001:db8::1", mac=mac),
+    )
+    done = subprocess.run(
+        ("/usr/bin/python3", "-IS", "-c", SCRIPT, str(ROOT), *(frame.hex() for frame in asked)),
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=True,
+    )
     found = json.loads(done.stdout)
     assert isinstance(found, dict) and found["words"] == ["offer", "ack", "ra", "na"]
     return found
@@ -68,4 +79,6 @@ def test_answers_are_quick(cost: dict[str, list[float]]) -> None:
 
 
 def test_nothing_heavy_is_imported(cost: dict[str, list[str]]) -> None:
-    assert not {"asyncio", "pyroute2", "ipaddress", "scapy", "logging", "json.tool", "argparse"} & set(cost["modules"])
+    assert not {"asyncio", "pyroute2", "ipaddress", "scapy", "logging", "json.tool", "argparse"} & set(
+        cost["modules"]
+    )

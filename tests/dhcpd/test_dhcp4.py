@@ -32,7 +32,7 @@ def options_of(frame: bytes) -> dict[int, bytes]:
     found, at = {}, 282
     while frame[at] != 255:
         assert frame[at] not in found, "an option twice"
-        found[frame[at]] = frame[at + 2:at + 2 + frame[at + 1]]
+        found[frame[at]] = frame[at + 2 : at + 2 + frame[at + 1]]
         at += 2 + frame[at + 1]
     return found
 
@@ -43,19 +43,43 @@ STATES = {
     "INIT, asking for another address": (dict(kind=1, options=option(ASK, OTHERS)), "offer"),
     "SELECTING": (dict(kind=3, options=option(ASK, OURS) + option(NAME, SERVER)), "ack"),
     "SELECTING, another address": (dict(kind=3, options=option(ASK, OTHERS) + option(NAME, SERVER)), "nak"),
-    "SELECTING, another server": (dict(kind=3, options=option(ASK, OURS) + option(NAME, ELSEWHERE)), "other-server"),
-    "SELECTING, another server, another address": (dict(kind=3, options=option(ASK, OTHERS) + option(NAME, ELSEWHERE)), "other-server"),
+    "SELECTING, another server": (
+        dict(kind=3, options=option(ASK, OURS) + option(NAME, ELSEWHERE)),
+        "other-server",
+    ),
+    "SELECTING, another server, another address": (
+        dict(kind=3, options=option(ASK, OTHERS) + option(NAME, ELSEWHERE)),
+        "other-server",
+    ),
     "SELECTING, no address": (dict(kind=3, options=option(NAME, SERVER)), "malformed"),
-    "SELECTING, a server of two bytes": (dict(kind=3, options=option(ASK, OURS) + option(NAME, b"\1\2")), "other-server"),
-    "SELECTING, an address of two bytes": (dict(kind=3, options=option(ASK, b"\1\2") + option(NAME, SERVER)), "nak"),
+    "SELECTING, a server of two bytes": (
+        dict(kind=3, options=option(ASK, OURS) + option(NAME, b"\1\2")),
+        "other-server",
+    ),
+    "SELECTING, an address of two bytes": (
+        dict(kind=3, options=option(ASK, b"\1\2") + option(NAME, SERVER)),
+        "nak",
+    ),
     "INIT-REBOOT": (dict(kind=3, options=option(ASK, OURS)), "ack"),
     "INIT-REBOOT, between single zeros": (dict(kind=3, options=b"\0" + option(ASK, OURS) + b"\0"), "ack"),
     "INIT-REBOOT, another address": (dict(kind=3, options=option(ASK, OTHERS)), "nak"),
     "RENEWING": (dict(kind=3, ciaddr=OURS, source=OURS, target=SERVER, to=TAP_MAC), "ack"),
-    "RENEWING, another address": (dict(kind=3, ciaddr=OTHERS, source=OTHERS, target=SERVER, to=TAP_MAC), "nak"),
-    "RENEWING, at another server": (dict(kind=3, ciaddr=OURS, source=OURS, target=ELSEWHERE, to=TAP_MAC), "other-server"),
-    "RENEWING, at a neighbour": (dict(kind=3, ciaddr=OURS, source=OURS, target=ELSEWHERE, to=b"\x02" + bytes(5)), "other-server"),
-    "RENEWING, with the server named": (dict(kind=3, ciaddr=OURS, source=OURS, target=SERVER, options=option(NAME, SERVER)), "ack"),
+    "RENEWING, another address": (
+        dict(kind=3, ciaddr=OTHERS, source=OTHERS, target=SERVER, to=TAP_MAC),
+        "nak",
+    ),
+    "RENEWING, at another server": (
+        dict(kind=3, ciaddr=OURS, source=OURS, target=ELSEWHERE, to=TAP_MAC),
+        "other-server",
+    ),
+    "RENEWING, at a neighbour": (
+        dict(kind=3, ciaddr=OURS, source=OURS, target=ELSEWHERE, to=b"\x02" + bytes(5)),
+        "other-server",
+    ),
+    "RENEWING, with the server named": (
+        dict(kind=3, ciaddr=OURS, source=OURS, target=SERVER, options=option(NAME, SERVER)),
+        "ack",
+    ),
     "REBINDING": (dict(kind=3, ciaddr=OURS, source=OURS), "ack"),
     "REBINDING, another address": (dict(kind=3, ciaddr=OTHERS, source=OTHERS), "nak"),
     "two addresses, one of them right": (dict(kind=3, ciaddr=OURS, options=option(ASK, OTHERS)), "nak"),
@@ -66,8 +90,14 @@ STATES = {
     "INFORM from another address": (dict(kind=8, ciaddr=OTHERS, source=OTHERS), "other-address"),
     "INFORM of another address than it is from": (dict(kind=8, ciaddr=OTHERS, source=OURS), "other-address"),
     "DECLINE": (dict(kind=4, options=option(ASK, OURS) + option(NAME, SERVER)), "decline"),
-    "DECLINE of another's offer": (dict(kind=4, options=option(ASK, OTHERS) + option(NAME, ELSEWHERE)), "other-server"),
-    "RELEASE of another's lease": (dict(kind=7, ciaddr=OTHERS, source=OTHERS, options=option(NAME, ELSEWHERE)), "other-server"),
+    "DECLINE of another's offer": (
+        dict(kind=4, options=option(ASK, OTHERS) + option(NAME, ELSEWHERE)),
+        "other-server",
+    ),
+    "RELEASE of another's lease": (
+        dict(kind=7, ciaddr=OTHERS, source=OTHERS, options=option(NAME, ELSEWHERE)),
+        "other-server",
+    ),
     "RELEASE": (dict(kind=7, ciaddr=OURS, source=OURS, target=SERVER), "release"),
     "BOOTP without 53": (dict(kind=None), "bootp"),
     "BOOTP without a cookie": (dict(kind=None, cookie=bytes(4)), "bootp"),
@@ -92,16 +122,19 @@ def test_each_state_gets_what_the_rfc_says(state: str) -> None:
     assert bool(sent) == (said in ("offer", "ack", "nak", "inform"))
 
 
-@pytest.mark.parametrize(("fields", "station", "target"), (
-    (dict(kind=1), MAC, OURS),
-    (dict(kind=1, flags=0x8000), BROADCAST, "255.255.255.255"),
-    (dict(kind=1, flags=0x7FFF), MAC, OURS),
-    (dict(kind=3, options=option(ASK, OURS), flags=0x8000), BROADCAST, "255.255.255.255"),
-    (dict(kind=3, options=option(ASK, OTHERS)), BROADCAST, "255.255.255.255"),
-    (dict(kind=3, ciaddr=OTHERS, source=OTHERS, target=SERVER), BROADCAST, "255.255.255.255"),
-    (dict(kind=3, ciaddr=OURS, flags=0x8000), MAC, OURS),
-    (dict(kind=8, ciaddr=OURS, flags=0x8000), MAC, OURS),
-))
+@pytest.mark.parametrize(
+    ("fields", "station", "target"),
+    (
+        (dict(kind=1), MAC, OURS),
+        (dict(kind=1, flags=0x8000), BROADCAST, "255.255.255.255"),
+        (dict(kind=1, flags=0x7FFF), MAC, OURS),
+        (dict(kind=3, options=option(ASK, OURS), flags=0x8000), BROADCAST, "255.255.255.255"),
+        (dict(kind=3, options=option(ASK, OTHERS)), BROADCAST, "255.255.255.255"),
+        (dict(kind=3, ciaddr=OTHERS, source=OTHERS, target=SERVER), BROADCAST, "255.255.255.255"),
+        (dict(kind=3, ciaddr=OURS, flags=0x8000), MAC, OURS),
+        (dict(kind=8, ciaddr=OURS, flags=0x8000), MAC, OURS),
+    ),
+)
 def test_replies_go_where_rfc_2131_4_1_says(fields: dict[str, object], station: bytes, target: str) -> None:
     sent = reply(**fields)[1]
     assert sent[:6] == station
@@ -128,7 +161,11 @@ def test_a_nak_says_nothing_else() -> None:
 
 def test_what_the_client_is_called_is_said_back() -> None:
     for fields in (dict(kind=1), dict(kind=3, options=b""), dict(kind=3), dict(kind=8, ciaddr=OURS)):
-        named = bytes(fields.pop("options", b"")) + option(61, b"\0hello") + (option(ASK, OTHERS) if fields["kind"] == 3 else b"")  # type: ignore
+        named = (
+            bytes(fields.pop("options", b""))
+            + option(61, b"\0hello")
+            + (option(ASK, OTHERS) if fields["kind"] == 3 else b"")
+        )  # type: ignore
         assert options_of(reply(options=named, **fields)[1])[61] == b"\0hello"
 
 
@@ -140,8 +177,15 @@ def test_the_header_is_of_this_request_and_nothing_else_is_copied() -> None:
 
 
 def test_no_message_is_smaller_than_300_or_larger_than_promised() -> None:
-    everything = guest(with_(HOSTNAME=".".join(["a" * 60] * 4), DOMAIN_SEARCH=",".join(["b" * 30] * 7), NTP="192.0.2.9",
-                             NAMESERVERS="192.0.2.2", ROUTES=", ".join(f"10.{part}.0.0/16 via 198.51.100.2" for part in range(12))))
+    everything = guest(
+        with_(
+            HOSTNAME=".".join(["a" * 60] * 4),
+            DOMAIN_SEARCH=",".join(["b" * 30] * 7),
+            NTP="192.0.2.9",
+            NAMESERVERS="192.0.2.2",
+            ROUTES=", ".join(f"10.{part}.0.0/16 via 198.51.100.2" for part in range(12)),
+        )
+    )
     sizes = []
     for who in (GUEST, guest(with_(HOSTNAME="a", SUBNET="", GATEWAY="")), everything):
         for size in range(256):
@@ -156,16 +200,31 @@ def test_a_client_that_takes_more_gets_more() -> None:
     wanted = {12, 15, 119}
     assert not wanted <= options_of(reply(who, kind=1)[1]).keys()
     assert wanted <= options_of(reply(who, kind=1, options=option(57, struct.pack("!H", 1500)))[1]).keys()
-    assert not wanted <= options_of(reply(who, kind=1, options=option(57, struct.pack("!H", 100)))[1]).keys(), "576 is promised"
+    assert (
+        not wanted <= options_of(reply(who, kind=1, options=option(57, struct.pack("!H", 100)))[1]).keys()
+    ), "576 is promised"
 
 
 def test_no_reply_is_longer_than_a_frame() -> None:
     name = ".".join(["a" * 62] * 4)
-    who = guest(with_(HOSTNAME=name, DOMAIN=name, DOMAIN_SEARCH=",".join(["b" * 60] * 4), SUBNET="198.51.100.10/32",
-                      ROUTES=", ".join(f"10.0.0.{part}/32 via 192.0.2.{part}" for part in range(1, 13)),
-                      NAMESERVERS=",".join(["192.0.2.2"] * 8), NTP=",".join(["192.0.2.2"] * 8), MTU="1400"))
-    sizes = {asked: len(reply(who, kind=1, options=option(61, b"x" * 255) + option(57, struct.pack("!H", asked)))[1])
-             for asked in range(576, 0xFFFF, 7)}
+    who = guest(
+        with_(
+            HOSTNAME=name,
+            DOMAIN=name,
+            DOMAIN_SEARCH=",".join(["b" * 60] * 4),
+            SUBNET="198.51.100.10/32",
+            ROUTES=", ".join(f"10.0.0.{part}/32 via 192.0.2.{part}" for part in range(1, 13)),
+            NAMESERVERS=",".join(["192.0.2.2"] * 8),
+            NTP=",".join(["192.0.2.2"] * 8),
+            MTU="1400",
+        )
+    )
+    sizes = {
+        asked: len(
+            reply(who, kind=1, options=option(61, b"x" * 255) + option(57, struct.pack("!H", asked)))[1]
+        )
+        for asked in range(576, 0xFFFF, 7)
+    }
     assert all(size <= min(max(asked, 576), 1500) + 14 for asked, size in sizes.items())
     assert max(sizes.values()) > 1300
 
@@ -196,12 +255,25 @@ def test_a_private_guest_has_no_way_out() -> None:
 
 
 def test_the_binding_is_before_the_settings() -> None:
-    conf = CONF.replace("[ipv6]", "domain = all.example\ndomain_search = all.example\nntp = 192.0.2.50\n[ipv6]")
+    conf = CONF.replace(
+        "[ipv6]", "domain = all.example\ndomain_search = all.example\nntp = 192.0.2.50\n[ipv6]"
+    )
     common = options_of(reply(guest(settings=conf), kind=1)[1])
-    assert (common[15], common[42], common[119]) == (b"all.example", bytes((192, 0, 2, 50)), b"\3all\7example\0")
-    keys = with_(DOMAIN="own.example", DOMAIN_SEARCH="own.example", NTP="192.0.2.51", NAMESERVERS="192.0.2.52")
+    assert (common[15], common[42], common[119]) == (
+        b"all.example",
+        bytes((192, 0, 2, 50)),
+        b"\3all\7example\0",
+    )
+    keys = with_(
+        DOMAIN="own.example", DOMAIN_SEARCH="own.example", NTP="192.0.2.51", NAMESERVERS="192.0.2.52"
+    )
     own = options_of(reply(guest(keys, conf), kind=1)[1])
-    assert (own[15], own[42], own[119], own[6]) == (b"own.example", bytes((192, 0, 2, 51)), b"\3own\7example\0", bytes((192, 0, 2, 52)))
+    assert (own[15], own[42], own[119], own[6]) == (
+        b"own.example",
+        bytes((192, 0, 2, 51)),
+        b"\3own\7example\0",
+        bytes((192, 0, 2, 52)),
+    )
 
 
 def test_the_domain_is_what_the_old_one_took() -> None:
@@ -209,11 +281,19 @@ def test_the_domain_is_what_the_old_one_took() -> None:
     assert options_of(reply(guest(with_(HOSTNAME="vm1")), kind=1)[1])[15] == b"vm1"
 
 
-@pytest.mark.parametrize(("keys", "server"), (
-    ({}, (198, 51, 100, 1)), ({"GATEWAY": "198.51.100.254"}, (198, 51, 100, 254)), ({"GATEWAY": ""}, (198, 51, 100, 1)),
-    ({"GATEWAY": "", "SUBNET": "198.51.100.10/32"}, (192, 0, 2, 1)), ({"GATEWAY": "", "SUBNET": ""}, (192, 0, 2, 1)),
-))
-def test_a_server_on_the_link_is_the_gateway_or_the_first_address(keys: dict[str, str], server: tuple[int, ...]) -> None:
+@pytest.mark.parametrize(
+    ("keys", "server"),
+    (
+        ({}, (198, 51, 100, 1)),
+        ({"GATEWAY": "198.51.100.254"}, (198, 51, 100, 254)),
+        ({"GATEWAY": ""}, (198, 51, 100, 1)),
+        ({"GATEWAY": "", "SUBNET": "198.51.100.10/32"}, (192, 0, 2, 1)),
+        ({"GATEWAY": "", "SUBNET": ""}, (192, 0, 2, 1)),
+    ),
+)
+def test_a_server_on_the_link_is_the_gateway_or_the_first_address(
+    keys: dict[str, str], server: tuple[int, ...]
+) -> None:
     sent = reply(guest(with_(**keys), CONF.replace("[dhcp]", "[dhcp]\nserver_on_link = yes")), kind=1)[1]
     assert sent[26:30] == bytes(server) == options_of(sent)[54]
 
@@ -224,12 +304,23 @@ def test_a_station_of_a_guest_that_may_spoof_is_answered_itself() -> None:
 
 
 def test_a_relay_is_answered_only_where_that_is_set() -> None:
-    said, sent = reply(guest(settings=CONF.replace("[dhcp]", "[dhcp]\nallow_relay = yes")), kind=1, giaddr=OTHERS,
-                       options=option(82, b"\1\1x"))
-    assert said == "offer" and sent[30:34] == bytes((198, 51, 100, 99)) and sent[36:38] == b"\0\x43" and options_of(sent)[82] == b"\1\1x"
+    said, sent = reply(
+        guest(settings=CONF.replace("[dhcp]", "[dhcp]\nallow_relay = yes")),
+        kind=1,
+        giaddr=OTHERS,
+        options=option(82, b"\1\1x"),
+    )
+    assert (
+        said == "offer"
+        and sent[30:34] == bytes((198, 51, 100, 99))
+        and sent[36:38] == b"\0\x43"
+        and options_of(sent)[82] == b"\1\1x"
+    )
 
 
-@pytest.mark.parametrize("who", (guest(with_(IP="")), guest(settings="[dhcp]\nenable_dhcp = no\n")), ids=("no IP", "not enabled"))
+@pytest.mark.parametrize(
+    "who", (guest(with_(IP="")), guest(settings="[dhcp]\nenable_dhcp = no\n")), ids=("no IP", "not enabled")
+)
 def test_a_guest_without_ipv4_gets_none(who: Guest) -> None:
     assert reply(who, kind=1) == ("not-served", b"")
 
@@ -242,35 +333,38 @@ def test_the_clients_port_is_kept() -> None:
 MESSAGE = Dhcp4().message()
 
 
-@pytest.mark.parametrize(("frame", "expected"), (
-    (ip4(udp(MESSAGE, 68, 67), fragment=0x2000), "fragment"),
-    (ip4(udp(MESSAGE, 68, 67), fragment=1), "fragment"),
-    (ip4(udp(MESSAGE, 68, 67), fragment=0x4000), "offer"),
-    (ip4(udp(MESSAGE, 68, 67), options=b"\x94\4\0\0"), "offer"),
-    (ip4(udp(MESSAGE, 68, 67)) + bytes(40), "offer"),
-    (ip4(udp(MESSAGE, 68, 53)), "not-ours"),
-    (ip4(udp(MESSAGE, 68, 67), protocol=6), "not-ours"),
-    (ip4(udp(MESSAGE, 68, 67, size=7)), "malformed"),
-    (ip4(udp(MESSAGE, 68, 67, size=len(MESSAGE) + 9)), "malformed"),
-    (ip4(udp(MESSAGE, 68, 67, size=100)), "malformed"),
-    (ip4(udp(MESSAGE[:239], 68, 67)), "malformed"),
-    (ip4(udp(MESSAGE[:240], 68, 67)), "bootp"),
-    (ip4(udp(MESSAGE[:-1] + b"\x0c\xc8", 68, 67)), "malformed"),
-    (ip4(udp(MESSAGE[:-1] + b"\x0c", 68, 67)), "malformed"),
-    (ip4(udp(MESSAGE[:-1] + bytes(60), 68, 67)), "offer"),
-    (ip4(udp(MESSAGE, 68, 67))[:-1], "malformed"),
-    (ip4(udp(MESSAGE, 68, 67))[:41], "malformed"),
-    (ip4(udp(MESSAGE, 68, 67)).replace(b"\x08\x00\x45", b"\x08\x00\x65", 1), "malformed"),
-    (ip4(udp(MESSAGE, 68, 67)).replace(b"\x08\x00\x45", b"\x08\x00\x44", 1), "malformed"),
-    (ip4(udp(MESSAGE, 68, 67)).replace(b"\x08\x00\x45", b"\x08\x00\x4f", 1), "not-ours"),
-    (ip4(udp(MESSAGE, 68, 67)).ljust(2048, b"\0"), "offer"),
-    (ip4(udp(MESSAGE, 68, 67)).ljust(2049, b"\0"), "oversized"),
-    (BROADCAST + MAC + b"\x81\0\0\0" + ip4(udp(MESSAGE, 68, 67))[12:], "vlan"),
-    (BROADCAST + MAC + b"\x88\xa8\0\5" + ip4(udp(MESSAGE, 68, 67))[12:], "vlan"),
-    (BROADCAST + MAC + b"\x08\x06" + bytes(28), "not-ours"),
-    (BROADCAST + MAC, "not-ours"),
-    (b"", "spoofed-mac"),
-))
+@pytest.mark.parametrize(
+    ("frame", "expected"),
+    (
+        (ip4(udp(MESSAGE, 68, 67), fragment=0x2000), "fragment"),
+        (ip4(udp(MESSAGE, 68, 67), fragment=1), "fragment"),
+        (ip4(udp(MESSAGE, 68, 67), fragment=0x4000), "offer"),
+        (ip4(udp(MESSAGE, 68, 67), options=b"\x94\4\0\0"), "offer"),
+        (ip4(udp(MESSAGE, 68, 67)) + bytes(40), "offer"),
+        (ip4(udp(MESSAGE, 68, 53)), "not-ours"),
+        (ip4(udp(MESSAGE, 68, 67), protocol=6), "not-ours"),
+        (ip4(udp(MESSAGE, 68, 67, size=7)), "malformed"),
+        (ip4(udp(MESSAGE, 68, 67, size=len(MESSAGE) + 9)), "malformed"),
+        (ip4(udp(MESSAGE, 68, 67, size=100)), "malformed"),
+        (ip4(udp(MESSAGE[:239], 68, 67)), "malformed"),
+        (ip4(udp(MESSAGE[:240], 68, 67)), "bootp"),
+        (ip4(udp(MESSAGE[:-1] + b"\x0c\xc8", 68, 67)), "malformed"),
+        (ip4(udp(MESSAGE[:-1] + b"\x0c", 68, 67)), "malformed"),
+        (ip4(udp(MESSAGE[:-1] + bytes(60), 68, 67)), "offer"),
+        (ip4(udp(MESSAGE, 68, 67))[:-1], "malformed"),
+        (ip4(udp(MESSAGE, 68, 67))[:41], "malformed"),
+        (ip4(udp(MESSAGE, 68, 67)).replace(b"\x08\x00\x45", b"\x08\x00\x65", 1), "malformed"),
+        (ip4(udp(MESSAGE, 68, 67)).replace(b"\x08\x00\x45", b"\x08\x00\x44", 1), "malformed"),
+        (ip4(udp(MESSAGE, 68, 67)).replace(b"\x08\x00\x45", b"\x08\x00\x4f", 1), "not-ours"),
+        (ip4(udp(MESSAGE, 68, 67)).ljust(2048, b"\0"), "offer"),
+        (ip4(udp(MESSAGE, 68, 67)).ljust(2049, b"\0"), "oversized"),
+        (BROADCAST + MAC + b"\x81\0\0\0" + ip4(udp(MESSAGE, 68, 67))[12:], "vlan"),
+        (BROADCAST + MAC + b"\x88\xa8\0\5" + ip4(udp(MESSAGE, 68, 67))[12:], "vlan"),
+        (BROADCAST + MAC + b"\x08\x06" + bytes(28), "not-ours"),
+        (BROADCAST + MAC, "not-ours"),
+        (b"", "spoofed-mac"),
+    ),
+)
 def test_frames_are_read_within_their_bounds(frame: bytes, expected: str) -> None:
     assert frames.answer(frame, GUEST)[1] == expected
 

@@ -34,8 +34,16 @@ GUEST = guest()
 OURS, OTHERS = "2001:db8:1::a800:ff:fe12:3456", "2001:db8:1::bad"
 SOLICIT, REQUEST, CONFIRM, RENEW, REBIND, RELEASE, DECLINE, INFORMATION = 1, 3, 4, 5, 6, 8, 9, 11
 MINE = ia_na(7, address6(OURS))
-WORDS = {SOLICIT: "advertise6", REQUEST: "reply6", CONFIRM: "confirm6", RENEW: "reply6", REBIND: "reply6", RELEASE: "release6",
-         DECLINE: "decline6", INFORMATION: "information6"}
+WORDS = {
+    SOLICIT: "advertise6",
+    REQUEST: "reply6",
+    CONFIRM: "confirm6",
+    RENEW: "reply6",
+    REBIND: "reply6",
+    RELEASE: "release6",
+    DECLINE: "decline6",
+    INFORMATION: "information6",
+}
 # which server identifiers a message may have: none, ours, another's
 MATRIX = {
     SOLICIT: (True, "malformed", "malformed"),
@@ -52,8 +60,8 @@ MATRIX = {
 def options_of(data: bytes) -> list[tuple[int, bytes]]:
     found, at = [], 0
     while at < len(data):
-        size = int.from_bytes(data[at + 2:at + 4], "big")
-        found.append((int.from_bytes(data[at:at + 2], "big"), data[at + 4:at + 4 + size]))
+        size = int.from_bytes(data[at + 2 : at + 4], "big")
+        found.append((int.from_bytes(data[at : at + 2], "big"), data[at + 4 : at + 4 + size]))
         at += 4 + size
     assert at == len(data)
     return found
@@ -67,7 +75,9 @@ def reply(frame: bytes, who: Guest = GUEST) -> tuple[str, int, list[tuple[int, b
 
 @pytest.mark.parametrize("kind", MATRIX)
 @pytest.mark.parametrize("server", (0, 1, 2), ids=("no server", "this server", "another server"))
-@pytest.mark.parametrize("client", (CLIENT_ID, b"", option6(1), option6(1, b"x" * 131)), ids=("client", "none", "empty", "long"))
+@pytest.mark.parametrize(
+    "client", (CLIENT_ID, b"", option6(1), option6(1, b"x" * 131)), ids=("client", "none", "empty", "long")
+)
 def test_identifiers_are_as_each_message_must_have_them(kind: int, server: int, client: bytes) -> None:
     content = b"" if kind == INFORMATION else MINE
     said, _, found = reply(dhcp6(kind, client + (b"", SERVER_ID, OTHER_SERVER)[server] + content))
@@ -87,21 +97,35 @@ def test_what_is_not_for_servers_is_not_read(kind: int) -> None:
 
 def ias(found: list[tuple[int, bytes]]) -> list[tuple[int, bytes, list[tuple[int, bytes]]]]:
     """Code, identifier and content of each identity association."""
-    return [(code, value[:4], options_of(value[4 if code == 4 else 12:])) for code, value in found if code in (3, 4, 25)]
+    return [
+        (code, value[:4], options_of(value[4 if code == 4 else 12 :]))
+        for code, value in found
+        if code in (3, 4, 25)
+    ]
 
 
 def leased(found: list[tuple[int, bytes]]) -> list[tuple[bytes, int]]:
     """The addresses and for how many seconds they are valid."""
-    return [(value[:16], int.from_bytes(value[20:24], "big")) for _, _, content in ias(found) for code, value in content if code == 5]
+    return [
+        (value[:16], int.from_bytes(value[20:24], "big"))
+        for _, _, content in ias(found)
+        for code, value in content
+        if code == 5
+    ]
 
 
 PACKED = inet_pton(AF_INET6, OURS)
 LEASE = (PACKED, 604800)
 
 
-@pytest.mark.parametrize(("kind", "server"), ((SOLICIT, b""), (REQUEST, SERVER_ID), (RENEW, SERVER_ID), (REBIND, b"")))
-@pytest.mark.parametrize("held", (b"", address6(OURS), address6(OTHERS), address6(OURS) + address6(OTHERS)),
-                         ids=("nothing", "ours", "another", "both"))
+@pytest.mark.parametrize(
+    ("kind", "server"), ((SOLICIT, b""), (REQUEST, SERVER_ID), (RENEW, SERVER_ID), (REBIND, b""))
+)
+@pytest.mark.parametrize(
+    "held",
+    (b"", address6(OURS), address6(OTHERS), address6(OURS) + address6(OTHERS)),
+    ids=("nothing", "ours", "another", "both"),
+)
 def test_whatever_a_client_wishes_it_gets_the_one_address(kind: int, server: bytes, held: bytes) -> None:
     found = leased(reply(dhcp6(kind, CLIENT_ID + server + ia_na(7, held)))[2])
     over = [(inet_pton(AF_INET6, OTHERS), 0)] if kind in (RENEW, REBIND) and address6(OTHERS) in held else []
@@ -109,7 +133,11 @@ def test_whatever_a_client_wishes_it_gets_the_one_address(kind: int, server: byt
 
 
 def test_only_addresses_are_taken_for_some() -> None:
-    held = option6(13, b"\0\0" + b"all is well, said the server before") + option6(5, b"too short")[:4] + bytes(9)
+    held = (
+        option6(13, b"\0\0" + b"all is well, said the server before")
+        + option6(5, b"too short")[:4]
+        + bytes(9)
+    )
     assert leased(reply(dhcp6(RENEW, CLIENT_ID + SERVER_ID + ia_na(7, held)))[2]) == [LEASE]
 
 
@@ -122,7 +150,10 @@ def test_the_address_is_in_one_association_only() -> None:
 
 def test_temporary_addresses_and_prefixes_there_are_none() -> None:
     asked = CLIENT_ID + option6(4, b"\0\0\0\1" + address6(OTHERS)) + option6(25, b"\0\0\0\2" + bytes(8))
-    assert ias(reply(dhcp6(SOLICIT, asked))[2]) == [(4, b"\0\0\0\1", [(13, b"\0\2")]), (25, b"\0\0\0\2", [(13, b"\0\6")])]
+    assert ias(reply(dhcp6(SOLICIT, asked))[2]) == [
+        (4, b"\0\0\0\1", [(13, b"\0\2")]),
+        (25, b"\0\0\0\2", [(13, b"\0\6")]),
+    ]
 
 
 def test_a_hundred_associations_get_a_short_reply() -> None:
@@ -143,14 +174,19 @@ def test_an_offer_does_not_wait_for_others() -> None:
     assert dict(reply(dhcp6(SOLICIT, CLIENT_ID + ia_na()))[2])[7] == b"\xff"
 
 
-@pytest.mark.parametrize("who", (guest(with_(SUBNET6="2001:db8:1::/56", EUI64="")), guest(with_(SUBNET6="2001:db8:1::/127", EUI64=""))))
+@pytest.mark.parametrize(
+    "who",
+    (guest(with_(SUBNET6="2001:db8:1::/56", EUI64="")), guest(with_(SUBNET6="2001:db8:1::/127", EUI64=""))),
+)
 def test_a_guest_without_an_address_is_told_so(who: Guest) -> None:
     said, kind, found = reply(dhcp6(SOLICIT, CLIENT_ID + ia_na() + option6(14)), who)
     assert (said, kind) == ("advertise6", 2) and ias(found)[0][2] == [(13, b"\0\2")]
 
 
-@pytest.mark.parametrize(("held", "status"), ((address6(OURS), b"\0\0"), (address6(OTHERS), b"\0\4"),
-                                              (address6(OURS) + address6(OTHERS), b"\0\4")))
+@pytest.mark.parametrize(
+    ("held", "status"),
+    ((address6(OURS), b"\0\0"), (address6(OTHERS), b"\0\4"), (address6(OURS) + address6(OTHERS), b"\0\4")),
+)
 def test_confirm_says_whether_all_is_right_here(held: bytes, status: bytes) -> None:
     assert dict(reply(dhcp6(CONFIRM, CLIENT_ID + ia_na(7, held)))[2])[13] == status
 
@@ -170,10 +206,19 @@ def test_information_is_for_those_who_want_no_lease() -> None:
     assert dict(reply(dhcp6(INFORMATION, b""))[2]).keys() == {2, 23, 24}
 
 
-@pytest.mark.parametrize(("asked", "flags", "name"), ((b"\1\3vm9\0", 6, b"\3vm1\7example\3com\0"), (b"\0", 4, b"\3vm1\7example\3com\0"),
-                                                      (b"", 4, b"\3vm1\7example\3com\0")))
+@pytest.mark.parametrize(
+    ("asked", "flags", "name"),
+    (
+        (b"\1\3vm9\0", 6, b"\3vm1\7example\3com\0"),
+        (b"\0", 4, b"\3vm1\7example\3com\0"),
+        (b"", 4, b"\3vm1\7example\3com\0"),
+    ),
+)
 def test_a_guest_is_told_its_name_if_it_tells_one(asked: bytes, flags: int, name: bytes) -> None:
-    assert dict(reply(dhcp6(REQUEST, CLIENT_ID + SERVER_ID + ia_na() + option6(39, asked)))[2])[39] == bytes((flags,)) + name
+    assert (
+        dict(reply(dhcp6(REQUEST, CLIENT_ID + SERVER_ID + ia_na() + option6(39, asked)))[2])[39]
+        == bytes((flags,)) + name
+    )
     assert 39 not in dict(reply(dhcp6(REQUEST, CLIENT_ID + SERVER_ID + ia_na()))[2])
 
 
@@ -195,35 +240,38 @@ def test_the_servers_identifier_is_the_same_each_time() -> None:
     assert found == {b"\0\3\0\1" + TAP_MAC}
 
 
-@pytest.mark.parametrize(("frame", "expected"), (
-    (dhcp6(SOLICIT, target=ROUTER), "unicast"),
-    (dhcp6(SOLICIT, source="::"), "malformed"),
-    (dhcp6(SOLICIT, source="2001:db8:1::5"), "malformed"),
-    (dhcp6(SOLICIT, source="fec0::1"), "malformed"),
-    (dhcp6(SOLICIT, source="febf::1"), "advertise6"),
-    (dhcp6(SOLICIT, source="2081::1"), "malformed"),
-    (dhcp6(SOLICIT, mac=b"\xaa\0\0\0\0\x99"), "spoofed-mac"),
-    (dhcp6(SOLICIT, CLIENT_ID + b"\0\3\0\x63"), "malformed"),
-    (dhcp6(SOLICIT, CLIENT_ID + b"\0\3\0"), "malformed"),
-    (dhcp6(SOLICIT, CLIENT_ID + option6(3, bytes(11))), "malformed"),
-    (dhcp6(SOLICIT, CLIENT_ID + option6(4, bytes(3))), "malformed"),
-    (dhcp6(REQUEST, CLIENT_ID + SERVER_ID + ia_na(7, b"\0\5\0\x18short")), "reply6"),
-    (dhcp6(RENEW, CLIENT_ID + SERVER_ID + ia_na(7, b"\0\5\0\x18short")), "malformed"),
-    (dhcp6(SOLICIT)[:-1], "malformed"),
-    (dhcp6(SOLICIT).replace(b"\x86\xdd\x60", b"\x86\xdd\x40", 1), "malformed"),
-    (dhcp6(SOLICIT).replace(b"\x86\xdd\x60", b"\x86\xdd\x6f", 1), "advertise6"),
-    (dhcp6(SOLICIT) + bytes(30), "advertise6"),
-    (ip6(udp(b"\x0babc", 546, 547, size=11), LINK_LOCAL, "ff02::1:2", 17), "malformed"),
-    (ip6(udp(b"\x0babc", 546, 547, size=13), LINK_LOCAL, "ff02::1:2", 17), "malformed"),
-    (ip6(udp(b"\x0babc", 546, 547), LINK_LOCAL, "ff02::1:2", 17), "information6"),
-    (ip6(udp(b"\x0bab", 546, 547), LINK_LOCAL, "ff02::1:2", 17), "malformed"),
-    (ip6(udp(b"\1abc" + CLIENT_ID, 546, 53), LINK_LOCAL, "ff02::1:2", 17), "not-ours"),
-    (ip6(bytes(40), LINK_LOCAL, "ff02::1:2", 44), "fragment"),
-    (ip6(bytes(40), LINK_LOCAL, "ff02::1:2", 0), "extension"),
-    (ip6(bytes(40), LINK_LOCAL, "ff02::1:2", 6), "not-ours"),
-    (ip6(b"", LINK_LOCAL, "ff02::1:2", 17)[:53], "malformed"),
-    (ip6(b"", LINK_LOCAL, "ff02::1:2", 17), "malformed"),
-))
+@pytest.mark.parametrize(
+    ("frame", "expected"),
+    (
+        (dhcp6(SOLICIT, target=ROUTER), "unicast"),
+        (dhcp6(SOLICIT, source="::"), "malformed"),
+        (dhcp6(SOLICIT, source="2001:db8:1::5"), "malformed"),
+        (dhcp6(SOLICIT, source="fec0::1"), "malformed"),
+        (dhcp6(SOLICIT, source="febf::1"), "advertise6"),
+        (dhcp6(SOLICIT, source="2081::1"), "malformed"),
+        (dhcp6(SOLICIT, mac=b"\xaa\0\0\0\0\x99"), "spoofed-mac"),
+        (dhcp6(SOLICIT, CLIENT_ID + b"\0\3\0\x63"), "malformed"),
+        (dhcp6(SOLICIT, CLIENT_ID + b"\0\3\0"), "malformed"),
+        (dhcp6(SOLICIT, CLIENT_ID + option6(3, bytes(11))), "malformed"),
+        (dhcp6(SOLICIT, CLIENT_ID + option6(4, bytes(3))), "malformed"),
+        (dhcp6(REQUEST, CLIENT_ID + SERVER_ID + ia_na(7, b"\0\5\0\x18short")), "reply6"),
+        (dhcp6(RENEW, CLIENT_ID + SERVER_ID + ia_na(7, b"\0\5\0\x18short")), "malformed"),
+        (dhcp6(SOLICIT)[:-1], "malformed"),
+        (dhcp6(SOLICIT).replace(b"\x86\xdd\x60", b"\x86\xdd\x40", 1), "malformed"),
+        (dhcp6(SOLICIT).replace(b"\x86\xdd\x60", b"\x86\xdd\x6f", 1), "advertise6"),
+        (dhcp6(SOLICIT) + bytes(30), "advertise6"),
+        (ip6(udp(b"\x0babc", 546, 547, size=11), LINK_LOCAL, "ff02::1:2", 17), "malformed"),
+        (ip6(udp(b"\x0babc", 546, 547, size=13), LINK_LOCAL, "ff02::1:2", 17), "malformed"),
+        (ip6(udp(b"\x0babc", 546, 547), LINK_LOCAL, "ff02::1:2", 17), "information6"),
+        (ip6(udp(b"\x0bab", 546, 547), LINK_LOCAL, "ff02::1:2", 17), "malformed"),
+        (ip6(udp(b"\1abc" + CLIENT_ID, 546, 53), LINK_LOCAL, "ff02::1:2", 17), "not-ours"),
+        (ip6(bytes(40), LINK_LOCAL, "ff02::1:2", 44), "fragment"),
+        (ip6(bytes(40), LINK_LOCAL, "ff02::1:2", 0), "extension"),
+        (ip6(bytes(40), LINK_LOCAL, "ff02::1:2", 6), "not-ours"),
+        (ip6(b"", LINK_LOCAL, "ff02::1:2", 17)[:53], "malformed"),
+        (ip6(b"", LINK_LOCAL, "ff02::1:2", 17), "malformed"),
+    ),
+)
 def test_frames_are_read_within_their_bounds(frame: bytes, expected: str) -> None:
     assert frames.answer(frame, GUEST)[1] == expected
 
@@ -234,25 +282,38 @@ def test_nothing_stands_before_a_request(header: int) -> None:
     assert frames.answer(ip6(bytes(8) + b"\1abc", LINK_LOCAL, "ff02::1:2", header), GUEST)[1] == "extension"
 
 
-@pytest.mark.parametrize(("text", "conf"), (
-    (with_(), CONF.replace("[ipv6]", "[ipv6]\nmode = slaac")), (with_(NODHCP6="yes"), CONF), (with_(SUBNET6="", EUI64=""), CONF),
-    (with_(), CONF.replace("[ipv6]", "[ipv6]\nenable_ipv6 = no")),
-), ids=("slaac", "NODHCP6", "no SUBNET6", "not enabled"))
+@pytest.mark.parametrize(
+    ("text", "conf"),
+    (
+        (with_(), CONF.replace("[ipv6]", "[ipv6]\nmode = slaac")),
+        (with_(NODHCP6="yes"), CONF),
+        (with_(SUBNET6="", EUI64=""), CONF),
+        (with_(), CONF.replace("[ipv6]", "[ipv6]\nenable_ipv6 = no")),
+    ),
+    ids=("slaac", "NODHCP6", "no SUBNET6", "not enabled"),
+)
 def test_who_is_not_served_is_not_answered(text: str, conf: str) -> None:
     assert reply(dhcp6(SOLICIT, CLIENT_ID + ia_na()), guest(text, conf))[0] == "not-served"
 
 
 @pytest.mark.parametrize("mode", ("slaac+dhcpv6", "managed"))
-@pytest.mark.parametrize(("keys", "address"), (({}, OURS), ({"IP6": "2001:db8:1::42"}, "2001:db8:1::42"), ({"EUI64": ""}, OURS)))
+@pytest.mark.parametrize(
+    ("keys", "address"), (({}, OURS), ({"IP6": "2001:db8:1::42"}, "2001:db8:1::42"), ({"EUI64": ""}, OURS))
+)
 def test_the_lease_is_of_the_routed_address(mode: str, keys: dict[str, str], address: str) -> None:
     who = guest(with_(**keys), CONF.replace("[ipv6]", f"[ipv6]\nmode = {mode}"))
-    assert leased(reply(dhcp6(SOLICIT, CLIENT_ID + ia_na()), who)[2]) == [(inet_pton(AF_INET6, address), 604800)]
+    assert leased(reply(dhcp6(SOLICIT, CLIENT_ID + ia_na()), who)[2]) == [
+        (inet_pton(AF_INET6, address), 604800)
+    ]
     assert frames.answer(ns(address), who)[1] == "own-address"
 
 
 def test_the_search_list_is_the_bindings_or_the_settings_or_the_guests_own_domain() -> None:
     bare = CONF.replace("domains = example.com\n", "")
-    for text, conf, expected in ((with_(DOMAIN_SEARCH="a.example,b.example"), CONF, b"\1a\7example\0\1b\7example\0"),
-                                 (with_(HOSTNAME="vm1.lan"), CONF, b"\7example\3com\0"), (with_(HOSTNAME="vm1.lan"), bare, b"\3lan\0"),
-                                 (with_(DOMAIN="x.example"), bare, b"\1x\7example\0")):
+    for text, conf, expected in (
+        (with_(DOMAIN_SEARCH="a.example,b.example"), CONF, b"\1a\7example\0\1b\7example\0"),
+        (with_(HOSTNAME="vm1.lan"), CONF, b"\7example\3com\0"),
+        (with_(HOSTNAME="vm1.lan"), bare, b"\3lan\0"),
+        (with_(DOMAIN="x.example"), bare, b"\1x\7example\0"),
+    ):
         assert dict(reply(dhcp6(INFORMATION), guest(text, conf))[2])[24] == expected

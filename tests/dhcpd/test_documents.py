@@ -15,7 +15,9 @@ def section(title: str) -> str:
 
 
 def first_columns(text: str, column: int) -> set[str]:
-    rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in text.splitlines() if line.startswith("|")][2:]
+    rows = [
+        [cell.strip() for cell in line.split("|")[1:-1]] for line in text.splitlines() if line.startswith("|")
+    ][2:]
     return {word for row in rows for word in re.split(r"[, ()]+", row[column]) if word}
 
 
@@ -29,9 +31,28 @@ def test_settings() -> None:
 
 def test_defaults_and_limits() -> None:
     defaults = conf.Settings()
-    numbers = (defaults.lease_lifetime, defaults.lease_renewal, defaults.ra_period, binding.MOST_ROUTES, binding.LARGEST, frames.LONGEST,
-               conf.LONGEST_PERIOD, defaults.dhcp_queue, defaults.rs_queue, defaults.ns_queue, defaults.dhcpv6_queue)
-    words = (defaults.datapath, defaults.pidfile, defaults.logdir, defaults.user, defaults.server_ip, *conf.MODES, *map(str, numbers))
+    numbers = (
+        defaults.lease_lifetime,
+        defaults.lease_renewal,
+        defaults.ra_period,
+        binding.MOST_ROUTES,
+        binding.LARGEST,
+        frames.LONGEST,
+        conf.LONGEST_PERIOD,
+        defaults.dhcp_queue,
+        defaults.rs_queue,
+        defaults.ns_queue,
+        defaults.dhcpv6_queue,
+    )
+    words = (
+        defaults.datapath,
+        defaults.pidfile,
+        defaults.logdir,
+        defaults.user,
+        defaults.server_ip,
+        *conf.MODES,
+        *map(str, numbers),
+    )
     assert [word for word in words if not re.search(rf"(?<![\w.]){re.escape(word)}(?![\w])", TEXT)] == []
 
 

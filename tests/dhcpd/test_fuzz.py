@@ -1,4 +1,5 @@
-"""A million broken frames: each gets an answer, no answer is a fault of the program, and every reply is of the one guest.
+"""A million broken frames: each gets an answer, no answer is a fault of the program, and every reply is of
+the one guest.
 
 Seeded, so that a failure comes again: `mutated(random.Random(seed))` gives the frames of a part in order.
 """
@@ -38,10 +39,18 @@ PARTS, FRAMES = 10, 100_000
 LONGEST = 300
 """Seconds until it is a failure; it takes about ten on two processors."""
 SEEDS = [frame for _, frame in CASES.values()]
-SEEDS += [dhcp6(kind, CLIENT_ID + (SERVER_ID if kind in (3, 5, 8, 9) else b"") + ia_na(1, address6("2001:db8::5")))
-          for kind in (1, 3, 4, 5, 6, 8, 9)]
-SEEDS += [dhcp6(1, CLIENT_ID + ia_na() + option6(39, b"\1\1a\0")), Dhcp4(kind=4).frame(), Dhcp4(kind=7).frame(),
-          Dhcp4(kind=8, ciaddr="198.51.100.99").frame(), ns("2001:db8:1::5", "::", None), ns(LINK_LOCAL)]
+SEEDS += [
+    dhcp6(kind, CLIENT_ID + (SERVER_ID if kind in (3, 5, 8, 9) else b"") + ia_na(1, address6("2001:db8::5")))
+    for kind in (1, 3, 4, 5, 6, 8, 9)
+]
+SEEDS += [
+    dhcp6(1, CLIENT_ID + ia_na() + option6(39, b"\1\1a\0")),
+    Dhcp4(kind=4).frame(),
+    Dhcp4(kind=7).frame(),
+    Dhcp4(kind=8, ciaddr="198.51.100.99").frame(),
+    ns("2001:db8:1::5", "::", None),
+    ns(LINK_LOCAL),
+]
 GUESTS = (guest(), guest(settings=CONF.replace("[ipv6]", "[ipv6]\nmode = managed")))
 EDGES = (0, 1, 2, 4, 7, 8, 127, 128, 254, 255)
 GROUPS = (b"\xff" * 6, b"\x33\x33\0\0\0\1")
@@ -54,15 +63,17 @@ def mutated(source: random.Random) -> Iterator[bytes]:
         kind = source.random()
         if kind < 0.7:
             for _ in range(source.choice((1, 1, 2, 4, 16))):
-                frame[source.randrange(12, len(frame))] = source.choice((source.randrange(256), source.choice(EDGES)))
+                frame[source.randrange(12, len(frame))] = source.choice(
+                    (source.randrange(256), source.choice(EDGES))
+                )
         elif kind < 0.8:
-            del frame[source.randrange(len(frame)):]
+            del frame[source.randrange(len(frame)) :]
         elif kind < 0.9:
             at = source.randrange(12, len(frame))
-            frame[at:at + source.randrange(9)] = source.randbytes(source.randrange(9))
+            frame[at : at + source.randrange(9)] = source.randbytes(source.randrange(9))
         else:
             other = source.choice(SEEDS)
-            frame[source.randrange(54, len(frame)):] = other[source.randrange(54, len(other)):]
+            frame[source.randrange(54, len(frame)) :] = other[source.randrange(54, len(other)) :]
         if source.random() < 0.5:
             mend(frame)
         yield bytes(frame)
@@ -79,7 +90,9 @@ def mend(frame: bytearray) -> None:
             frame[58:60] = struct.pack("!H", size)
         elif frame[20] == 58:
             frame[56:58] = b"\0\0"
-            frame[56:58] = struct.pack("!H", ones(bytes(frame[22:54]) + struct.pack("!II", size, 58) + bytes(frame[54:])))
+            frame[56:58] = struct.pack(
+                "!H", ones(bytes(frame[22:54]) + struct.pack("!II", size, 58) + bytes(frame[54:]))
+            )
     elif frame[12:15] == b"\x08\x00\x45":
         frame[16:18] = struct.pack("!H", len(frame) - 14)
         frame[38:40] = struct.pack("!H", len(frame) - 34)
@@ -90,14 +103,25 @@ def check(sent: bytes, who: Guest) -> None:
     assert sent[:6] in (MAC, *GROUPS) and sent[6:12] == TAP_MAC and len(sent) <= 1514
     if sent[12:14] == b"\x08\x00":
         assert sent[30:34] in (who.ip, b"\xff" * 4) and sent[26:30] == who.server and sent[70:76] == MAC
-        assert sent[54:58] in (bytes(4), who.ip) and sent[58:62] in (bytes(4), who.ip) and sent[62:70] == bytes(8)
+        assert (
+            sent[54:58] in (bytes(4), who.ip)
+            and sent[58:62] in (bytes(4), who.ip)
+            and sent[62:70] == bytes(8)
+        )
         assert int.from_bytes(sent[16:18], "big") == len(sent) - 14 >= 328
         return
     advertised = sent[20] == 58 and sent[54] == 136
-    assert int.from_bytes(sent[18:20], "big") == len(sent) - 54 and sent[22:38] == (sent[62:78] if advertised else who.link_local)
+    assert int.from_bytes(sent[18:20], "big") == len(sent) - 54 and sent[22:38] == (
+        sent[62:78] if advertised else who.link_local
+    )
     if sent[20] == 17:
         leased = sent.find(b"\0\5\0\x18", 66)
-        assert leased < 0 or sent[leased + 4:leased + 20] == who.ip6 or sent[leased + 20:leased + 28] == bytes(8) or sent[62] in (2, 7)
+        assert (
+            leased < 0
+            or sent[leased + 4 : leased + 20] == who.ip6
+            or sent[leased + 20 : leased + 28] == bytes(8)
+            or sent[62] in (2, 7)
+        )
     elif sent[54] == 134:
         assert sent == who.advertisement
     else:
@@ -127,7 +151,9 @@ def test_a_million_broken_frames() -> None:
             words += found
     assert words.total() == 1_000_000
     reached = {*frames.WORDS} - {"oversized", "error"}
-    assert {word for word in reached if words[word] < 100} == set(), "the frames are not broken so that they reach everything"
+    assert {word for word in reached if words[word] < 100} == set(), (
+        "the frames are not broken so that they reach everything"
+    )
     assert words.keys() <= set(frames.WORDS)
 
 

@@ -1,4 +1,6 @@
-"""What one guest is told is of this guest only: never of another, whatever it asks for and whoever was answered before."""
+"""What one guest is told is of this guest only: never of another, whatever it asks for and whoever was
+answered before.
+"""
 
 from __future__ import annotations
 
@@ -8,20 +10,55 @@ import pytest
 
 from snf_network.dhcpd import frames
 from snf_network.dhcpd.guest import Guest
-from tests.dhcpd.clients import CLIENT_ID, SERVER_ID, Dhcp4, address6, dhcp6, guest, ia_na, ns, option, option6, with_
+from tests.dhcpd.clients import (
+    CLIENT_ID,
+    SERVER_ID,
+    Dhcp4,
+    address6,
+    dhcp6,
+    guest,
+    ia_na,
+    ns,
+    option,
+    option6,
+    with_,
+)
 from tests.dhcpd.test_golden import CASES
 
 ALICE = guest()
 BOB_MAC = bytes.fromhex("aa0000654321")
-BOB = guest(with_(IP="203.0.113.20", MAC="aa:00:00:65:43:21", HOSTNAME="bobs-vm.example.net", SUBNET="203.0.113.0/24",
-                  GATEWAY="203.0.113.1",
-                  SUBNET6="2001:db8:b0b::/64", GATEWAY6="2001:db8:b0b::1", EUI64="2001:db8:b0b:0:a800:ff:fe65:4321", DOMAIN="bob.example",
-                  DOMAIN_SEARCH="bob.example",
-                  NAMESERVERS="203.0.113.53", NAMESERVERS6="2001:db8:b0b::53", MTU="1444", LEASE="777777", INDEV="tap1"), tap="tap1")
+BOB = guest(
+    with_(
+        IP="203.0.113.20",
+        MAC="aa:00:00:65:43:21",
+        HOSTNAME="bobs-vm.example.net",
+        SUBNET="203.0.113.0/24",
+        GATEWAY="203.0.113.1",
+        SUBNET6="2001:db8:b0b::/64",
+        GATEWAY6="2001:db8:b0b::1",
+        EUI64="2001:db8:b0b:0:a800:ff:fe65:4321",
+        DOMAIN="bob.example",
+        DOMAIN_SEARCH="bob.example",
+        NAMESERVERS="203.0.113.53",
+        NAMESERVERS6="2001:db8:b0b::53",
+        MTU="1444",
+        LEASE="777777",
+        INDEV="tap1",
+    ),
+    tap="tap1",
+)
 MARKS = {
-    "IP": inet_aton("203.0.113.20"), "gateway": inet_aton("203.0.113.1"), "name server": inet_aton("203.0.113.53"), "MAC": BOB_MAC,
-    "EUI-64": bytes.fromhex("a80000fffe654321"), "prefix": inet_pton(AF_INET6, "2001:db8:b0b::")[:8], "host name": b"bobs-vm",
-    "domain": b"bob.example", "domain in labels": b"\3bob\7example", "MTU": b"\x1a\2\x05\xa4", "lease": (777777).to_bytes(4, "big"),
+    "IP": inet_aton("203.0.113.20"),
+    "gateway": inet_aton("203.0.113.1"),
+    "name server": inet_aton("203.0.113.53"),
+    "MAC": BOB_MAC,
+    "EUI-64": bytes.fromhex("a80000fffe654321"),
+    "prefix": inet_pton(AF_INET6, "2001:db8:b0b::")[:8],
+    "host name": b"bobs-vm",
+    "domain": b"bob.example",
+    "domain in labels": b"\3bob\7example",
+    "MTU": b"\x1a\2\x05\xa4",
+    "lease": (777777).to_bytes(4, "big"),
 }
 BOBS_ADDRESS = "2001:db8:b0b:0:a800:ff:fe65:4321"
 CURIOUS = {
@@ -53,8 +90,14 @@ def slots(who: Guest) -> list[object]:
 @pytest.mark.parametrize("what", MARKS)
 def test_each_mark_is_in_what_bob_is_told(what: str) -> None:
     """So that its absence says something."""
-    told = b"".join((*frames.answer(Dhcp4(mac=BOB_MAC, chaddr=BOB_MAC).frame(), BOB)[0], *frames.answer(dhcp6(11, mac=BOB_MAC), BOB)[0],
-                     *frames.answer(dhcp6(1, CLIENT_ID + ia_na(), mac=BOB_MAC), BOB)[0], frames.advertise(BOB)))
+    told = b"".join(
+        (
+            *frames.answer(Dhcp4(mac=BOB_MAC, chaddr=BOB_MAC).frame(), BOB)[0],
+            *frames.answer(dhcp6(11, mac=BOB_MAC), BOB)[0],
+            *frames.answer(dhcp6(1, CLIENT_ID + ia_na(), mac=BOB_MAC), BOB)[0],
+            frames.advertise(BOB),
+        )
+    )
     assert MARKS[what] in told
 
 
@@ -73,7 +116,11 @@ def test_alice_hears_nothing_of_bob(how: str) -> None:
 def test_nor_is_she_given_what_is_his(how: str) -> None:
     for sent in frames.answer(CURIOUS[how], ALICE)[0]:
         if sent[12:14] == b"\x08\x00":
-            assert sent[58:62] in (bytes(4), ALICE.ip) and sent[54:58] in (bytes(4), ALICE.ip) and sent[70:76] == ALICE.mac
+            assert (
+                sent[58:62] in (bytes(4), ALICE.ip)
+                and sent[54:58] in (bytes(4), ALICE.ip)
+                and sent[70:76] == ALICE.mac
+            )
         elif address6(BOBS_ADDRESS)[4:20] in sent[66:]:
             assert sent.count(address6(BOBS_ADDRESS, 0, 0)) == 1, "she is told that it is over"
 

@@ -1,4 +1,6 @@
-"""Router and neighbour solicitations of every kind of guest, and what is said unasked (RFC 4861, RFC 8106)."""
+"""Router and neighbour solicitations of every kind of guest, and what is said unasked (RFC 4861, RFC
+8106).
+"""
 
 from __future__ import annotations
 
@@ -44,7 +46,7 @@ def options_of(frame: bytes) -> dict[int, bytes]:
     while at < len(frame):
         size = frame[at + 1] * 8
         assert size and frame[at] not in found
-        found[frame[at]] = frame[at:at + size]
+        found[frame[at]] = frame[at : at + size]
         at += size
     assert at == len(frame)
     return found
@@ -77,11 +79,26 @@ def test_solicitations_from_elsewhere_are_dropped(why: str) -> None:
     assert frames.answer(ns(GATEWAY, **fields), GUEST)[1] == expected  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("options", (b"\1\1" + MAC + b"\x0e\0aaaaaa", b"\1\1" + MAC + b"\x0e\2aaaaaa",
-                                     b"\1\0aaaaaa", b"\1\2aaaaaa", b"\1", b"\1\1aaaa", b"\0\0\0\0\0\0\0\0"))
+@pytest.mark.parametrize(
+    "options",
+    (
+        b"\1\1" + MAC + b"\x0e\0aaaaaa",
+        b"\1\1" + MAC + b"\x0e\2aaaaaa",
+        b"\1\0aaaaaa",
+        b"\1\2aaaaaa",
+        b"\1",
+        b"\1\1aaaa",
+        b"\0\0\0\0\0\0\0\0",
+    ),
+)
 def test_options_that_do_not_fit_are_malformed(options: bytes) -> None:
     assert frames.answer(icmp6(133, bytes(4) + options, LINK_LOCAL, "ff02::2"), GUEST)[1] == "malformed"
-    assert frames.answer(icmp6(135, bytes(4) + packed(GATEWAY) + options, LINK_LOCAL, "ff02::1:ff00:1"), GUEST)[1] == "malformed"
+    assert (
+        frames.answer(icmp6(135, bytes(4) + packed(GATEWAY) + options, LINK_LOCAL, "ff02::1:ff00:1"), GUEST)[
+            1
+        ]
+        == "malformed"
+    )
 
 
 @pytest.mark.parametrize("kind", (1, 128, 130, 134, 136, 137, 143, 255))
@@ -140,29 +157,47 @@ def test_a_prefix_that_ends_within_a_byte() -> None:
     assert frames.answer(ns("2001:db8:0:40::1"), who)[1] == "not-served"
 
 
-@pytest.mark.parametrize(("asked", "said"), ((NEIGHBOUR, "not-served"), (GATEWAY, "not-served"), ("fe80::aa:bbff:fecc:ddee", "na")))
+@pytest.mark.parametrize(
+    ("asked", "said"), ((NEIGHBOUR, "not-served"), (GATEWAY, "not-served"), ("fe80::aa:bbff:fecc:ddee", "na"))
+)
 def test_on_a_bridge_neighbours_answer_for_themselves(asked: str, said: str) -> None:
     assert frames.answer(ns(asked), guest(with_(INDEV="br0"), source_mac=BRIDGE_MAC))[1] == said
 
 
 def test_on_a_bridge_the_gateway_is_who_the_binding_says() -> None:
-    sent, said = frames.answer(ns(GATEWAY), guest(with_(INDEV="br0", GATEWAY6_MAC="00:11:22:33:44:55"), source_mac=BRIDGE_MAC))
-    assert said == "na" and sent[0][6:12] == BRIDGE_MAC and sent[0].endswith(bytes.fromhex("0201001122334455"))
+    sent, said = frames.answer(
+        ns(GATEWAY), guest(with_(INDEV="br0", GATEWAY6_MAC="00:11:22:33:44:55"), source_mac=BRIDGE_MAC)
+    )
+    assert (
+        said == "na" and sent[0][6:12] == BRIDGE_MAC and sent[0].endswith(bytes.fromhex("0201001122334455"))
+    )
 
 
-@pytest.mark.parametrize(("setting", "indev", "bit"), (("auto", "tap0", 0), ("auto", "br0", 0x80), ("yes", "tap0", 0x80), ("no", "br0", 0)))
+@pytest.mark.parametrize(
+    ("setting", "indev", "bit"),
+    (("auto", "tap0", 0), ("auto", "br0", 0x80), ("yes", "tap0", 0x80), ("no", "br0", 0)),
+)
 def test_who_is_reached_directly_is_not_answered_for(setting: str, indev: str, bit: int) -> None:
     who = guest(with_(INDEV=indev), CONF.replace("[ipv6]", f"[ipv6]\non_link = {setting}"))
     assert options_of(who.advertisement)[3][3] & 0x80 == bit
     assert frames.answer(ns(NEIGHBOUR), who)[1] == ("not-served" if bit else "na")
 
 
-@pytest.mark.parametrize(("name", "keys", "flags", "autonomous"), (
-    ("slaac", {}, 0, 0x40), ("slaac+dhcpv6", {}, 0x40, 0x40), ("managed", {}, 0xC0, 0), ("managed", {"NODHCP6": "yes"}, 0, 0x40),
-    ("slaac", {"SUBNET6": "2001:db8:1::/56"}, 0, 0), ("managed", {"SUBNET6": "2001:db8:1::/56"}, 0xC0, 0),
-    ("managed", {"SUBNET6": "2001:db8:1::/56", "EUI64": ""}, 0x40, 0), ("slaac+dhcpv6", {"SUBNET6": "2001:db8:1::/56"}, 0xC0, 0),
-    ("slaac+dhcpv6", {"IP6": "2001:db8:1::5"}, 0xC0, 0), ("slaac", {"IP6": "2001:db8:1::5"}, 0, 0x40),
-))
+@pytest.mark.parametrize(
+    ("name", "keys", "flags", "autonomous"),
+    (
+        ("slaac", {}, 0, 0x40),
+        ("slaac+dhcpv6", {}, 0x40, 0x40),
+        ("managed", {}, 0xC0, 0),
+        ("managed", {"NODHCP6": "yes"}, 0, 0x40),
+        ("slaac", {"SUBNET6": "2001:db8:1::/56"}, 0, 0),
+        ("managed", {"SUBNET6": "2001:db8:1::/56"}, 0xC0, 0),
+        ("managed", {"SUBNET6": "2001:db8:1::/56", "EUI64": ""}, 0x40, 0),
+        ("slaac+dhcpv6", {"SUBNET6": "2001:db8:1::/56"}, 0xC0, 0),
+        ("slaac+dhcpv6", {"IP6": "2001:db8:1::5"}, 0xC0, 0),
+        ("slaac", {"IP6": "2001:db8:1::5"}, 0, 0x40),
+    ),
+)
 def test_modes_are_flags(name: str, keys: dict[str, str], flags: int, autonomous: int) -> None:
     advertised = guest(with_(**keys), mode(name)).advertisement
     assert advertised[59] == flags and options_of(advertised)[3][3] == autonomous
@@ -177,7 +212,9 @@ def lifetimes(frame: bytes) -> tuple[int, int, int, int, int]:
 
 def test_lifetimes_end_and_outlive_three_periods() -> None:
     router, valid, preferred, servers, search = lifetimes(GUEST.advertisement)
-    assert 3 * 1800 <= router <= 9000 and router <= preferred < valid < 0xFFFFFFFF and servers == search == 1800
+    assert (
+        3 * 1800 <= router <= 9000 and router <= preferred < valid < 0xFFFFFFFF and servers == search == 1800
+    )
 
 
 def test_the_farewell_ends_all_of_it() -> None:
@@ -204,11 +241,18 @@ def test_what_is_advertised_is_all_there_is() -> None:
 def test_an_advertisement_is_from_the_link_local_address_to_all_nodes() -> None:
     sent = frames.advertise(guest(with_(INDEV="br0"), source_mac=BRIDGE_MAC))
     assert sent[:12] == b"\x33\x33\0\0\0\1" + BRIDGE_MAC
-    assert sent[22:38] == packed("fe80::aa:bbff:fecc:ddee") and sent[38:54] == packed(ALL_NODES) and sent[21] == 255
+    assert (
+        sent[22:38] == packed("fe80::aa:bbff:fecc:ddee")
+        and sent[38:54] == packed(ALL_NODES)
+        and sent[21] == 255
+    )
 
 
-@pytest.mark.parametrize("who", (guest(with_(SUBNET6="", EUI64="", GATEWAY6="")), guest(settings="[ipv6]\nenable_ipv6 = no\n")),
-                         ids=("no SUBNET6", "not enabled"))
+@pytest.mark.parametrize(
+    "who",
+    (guest(with_(SUBNET6="", EUI64="", GATEWAY6="")), guest(settings="[ipv6]\nenable_ipv6 = no\n")),
+    ids=("no SUBNET6", "not enabled"),
+)
 def test_a_guest_without_ipv6_hears_nothing(who: Guest) -> None:
     assert frames.advertise(who) == frames.farewell(who) == b""
     for asked in (rs(), ns(GATEWAY), ns(ROUTER)):

@@ -1,4 +1,6 @@
-"""The parts of the daemon that touch nothing: the filter, the buckets, the schedule, the log, the counters."""
+"""The parts of the daemon that touch nothing: the filter, the buckets, the schedule, the log, the
+counters.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +26,9 @@ MAC = "aa:00:00:00:00:01"
 
 
 def run(program: bytes, frame: bytes, index: int = 7) -> int:
-    """What the kernel's machine makes of a program (Documentation/networking/filter.rst): the bytes that are handed on."""
+    """What the kernel's machine makes of a program (Documentation/networking/filter.rst): the bytes that are
+    handed on.
+    """
     instructions = [struct.unpack_from("=HBBI", program, at) for at in range(0, len(program), 8)]
     loads = {filter.LD: 4, filter.LDB: 1, filter.LDH: 2, filter.LDB_X: 1, filter.LDH_X: 2}
     a = x = at = stored = 0
@@ -38,7 +42,7 @@ def run(program: bytes, frame: bytes, index: int = 7) -> int:
             where, size = k + (x if code in (filter.LDB_X, filter.LDH_X) else 0), loads[code]
             if where + size > len(frame):
                 return 0
-            a = int.from_bytes(frame[where:where + size], "big")
+            a = int.from_bytes(frame[where : where + size], "big")
         elif code == filter.LDXB_IHL:
             x = 4 * (frame[k] & 15)
         elif code == filter.JEQ:
@@ -48,9 +52,15 @@ def run(program: bytes, frame: bytes, index: int = 7) -> int:
         elif code == filter.RET:
             return int(k)
         else:
-            a, x, stored = {filter.LD_CONST: (k, x, stored), filter.LDX_CONST: (a, k, stored), filter.STORE: (a, x, a),
-                            filter.LDX_STORED: (a, stored, stored), filter.SHIFT: (a << k, x, stored), filter.ADD: (a + k, x, stored),
-                            filter.ADD_X: (a + x, x, stored)}[code]
+            a, x, stored = {
+                filter.LD_CONST: (k, x, stored),
+                filter.LDX_CONST: (a, k, stored),
+                filter.STORE: (a, x, a),
+                filter.LDX_STORED: (a, stored, stored),
+                filter.SHIFT: (a << k, x, stored),
+                filter.ADD: (a + k, x, stored),
+                filter.ADD_X: (a + x, x, stored),
+            }[code]
 
 
 def ethernet(packet: f.Packet) -> bytes:
@@ -74,7 +84,9 @@ TAKEN = {
     "DHCP": f.udp("0.0.0.0", "255.255.255.255", 68, 67),
     "DHCP, unicast": f.udp("192.0.2.2", "192.0.2.1", 68, 67),
     "DHCP behind IPv4 options": with_options(f.udp("0.0.0.0", "255.255.255.255", 68, 67)),
-    "a first fragment": f.ip("0.0.0.0", "255.255.255.255", f.UDP, struct.pack("!HHHH", 68, 67, 300, 0), fragment=0x2000),
+    "a first fragment": f.ip(
+        "0.0.0.0", "255.255.255.255", f.UDP, struct.pack("!HHHH", 68, 67, 300, 0), fragment=0x2000
+    ),
     "DHCPv6": f.udp("fe80::1", f.DHCP6_SERVERS, 546, 547),
     "RS": f.rs("fe80::1"),
     "RS from ::": f.rs("::"),
@@ -83,7 +95,9 @@ TAKEN = {
     "RS behind a long one": f.behind(f.rs("fe80::1"), 0, bytes((2, 1, 20)) + bytes(20)),
     "NS in a first fragment": f.fragmented(f.ns("fe80::1", "2001:db8::1"), more=True),
     "NS in an atomic fragment": f.fragmented(f.ns("fe80::1", "2001:db8::1")),
-    "NS in a fragment with something in the reserved byte": f.behind(f.ns("fe80::1", "2001:db8::1"), 44, struct.pack("!BHI", 9, 1, 7)),
+    "NS in a fragment with something in the reserved byte": f.behind(
+        f.ns("fe80::1", "2001:db8::1"), 44, struct.pack("!BHI", 9, 1, 7)
+    ),
     "DHCPv6 in a first fragment": f.fragmented(f.udp("fe80::1", f.DHCP6_SERVERS, 546, 547), more=True),
     "RS behind a router alert": f.behind(f.rs("fe80::1"), 0, bytes((0, 5, 2, 0, 0, 1, 0))),
     "RS behind a routing header": f.behind(f.rs("fe80::1"), 43, bytes(7)),
@@ -94,7 +108,9 @@ LEFT = {
     "to a DHCP client": f.udp("192.0.2.1", "255.255.255.255", 67, 68),
     "other UDP": f.udp("192.0.2.2", "192.0.2.1", 67, 53),
     "TCP": f.tcp("192.0.2.2", "192.0.2.1", 68, 67),
-    "a later fragment": f.ip("0.0.0.0", "255.255.255.255", f.UDP, struct.pack("!HHHH", 68, 67, 300, 0), fragment=0x0001),
+    "a later fragment": f.ip(
+        "0.0.0.0", "255.255.255.255", f.UDP, struct.pack("!HHHH", 68, 67, 300, 0), fragment=0x0001
+    ),
     "to a DHCPv6 client": f.udp("fe80::1", "fe80::2", 547, 546),
     "RA": f.ra("fe80::1"),
     "NA": f.na("fe80::1", "fe80::1"),
@@ -139,7 +155,9 @@ def test_filter_takes_nothing_that_the_daemon_has_no_word_for() -> None:
     who = guest(with_(MAC=MAC))
     for name, packet in TAKEN.items():
         word = frames.answer(ethernet(packet), who)[1]
-        assert (word in ("fragment", "extension")) == any(part in name for part in ("behind a", "fragment")), (name, word)
+        assert (word in ("fragment", "extension")) == any(
+            part in name for part in ("behind a", "fragment")
+        ), (name, word)
 
 
 @pytest.mark.parametrize("size", range(0, 62, 7))
@@ -198,7 +216,11 @@ def test_everybody_is_due_once_a_period() -> None:
         now += 1
     assert len(told) == 100
     for times in told.values():
-        assert times[0] <= 17 and all(449 <= later - earlier <= 601 for earlier, later in pairwise(times)) and len(times) >= 3
+        assert (
+            times[0] <= 17
+            and all(449 <= later - earlier <= 601 for earlier, later in pairwise(times))
+            and len(times) >= 3
+        )
 
 
 def test_a_new_one_is_due_at_once_and_a_removed_one_never() -> None:
@@ -238,11 +260,20 @@ def test_no_guest_fills_the_log(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_json_log() -> None:
     stream = io.StringIO()
     Log(stream, as_json=True).say('a "word"\n', "warning", "tap0")
-    assert {**json.loads(stream.getvalue()), "time": 0} == {"time": 0, "level": "warning", "interface": "tap0", "message": 'a "word"\n'}
+    assert {**json.loads(stream.getvalue()), "time": 0} == {
+        "time": 0,
+        "level": "warning",
+        "interface": "tap0",
+        "message": 'a "word"\n',
+    }
 
 
 def test_every_counter_has_its_help() -> None:
-    figures: dict[str, object] = {**dict.fromkeys(metrics.HELP, 5), "frames_total": {"ack": 3, "offer": 4}, "guests": {"served": 1}}
+    figures: dict[str, object] = {
+        **dict.fromkeys(metrics.HELP, 5),
+        "frames_total": {"ack": 3, "offer": 4},
+        "guests": {"served": 1},
+    }
     text = metrics.text(figures)
     assert 'nfdhcpd_frames_total{result="ack"} 3\n' in text and 'nfdhcpd_guests{state="served"} 1\n' in text
     assert text.count("# TYPE") == text.count("# HELP") == len(metrics.HELP)
@@ -254,18 +285,31 @@ def test_capture_record() -> None:
     assert capture.HEADER[:4] == struct.pack("=I", 0xA1B2C3D4)
 
 
-@pytest.mark.parametrize(("variables", "pause"), (
-    ({}, 0.0), ({"WATCHDOG_USEC": "30000000"}, 15.0), ({"WATCHDOG_USEC": "30000000", "WATCHDOG_PID": "5"}, 15.0),
-    ({"WATCHDOG_USEC": "30000000", "WATCHDOG_PID": "6"}, 0.0), ({"WATCHDOG_USEC": "nonsense"}, 0.0)))
+@pytest.mark.parametrize(
+    ("variables", "pause"),
+    (
+        ({}, 0.0),
+        ({"WATCHDOG_USEC": "30000000"}, 15.0),
+        ({"WATCHDOG_USEC": "30000000", "WATCHDOG_PID": "5"}, 15.0),
+        ({"WATCHDOG_USEC": "30000000", "WATCHDOG_PID": "6"}, 0.0),
+        ({"WATCHDOG_USEC": "nonsense"}, 0.0),
+    ),
+)
 def test_watchdog_is_fed_twice_in_its_time(variables: dict[str, str], pause: float) -> None:
     manager = Manager(variables, 5)
     assert manager.pause == pause
     manager.alive()
 
 
-@pytest.mark.parametrize(("text", "queues"), (
-    ("", {42, 43, 44, 45}), ("[ipv6]\nenable_ipv6 = no\n", {42}), ("[dhcp]\nenable_dhcp = no\n[ipv6]\nmode = slaac\n", {43, 44}),
-    ("[dhcp]\ndhcp_queue = 1\n[ipv6]\nrs_queue = 2\nns_queue = 3\ndhcpv6_queue = 4\n", {1, 2, 3, 4})))
+@pytest.mark.parametrize(
+    ("text", "queues"),
+    (
+        ("", {42, 43, 44, 45}),
+        ("[ipv6]\nenable_ipv6 = no\n", {42}),
+        ("[dhcp]\nenable_dhcp = no\n[ipv6]\nmode = slaac\n", {43, 44}),
+        ("[dhcp]\ndhcp_queue = 1\n[ipv6]\nrs_queue = 2\nns_queue = 3\ndhcpv6_queue = 4\n", {1, 2, 3, 4}),
+    ),
+)
 def test_queues_that_are_taken(text: str, queues: set[int]) -> None:
     assert wanted(conf.read(text)[0]) == queues
 

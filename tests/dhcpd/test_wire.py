@@ -11,11 +11,13 @@ from tests.dhcpd.clients import ones
 
 @given(some.binary(min_size=1, max_size=400).filter(any))
 def test_a_checksum_is_the_sum_word_by_word(data: bytes) -> None:
-    assert wire.checksum(data) % 0xFFFF == ones(data) % 0xFFFF, "0 and 65535 are the same number in one's complement"
+    assert wire.checksum(data) % 0xFFFF == ones(data) % 0xFFFF, (
+        "0 and 65535 are the same number in one's complement"
+    )
     assert 0 < wire.checksum(data) <= 0xFFFF, "0 would say to UDP that there is none"
 
 
-@given(some.binary(min_size=2, max_size=400).map(lambda data: data[:len(data) & ~1]).filter(any))
+@given(some.binary(min_size=2, max_size=400).map(lambda data: data[: len(data) & ~1]).filter(any))
 def test_what_has_its_checksum_adds_up_to_none(data: bytes) -> None:
     whole = data + wire.checksum(data).to_bytes(2, "big")
     assert wire.checksum(whole) == 0xFFFF and ones(whole) == 0

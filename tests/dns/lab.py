@@ -47,7 +47,9 @@ SWALLOW = "table inet swallow { chain input { type filter hook input priority 0;
 class NameServer:
     """BIND, in a machine that is joined to the node's by a cable."""
 
-    def __init__(self, lab: Lab, node: Machine, policy: str = "allow-update { key snf-network; };", options: str = "") -> None:
+    def __init__(
+        self, lab: Lab, node: Machine, policy: str = "allow-update { key snf-network; };", options: str = ""
+    ) -> None:
         self.machine = lab.machine("ns")
         lab.cable(self.machine, "eth0", node, "eth-ns")
         self.machine.ip(f"addr add {ADDRESS}/24 dev eth0", "link set eth0 up")
@@ -73,9 +75,15 @@ class NameServer:
 
     def start(self) -> None:
         """Start it and wait until it answers."""
-        self.machine.write("/etc/bind/named.conf", KEY + OPTIONS % self.options + "".join(self.zones.values()))
-        self.process = subprocess.Popen(self.machine.command("named", "-g", "-c", "/etc/bind/named.conf"), stdin=subprocess.DEVNULL,
-                                        stdout=subprocess.DEVNULL, stderr=self.log)
+        self.machine.write(
+            "/etc/bind/named.conf", KEY + OPTIONS % self.options + "".join(self.zones.values())
+        )
+        self.process = subprocess.Popen(
+            self.machine.command("named", "-g", "-c", "/etc/bind/named.conf"),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=self.log,
+        )
         assert until(self._answers, 15), f"named did not start: {self.said()}"
 
     def said(self) -> str:
@@ -115,18 +123,24 @@ class NameServer:
         """All of a zone but SOA and NS, by name within it: `TYPE data`."""
         found: dict[str, set[str]] = {}
         with self.machine.inside():
-            copy = dns.zone.from_xfr(dns.query.xfr(ADDRESS, zone, timeout=5, relativize=False), relativize=False)
+            copy = dns.zone.from_xfr(
+                dns.query.xfr(ADDRESS, zone, timeout=5, relativize=False), relativize=False
+            )
         for name, node in copy.nodes.items():
             for rdataset in node:
                 kind = dns.rdatatype.to_text(rdataset.rdtype)
                 if kind not in NOISE:
-                    found.setdefault(name.to_text(omit_final_dot=True).removesuffix(f".{zone}"), set()).update(
-                        f"{kind} {rdata.to_text()}" for rdata in rdataset)
+                    found.setdefault(
+                        name.to_text(omit_final_dot=True).removesuffix(f".{zone}"), set()
+                    ).update(f"{kind} {rdata.to_text()}" for rdata in rdataset)
         return found
 
     def names(self, zone: str) -> dict[str, set[str]]:
         """`content` without owner marks."""
-        return {name: {record for record in records if not record.startswith("DHCID ")} for name, records in self.content(zone).items()}
+        return {
+            name: {record for record in records if not record.startswith("DHCID ")}
+            for name, records in self.content(zone).items()
+        }
 
     def serial(self, zone: str) -> int:
         """How often a zone has changed."""
@@ -139,7 +153,9 @@ class NameServer:
     def add(self, *lines: str) -> None:
         """Somebody else's update, e.g. `update add www.example.com 60 A 192.0.2.1`."""
         self.machine.write("/var/tmp/key", KEY)
-        self.machine.run("nsupdate", "-k", "/var/tmp/key", input="\n".join((f"server {ADDRESS}", *lines, "send\n")))
+        self.machine.run(
+            "nsupdate", "-k", "/var/tmp/key", input="\n".join((f"server {ADDRESS}", *lines, "send\n"))
+        )
 
 
 def configure(node: Machine, *lines: str) -> None:
@@ -186,7 +202,9 @@ class Place:
         spool, memory = Spool(self.state), Memory(self.state)
 
         def idle() -> bool:
-            if any(memory.load(wanted.instance).due(wanted.serial, time.time()) < time.time() for wanted in spool):
+            if any(
+                memory.load(wanted.instance).due(wanted.serial, time.time()) < time.time() for wanted in spool
+            ):
                 return False
             try:
                 with spool.at_work():
@@ -214,13 +232,25 @@ class Place:
         for tap in self.taps:
             self.node.ip(f"link del {tap}")
         self.taps.clear()
-        self.node.run("sh", "-c", "rm -rf /var/lib/snf-network /var/log/ganeti/* /etc/snf-network; nft flush ruleset")
+        self.node.run(
+            "sh", "-c", "rm -rf /var/lib/snf-network /var/log/ganeti/* /etc/snf-network; nft flush ruleset"
+        )
 
 
 def call(node: Machine, name: str, program: str, env: Mapping[str, str]) -> None:
     """Run a script as Ganeti does, on a node with that name."""
     words = [f"{key}={value}" for key, value in env.items()]
-    said = node.run("unshare", "--uts", "sh", "-c", 'hostname "$1"; shift; exec env -i "$@"', "sh", name, *words, SCRIPTS / program)
+    said = node.run(
+        "unshare",
+        "--uts",
+        "sh",
+        "-c",
+        'hostname "$1"; shift; exec env -i "$@"',
+        "sh",
+        name,
+        *words,
+        SCRIPTS / program,
+    )
     assert not said.stdout and "Traceback" not in said.stderr, said.stderr
 
 
@@ -230,7 +260,9 @@ def forward(instance: str, *addresses: str) -> dict[str, set[str]]:
 
 
 def registered(*instances: tuple[str, str, str]) -> dict[str, dict[str, set[str]]]:
-    """All zones, where each instance has an IPv4 and an IPv6 address of the public network: name, last octet, EUI-64."""
+    """All zones, where each instance has an IPv4 and an IPv6 address of the public network: name, last octet,
+    EUI-64.
+    """
     found: dict[str, dict[str, set[str]]] = {}
     for instance, octet, eui64 in instances:
         address = f"2001:db8:1:0:{eui64}"

@@ -1,4 +1,6 @@
-"""A name server that lies, stammers or is silent: between a sender and a real BIND, which does what is let through."""
+"""A name server that lies, stammers or is silent: between a sender and a real BIND, which does what is let
+through.
+"""
 
 from __future__ import annotations
 
@@ -25,8 +27,10 @@ class Proxy:
     def __init__(self, server: NameServer, manner: Manner, over_tcp: Manner = honest) -> None:
         self.manner, self.over_tcp, self.ended = manner, over_tcp, False
         with server.machine.inside():
-            self.udp, self.tcp, self.bind = (socket.socket(socket.AF_INET, kind) for kind in
-                                             (socket.SOCK_DGRAM, socket.SOCK_STREAM, socket.SOCK_DGRAM))
+            self.udp, self.tcp, self.bind = (
+                socket.socket(socket.AF_INET, kind)
+                for kind in (socket.SOCK_DGRAM, socket.SOCK_STREAM, socket.SOCK_DGRAM)
+            )
             self.bind.connect((ADDRESS, 53))
             for listener in (self.udp, self.tcp):
                 listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -35,7 +39,10 @@ class Proxy:
             self.tcp.listen()
         self.bind.settimeout(2)
         self.lock = threading.Lock()
-        self.threads = [threading.Thread(target=self._loop, args=(step,), daemon=True) for step in (self._datagram, self._connection)]
+        self.threads = [
+            threading.Thread(target=self._loop, args=(step,), daemon=True)
+            for step in (self._datagram, self._connection)
+        ]
 
     def __enter__(self) -> Proxy:
         for thread in self.threads:

@@ -20,7 +20,9 @@ class Node:
     def __init__(self, place: Place, directory: Path, *lines: str) -> None:
         self.place, self.directory, self.now = place, directory, 1_800_000_000.0
         (directory / "key").write_text(KEY)
-        self.config = Config(state_dir=str(directory), server=ADDRESS, fzone=FORWARD, keyfile=str(directory / "key"))
+        self.config = Config(
+            state_dir=str(directory), server=ADDRESS, fzone=FORWARD, keyfile=str(directory / "key")
+        )
         (directory / "yaml").write_text("\n".join(("timeout: 0.5", *lines, "")))
         self.settings = settings.load(self.config, str(directory / "yaml"), str(directory / "no-cluster"))
         self.spool = Spool(str(directory), self.clock)
@@ -54,9 +56,20 @@ class Node:
 
     def expected(self) -> dict[str, dict[str, set[str]]]:
         """The zones as they should be, with what others have in them."""
-        names = {instance.partition(".")[0]: forward(instance, *nics.values())[instance] for instance, nics in self.model.items() if nics}
-        pointers = {address.rpartition(".")[2]: {f"PTR {instance}."} for instance, nics in self.model.items() for address in nics.values()}
-        return {FORWARD: {**names, "www": {"A 192.0.2.80"}}, REVERSE4: {**pointers, "250": {"PTR printer.example.com."}}}
+        names = {
+            instance.partition(".")[0]: forward(instance, *nics.values())[instance]
+            for instance, nics in self.model.items()
+            if nics
+        }
+        pointers = {
+            address.rpartition(".")[2]: {f"PTR {instance}."}
+            for instance, nics in self.model.items()
+            for address in nics.values()
+        }
+        return {
+            FORWARD: {**names, "www": {"A 192.0.2.80"}},
+            REVERSE4: {**pointers, "250": {"PTR printer.example.com."}},
+        }
 
     def zones(self) -> dict[str, dict[str, set[str]]]:
         return {zone: self.place.server.names(zone) for zone in (FORWARD, REVERSE4)}

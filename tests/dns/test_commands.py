@@ -38,7 +38,11 @@ def test_pending_is_listed_planned_and_flushed(fresh: Place) -> None:
     fresh.up(ENV)
     fresh.settle()
     row = facts(fresh, "list")[0]
-    assert (row["name"], row["state"], row["instance"]) == ("inst1.example.com", "waiting", "inst1.example.com") and row["tries"] > 0
+    assert (row["name"], row["state"], row["instance"]) == (
+        "inst1.example.com",
+        "waiting",
+        "inst1.example.com",
+    ) and row["tries"] > 0
     assert "10.53.0.1" in row["reason"]
     assert dns(fresh, "flush")[0] == 1
     go(fresh)
@@ -48,18 +52,35 @@ def test_pending_is_listed_planned_and_flushed(fresh: Place) -> None:
     assert {update["zone"] for update in facts(fresh, "plan")["updates"]} > {"example.com.", f"{REVERSE4}."}
     assert fresh.server.names(FORWARD) == {}, "a plan sends nothing"
     status, said = dns(fresh, "flush")
-    assert status == 0 and "inst1.example.com: +198.51.100.10" in said and said.endswith("all names are as wanted\n")
-    assert {row["state"] for row in facts(fresh, "list")} == {"registered"} and dns(fresh, "plan")[1] == "; nothing to send\n"
+    assert (
+        status == 0
+        and "inst1.example.com: +198.51.100.10" in said
+        and said.endswith("all names are as wanted\n")
+    )
+    assert {row["state"] for row in facts(fresh, "list")} == {"registered"} and dns(fresh, "plan")[
+        1
+    ] == "; nothing to send\n"
 
 
 def test_audit_tells_missing_stale_foreign_and_gone_and_sync_mends(fresh: Place) -> None:
     fresh.up(ENV)
     assert fresh.content() == registered(INST1) and dns(fresh, "audit") == (0, "clean\n")
-    fresh.server.add("zone example.com", "update delete inst1.example.com A", "update add inst1.example.com 60 A 198.51.100.66")
-    fresh.server.add(f"zone {REVERSE4}", f"update delete 10.{REVERSE4} PTR", f"update add 10.{REVERSE4} 60 PTR printer.example.com.")
+    fresh.server.add(
+        "zone example.com",
+        "update delete inst1.example.com A",
+        "update add inst1.example.com 60 A 198.51.100.66",
+    )
+    fresh.server.add(
+        f"zone {REVERSE4}",
+        f"update delete 10.{REVERSE4} PTR",
+        f"update add 10.{REVERSE4} 60 PTR printer.example.com.",
+    )
     found = {(row["kind"], row["name"], row["what"]) for row in facts(fresh, "audit")}
-    assert found == {("missing", "inst1.example.com", "A 198.51.100.10"), ("stale", "inst1.example.com", "A 198.51.100.66"),
-                     ("foreign", f"10.{REVERSE4}", "PTR printer.example.com.")}
+    assert found == {
+        ("missing", "inst1.example.com", "A 198.51.100.10"),
+        ("stale", "inst1.example.com", "A 198.51.100.66"),
+        ("foreign", f"10.{REVERSE4}", "PTR printer.example.com."),
+    }
     assert dns(fresh, "audit")[0] == 1
     assert fresh.server.names(FORWARD)["inst1"] >= {"A 198.51.100.66"}, "an audit sends nothing"
     status, said = dns(fresh, "sync")
@@ -84,18 +105,32 @@ def test_sync_registers_what_was_never_noted(fresh: Place) -> None:
 
 def test_without_a_server_or_with_a_bad_file_it_is_one_line(fresh: Place) -> None:
     configure(fresh.node, "SERVER=")
-    assert dns(fresh, "list") == (1, "snf-network: DNS updates are off on this node (SERVER and AUTHENTICATION_METHOD, or "
-                                     "/etc/snf-network/dns.yaml)\n")
+    assert dns(fresh, "list") == (
+        1,
+        "snf-network: DNS updates are off on this node (SERVER and AUTHENTICATION_METHOD, or "
+        "/etc/snf-network/dns.yaml)\n",
+    )
     fresh.node.write("/etc/snf-network/dns.yaml", "zones:\n  a.example: {tll: 3}\n")
     status, said = dns(fresh, "list")
-    assert status == 1 and said.startswith("snf-network: /etc/snf-network/dns.yaml:2: unknown setting 'tll'") and said.count("\n") == 1
+    assert (
+        status == 1
+        and said.startswith("snf-network: /etc/snf-network/dns.yaml:2: unknown setting 'tll'")
+        and said.count("\n") == 1
+    )
     fresh.node.run("ln", "-sf", "/etc/hosts", "/etc/snf-network/dns.yaml")
-    assert dns(fresh, "list") == (1, "snf-network: /etc/snf-network/dns.yaml cannot be read (a regular file, and no link to one)\n")
+    assert dns(fresh, "list") == (
+        1,
+        "snf-network: /etc/snf-network/dns.yaml cannot be read (a regular file, and no link to one)\n",
+    )
     fresh.node.run("rm", "/etc/snf-network/dns.yaml")
     configure(fresh.node, "SERVER=ns:99999")
     assert dns(fresh, "list")[1].startswith("snf-network: SERVER='ns:99999' is no name server (")
 
 
 def test_what_cannot_be_believed_is_listed(fresh: Place) -> None:
-    fresh.node.run("sh", "-c", "mkdir -p /var/lib/snf-network/dns/wanted; echo nonsense > /var/lib/snf-network/dns/wanted/inst1")
+    fresh.node.run(
+        "sh",
+        "-c",
+        "mkdir -p /var/lib/snf-network/dns/wanted; echo nonsense > /var/lib/snf-network/dns/wanted/inst1",
+    )
     assert [(row["instance"], row["state"]) for row in facts(fresh, "list")] == [("'inst1'", "unreadable")]

@@ -1,4 +1,6 @@
-"""Servers that lie, stammer or fail; names and files that nobody should have made; two nodes at one name. BIND is real."""
+"""Servers that lie, stammer or fail; names and files that nobody should have made; two nodes at one name.
+BIND is real.
+"""
 
 from __future__ import annotations
 
@@ -30,6 +32,7 @@ UPDATE = 5  # opcode, RFC 2136
 
 def says(rcode: int, only: int = -1) -> Manner:
     """A server that refuses all, or one opcode; its errors are unsigned, as BIND's are."""
+
     def manner(message: bytes, ask: Honest) -> Iterable[bytes]:
         if only not in (-1, message[2] >> 3 & 15):
             return [ask(message)]
@@ -53,7 +56,7 @@ def broken(message: bytes, ask: Honest) -> Iterable[bytes]:
         wire = bytearray(answer)
         for _ in range(chance.randrange(1, 5)):
             wire[chance.randrange(2, len(wire))] = chance.randrange(256)
-        yield bytes(wire[:chance.randrange(2, len(wire) + 1)])
+        yield bytes(wire[: chance.randrange(2, len(wire) + 1)])
 
 
 def flood(message: bytes, _: Honest) -> Iterable[bytes]:
@@ -74,17 +77,36 @@ def registers(node: Node) -> None:
 
 
 def untouched(node: Node) -> bool:
-    return node.zones() == {FORWARD: {"www": {"A 192.0.2.80"}}, REVERSE4: {"250": {"PTR printer.example.com."}}}
+    return node.zones() == {
+        FORWARD: {"www": {"A 192.0.2.80"}},
+        REVERSE4: {"250": {"PTR printer.example.com."}},
+    }
 
 
 @pytest.mark.parametrize("signed", [True, False])
-@pytest.mark.parametrize(("manner", "over_tcp", "state"), [
-    (says(1), honest, "waiting"), (says(2), honest, "waiting"), (says(4), honest, "waiting"), (says(5), honest, "parked"),
-    (says(2, UPDATE), honest, "waiting"), (says(4, UPDATE), honest, "parked"), (says(5, UPDATE), honest, "parked"),
-    (says(1, UPDATE), honest, "parked"), (garbage, honest, "waiting"), (broken, honest, ""), (flood, honest, "waiting"),
-    (truncated, garbage, "waiting"), (truncated, truncated, "waiting"), (truncated, says(2), "waiting"), (truncated, trickle, "waiting")])
+@pytest.mark.parametrize(
+    ("manner", "over_tcp", "state"),
+    [
+        (says(1), honest, "waiting"),
+        (says(2), honest, "waiting"),
+        (says(4), honest, "waiting"),
+        (says(5), honest, "parked"),
+        (says(2, UPDATE), honest, "waiting"),
+        (says(4, UPDATE), honest, "parked"),
+        (says(5, UPDATE), honest, "parked"),
+        (says(1, UPDATE), honest, "parked"),
+        (garbage, honest, "waiting"),
+        (broken, honest, ""),
+        (flood, honest, "waiting"),
+        (truncated, garbage, "waiting"),
+        (truncated, truncated, "waiting"),
+        (truncated, says(2), "waiting"),
+        (truncated, trickle, "waiting"),
+    ],
+)
 def test_whatever_a_server_says_nothing_of_others_changes_and_all_is_well_afterwards(
-        node: Node, tmp_path: Path, manner: Manner, over_tcp: Manner, state: str, signed: bool) -> None:
+    node: Node, tmp_path: Path, manner: Manner, over_tcp: Manner, state: str, signed: bool
+) -> None:
     node = Node(node.place, tmp_path, VIA, *([] if signed else ["authentication: plain"]))
     registers(node)
     began = time.monotonic()
@@ -146,7 +168,8 @@ def at_once(monkeypatch: pytest.MonkeyPatch, method: str, meanwhile: Callable[[]
 @pytest.mark.parametrize("address", ["198.51.100.10", "198.51.100.11"])
 @pytest.mark.parametrize("noted", [False, True])
 def test_two_nodes_that_send_for_one_instance_at_once_end_with_what_the_last_one_wants(
-        node: Node, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, address: str, noted: bool) -> None:
+    node: Node, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, address: str, noted: bool
+) -> None:
     """A guest is modified and migrated while the server was down: both nodes send when it is back."""
     target = second(node, tmp_path / "target")
     if noted:  # registered before
@@ -163,7 +186,9 @@ def test_two_nodes_that_send_for_one_instance_at_once_end_with_what_the_last_one
     found = {trouble.state for known in Memory(str(target.directory)) for trouble in known.troubles.values()}
     assert "parked" not in found, target.said
     zones = target.zones()
-    assert f"A {address}" in zones[FORWARD]["inst1"] and zones[REVERSE4][address.rpartition(".")[2]] == {"PTR inst1.example.com."}
+    assert f"A {address}" in zones[FORWARD]["inst1"] and zones[REVERSE4][address.rpartition(".")[2]] == {
+        "PTR inst1.example.com."
+    }
     target.stop("inst1.example.com")
     target.send()
     left = {name: records for name, records in target.zones()[REVERSE4].items() if name != "250"}
@@ -171,7 +196,9 @@ def test_two_nodes_that_send_for_one_instance_at_once_end_with_what_the_last_one
     assert left == {}
 
 
-def test_a_target_that_registers_while_the_source_takes_back_wins(node: Node, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_target_that_registers_while_the_source_takes_back_wins(
+    node: Node, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     target = second(node, tmp_path / "target")
     node.up("inst1.example.com", "a", "198.51.100.10")
     node.send()
@@ -187,8 +214,30 @@ def test_a_target_that_registers_while_the_source_takes_back_wins(node: Node, tm
 # --- names and files
 
 
-HOSTILE = ("*", "*.example.com", "a..b", "b\u00fccher", "a b", "a\\.b", 'a"b', "a'b", "a;b", "$(id)", "a\tb", "a\nend", "x" * 64,
-           "x." * 121 + "x", ".".join(["x" * 60] * 4), "-a", "a-", "_acme-challenge", "@", "a_b", "example.com", "..")
+HOSTILE = (
+    "*",
+    "*.example.com",
+    "a..b",
+    "b\u00fccher",
+    "a b",
+    "a\\.b",
+    'a"b',
+    "a'b",
+    "a;b",
+    "$(id)",
+    "a\tb",
+    "a\nend",
+    "x" * 64,
+    "x." * 121 + "x",
+    ".".join(["x" * 60] * 4),
+    "-a",
+    "a-",
+    "_acme-challenge",
+    "@",
+    "a_b",
+    "example.com",
+    "..",
+)
 GOOD = ("xn--bcher-kva", "xn--a", "1", "localhost", "x" * 63, "a.b.c")
 
 
@@ -199,10 +248,15 @@ def test_hostile_instance_names_become_names_or_reasons(node: Node) -> None:
             node.spool.up(Names(name, "a", "pub1", (f"198.51.100.{number + 1}",)))
         except KernelError as error:
             assert name == ".." and "\n" not in str(error)
-    node.model = {f"{name}.example.com": {"a": f"198.51.100.{number + 1}"} for number, name in enumerate(GOOD)}
+    node.model = {
+        f"{name}.example.com": {"a": f"198.51.100.{number + 1}"} for number, name in enumerate(GOOD)
+    }
     node.send()
     expected = node.expected()
-    expected[FORWARD] = {**{name: {f"A 198.51.100.{number + 1}"} for number, name in enumerate(GOOD)}, "www": {"A 192.0.2.80"}}
+    expected[FORWARD] = {
+        **{name: {f"A 198.51.100.{number + 1}"} for number, name in enumerate(GOOD)},
+        "www": {"A 192.0.2.80"},
+    }
     assert node.zones() == expected
     sender = node.sender()
     listed = [*(row for job in sender.jobs() for row in rows(job, sender)), *unreadable(sender)]
@@ -229,11 +283,15 @@ def test_files_that_nobody_should_have_made_hinder_no_other_name(node: Node, tmp
         (directory / "nul").write_bytes(bytes(5000))
         (directory / "inst1.example.com.bak").write_text(text)
         (directory / "cut").write_text(text.replace("inst1.example.com", "cut")[:-5])
-        (directory / "address").write_text(text.replace("inst1.example.com", "address").replace("198.51.100.10", "198.51.100"))
+        (directory / "address").write_text(
+            text.replace("inst1.example.com", "address").replace("198.51.100.10", "198.51.100")
+        )
     (known / "inst1.example.com").write_text("tried\tx\nrecord\t..\tA\tx\nrecord\ta\tB\t\\\nend\n")
     node.send()
     assert node.zones() == node.expected()
-    assert [row["state"] for row in unreadable(node.sender())] == 10 * ["unreadable"], "a link to itself is no file"
+    assert [row["state"] for row in unreadable(node.sender())] == 10 * ["unreadable"], (
+        "a link to itself is no file"
+    )
     assert (tmp_path / "secret").read_text() == text.replace("inst1", "link")
     node.stop("inst1.example.com")
     node.send()
@@ -274,11 +332,23 @@ def test_a_full_disk_of_64_kilobytes_under_the_scripts(fresh: Place) -> None:
     """What is there can still be said otherwise; what cannot be noted is one line, and the hook ends well."""
     fresh.up(ENV)
     assert fresh.content() == registered(INST1)
-    fresh.node.run("sh", "-ec", "cd /var/lib; cp -a snf-network kept; mount -t tmpfs -o size=64k small snf-network"
-                   "; cp -a kept/. snf-network; rm -r kept; dd if=/dev/zero of=snf-network/filler bs=4k || :")
-    fresh.hook("stop-hook-post-1", GANETI_INSTANCE_NAME="new.example.com", GANETI_POST_INSTANCE_NAME="new.example.com")
+    fresh.node.run(
+        "sh",
+        "-ec",
+        "cd /var/lib; cp -a snf-network kept; mount -t tmpfs -o size=64k small snf-network"
+        "; cp -a kept/. snf-network; rm -r kept; dd if=/dev/zero of=snf-network/filler bs=4k || :",
+    )
+    fresh.hook(
+        "stop-hook-post-1",
+        GANETI_INSTANCE_NAME="new.example.com",
+        GANETI_POST_INSTANCE_NAME="new.example.com",
+    )
     assert "No space left on device (its names in DNS stay as they are)" in fresh.log()
-    fresh.hook("modify-nohotplug-hook-post-1", GANETI_POST_INSTANCE_NIC0_IP="198.51.100.77", GANETI_POST_INSTANCE_NIC_COUNT="0")
+    fresh.hook(
+        "modify-nohotplug-hook-post-1",
+        GANETI_POST_INSTANCE_NIC0_IP="198.51.100.77",
+        GANETI_POST_INSTANCE_NIC_COUNT="0",
+    )
     assert "OP_INSTANCE_SET_PARAMS: names of inst1.example.com noted" in fresh.log()
     fresh.node.run("rm", "/var/lib/snf-network/filler")
     fresh.node.run(ROOT / "scripts" / "snf-network-dnssend")

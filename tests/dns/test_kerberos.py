@@ -47,11 +47,19 @@ def kdc(machine: Machine) -> subprocess.Popen[bytes]:
     machine.write("/etc/hosts", HOSTS)
     machine.run("sh", "-c", "rm -rf /var/lib/krb5kdc; mkdir -p /var/lib/krb5kdc")
     machine.run("kdb5_util", "create", "-s", "-r", REALM, "-P", "nobody knows", timeout=60)
-    for name, keytab in (("DNS/ns.example.net", "/etc/bind/dns.keytab"), ("other", "/etc/other.keytab"), ("node1", "/etc/node1.keytab")):
+    for name, keytab in (
+        ("DNS/ns.example.net", "/etc/bind/dns.keytab"),
+        ("other", "/etc/other.keytab"),
+        ("node1", "/etc/node1.keytab"),
+    ):
         machine.run("kadmin.local", "-r", REALM, "addprinc", "-randkey", name)
         machine.run("kadmin.local", "-r", REALM, "ktadd", "-k", keytab, name)
-    return subprocess.Popen(machine.command("krb5kdc", "-n", "-r", REALM), stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
-                            stderr=subprocess.DEVNULL)
+    return subprocess.Popen(
+        machine.command("krb5kdc", "-n", "-r", REALM),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
 
 
 @pytest.fixture(scope="module")
@@ -65,7 +73,12 @@ def realm() -> Iterator[Place]:
         node.write("/etc/hosts", HOSTS)
         node.write("/etc/krb5.conf", KRB5)
         for keytab in ("node1", "other"):
-            node.run("sh", "-c", f"base64 -d > /etc/{keytab}.keytab", input=server.machine.out("base64", f"/etc/{keytab}.keytab"))
+            node.run(
+                "sh",
+                "-c",
+                f"base64 -d > /etc/{keytab}.keytab",
+                input=server.machine.out("base64", f"/etc/{keytab}.keytab"),
+            )
         assert until(lambda: "LISTEN" in server.machine.out("ss", "-tln", "sport", "=", "88"), 10)
         yield Place(lab, node, server)
     finally:
@@ -94,7 +107,9 @@ ENV = environment("add-routed-ifup-1")
 def test_a_keytab_is_all_it_takes(place: Place, principal: str) -> None:
     settings(place, "KERBEROS_KEYTAB=/etc/node1.keytab", principal)
     place.up(ENV)
-    assert place.content() == registered(("inst1", "10", "a800:ff:fead:35c9")), place.log() + place.server.said()[-2000:]
+    assert place.content() == registered(("inst1", "10", "a800:ff:fead:35c9")), (
+        place.log() + place.server.said()[-2000:]
+    )
     assert place.node.read("/var/lib/snf-network/snf-network-kerberos.tkt")
     place.hook("stop-hook-post-1")
     assert place.content() == {}
@@ -102,8 +117,12 @@ def test_a_keytab_is_all_it_takes(place: Place, principal: str) -> None:
 
 def test_a_foreign_name_is_not_taken(place: Place) -> None:
     settings(place, "KERBEROS_KEYTAB=/etc/node1.keytab")
-    place.node.run("sh", "-c", "KRB5CCNAME=FILE:/var/t kinit -k -t /etc/node1.keytab node1; KRB5CCNAME=FILE:/var/t nsupdate -g",
-                   input=f"server ns.example.net\nzone {FORWARD}\nupdate add inst1.{FORWARD} 60 A 192.0.2.99\nsend\n")
+    place.node.run(
+        "sh",
+        "-c",
+        "KRB5CCNAME=FILE:/var/t kinit -k -t /etc/node1.keytab node1; KRB5CCNAME=FILE:/var/t nsupdate -g",
+        input=f"server ns.example.net\nzone {FORWARD}\nupdate add inst1.{FORWARD} 60 A 192.0.2.99\nsend\n",
+    )
     place.up(ENV)
     assert place.content() == {FORWARD: {"inst1": {"A 192.0.2.99"}}}
     assert "somebody else's" in place.log()

@@ -1,4 +1,6 @@
-"""Nothing is lost: a server that is down for an hour, senders killed at every step, a full disk. The clock is faked, BIND is real."""
+"""Nothing is lost: a server that is down for an hour, senders killed at every step, a full disk. The clock is
+faked, BIND is real.
+"""
 
 from __future__ import annotations
 
@@ -131,7 +133,9 @@ def test_a_sender_killed_at_any_step_leaves_nothing_behind(node: Node) -> None:
     assert node.zones() == node.expected() and not list(Memory(str(node.directory))) and not list(node.spool)
 
 
-def test_a_newer_state_that_comes_while_an_older_one_is_sent_is_sent_after_it(node: Node, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_newer_state_that_comes_while_an_older_one_is_sent_is_sent_after_it(
+    node: Node, monkeypatch: pytest.MonkeyPatch
+) -> None:
     node.up("inst1.example.com", "a", "198.51.100.10")
     update = send.Server.update
 
@@ -146,7 +150,9 @@ def test_a_newer_state_that_comes_while_an_older_one_is_sent_is_sent_after_it(no
     assert node.zones() == node.expected()
 
 
-def test_an_instance_that_leaves_while_it_is_sent_is_not_remembered(node: Node, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_instance_that_leaves_while_it_is_sent_is_not_remembered(
+    node: Node, monkeypatch: pytest.MonkeyPatch
+) -> None:
     node.up("inst1.example.com", "a", "198.51.100.10")
     update = send.Server.update
 
@@ -219,7 +225,11 @@ def test_a_refused_batch_is_split_until_only_the_offending_name_is_parked(node: 
     expected = node.expected()
     expected[FORWARD]["inst7"] = {'TXT "somebody"'}
     assert node.zones() == expected
-    troubles = {name: trouble.state for known in Memory(str(node.directory)) for name, trouble in known.troubles.items()}
+    troubles = {
+        name: trouble.state
+        for known in Memory(str(node.directory))
+        for name, trouble in known.troubles.items()
+    }
     assert troubles == {"inst7.example.com": "parked"}
     assert node.sender().due() == memory.NEVER
 

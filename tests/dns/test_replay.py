@@ -1,4 +1,6 @@
-"""Every call of a real Ganeti, replayed in its order on two nodes: after each the zones are compared whole."""
+"""Every call of a real Ganeti, replayed in its order on two nodes: after each the zones are compared
+whole.
+"""
 
 from __future__ import annotations
 
@@ -26,8 +28,13 @@ class Replay:
         nodes = {name: lab.node(name, router) for name in NODES}
         self.server = NameServer(lab, nodes["node1"])
         switch = self.server.machine
-        switch.ip("link add br1 type bridge forward_delay 0", f"addr del {ADDRESS}/24 dev eth0", f"addr add {ADDRESS}/24 dev br1",
-                  "link set br1 up", "link set eth0 master br1")
+        switch.ip(
+            "link add br1 type bridge forward_delay 0",
+            f"addr del {ADDRESS}/24 dev eth0",
+            f"addr add {ADDRESS}/24 dev br1",
+            "link set br1 up",
+            "link set eth0 master br1",
+        )
         lab.cable(switch, "eth1", nodes["node2"], "eth-ns")
         switch.ip("link set eth1 master br1 up")
         nodes["node2"].ip("addr add 10.53.0.3/24 dev eth-ns", "link set eth-ns up")
@@ -59,11 +66,21 @@ class Replay:
             self.nics[env["INSTANCE"], env["INTERFACE_UUID"]] = env
         opcode, instance = env.get("GANETI_OP_CODE", ""), env.get("GANETI_INSTANCE_NAME", "")
         if script == "hook-post" and opcode in HOOKS:
-            count = int(env.get("GANETI_POST_INSTANCE_NIC_COUNT", "0")) if opcode == "OP_INSTANCE_SET_PARAMS" else 0
-            left = {env[f"GANETI_POST_INSTANCE_NIC{number}_UUID"]: env.get(f"GANETI_POST_INSTANCE_NIC{number}_IP", "")
-                    for number in range(count)}
+            count = (
+                int(env.get("GANETI_POST_INSTANCE_NIC_COUNT", "0"))
+                if opcode == "OP_INSTANCE_SET_PARAMS"
+                else 0
+            )
+            left = {
+                env[f"GANETI_POST_INSTANCE_NIC{number}_UUID"]: env.get(
+                    f"GANETI_POST_INSTANCE_NIC{number}_IP", ""
+                )
+                for number in range(count)
+            }
             self.nics = {key: nic for key, nic in self.nics.items() if key[0] != instance or key[1] in left}
-            for (owner, uuid), nic in list(self.nics.items()):  # what does not run has what Ganeti says from now on
+            for (owner, uuid), nic in list(
+                self.nics.items()
+            ):  # what does not run has what Ganeti says from now on
                 if owner == instance and nic["INTERFACE"] not in self.places[name].taps:
                     self.nics[owner, uuid] = {**nic, "IP": left[uuid]}
 
@@ -109,20 +126,31 @@ def play(replay: Replay, calls: list[list[str]]) -> None:
         replay.expect(script, name, env)
         assert replay.content() == replay.expected(), f"{file} on {name}"
         if before == replay.expected():
-            assert replay.server.serial(FORWARD) == serial, f"{file} on {name}: something was sent, and nothing had changed"
+            assert replay.server.serial(FORWARD) == serial, (
+                f"{file} on {name}: something was sent, and nothing had changed"
+            )
 
 
 def test_every_call_of_ganeti_3_0(replay: Replay) -> None:
     play(replay, [call for call in CALLS if not call[0].startswith("v32-") and call[1] != "hook-pre"])
     assert replay.expected() == {}
-    assert not any(place.node.run("sh", "-c", "ls /var/lib/snf-network/dns/known").stdout for place in replay.places.values())
+    assert not any(
+        place.node.run("sh", "-c", "ls /var/lib/snf-network/dns/known").stdout
+        for place in replay.places.values()
+    )
 
 
 def test_every_call_of_ganeti_3_2(replay: Replay) -> None:
-    """Its downs do not tell a stop from a reboot or a migration: names stay until the hooks of Ganeti say that they go."""
+    """Its downs do not tell a stop from a reboot or a migration: names stay until the hooks of Ganeti say
+    that they go.
+    """
     play(replay, [call for call in CALLS if call[0].startswith("v32-")])
     assert replay.expected()
     for place in replay.places.values():
         place.hook("stop-hook-post-1")
-        place.hook("stop-hook-post-1", GANETI_INSTANCE_NAME="inst2.example.com", GANETI_POST_INSTANCE_NAME="inst2.example.com")
+        place.hook(
+            "stop-hook-post-1",
+            GANETI_INSTANCE_NAME="inst2.example.com",
+            GANETI_POST_INSTANCE_NAME="inst2.example.com",
+        )
     assert replay.content() == {}

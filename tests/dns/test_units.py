@@ -36,10 +36,17 @@ A1, A2, A6 = record("A", "192.0.2.1"), record("A", "192.0.2.2"), record("AAAA", 
 MINE, YOURS = record("PTR", "inst1.example.com."), record("PTR", "printer.example.com.")
 
 
-@pytest.mark.parametrize(("instance", "zone", "name"), [
-    ("inst1", "vm.example.com", "inst1.vm.example.com"), ("inst1.example.com", "example.com", "inst1.example.com"),
-    ("inst1.Example.com", "example.com.", "inst1.example.com"), ("inst1.badexample.com", "example.com", "inst1.badexample.com.example.com"),
-    ("inst1.example.com", "vm.synnefo.live", "inst1.example.com.vm.synnefo.live"), ("example.com", "example.com", "example.com")])
+@pytest.mark.parametrize(
+    ("instance", "zone", "name"),
+    [
+        ("inst1", "vm.example.com", "inst1.vm.example.com"),
+        ("inst1.example.com", "example.com", "inst1.example.com"),
+        ("inst1.Example.com", "example.com.", "inst1.example.com"),
+        ("inst1.badexample.com", "example.com", "inst1.badexample.com.example.com"),
+        ("inst1.example.com", "vm.synnefo.live", "inst1.example.com.vm.synnefo.live"),
+        ("example.com", "example.com", "example.com"),
+    ],
+)
 def test_a_name_that_ends_in_the_zone_is_not_doubled(instance: str, zone: str, name: str) -> None:
     assert forward(instance, zone) == name
 
@@ -54,7 +61,9 @@ def test_host_names(name: str) -> None:
     assert trouble_with(name) == ""
 
 
-@pytest.mark.parametrize("name", ["", "a..b", "-a", "a-", "a_b", "x" * 64, ".".join(["x" * 60] * 5), "ä", "a b", "*"])
+@pytest.mark.parametrize(
+    "name", ["", "a..b", "-a", "a-", "a_b", "x" * 64, ".".join(["x" * 60] * 5), "ä", "a b", "*"]
+)
 def test_no_host_names(name: str) -> None:
     assert trouble_with(name)
 
@@ -65,19 +74,48 @@ names = st.builds(Names, st.just("inst1"), words, words, st.tuples(addresses, ad
 
 
 @given(st.lists(names), st.lists(names), st.booleans(), st.floats(0, 1e10))
-def test_the_spool_says_what_it_was_told(nics: list[Names], had: list[Names], whole: bool, since: float) -> None:
+def test_the_spool_says_what_it_was_told(
+    nics: list[Names], had: list[Names], whole: bool, since: float
+) -> None:
     wanted = Wanted("inst1", "1", since, whole, tuple(nics), tuple(had))
     assert parse(wanted.text(), "inst1") == wanted
-    assert all(parse(wanted.text()[:length], "inst1") is None for length in range(1, len(wanted.text()) - 1, 7))
+    assert all(
+        parse(wanted.text()[:length], "inst1") is None for length in range(1, len(wanted.text()) - 1, 7)
+    )
     assert parse("", "inst1") is None, "what a crash leaves of a file"
     assert parse(wanted.text(), "inst1.bak") is None, "a copy"
 
 
-LINES = ("wanted\tinst1\t1\t5.0\tpart", "nic\ta\tpub1\t192.0.2.1", "end", "tried\t1", "record\ta\tA\t192.0.2.1",
-         "trouble\ta\twaiting\t1\t1\t1\tno")
-WORDS = ("wanted", "nic", "had", "trouble", "record", "tried", "inst1", "nan", "inf", "-inf", "-1", "1e999", "x", "", "::", "\0", "\\")
-BROKEN = st.lists(st.one_of(st.sampled_from(LINES), st.text(max_size=30), st.lists(st.sampled_from(WORDS)).map("\t".join))).map(
-    lambda lines: "\n".join([*lines, "end"]))
+LINES = (
+    "wanted\tinst1\t1\t5.0\tpart",
+    "nic\ta\tpub1\t192.0.2.1",
+    "end",
+    "tried\t1",
+    "record\ta\tA\t192.0.2.1",
+    "trouble\ta\twaiting\t1\t1\t1\tno",
+)
+WORDS = (
+    "wanted",
+    "nic",
+    "had",
+    "trouble",
+    "record",
+    "tried",
+    "inst1",
+    "nan",
+    "inf",
+    "-inf",
+    "-1",
+    "1e999",
+    "x",
+    "",
+    "::",
+    "\0",
+    "\\",
+)
+BROKEN = st.lists(
+    st.one_of(st.sampled_from(LINES), st.text(max_size=30), st.lists(st.sampled_from(WORDS)).map("\t".join))
+).map(lambda lines: "\n".join([*lines, "end"]))
 
 
 @given(BROKEN)
@@ -93,7 +131,10 @@ def test_any_file_in_the_spool_is_read_or_not_believed(text: str) -> None:
             assert all(0 <= float(row["age"]) < 1e10 for row in rows(job, sender))
 
 
-@pytest.mark.parametrize("words", ["a\twaiting\tnan\t1\t1\tno", "a\twaiting\t-inf\t1\t1\tno", "a\twaiting\t1\tx\t1\tno", "a\twaiting"])
+@pytest.mark.parametrize(
+    "words",
+    ["a\twaiting\tnan\t1\t1\tno", "a\twaiting\t-inf\t1\t1\tno", "a\twaiting\t1\tx\t1\tno", "a\twaiting"],
+)
 def test_a_trouble_that_is_none_is_forgotten(tmp_path: Path, words: str) -> None:
     (tmp_path / "dns/known").mkdir(parents=True)
     (tmp_path / "dns/known/inst1").write_text(f"tried\t1\ntrouble\t{words}\nend\n")
@@ -101,7 +142,9 @@ def test_a_trouble_that_is_none_is_forgotten(tmp_path: Path, words: str) -> None
 
 
 def test_a_trouble_of_years_still_has_its_ten_minutes() -> None:
-    known = replace(Known("inst1", "1"), troubles={"a": Trouble("waiting", 0, 10**6, 0, "no")}).failed("a", "no", 5.0, False)
+    known = replace(Known("inst1", "1"), troubles={"a": Trouble("waiting", 0, 10**6, 0, "no")}).failed(
+        "a", "no", 5.0, False
+    )
     assert known.due("1", 5.0) == 605.0
     assert known.due("1", -1e8) == -1e8, "the clock was put back"
 
@@ -119,15 +162,25 @@ def there(*records: changes.Rdata, marks: tuple[changes.Rdata, ...] = ()) -> Pre
 
 def lines(change: changes.Change | None) -> list[str]:
     zone = dns.name.from_text("example.com.")
-    shown = [line.replace(f" {MARK.to_text()}", " MARK") for line in changes.script(zone, [change])][1:] if change else []
+    shown = (
+        [line.replace(f" {MARK.to_text()}", " MARK") for line in changes.script(zone, [change])][1:]
+        if change
+        else []
+    )
     if change:  # what nsupdate would be told, dnspython sends
-        assert len(changes.message(zone, [change]).update) >= sum(line.startswith("update delete") for line in shown)
+        assert len(changes.message(zone, [change]).update) >= sum(
+            line.startswith("update delete") for line in shown
+        )
     return [line.replace("inst1.example.com. ", "") for line in shown]
 
 
 def test_a_free_name_is_taken() -> None:
-    assert lines(decide(target(A1, A6), there())) == ["prereq nxdomain inst1.example.com.", "update add 300 A 192.0.2.1",
-                                                      "update add 300 AAAA 2001:db8::1", "update add 300 DHCID MARK"]
+    assert lines(decide(target(A1, A6), there())) == [
+        "prereq nxdomain inst1.example.com.",
+        "update add 300 A 192.0.2.1",
+        "update add 300 AAAA 2001:db8::1",
+        "update add 300 DHCID MARK",
+    ]
 
 
 def test_nothing_is_sent_when_nothing_changes() -> None:
@@ -138,18 +191,33 @@ def test_nothing_is_sent_when_nothing_changes() -> None:
 
 def test_only_what_this_nic_had_goes_unless_all_is_known() -> None:
     assert lines(decide(target(A1, had=(A2,)), there(A2, A6, marks=(MARK,)))) == [
-        "prereq yxrrset DHCID MARK", "update delete A 192.0.2.2", "update add 300 A 192.0.2.1"]
+        "prereq yxrrset DHCID MARK",
+        "update delete A 192.0.2.2",
+        "update add 300 A 192.0.2.1",
+    ]
     assert lines(decide(target(whole=True), there(A2, marks=(MARK,)))) == [
-        "prereq yxrrset DHCID MARK", "update delete A 192.0.2.2", "update delete DHCID MARK"]
+        "prereq yxrrset DHCID MARK",
+        "update delete A 192.0.2.2",
+        "update delete DHCID MARK",
+    ]
 
 
 def test_a_name_without_mark_is_adopted_only_if_it_is_equal() -> None:
     assert lines(decide(target(A1, A6), there(A1))) == [
-        "prereq nxrrset DHCID", "prereq yxrrset A 192.0.2.1", "prereq nxrrset AAAA", "update add 300 AAAA 2001:db8::1",
-        "update add 300 DHCID MARK"]
+        "prereq nxrrset DHCID",
+        "prereq yxrrset A 192.0.2.1",
+        "prereq nxrrset AAAA",
+        "update add 300 AAAA 2001:db8::1",
+        "update add 300 DHCID MARK",
+    ]
     assert lines(decide(target(had=(A1,)), there(A1)))[-1] == "update delete A 192.0.2.1"
     change = decide(target(A1), there(A1, A2))
-    assert change and change.doubtful and not change.deletes and lines(change)[0] == "prereq nxdomain inst1.example.com."
+    assert (
+        change
+        and change.doubtful
+        and not change.deletes
+        and lines(change)[0] == "prereq nxdomain inst1.example.com."
+    )
     assert decide(target(had=(A1,)), there(A1, A2)) is None
 
 
@@ -179,9 +247,13 @@ records = st.frozensets(st.sampled_from([A1, A2, A6]))
 
 
 @given(records, records, records, st.booleans(), st.sampled_from([(), (MARK,), (OTHER,)]))
-def test_what_is_done_is_what_was_wanted_and_no_record_of_others_goes(wanted: frozenset[changes.Rdata], had: frozenset[changes.Rdata],
-                                                                     present: frozenset[changes.Rdata], whole: bool,
-                                                                     marks: tuple[changes.Rdata, ...]) -> None:
+def test_what_is_done_is_what_was_wanted_and_no_record_of_others_goes(
+    wanted: frozenset[changes.Rdata],
+    had: frozenset[changes.Rdata],
+    present: frozenset[changes.Rdata],
+    whole: bool,
+    marks: tuple[changes.Rdata, ...],
+) -> None:
     aim = Target(NAME, wanted, had, MARK, whole)
     change = decide(aim, there(*present, marks=marks))
     if change and not change.doubtful:
@@ -196,8 +268,12 @@ def test_what_is_done_is_what_was_wanted_and_no_record_of_others_goes(wanted: fr
 @pytest.mark.parametrize("owner", ["c/inst1", 'a"b\\c;d $(e)', "ä" * 100, "x" * 253 + "/" + "y" * 253])
 def test_a_txt_mark_of_any_owner_is_one_record(owner: str) -> None:
     made = changes.mark(NAME, owner, "txt")
-    assert b"".join(made.strings) == b"snf-network=" + owner.encode() and record("TXT", made.to_text()) == made  # type: ignore[attr-defined]
-    assert changes.is_foreign(Target(NAME, frozenset(), mark=changes.mark(NAME, "other", "txt")), there(marks=(made,)))
+    assert (
+        b"".join(made.strings) == b"snf-network=" + owner.encode() and record("TXT", made.to_text()) == made
+    )  # type: ignore[attr-defined]
+    assert changes.is_foreign(
+        Target(NAME, frozenset(), mark=changes.mark(NAME, "other", "txt")), there(marks=(made,))
+    )
 
 
 def test_marks_differ_by_name_owner_and_are_dhcid() -> None:
@@ -210,9 +286,14 @@ def test_marks_differ_by_name_owner_and_are_dhcid() -> None:
 # --- keys
 
 
-@pytest.mark.parametrize("text", [
-    f'key "k1" {{ algorithm hmac-sha256; secret "{SECRET}"; }};', f"key k1. {{\n\talgorithm HMAC-SHA256 ;\n\tsecret {SECRET};\n}};\n",
-    f'# a comment\n/* key "no" */\nkey "k1" {{ secret "{SECRET}"; algorithm "hmac-sha256"; }} ;'])
+@pytest.mark.parametrize(
+    "text",
+    [
+        f'key "k1" {{ algorithm hmac-sha256; secret "{SECRET}"; }};',
+        f"key k1. {{\n\talgorithm HMAC-SHA256 ;\n\tsecret {SECRET};\n}};\n",
+        f'# a comment\n/* key "no" */\nkey "k1" {{ secret "{SECRET}"; algorithm "hmac-sha256"; }} ;',
+    ],
+)
 def test_named_conf_keys(tmp_path: Path, text: str) -> None:
     (tmp_path / "key").write_text(text)
     key = read_key(str(tmp_path / "key"))
@@ -225,11 +306,24 @@ def test_keys_of_dnssec_keygen(tmp_path: Path) -> None:
     public.write_text(f"; a comment\nk1.example. IN KEY 512 3 165 {SECRET[:8]} {SECRET[8:]}\n")
     for path in (private, public):
         key = read_key(str(path))
-        assert (str(key.name), key.secret, key.algorithm) == ("k1.example.", b"0123456789abcdef", dns.tsig.HMAC_SHA512)
+        assert (str(key.name), key.secret, key.algorithm) == (
+            "k1.example.",
+            b"0123456789abcdef",
+            dns.tsig.HMAC_SHA512,
+        )
 
 
-@pytest.mark.parametrize("text", ["", "nonsense", 'key "k" { algorithm md4; secret "AAAA"; };', 'key "k" { algorithm hmac-sha256; };x',
-                                  'key "k" { algorithm hmac-sha256; secret "not base 64"; };', "k. IN KEY 512 3 99 AAAA"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "nonsense",
+        'key "k" { algorithm md4; secret "AAAA"; };',
+        'key "k" { algorithm hmac-sha256; };x',
+        'key "k" { algorithm hmac-sha256; secret "not base 64"; };',
+        "k. IN KEY 512 3 99 AAAA",
+    ],
+)
 def test_bad_keys_are_one_line_without_the_secret(tmp_path: Path, text: str) -> None:
     (tmp_path / "key").write_text(text)
     with pytest.raises(BadConfig) as error:
@@ -247,7 +341,11 @@ def said(text: str) -> Settings:
 
 
 def test_the_old_settings_are_enough() -> None:
-    made = settings.load(Config(server="192.0.2.53 5353, ns.example.net", fzone="vm.example.com.", keyfile="/key", ttl="60"), "/no", "/no")
+    made = settings.load(
+        Config(server="192.0.2.53 5353, ns.example.net", fzone="vm.example.com.", keyfile="/key", ttl="60"),
+        "/no",
+        "/no",
+    )
     assert made.default == Route((("192.0.2.53", 5353), ("ns.example.net", 53)), "bind9", "/key", 60)
     assert made.name("inst1", "any") == "inst1.vm.example.com"
 
@@ -265,35 +363,90 @@ mark: txt
 owner: c1
 """)
     assert made.route("a.b.other.example.net").servers == (("2001:db8::53", 5353), ("2001:db8::54", 53))
-    assert made.route("1.2.0.192.in-addr.arpa").method == "kerberos" and made.route("x.example.com") == PLAIN.default
-    assert (made.name("inst1", "prv1"), made.name("inst1", "pub"), made.name("i.other.example.net", "pub")) == (
-        "inst1.int.example.com", "inst1.example.com", "i.other.example.net")
-    assert (made.ttl("x.int.example.com", "prv1"), made.ttl("i.other.example.net"), made.ttl("x.example.com")) == (5, 60, 300)
-    assert made.pointer("203.0.113.70") == "70.64-127.113.0.203.in-addr.arpa" and made.pointer("203.0.113.7") == "7.113.0.203.in-addr.arpa"
+    assert (
+        made.route("1.2.0.192.in-addr.arpa").method == "kerberos"
+        and made.route("x.example.com") == PLAIN.default
+    )
+    assert (
+        made.name("inst1", "prv1"),
+        made.name("inst1", "pub"),
+        made.name("i.other.example.net", "pub"),
+    ) == ("inst1.int.example.com", "inst1.example.com", "i.other.example.net")
+    assert (
+        made.ttl("x.int.example.com", "prv1"),
+        made.ttl("i.other.example.net"),
+        made.ttl("x.example.com"),
+    ) == (5, 60, 300)
+    assert (
+        made.pointer("203.0.113.70") == "70.64-127.113.0.203.in-addr.arpa"
+        and made.pointer("203.0.113.7") == "7.113.0.203.in-addr.arpa"
+    )
 
 
-@pytest.mark.parametrize(("text", "line", "word"), [
-    ("zone: a\nttl: -1\n", 2, "seconds"), ("zones:\n  x.example:\n    tll: 3\n", 3, "unknown setting 'tll'"), ("a: [", 1, "YAML"),
-    ("servers: 5\n", 1, "name server"), ("ttl: 1\nttl: 2\n", 2, "twice"), ("zone: {}\n", 1, "domain"), ("- a\n", 1, "KEY: VALUE"),
-    ("reverse: {192.0.2.0/24: x.example}\n", 1, "longer than /24"), ("key: relative\n", 1, "absolute path"),
-    ("mark: spf", 1, "dhcid or txt"), ("zones: {a b: {}}", 1, "domain"), ("ttl: true", 1, "seconds"),
-    ("!!python/object:os.system x", 1, "YAML"), ("timeout: 0", 1, "seconds"),
-    ("servers: ['h:99999']", 1, "name server"), ("zones:\n  x.example:\n", 2, "KEY: VALUE"),
-    ("\nzone: 2020-13-45\n", 2, "no timestamp"), ("\nzone: !!timestamp x\n", 2, "no timestamp"), ("\nttl: !!int x\n", 2, "no int"),
-    ("\nttl: " + 5000 * "9", 2, "no int"), ("\ntimeout: !!float x", 2, "no float"), ("\ntimeout: .nan", 2, "seconds"),
-    ("# a\nzone: a\udcff\n", 2, "character"), ("zone: a\n\0\n", 2, "character"), ("\na: " + 5000 * "[", 2, "without end"),
-    ("\n" + 3000 * "{a: ", 2, "without end"), ("\nservers: {a: b}", 2, "name server"), ("\nservers: []", 2, "name server"),
-    ("\nservers: [[a]]", 2, "name server"), ("\nreverse: {5: x.example}", 2, "longer than /24"), ("zone: a\n\tttl: 3", 2, "YAML"),
-    ("\nreverse: {192.0.2.1/26: x.example}", 2, "longer than /24"), ("zone: a\n---\nzone: b", 2, "YAML"), ("\nowner: ''", 2, "tells"),
-    ("\nowner: 5", 2, "tells"), ("\n? [a]\n: b\n", 2, "YAML"), ("\nzones: !!set {a.example}", 2, "KEY: VALUE"), ("\nzone: *x", 2, "YAML"),
-    ("\nyes: 1\non: 2\n", 2, "unknown setting"), ("\nzones: &z\n  x.example: *z\n", 3, "unknown setting"), ("zone a\n", 1, "KEY: VALUE"),
-    ("ttl: 5\r\nttl: 5\r\n", 2, "twice"), ("zone: " + 64 * "a", 1, "domain"), ("\nzones: {'*.example.com': {}}", 2, "domain"),
-    ("\nttl: 3.5", 2, "seconds"), ("\nttl: 2147483648", 2, "seconds"), ("\nauthentication: no", 2, "plain, bind9"), ("\nkey:\n", 2, "path"),
-    ("a: &a [x]\nzone: &b [*a, *a]\n", 1, "unknown"), ("zone: [[[[[[[[a]]]]]]]]", 1, "domain"), ("networks: {5: {ttl: 3}}", 1, "network")])
+@pytest.mark.parametrize(
+    ("text", "line", "word"),
+    [
+        ("zone: a\nttl: -1\n", 2, "seconds"),
+        ("zones:\n  x.example:\n    tll: 3\n", 3, "unknown setting 'tll'"),
+        ("a: [", 1, "YAML"),
+        ("servers: 5\n", 1, "name server"),
+        ("ttl: 1\nttl: 2\n", 2, "twice"),
+        ("zone: {}\n", 1, "domain"),
+        ("- a\n", 1, "KEY: VALUE"),
+        ("reverse: {192.0.2.0/24: x.example}\n", 1, "longer than /24"),
+        ("key: relative\n", 1, "absolute path"),
+        ("mark: spf", 1, "dhcid or txt"),
+        ("zones: {a b: {}}", 1, "domain"),
+        ("ttl: true", 1, "seconds"),
+        ("!!python/object:os.system x", 1, "YAML"),
+        ("timeout: 0", 1, "seconds"),
+        ("servers: ['h:99999']", 1, "name server"),
+        ("zones:\n  x.example:\n", 2, "KEY: VALUE"),
+        ("\nzone: 2020-13-45\n", 2, "no timestamp"),
+        ("\nzone: !!timestamp x\n", 2, "no timestamp"),
+        ("\nttl: !!int x\n", 2, "no int"),
+        ("\nttl: " + 5000 * "9", 2, "no int"),
+        ("\ntimeout: !!float x", 2, "no float"),
+        ("\ntimeout: .nan", 2, "seconds"),
+        ("# a\nzone: a\udcff\n", 2, "character"),
+        ("zone: a\n\0\n", 2, "character"),
+        ("\na: " + 5000 * "[", 2, "without end"),
+        ("\n" + 3000 * "{a: ", 2, "without end"),
+        ("\nservers: {a: b}", 2, "name server"),
+        ("\nservers: []", 2, "name server"),
+        ("\nservers: [[a]]", 2, "name server"),
+        ("\nreverse: {5: x.example}", 2, "longer than /24"),
+        ("zone: a\n\tttl: 3", 2, "YAML"),
+        ("\nreverse: {192.0.2.1/26: x.example}", 2, "longer than /24"),
+        ("zone: a\n---\nzone: b", 2, "YAML"),
+        ("\nowner: ''", 2, "tells"),
+        ("\nowner: 5", 2, "tells"),
+        ("\n? [a]\n: b\n", 2, "YAML"),
+        ("\nzones: !!set {a.example}", 2, "KEY: VALUE"),
+        ("\nzone: *x", 2, "YAML"),
+        ("\nyes: 1\non: 2\n", 2, "unknown setting"),
+        ("\nzones: &z\n  x.example: *z\n", 3, "unknown setting"),
+        ("zone a\n", 1, "KEY: VALUE"),
+        ("ttl: 5\r\nttl: 5\r\n", 2, "twice"),
+        ("zone: " + 64 * "a", 1, "domain"),
+        ("\nzones: {'*.example.com': {}}", 2, "domain"),
+        ("\nttl: 3.5", 2, "seconds"),
+        ("\nttl: 2147483648", 2, "seconds"),
+        ("\nauthentication: no", 2, "plain, bind9"),
+        ("\nkey:\n", 2, "path"),
+        ("a: &a [x]\nzone: &b [*a, *a]\n", 1, "unknown"),
+        ("zone: [[[[[[[[a]]]]]]]]", 1, "domain"),
+        ("networks: {5: {ttl: 3}}", 1, "network"),
+    ],
+)
 def test_a_bad_dns_yaml_is_one_line_with_its_number(text: str, line: int, word: str) -> None:
     with pytest.raises(BadConfig) as error:
         said(text)
-    assert str(error.value).startswith(f"dns.yaml:{line}: ") and word in str(error.value) and "\n" not in str(error.value)
+    assert (
+        str(error.value).startswith(f"dns.yaml:{line}: ")
+        and word in str(error.value)
+        and "\n" not in str(error.value)
+    )
 
 
 @given(st.text(max_size=60))

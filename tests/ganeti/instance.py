@@ -23,7 +23,9 @@ TURNS = itertools.count(1)
 
 @dataclass(frozen=True)
 class Nic:
-    """One NIC as it is asked for; `ip6` is what RFC 4291 makes of the MAC in the network's subnet. Ganeti may choose the MAC."""
+    """One NIC as it is asked for; `ip6` is what RFC 4291 makes of the MAC in the network's subnet. Ganeti may
+    choose the MAC.
+    """
 
     network: str
     mac: str
@@ -45,7 +47,12 @@ GATEWAYS = {"public": ("198.51.100.1", "2001:db8:1::1"), "private": ()}
 
 def public(number: int) -> Nic:
     """A NIC in the public network."""
-    return Nic("public", f"aa:00:00:12:34:{number:02x}", f"198.51.100.{number}", f"2001:db8:1:0:a800:ff:fe12:34{number:02x}")
+    return Nic(
+        "public",
+        f"aa:00:00:12:34:{number:02x}",
+        f"198.51.100.{number}",
+        f"2001:db8:1:0:a800:ff:fe12:34{number:02x}",
+    )
 
 
 def private(number: int) -> Nic:
@@ -54,7 +61,9 @@ def private(number: int) -> Nic:
 
 
 class Instance:
-    """One instance of the cluster; `nics` is what it has now. If it `asks`, its guest knows no address but what DHCP and SLAAC give it."""
+    """One instance of the cluster; `nics` is what it has now. If it `asks`, its guest knows no address but
+    what DHCP and SLAAC give it.
+    """
 
     def __init__(self, cluster: Cluster, name: str, *nics: Nic, asks: bool = False) -> None:
         self.cluster, self.name, self.nics, self.asks = cluster, f"{name}.{DOMAIN}", list(nics), asks
@@ -68,15 +77,36 @@ class Instance:
 
     def add(self, node: str = "node1") -> None:
         """Make it, and start it."""
-        words = [f"ask{number}=dhcp" for number, _ in enumerate(self.nics)] if self.asks else _addresses(self.nics)
+        words = (
+            [f"ask{number}=dhcp" for number, _ in enumerate(self.nics)]
+            if self.asks
+            else _addresses(self.nics)
+        )
         kernel = " ".join(("console=ttyS0 quiet panic=1 rdinit=/init", *words))
-        networks = [word for number, nic in enumerate(self.nics) for word in ("--net", f"{number}:{nic.option()}")]
-        self.gnt("add", "--disk-template=diskless", "--os-type=none+default", "--no-name-check", "--no-ip-check", "--no-conflicts-check",
-                 "-n", f"{node}.{DOMAIN}", "-B", "minmem=96M,maxmem=96M,vcpus=1", "-H", f"kvm:kernel_args={kernel}", *networks)
+        networks = [
+            word for number, nic in enumerate(self.nics) for word in ("--net", f"{number}:{nic.option()}")
+        ]
+        self.gnt(
+            "add",
+            "--disk-template=diskless",
+            "--os-type=none+default",
+            "--no-name-check",
+            "--no-ip-check",
+            "--no-conflicts-check",
+            "-n",
+            f"{node}.{DOMAIN}",
+            "-B",
+            "minmem=96M,maxmem=96M,vcpus=1",
+            "-H",
+            f"kvm:kernel_args={kernel}",
+            *networks,
+        )
 
     def chosen(self) -> None:
         """Note what Ganeti chose for its NICs: addresses out of the network's pool, MACs."""
-        told = self.cluster.gnt("instance", "list", "--no-headers", "--separator=|", "-o", "nic.ips,nic.macs", self.name).strip()
+        told = self.cluster.gnt(
+            "instance", "list", "--no-headers", "--separator=|", "-o", "nic.ips,nic.macs", self.name
+        ).strip()
         pairs = zip(*(values.split(",") for values in told.split("|")))
         self.nics = [replace(nic, ip=ip, mac=mac) for nic, (ip, mac) in zip(self.nics, pairs, strict=True)]
         for nic in self.nics:
@@ -102,7 +132,9 @@ class Instance:
 
     def awake(self) -> None:
         """Wait until its console answers: its addresses are set then."""
-        assert until(lambda: self.ask("true", 1.0) == (0, ""), BOOT), f"{self.name} has not booted in {BOOT:.0f} s"
+        assert until(lambda: self.ask("true", 1.0) == (0, ""), BOOT), (
+            f"{self.name} has not booted in {BOOT:.0f} s"
+        )
 
     def ask(self, command: str, seconds: float = ANSWER) -> tuple[int, str]:
         """Run a command in it: exit status and what it printed; -1 if it did not answer."""
@@ -112,7 +144,11 @@ class Instance:
             with self._console() as line:
                 # what the terminal echoes has no number after the second word
                 line.sendall(f"\necho begin {turn} 0; {command}; echo end {turn} $?\n".encode())
-                while not (found := re.search(rf"^begin {turn} 0\s*$(.*)^end {turn} (\d+)\s*$", heard, re.MULTILINE | re.DOTALL)):
+                while not (
+                    found := re.search(
+                        rf"^begin {turn} 0\s*$(.*)^end {turn} (\d+)\s*$", heard, re.MULTILINE | re.DOTALL
+                    )
+                ):
                     line.settimeout(max(0.01, end - time.monotonic()))
                     if not (more := line.recv(4096)):
                         return -1, heard
@@ -134,14 +170,18 @@ class Instance:
 
     def reaches(self, *addresses: str) -> None:
         """Assert that it gets answers from all these."""
-        pings = "; ".join(f"ping -q -c 1 -W 2 {address} > /dev/null || ping -q -c 2 -W 2 {address} > /dev/null || echo {address}"
-                          for address in addresses)
+        pings = "; ".join(
+            f"ping -q -c 1 -W 2 {address} > /dev/null || ping -q -c 2 -W 2 {address} > /dev/null || echo {address}"
+            for address in addresses
+        )
         said = self.ask(pings)
         assert said == (0, ""), f"{self.name} cannot reach {said}"
 
     def rename(self, name: str) -> None:
         """Give it another name; it must be stopped."""
-        self.cluster.gnt("instance", "rename", "-f", "--no-name-check", "--no-ip-check", self.name, f"{name}.{DOMAIN}")
+        self.cluster.gnt(
+            "instance", "rename", "-f", "--no-name-check", "--no-ip-check", self.name, f"{name}.{DOMAIN}"
+        )
         self.name = f"{name}.{DOMAIN}"
 
     def plug(self, nic: Nic) -> None:
@@ -152,7 +192,13 @@ class Instance:
 
     def change(self, number: int, **values: str) -> None:
         """Change one by hotplug: the guest loses it, and gets another."""
-        self.gnt("modify", "-f", "--hotplug", "--net", f"{number}:modify,{','.join(f'{key}={value}' for key, value in values.items())}")
+        self.gnt(
+            "modify",
+            "-f",
+            "--hotplug",
+            "--net",
+            f"{number}:modify,{','.join(f'{key}={value}' for key, value in values.items())}",
+        )
         self.nics[number] = replace(self.nics[number], **values)
         self.cluster.words |= self.nics[number].words
 
@@ -164,7 +210,9 @@ class Instance:
     def set_up(self, number: int) -> None:
         """Give a NIC that was plugged in its addresses, in the guest."""
         nic = self.nics[number]
-        assert until(lambda: self.ask(f"grep -q {nic.mac} /sys/class/net/eth{number}/address")[0] == 0, 30), f"no eth{number} in the guest"
+        assert until(lambda: self.ask(f"grep -q {nic.mac} /sys/class/net/eth{number}/address")[0] == 0, 30), (
+            f"no eth{number} in the guest"
+        )
         words = " ".join(word.replace("\\", "") for word in _addresses([nic]))
         said = self.ask(f"set_up eth{number} {words}")
         assert said == (0, ""), said
@@ -179,5 +227,14 @@ def _addresses(nics: list[Nic]) -> list[str]:
     """The words for the kernel's command line that guest/init reads."""
     found = [f"net{number}={','.join(_prefixes(nic))}" for number, nic in enumerate(nics)]
     # a comma ends a hypervisor parameter of Ganeti's
-    return [word.replace(",", "\\,") for word in
-            (*found, *(f"gw{number}={','.join(GATEWAYS[nic.network])}" for number, nic in enumerate(nics) if GATEWAYS[nic.network]))]
+    return [
+        word.replace(",", "\\,")
+        for word in (
+            *found,
+            *(
+                f"gw{number}={','.join(GATEWAYS[nic.network])}"
+                for number, nic in enumerate(nics)
+                if GATEWAYS[nic.network]
+            ),
+        )
+    ]

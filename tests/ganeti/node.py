@@ -1,4 +1,6 @@
-"""A machine with a whole file system and process table of its own: one that daemons run on, and that can be killed."""
+"""A machine with a whole file system and process table of its own: one that daemons run on, and that can be
+killed.
+"""
 
 from __future__ import annotations
 
@@ -44,14 +46,22 @@ exec sleep infinity
 
 
 class Node(Machine):
-    """Network, mount, process, host name and IPC namespaces, and a tree under an overlay in memory. All goes when process 1 ends."""
+    """Network, mount, process, host name and IPC namespaces, and a tree under an overlay in memory. All goes
+    when process 1 ends.
+    """
 
     def __init__(self, name: str, tree: Path, hostname: str) -> None:
         self.name = name
-        self.holder = subprocess.Popen(("unshare", *NAMESPACES, "--fork", "--kill-child", "bash", "-ec", START, "bash", tree, hostname),
-                                       stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        self.holder = subprocess.Popen(
+            ("unshare", *NAMESPACES, "--fork", "--kill-child", "bash", "-ec", START, "bash", tree, hostname),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
         assert self.holder.stdout and self.holder.stderr
-        assert self.holder.stdout.readline() == "ready\n", f"{name} did not start: {self.holder.stderr.read()}"
+        assert self.holder.stdout.readline() == "ready\n", (
+            f"{name} did not start: {self.holder.stderr.read()}"
+        )
         self.first = int(Path(f"/proc/{self.holder.pid}/task/{self.holder.pid}/children").read_text())
 
     def close(self) -> None:
@@ -61,15 +71,33 @@ class Node(Machine):
             self.holder.communicate(timeout=30)
 
     def command(self, *argv: object) -> list[str]:
-        return ["nsenter", f"--target={self.first}", "--all", "--root", "--wd=/", "env", "-i", f"PATH={PATH}", "HOME=/root",
-                *map(str, argv)]
+        return [
+            "nsenter",
+            f"--target={self.first}",
+            "--all",
+            "--root",
+            "--wd=/",
+            "env",
+            "-i",
+            f"PATH={PATH}",
+            "HOME=/root",
+            *map(str, argv),
+        ]
 
     def path(self, path: str) -> Path:
         """A file of this node, for this process."""
         return Path(f"/proc/{self.first}/root{path}")
 
-    def run(self, *argv: object, env: Mapping[str, str] | None = None, check: bool = True, input: str | None = None,
-            timeout: float = 120) -> subprocess.CompletedProcess[str]:
+    def run(
+        self,
+        *argv: object,
+        env: Mapping[str, str] | None = None,
+        check: bool = True,
+        input: str | None = None,
+        timeout: float = 120,
+    ) -> subprocess.CompletedProcess[str]:
         """As Machine's; what Ganeti does takes longer, and a command that asks would get no answer."""
         words = [f"{key}={value}" for key, value in (env or {}).items()]
-        return super().run(*(("env", *words) if words else ()), *argv, check=check, input=input or "", timeout=timeout)
+        return super().run(
+            *(("env", *words) if words else ()), *argv, check=check, input=input or "", timeout=timeout
+        )

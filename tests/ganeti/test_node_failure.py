@@ -1,4 +1,6 @@
-"""A node dies, and Ganeti starts its guests elsewhere: the world finds them at once, because they are announced."""
+"""A node dies, and Ganeti starts its guests elsewhere: the world finds them at once, because they are
+announced.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +15,8 @@ from tests.ganeti.instance import Instance, public
 from tests.netns.lab import Machine, until
 
 HOUR = 3600_000
-"""What many routers keep an entry of their ARP cache for, in ms. That of this kernel would be half a minute."""
+"""What many routers keep an entry of their ARP cache for, in ms. That of this kernel would be half a minute.
+"""
 DEAF = """
 table arp deaf {
 	chain input { type filter hook input priority 0; arp saddr ip %(ip)s meta pkttype broadcast counter drop; }
@@ -41,7 +44,10 @@ def pair(cluster: Cluster) -> Iterator[tuple[Instance, Instance]]:
 
 def cached(router: Machine, instance: Instance) -> list[tuple[str, str]]:
     """MAC and state of its addresses in the router's caches."""
-    found = [json.loads(router.out("ip", "-j", "neigh", "show", address)) for address in (instance.nics[0].ip, instance.nics[0].ip6)]
+    found = [
+        json.loads(router.out("ip", "-j", "neigh", "show", address))
+        for address in (instance.nics[0].ip, instance.nics[0].ip6)
+    ]
     return [(entry["lladdr"], entry["state"][0]) for entries in found for entry in entries]
 
 
@@ -52,7 +58,9 @@ def answers(router: Machine, instance: Instance, count: int) -> list[bool]:
 
 @contextmanager
 def in_place_of(cluster: Cluster, name: str) -> Iterator[None]:
-    """Somebody refuses Ganeti's connections to a dead node, so that it need not wait half a minute for its time-outs."""
+    """Somebody refuses Ganeti's connections to a dead node, so that it need not wait half a minute for its
+    time-outs.
+    """
     address = f"{HOSTS[name]}/24"
     cluster.router.ip(f"addr add {address} dev mgmt0")
     cluster.master.ip("neigh flush dev eth0")
@@ -61,12 +69,16 @@ def in_place_of(cluster: Cluster, name: str) -> Iterator[None]:
     cluster.master.ip("neigh flush dev eth0")
 
 
-def test_announcements_make_the_router_find_a_guest_after_its_node_died(cluster: Cluster, pair: tuple[Instance, Instance]) -> None:
+def test_announcements_make_the_router_find_a_guest_after_its_node_died(
+    cluster: Cluster, pair: tuple[Instance, Instance]
+) -> None:
     announced, silenced = pair
     router = cluster.router
     for family in ("ipv4", "ipv6"):
         router.sysctl(f"net/{family}/neigh/br0/base_reachable_time_ms", HOUR)
-    uplinks = {name: node.out("cat", "/sys/class/net/eth1/address").strip() for name, node in cluster.nodes.items()}
+    uplinks = {
+        name: node.out("cat", "/sys/class/net/eth1/address").strip() for name, node in cluster.nodes.items()
+    }
     for instance in pair:
         assert until(lambda instance=instance: all(answers(router, instance, 1)), 30)
         assert cached(router, instance) == [(uplinks["node2"], "REACHABLE")] * 2

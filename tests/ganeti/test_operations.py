@@ -1,6 +1,8 @@
-"""What Ganeti does with an instance in its life, and after each step: the guest's own network, both nodes' records, the kernels' leftovers.
+"""What Ganeti does with an instance in its life, and after each step: the guest's own network, both nodes'
+records, the kernels' leftovers.
 
-Always with two at once, a routed and a filtered one. A test takes them as it finds them and brings them up first, so each runs alone, too.
+Always with two at once, a routed and a filtered one. A test takes them as it finds them and brings them up
+first, so each runs alone, too.
 """
 
 from __future__ import annotations
@@ -27,7 +29,10 @@ class Pair:
 
     def __init__(self, cluster: Cluster, peer: Instance) -> None:
         self.cluster, self.peer = cluster, peer
-        self.routed, self.filtered = Instance(cluster, "routed", public(10)), Instance(cluster, "filtered", private(20))
+        self.routed, self.filtered = (
+            Instance(cluster, "routed", public(10)),
+            Instance(cluster, "filtered", private(20)),
+        )
 
     def each(self, act: Callable[[Instance], object]) -> None:
         """Do something with both, at once; and then the nodes are in order."""
@@ -105,7 +110,11 @@ def test_poweroff_from_inside(pair: Pair) -> None:
 
 def status(vm: Instance) -> list[dict[str, str]]:
     """What all nodes say of all NICs."""
-    return [row for node in vm.cluster.nodes.values() for row in json.loads(node.out("snf-network", "status", "--json"))]
+    return [
+        row
+        for node in vm.cluster.nodes.values()
+        for row in json.loads(node.out("snf-network", "status", "--json"))
+    ]
 
 
 def number(vm: Instance) -> int:
@@ -174,7 +183,9 @@ def test_remove(pair: Pair) -> None:
 
 
 def test_ganeti_copies_our_script_to_a_node_that_it_adds(cluster: Cluster) -> None:
-    """The link that the package made there is a file then, and the package must know it: tests/package/test_install.py."""
+    """The link that the package made there is a file then, and the package must know it:
+    tests/package/test_install.py.
+    """
     path = cluster.nodes["node2"].path("/etc/ganeti/kvm-vif-bridge")
     assert not path.is_symlink()
     assert path.read_text() == cluster.nodes["node2"].path("/usr/lib/snf-network/kvm-ifup-custom").read_text()

@@ -1,4 +1,5 @@
-"""The example of the slides that presented gnt-network, and a routed guest: neither guest knows anything but what it is told.
+"""The example of the slides that presented gnt-network, and a routed guest: neither guest knows anything but
+what it is told.
 
 nfdhcpd is the package's, in the node, and ended by its pid.
 """
@@ -29,9 +30,13 @@ DEFAULTS = "/etc/default/snf-network"
 def nfdhcpd(node: Node, *arguments: str) -> Iterator[None]:
     """It runs on the node, and guests are served."""
     command = node.command("/usr/sbin/nfdhcpd", "--foreground", *arguments)
-    entered = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)  # nsenter, which waits for its child, the daemon
+    entered = subprocess.Popen(
+        command, stderr=subprocess.PIPE, text=True
+    )  # nsenter, which waits for its child, the daemon
     try:
-        assert until(lambda: node.run("nfdhcpctl", "list", check=False).returncode == 0, 30), "it does not serve"
+        assert until(lambda: node.run("nfdhcpctl", "list", check=False).returncode == 0, 30), (
+            "it does not serve"
+        )
         yield
     finally:
         for pid in Path(f"/proc/{entered.pid}/task/{entered.pid}/children").read_text().split():
@@ -57,12 +62,15 @@ def seconds(vm: Instance, name: str) -> float:
 
 @pytest.fixture(scope="module")
 def inst1(cluster: Cluster) -> Iterator[Instance]:
-    """The slides up to `gnt-instance add`, and `ip addr add`: the guest runs, has asked, and nobody has answered.
+    """The slides up to `gnt-instance add`, and `ip addr add`: the guest runs, has asked, and nobody has
+    answered.
 
     Their `gnt-network connect net1 bridged prv0` is spelt with --nic-parameters in Ganeti 3.
     """
     node, made = cluster.master, Instance(cluster, "inst1", Nic("net1", "", "pool"), asks=True)
-    cluster.gnt("network", "add", "--network", "192.168.1.0/24", "--gateway", GATEWAY, "--tags", "nfdhcpd", "net1")
+    cluster.gnt(
+        "network", "add", "--network", "192.168.1.0/24", "--gateway", GATEWAY, "--tags", "nfdhcpd", "net1"
+    )
     cluster.gnt("network", "connect", "--nic-parameters=mode=bridged,link=prv0", "net1", "default")
     made.add()
     made.chosen()
@@ -99,7 +107,9 @@ def engine(node: Node, name: str) -> Iterator[None]:
 
 
 def assert_answers(cluster: Cluster, inst1: Instance) -> None:
-    """The slides' last page: `gnt-instance reboot inst1`, `ping 192.168.1.2`. All that the guest has came by one lease."""
+    """The slides' last page: `gnt-instance reboot inst1`, `ping 192.168.1.2`. All that the guest has came by
+    one lease.
+    """
     node = cluster.master
     inst1.gnt("reboot", "--shutdown-timeout=20")
     assert until(lambda: node.ping(GUEST), BOOT), inst1.ask("ip addr")
@@ -142,7 +152,9 @@ def test_routed_guest_gets_both_families(cluster: Cluster) -> None:
         vm.add()
         vm.awake()
         nic = vm.nics[0]
-        assert all(until(lambda address=address: cluster.router.ping(address), 30) for address in (nic.ip, nic.ip6)), vm.ask("ip addr")
+        assert all(
+            until(lambda address=address: cluster.router.ping(address), 30) for address in (nic.ip, nic.ip6)
+        ), vm.ask("ip addr")
         ipv4, ipv6 = (seconds(vm, name) for name in ("lease", "advertised"))
         print(f"routed: IPv4 {ipv4:.1f} s and IPv6 {ipv6:.1f} s after the guest's kernel started")
         assert served(cluster.master, vm)["ack"] == 1

@@ -1,6 +1,8 @@
-"""All that is ours on a machine, as a set of lines: two moments are compared by set arithmetic, and a difference reads by itself.
+"""All that is ours on a machine, as a set of lines: two moments are compared by set arithmetic, and a
+difference reads by itself.
 
-And the ways to disturb a call: a stand-in for a tool, a call that is started and not waited for, the end of what a killed one left running.
+And the ways to disturb a call: a stand-in for a tool, a call that is started and not waited for, the end of
+what a killed one left running.
 """
 
 from __future__ import annotations
@@ -19,7 +21,20 @@ from tests.netns.lab import SCRIPTS, Machine
 State = frozenset[str]
 PROTOCOL = "148"
 LOCAL_SBIN = "/usr/local/sbin"
-PIN_SETS = ("routed", "guarded", "macs", "src4", "src6", "nets4", "nets6", "prefixed", "prefixes", "ports", "served", "queued")
+PIN_SETS = (
+    "routed",
+    "guarded",
+    "macs",
+    "src4",
+    "src6",
+    "nets4",
+    "nets6",
+    "prefixed",
+    "prefixes",
+    "ports",
+    "served",
+    "queued",
+)
 NOT_STATE = ("drops",)
 QUESTIONS = r"""
 say() { printf '\n== %s\n' "$1"; shift; "$@" 2>/dev/null; }
@@ -40,27 +55,41 @@ say text grep -r '' /var/lib/snf-network /var/lib/nfdhcpd
 
 
 def snapshot(machine: Machine) -> State:
-    """Everything of ours that the kernel and the two state directories have now. What only counts (drops) is left out."""
-    sections = dict(part.split("\n", 1) for part in f"\n{machine.out('sh', '-c', QUESTIONS + 'true')}".split("\n== ")[1:])
+    """Everything of ours that the kernel and the two state directories have now. What only counts (drops) is
+    left out.
+    """
+    sections = dict(
+        part.split("\n", 1) for part in f"\n{machine.out('sh', '-c', QUESTIONS + 'true')}".split("\n== ")[1:]
+    )
     return frozenset((*_nft(sections["nft"]), *_kernel(sections), *_files(sections)))
 
 
 def without_base(state: State) -> State:
     """`state` without what is the node's and not a NIC's: the rules themselves, and the note of them."""
-    return frozenset(line for line in state if not line.startswith("chain ") and not re.search(r"/snf-network/(\.base\.new|base)", line))
+    return frozenset(
+        line
+        for line in state
+        if not line.startswith("chain ") and not re.search(r"/snf-network/(\.base\.new|base)", line)
+    )
 
 
 def without_notes(state: State) -> State:
-    """`state` without what a NIC that was refused leaves: a record that says so, and has nothing. And without what is the node's."""
+    """`state` without what a NIC that was refused leaves: a record that says so, and has nothing. And without
+    what is the node's.
+    """
     return frozenset(line for line in without_base(state) if not NOTE.fullmatch(line))
 
 
-NOTE = re.compile(r"file f 644 /var/lib/snf-network/tap\d+|text /var/lib/snf-network/tap\d+:(nic|variable|lacking)\t.*")
+NOTE = re.compile(
+    r"file f 644 /var/lib/snf-network/tap\d+|text /var/lib/snf-network/tap\d+:(nic|variable|lacking)\t.*"
+)
 
 
 def without_settings(state: State) -> State:
     """`state` without the settings of a link that outlive an ifdown: its MAC address and its MTU."""
-    return frozenset(re.sub(r" m(ac|tu)=\S+", "", line) if line.startswith("link ") else line for line in state)
+    return frozenset(
+        re.sub(r" m(ac|tu)=\S+", "", line) if line.startswith("link ") else line for line in state
+    )
 
 
 def difference(one: State, other: State) -> list[str]:
@@ -81,7 +110,11 @@ def about(state: State, *words: str) -> list[str]:
 
 def pins(state: State, tap: str) -> State:
     """What the tap may be the source of, as the kernel has it."""
-    return frozenset(line for line in state if line.startswith("element ") and line.split()[2] in PIN_SETS and f'"{tap}"' in line)
+    return frozenset(
+        line
+        for line in state
+        if line.startswith("element ") and line.split()[2] in PIN_SETS and f'"{tap}"' in line
+    )
 
 
 def is_up(state: State, tap: str) -> bool:
@@ -90,7 +123,9 @@ def is_up(state: State, tap: str) -> bool:
 
 
 def openings(state: State, tap: str, *allowed: State) -> list[str]:
-    """What is wrong with a tap that is up: it must have all the pins of one of the `allowed` states, and its table's rules."""
+    """What is wrong with a tap that is up: it must have all the pins of one of the `allowed` states, and its
+    table's rules.
+    """
     if not is_up(state, tap):
         return []
     found = []
@@ -99,13 +134,15 @@ def openings(state: State, tap: str, *allowed: State) -> list[str]:
     for line in about(state, "element inet tables", f'"{tap}"'):
         table = line.rpartition(" ")[2].rstrip("]")
         if len(about(state, "rule ", f" fwmark {int(table):#x} ")) < 4:
-            found.append(f"{tap} is up and marked for table {table}, which has no rules: its packets take the node's routes")
+            found.append(
+                f"{tap} is up and marked for table {table}, which has no rules: its packets take the node's routes"
+            )
     return found
 
 
 def _nft(text: str) -> Iterator[str]:
     for item in json.loads(text or "{}").get("nftables", ()):
-        (kind, value), = item.items()
+        ((kind, value),) = item.items()
         if kind in ("set", "map") and value["table"] == "snf_network" and value["name"] not in NOT_STATE:
             for member in value.get("elem", ()):
                 yield f"element {value['family']} {value['name']} {json.dumps(member, sort_keys=True)}"
@@ -114,14 +151,21 @@ def _nft(text: str) -> Iterator[str]:
 
 
 def _kernel(sections: Mapping[str, str]) -> Iterator[str]:
-    rows = {name: json.loads(text.strip() or "[]") for name, text in sections.items() if name not in ("nft", "files", "text")}
+    rows = {
+        name: json.loads(text.strip() or "[]")
+        for name, text in sections.items()
+        if name not in ("nft", "files", "text")
+    }
     for link in rows["links"]:
         up = "UP" if "UP" in link["flags"] else "DOWN"
         yield f"link {link['ifname']} {up} master={link.get('master', '')} mtu={link['mtu']} mac={link['address']}"
     for port in rows["vlans"]:
         yield from (f"vlan {port['ifname']} {json.dumps(vlan, sort_keys=True)}" for vlan in port["vlans"])
     for family in "46":
-        yield from _routing({name.removesuffix(family): table for name, table in rows.items() if name.endswith(family)}, family)
+        yield from _routing(
+            {name.removesuffix(family): table for name, table in rows.items() if name.endswith(family)},
+            family,
+        )
 
 
 def _routing(rows: Mapping[str, list[dict[str, object]]], family: str) -> Iterator[str]:
@@ -148,14 +192,23 @@ def _files(sections: Mapping[str, str]) -> Iterator[str]:
 
 
 def command(machine: Machine, script: str, env: Mapping[str, str], *before: object) -> list[str]:
-    """One of our scripts in the machine, with `env` and nothing else; `before` runs it (strace and the like)."""
-    return machine.command("env", "-i", *(f"{key}={value}" for key, value in env.items()), *before, SCRIPTS / script)
+    """One of our scripts in the machine, with `env` and nothing else; `before` runs it (strace and the
+    like).
+    """
+    return machine.command(
+        "env", "-i", *(f"{key}={value}" for key, value in env.items()), *before, SCRIPTS / script
+    )
 
 
 def start(machine: Machine, script: str, env: Mapping[str, str], *before: object) -> subprocess.Popen[str]:
     """Begin a call and do not wait for it. It is waited for with `finish`."""
-    return subprocess.Popen(command(machine, script, env, *before), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-                            errors="surrogateescape")
+    return subprocess.Popen(
+        command(machine, script, env, *before),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        errors="surrogateescape",
+    )
 
 
 def finish(*calls: subprocess.Popen[str], timeout: float = 30) -> list[tuple[int, str]]:
@@ -216,11 +269,18 @@ exec {tool} "$@"
 
 @contextmanager
 def waiting(machine: Machine, tool: str) -> Iterator[tuple[Callable[[], object], Callable[[], object]]]:
-    """The next call of `tool` stops before it does anything. Gives `held`, which waits for that, and `go`, which lets it run on."""
+    """The next call of `tool` stops before it does anything. Gives `held`, which waits for that, and `go`,
+    which lets it run on.
+    """
     machine.run("sh", "-c", "rm -f /var/tmp/held /var/tmp/go; : > /var/tmp/hold")
     with stand_in(machine, tool, WAITING.format(tool=f"/usr/sbin/{tool}")):
-        yield (lambda: until(lambda: not machine.run("test", "-e", "/var/tmp/held", check=False).returncode, what=f"{tool} was not called"),
-               lambda: machine.run("touch", "/var/tmp/go"))
+        yield (
+            lambda: until(
+                lambda: not machine.run("test", "-e", "/var/tmp/held", check=False).returncode,
+                what=f"{tool} was not called",
+            ),
+            lambda: machine.run("touch", "/var/tmp/go"),
+        )
 
 
 def one_line(said: str, *words: str) -> None:
@@ -232,7 +292,8 @@ def one_line(said: str, *words: str) -> None:
 
 
 def wipe(machine: Machine, *taps: str, rules: bool = False) -> None:
-    """Take away everything of ours by force, for a machine that serves many tests; `taps` are left, down and in no bridge.
+    """Take away everything of ours by force, for a machine that serves many tests; `taps` are left, down and
+    in no bridge.
 
     `rules`: the rules themselves are kept, without members, as on a node that has had a NIC before.
     """
@@ -242,12 +303,15 @@ def wipe(machine: Machine, *taps: str, rules: bool = False) -> None:
 
 def _emptied(machine: Machine) -> Iterator[str]:
     for item in json.loads(machine.out("nft", "-j", "list", "ruleset"))["nftables"]:
-        (kind, value), = item.items()
+        ((kind, value),) = item.items()
         if kind in ("set", "map") and value["table"] == "snf_network":
             yield f"flush {kind} {value['family']} snf_network {value['name']}\n"
 
 
-REMOVED = "".join(f"table {family} snf_network {{ }}\ndelete table {family} snf_network\n" for family in ("inet", "arp", "bridge"))
+REMOVED = "".join(
+    f"table {family} snf_network {{ }}\ndelete table {family} snf_network\n"
+    for family in ("inet", "arp", "bridge")
+)
 WIPE = r"""
 spared=$1; shift
 find /var/lib/snf-network /var/lib/nfdhcpd -mindepth 1 $spared -delete 2>/dev/null

@@ -23,8 +23,15 @@ END = 9999
 
 def nic(number: int, **changes: str) -> dict[str, str]:
     """A NIC with a tap, a MAC, an address and a UUID of its own."""
-    return {**ENV, "INTERFACE": f"tap{number}", "MAC": f"aa:00:00:00:00:{number:02x}", "IP": f"198.51.100.{number}",
-            "INTERFACE_UUID": f"uuid-{number}", "INSTANCE": f"inst{number}", **changes}
+    return {
+        **ENV,
+        "INTERFACE": f"tap{number}",
+        "MAC": f"aa:00:00:00:00:{number:02x}",
+        "IP": f"198.51.100.{number}",
+        "INTERFACE_UUID": f"uuid-{number}",
+        "INSTANCE": f"inst{number}",
+        **changes,
+    }
 
 
 def ip6(env: dict[str, str]) -> str:
@@ -35,7 +42,14 @@ def mac_of(machine: Machine, device: str) -> str:
     return machine.read(f"/sys/class/net/{device}/address").strip()
 
 
-PLAIN, DOWN, REUSED, RENAMED, OTHER_MODE, IPV4_ONLY = nic(20), nic(21), nic(22), nic(23), nic(24, MODE="bridged", LINK="prv0"), nic(25)
+PLAIN, DOWN, REUSED, RENAMED, OTHER_MODE, IPV4_ONLY = (
+    nic(20),
+    nic(21),
+    nic(22),
+    nic(23),
+    nic(24, MODE="bridged", LINK="prv0"),
+    nic(25),
+)
 CHANGED = nic(26)
 CHANGED_TO = {**CHANGED, "IP": "198.51.100.36"}
 """The same NIC, given another address while its guest runs."""
@@ -55,14 +69,18 @@ class Heard(NamedTuple):
 
     def times(self, frame: bytes) -> list[float]:
         """When this very frame came, counted from the first time."""
-        times = [when for when, heard in self.frames if heard[:len(frame)] == frame]
+        times = [when for when, heard in self.frames if heard[: len(frame)] == frame]
         return [when - times[0] for when in times]
 
     def about(self, env: dict[str, str]) -> list[bytes]:
         """All frames that say where an address of this NIC is."""
         ip, target = f.octets(env["IP"]), f.octets(ip6(env))
-        return [frame for _, frame in self.frames
-                if (frame[12:14] == b"\x08\x06" and frame[28:32] == ip) or (frame[12:14] == b"\x86\xdd" and frame[62:78] == target)]
+        return [
+            frame
+            for _, frame in self.frames
+            if (frame[12:14] == b"\x08\x06" and frame[28:32] == ip)
+            or (frame[12:14] == b"\x86\xdd" and frame[62:78] == target)
+        ]
 
 
 def arp(uplink: str, env: dict[str, str], operation: int) -> bytes:
@@ -72,7 +90,9 @@ def arp(uplink: str, env: dict[str, str], operation: int) -> bytes:
 
 
 def advertisement(uplink: str, env: dict[str, str]) -> bytes:
-    """Unsolicited, to all nodes, with the override flag, the target's link-layer address and the right checksum."""
+    """Unsolicited, to all nodes, with the override flag, the target's link-layer address and the right
+    checksum.
+    """
     return f.ethernet(uplink, f.group_mac(f.ALL_NODES), f.na(ip6(env), ip6(env), f.option(f.TARGET, uplink)))
 
 
@@ -90,7 +110,9 @@ def heard() -> Iterator[Heard]:
             frames = pool.submit(Ear(router, "br0").frames, 20, lambda frame: f.token(frame) == END)
             took = come_and_go(lab, node)
             time.sleep(ROUNDS[-1] + LATE)
-            send(node, "eth1", f.stamp(f.ethernet(mac_of(node, "eth1"), f.BROADCAST, (f.LOCAL, bytes(2))), END))
+            send(
+                node, "eth1", f.stamp(f.ethernet(mac_of(node, "eth1"), f.BROADCAST, (f.LOCAL, bytes(2))), END)
+            )
             yield Heard(frames.result(), mac_of(node, "eth1"), took)
 
 
@@ -116,7 +138,11 @@ def come_and_go(lab: Lab, node: Machine) -> float:
 
 
 def test_three_rounds_of_all_kinds(heard: Heard) -> None:
-    for frame in (arp(heard.uplink, PLAIN, 1), arp(heard.uplink, PLAIN, 2), advertisement(heard.uplink, PLAIN)):
+    for frame in (
+        arp(heard.uplink, PLAIN, 1),
+        arp(heard.uplink, PLAIN, 2),
+        advertisement(heard.uplink, PLAIN),
+    ):
         times = heard.times(frame)
         assert len(times) == 3
         assert all(wanted - EARLY < when < wanted + LATE for wanted, when in zip(ROUNDS, times)), times
@@ -128,7 +154,9 @@ def test_nothing_else_is_said(heard: Heard) -> None:
 
 
 def test_script_does_not_wait_for_its_announcements(heard: Heard) -> None:
-    """It was run with pipes for its output and read to their end: a child that held them would have kept us for three seconds."""
+    """It was run with pipes for its output and read to their end: a child that held them would have kept us
+    for three seconds.
+    """
     assert heard.took < 1
 
 
@@ -137,7 +165,9 @@ def test_ipv4_only(heard: Heard) -> None:
     assert len(heard.about(IPV4_ONLY)) == 6
 
 
-@pytest.mark.parametrize("env", (DOWN, REUSED, RENAMED), ids=("down", "tap used again", "another NIC on the tap"))
+@pytest.mark.parametrize(
+    "env", (DOWN, REUSED, RENAMED), ids=("down", "tap used again", "another NIC on the tap")
+)
 def test_no_repeat_once_the_nic_is_gone(heard: Heard, env: dict[str, str]) -> None:
     assert len(heard.about(env)) == 3
 
@@ -164,13 +194,24 @@ def test_router_follows_a_guest_that_has_moved(lab: Lab) -> None:
     addresses = ENV["IP"], ip6(ENV)
 
     def arrive(node: Machine) -> Machine:
-        guest = lab.guest(node, "tap0", ENV["MAC"], f"{addresses[0]}/24", f"{addresses[1]}/64", gateway=GATEWAY, gateway6=GATEWAY6)
+        guest = lab.guest(
+            node,
+            "tap0",
+            ENV["MAC"],
+            f"{addresses[0]}/24",
+            f"{addresses[1]}/64",
+            gateway=GATEWAY,
+            gateway6=GATEWAY6,
+        )
         settled(router)
         node.up(ENV)
         return guest
 
     def believed() -> set[str]:
-        return {router.out("ip", "neigh", "show", address, "dev", "br0").partition("lladdr ")[2].partition(" ")[0] for address in addresses}
+        return {
+            router.out("ip", "neigh", "show", address, "dev", "br0").partition("lladdr ")[2].partition(" ")[0]
+            for address in addresses
+        }
 
     first = arrive(nodes[0])
     assert [router.ping(address) for address in addresses] == [True, True]

@@ -1,4 +1,6 @@
-"""Mode bridged with real packets: a NIC without a network or tag is a port of its bridge, as in stock Ganeti, and no more."""
+"""Mode bridged with real packets: a NIC without a network or tag is a port of its bridge, as in stock Ganeti,
+and no more.
+"""
 
 from __future__ import annotations
 
@@ -24,8 +26,10 @@ def link(node: Machine, name: str) -> dict[str, Any]:
 
 def site(lab: Lab) -> tuple[Machine, Machine, Machine]:
     node = lab.node("node1", lab.router())
-    guests = [lab.guest(node, env["INTERFACE"], env["MAC"], f"203.0.113.{number}/24", f"2001:db8:b::{number}/64")
-              for number, env in enumerate((ENV, SECOND), 1)]
+    guests = [
+        lab.guest(node, env["INTERFACE"], env["MAC"], f"203.0.113.{number}/24", f"2001:db8:b::{number}/64")
+        for number, env in enumerate((ENV, SECOND), 1)
+    ]
     for env in (ENV, SECOND):
         assert node.up(env).stderr == ""
     settled(node)
@@ -48,15 +52,22 @@ def test_any_source_and_any_ethertype_passes(still: tuple[Machine, Machine, Mach
     """No tag asked for a filter."""
     _, one, other = still
     ear = Ear(other, "eth0")
-    sent = (f.ethernet("aa:00:00:00:00:66", f.BROADCAST, f.arp(1, "aa:00:00:00:00:66", "203.0.113.66", "203.0.113.9")),
-            f.ethernet(MAC, f.BROADCAST, (f.LOCAL, b"\0\0text")), f.ethernet(MAC, f.BROADCAST, (f.LOCAL, b"\0\0text"), (f.VLAN, 5)),
-            f.ethernet(MAC, OTHER, f.dhcp(MAC, 2, "203.0.113.1")))
+    sent = (
+        f.ethernet(
+            "aa:00:00:00:00:66", f.BROADCAST, f.arp(1, "aa:00:00:00:00:66", "203.0.113.66", "203.0.113.9")
+        ),
+        f.ethernet(MAC, f.BROADCAST, (f.LOCAL, b"\0\0text")),
+        f.ethernet(MAC, f.BROADCAST, (f.LOCAL, b"\0\0text"), (f.VLAN, 5)),
+        f.ethernet(MAC, OTHER, f.dhcp(MAC, 2, "203.0.113.1")),
+    )
     send(one, "eth0", *(f.stamp(frame, number) for number, frame in enumerate(sent, 1)))
     assert ear.tokens(4) >= {1, 2, 3, 4}
 
 
 def test_mac_of_the_tap_is_never_the_lowest(lab: Lab) -> None:
-    """A bridge takes the lowest MAC of its ports: with the guest's own on the tap, it would be the guest's."""
+    """A bridge takes the lowest MAC of its ports: with the guest's own on the tap, it would be the
+    guest's.
+    """
     node = lab.node("node1", lab.router())
     node.ip("link add port type veth peer name far", "link set port address ee:00:00:00:00:01 master prv0 up")
     lab.guest(node, TAP, MAC)
@@ -77,7 +88,9 @@ def test_tap_has_the_mtu_of_its_bridge(lab: Lab) -> None:
 def test_mtu_of_a_bridge_with_large_frames(lab: Lab) -> None:
     """A tap of 1500 would pull the bridge down to its own MTU."""
     node = lab.node("node1", lab.router())
-    node.ip("link add port type veth peer name far", "link set port mtu 9000 master prv0 up", "link set far up")
+    node.ip(
+        "link add port type veth peer name far", "link set port mtu 9000 master prv0 up", "link set far up"
+    )
     assert link(node, "prv0")["mtu"] == 9000
     lab.guest(node, TAP, MAC)
     node.up(ENV)

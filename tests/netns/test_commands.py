@@ -1,4 +1,6 @@
-"""`snf-network` by hand: into a pipe that nobody reads, without root, over what is not ours, and after records were lost."""
+"""`snf-network` by hand: into a pipe that nobody reads, without root, over what is not ours, and after
+records were lost.
+"""
 
 from __future__ import annotations
 
@@ -16,8 +18,14 @@ COMMAND = SCRIPTS / "snf-network"
 STATE_DIR = "/var/lib/snf-network"
 BINDINGS = "/var/lib/nfdhcpd"
 ROUTED = environment("add-routed-ifup-1")
-OTHER = {**ROUTED, "INTERFACE": "tap1", "INSTANCE": "other.example.com", "INTERFACE_UUID": "u1", "IP": "198.51.100.11",
-         "MAC": "aa:00:00:00:00:11"}
+OTHER = {
+    **ROUTED,
+    "INTERFACE": "tap1",
+    "INSTANCE": "other.example.com",
+    "INTERFACE_UUID": "u1",
+    "IP": "198.51.100.11",
+    "MAC": "aa:00:00:00:00:11",
+}
 BRIDGED = {**OTHER, "MODE": "bridged", "LINK": "prv0", "NETWORK_TAGS": "ip-filtered private-filtered"}
 
 
@@ -49,15 +57,25 @@ def ordered(node: Machine, *arguments: str) -> tuple[int, str]:
 def test_a_slip_of_the_pen_is_told(node: Machine) -> None:
     node.up(ROUTED)
     for words in (("status", "tpa0"), ("drops", "tap0", "tpa0"), ("explain", "tpa0", "00")):
-        assert ordered(node, *words) == (1, "snf-network: tpa0 has no record (snf-network status lists those that have)\n")
+        assert ordered(node, *words) == (
+            1,
+            "snf-network: tpa0 has no record (snf-network status lists those that have)\n",
+        )
     assert ordered(node, "drops", "tap0")[0] == 0
 
 
 def test_tap2_is_before_tap10(node: Machine) -> None:
     node.ip("tuntap add tap10 mode tap", "tuntap add tap2 mode tap")
     for number in (10, 2):
-        node.up({**OTHER, "INTERFACE": f"tap{number}", "INTERFACE_UUID": f"u{number}", "IP": f"198.51.100.{number}",
-                 "MAC": f"aa:00:00:00:00:{number:02}"})
+        node.up(
+            {
+                **OTHER,
+                "INTERFACE": f"tap{number}",
+                "INTERFACE_UUID": f"u{number}",
+                "IP": f"198.51.100.{number}",
+                "MAC": f"aa:00:00:00:00:{number:02}",
+            }
+        )
     shown = [line.split()[0] for line in node.out(COMMAND, "status").splitlines()]
     node.ip("link del tap10", "link del tap2")
     assert shown == ["INTERFACE", "tap2", "tap10"]
@@ -86,7 +104,9 @@ def test_a_full_disk_behind_stdout_is_one_line(node: Machine, words: str) -> Non
 def test_closed_descriptors_are_not_taken_for_tools_pipes(node: Machine, redirection: str) -> None:
     node.up(ROUTED)
     for words in ("status", "check", "repair", "gc"):
-        assert node.run("sh", "-c", f"exec {COMMAND} {words} {redirection}", check=False).returncode == 0, words
+        assert node.run("sh", "-c", f"exec {COMMAND} {words} {redirection}", check=False).returncode == 0, (
+            words
+        )
 
 
 @pytest.mark.parametrize("words", ["check", "repair", "repair --pending", "gc", "remove tap0", "load"])
@@ -131,8 +151,15 @@ def test_an_interrupted_repair_is_one_line_and_the_next_one_goes_on(node: Machin
 # --- what is not ours
 
 
-@pytest.mark.parametrize("member", ['routed { "tap9" comment "mine" }', 'nets4 { "tap9" . aa:00:00:00:00:01 . 10.0.0.1-10.0.0.7 }',
-                                    'tables { "tap9" comment "mine" : 7 }', 'nets6 { "tap9" . aa:00:00:00:00:01 . 2001:db8::/48 }'])
+@pytest.mark.parametrize(
+    "member",
+    [
+        'routed { "tap9" comment "mine" }',
+        'nets4 { "tap9" . aa:00:00:00:00:01 . 10.0.0.1-10.0.0.7 }',
+        'tables { "tap9" comment "mine" : 7 }',
+        'nets6 { "tap9" . aa:00:00:00:00:01 . 2001:db8::/48 }',
+    ],
+)
 def test_a_member_in_a_form_of_its_own_is_an_orphan_like_another(node: Machine, member: str) -> None:
     node.up(ROUTED)
     before = snapshot(node)
@@ -144,23 +171,37 @@ def test_a_member_in_a_form_of_its_own_is_an_orphan_like_another(node: Machine, 
 
 
 def test_somebody_else_with_our_protocol_number_does_not_stop_gc(node: Machine) -> None:
-    """A default route goes like any other; a rule of another preference, or without a mark, is none of ours."""
+    """A default route goes like any other; a rule of another preference, or without a mark, is none of
+    ours.
+    """
     node.up(OTHER)
     before = snapshot(node)
-    node.ip("-6 route add default dev eth1 table 77 proto 148", "route add default dev eth1 table 77 proto 148")
+    node.ip(
+        "-6 route add default dev eth1 table 77 proto 148", "route add default dev eth1 table 77 proto 148"
+    )
     node.up(ROUTED)
     node.ip("link del tap0")
-    node.ip("rule add pref 14700 fwmark 9 lookup 222 proto 148", "rule add pref 14801 from 10.0.0.0/8 lookup 222 proto 148")
+    node.ip(
+        "rule add pref 14700 fwmark 9 lookup 222 proto 148",
+        "rule add pref 14801 from 10.0.0.0/8 lookup 222 proto 148",
+    )
     assert ordered(node, "gc")[0] == 0
     assert ordered(node, "check") == (0, "clean\n")
-    after = frozenset(line for line in snapshot(node) if not line.startswith(("rule -4 14700 ", "rule -4 14801 fwmark None")))
+    after = frozenset(
+        line
+        for line in snapshot(node)
+        if not line.startswith(("rule -4 14700 ", "rule -4 14801 fwmark None"))
+    )
     same(frozenset(line for line in before if not line.startswith("link tap0 ")), after)
 
 
 def test_check_tells_of_a_setting_that_is_not_known(node: Machine) -> None:
     node.write("/etc/default/snf-network", "MAC_MAKS=ff:ff:00:00:00:00\n")
     ran = node.script("snf-network", {}, "check")
-    assert (ran.stdout, ran.stderr) == ("clean\n", "snf-network: warning: /etc/default/snf-network:1: unknown setting MAC_MAKS, ignored\n")
+    assert (ran.stdout, ran.stderr) == (
+        "clean\n",
+        "snf-network: warning: /etc/default/snf-network:1: unknown setting MAC_MAKS, ignored\n",
+    )
     assert node.script("snf-network", {}, "check", "--quiet").stderr == ""
     node.run("rm", "/etc/default/snf-network")
 
@@ -252,25 +293,38 @@ def test_a_third_partys_setup_without_its_x_bit_is_not_passed_over(node: Machine
 
 @pytest.mark.parametrize("how", ["gc", "ifdown", "hook"])
 def test_a_tap_that_another_program_has_by_now_is_left_alone(node: Machine, how: str) -> None:
-    """Stock Ganeti 3.0 says nothing of a guest that ends: its record outlives its tap, and the name may be a VPN's by then."""
+    """Stock Ganeti 3.0 says nothing of a guest that ends: its record outlives its tap, and the name may be a
+    VPN's by then.
+    """
     for env in (ROUTED, BRIDGED):
         node.up(env)
-        node.ip(f"link del {env['INTERFACE']}", f"tuntap add {env['INTERFACE']} mode tap",
-                f"link set {env['INTERFACE']} master prv0 up")
+        node.ip(
+            f"link del {env['INTERFACE']}",
+            f"tuntap add {env['INTERFACE']} mode tap",
+            f"link set {env['INTERFACE']} master prv0 up",
+        )
         if how == "gc":
             assert ordered(node, "gc")[0] == 0
         elif how == "ifdown":
             node.down(env)
         else:
-            node.script("snf-network-hook", {"GANETI_INSTANCE_NAME": env["INSTANCE"], "GANETI_OP_CODE": "OP_INSTANCE_SHUTDOWN",
-                                             "GANETI_HOOKS_PHASE": "post"})
+            node.script(
+                "snf-network-hook",
+                {
+                    "GANETI_INSTANCE_NAME": env["INSTANCE"],
+                    "GANETI_OP_CODE": "OP_INSTANCE_SHUTDOWN",
+                    "GANETI_HOOKS_PHASE": "post",
+                },
+            )
         shown = node.out("ip", "link", "show", env["INTERFACE"])
         assert ",UP" in shown and "master prv0" in shown, shown
         assert traces(node) == []
 
 
 def test_a_nic_whose_bridge_is_away_comes_back_with_it(node: Machine) -> None:
-    """A repair that fails, as while a bridge is being made anew, must not be the last that is heard of the NIC."""
+    """A repair that fails, as while a bridge is being made anew, must not be the last that is heard of the
+    NIC.
+    """
     node.ip("link add brx type bridge", "link set brx up")
     node.up({**BRIDGED, "LINK": "brx"})
     whole = snapshot(node)
@@ -286,7 +340,9 @@ def test_a_nic_whose_bridge_is_away_comes_back_with_it(node: Machine) -> None:
 
 @pytest.mark.parametrize("text", ["", "nic\ttap", "INDEV=tap0\n"])
 def test_a_record_that_cannot_be_read_leaves_no_guest_open(node: Machine, text: str) -> None:
-    """A crash of the disk left it empty. Its pins are nobody's then: a link goes down before they do, and nothing is held for it."""
+    """A crash of the disk left it empty. Its pins are nobody's then: a link goes down before they do, and
+    nothing is held for it.
+    """
     for env in (ROUTED, BRIDGED):
         node.up(env)
         node.write(f"{STATE_DIR}/{env['INTERFACE']}", text)

@@ -1,4 +1,6 @@
-"""Many calls at once: Ganeti starts every instance of a node together after a power cut, and up and down of one NIC may cross."""
+"""Many calls at once: Ganeti starts every instance of a node together after a power cut, and up and down of
+one NIC may cross.
+"""
 
 from __future__ import annotations
 
@@ -63,7 +65,10 @@ def nothing_there(storm_node: Machine, calm_node: Machine) -> None:
 
 
 def with_taps(node: Machine) -> Machine:
-    lines = "".join(f"tuntap add dev tap{n} mode tap\nlink set tap{n} address 02:00:00:00:01:{n:02x}\n" for n in range(MANY))
+    lines = "".join(
+        f"tuntap add dev tap{n} mode tap\nlink set tap{n} address 02:00:00:00:01:{n:02x}\n"
+        for n in range(MANY)
+    )
     node.run("ip", "-batch", "-", input=lines)
     node.ip("link set eth1 address 02:00:00:00:02:01", "link set prv0 address 02:00:00:00:02:02")
     return node
@@ -71,7 +76,11 @@ def with_taps(node: Machine) -> Machine:
 
 def nic(number: int, **changes: str) -> dict[str, str]:
     """NIC `number`: odd ones are routed, even ones filtered."""
-    mine = {"INTERFACE": f"tap{number}", "INSTANCE": f"inst{number}.example.com", "INTERFACE_UUID": f"5ac0de01-0000-4000-8000-{number:012}"}
+    mine = {
+        "INTERFACE": f"tap{number}",
+        "INSTANCE": f"inst{number}.example.com",
+        "INTERFACE_UUID": f"5ac0de01-0000-4000-8000-{number:012}",
+    }
     if number % 2:
         routed = {"IP": f"198.51.100.{50 + number}", "MAC": f"aa:00:00:00:00:{number:02x}"}
         return environment("add-routed-ifup-1", **{**mine, **routed, **changes})
@@ -89,12 +98,18 @@ def alike(storm: Machine, calm: Machine) -> list[str]:
 
 
 def in_use(state: State) -> State:
-    return frozenset(line for line in state if not line.startswith(("link eth1 ", "link prv0 ")) and not re.match(r"link \S+ DOWN", line))
+    return frozenset(
+        line
+        for line in state
+        if not line.startswith(("link eth1 ", "link prv0 ")) and not re.match(r"link \S+ DOWN", line)
+    )
 
 
 @pytest.mark.parametrize("turn", range(3))
 def test_fifty_first_nics_of_a_node_at_once(storm_node: Machine, calm_node: Machine, turn: int) -> None:
-    """Nothing is there before: no rules, no policy rules, no directory. Each call finds what another is about to make."""
+    """Nothing is there before: no rules, no policy rules, no directory. Each call finds what another is about
+    to make.
+    """
     began = time.monotonic()
     ended = at_once(storm_node, *[(UP, nic(number)) for number in range(MANY)])
     took = time.monotonic() - began
@@ -107,12 +122,28 @@ def test_fifty_first_nics_of_a_node_at_once(storm_node: Machine, calm_node: Mach
 
 
 SLOW = {
-    "the rules of the table": (1, "#!/bin/sh\nsleep 0.5\nexec /usr/sbin/ip \"$@\"\n", ()),
-    "the note of the ruleset": (0, "", ("-P", "/var/lib/snf-network/.base.new", "-e", "inject=rename:delay_enter=500000")),
-    "the directory of bindings": (0, "", ("-P", "/var/lib/nfdhcpd", "-e", "inject=mkdir:delay_enter=1000000")),
+    "the rules of the table": (1, '#!/bin/sh\nsleep 0.5\nexec /usr/sbin/ip "$@"\n', ()),
+    "the note of the ruleset": (
+        0,
+        "",
+        ("-P", "/var/lib/snf-network/.base.new", "-e", "inject=rename:delay_enter=500000"),
+    ),
+    "the directory of bindings": (
+        0,
+        "",
+        ("-P", "/var/lib/nfdhcpd", "-e", "inject=mkdir:delay_enter=1000000"),
+    ),
     "the state directory": (0, "", ("-P", "/var/lib/snf-network", "-e", "inject=mkdir:delay_enter=500000")),
-    "the directory of locks": (0, "", ("-P", "/var/lib/snf-network/locks", "-e", "inject=mkdir:delay_enter=500000")),
-    "the directory of what is shared": (1, "", ("-P", "/var/lib/snf-network/shared", "-e", "inject=mkdir:delay_enter=300000:when=1")),
+    "the directory of locks": (
+        0,
+        "",
+        ("-P", "/var/lib/snf-network/locks", "-e", "inject=mkdir:delay_enter=500000"),
+    ),
+    "the directory of what is shared": (
+        1,
+        "",
+        ("-P", "/var/lib/snf-network/shared", "-e", "inject=mkdir:delay_enter=300000:when=1"),
+    ),
 }
 
 
@@ -153,7 +184,12 @@ def test_the_same_nic_eight_times_at_once(storm_node: Machine, calm_node: Machin
 
 def test_one_nic_with_two_addresses_at_once(storm_node: Machine, calm_node: Machine) -> None:
     """Either may be the last; nothing of the other is left."""
-    changes = {"IP": "198.51.100.99", "MAC": "aa:00:00:00:00:99", "NETWORK_GATEWAY": "198.51.100.2", "TAGS": "synnefo:network:0:protected"}
+    changes = {
+        "IP": "198.51.100.99",
+        "MAC": "aa:00:00:00:00:99",
+        "NETWORK_GATEWAY": "198.51.100.2",
+        "TAGS": "synnefo:network:0:protected",
+    }
     values = [nic(1), nic(1, **changes)]
     wanted = []
     for env in values:
@@ -175,11 +211,15 @@ def test_up_and_down_of_one_nic_at_once_ends_whole_or_with_nothing(storm_node: M
         storm_node.up(nic(number))
         assert at_once(storm_node, (DOWN, nic(number)), (UP, nic(number))) == [(0, "")] * 2
         now = snapshot(storm_node)
-        assert [] in (difference(whole, now), difference(nothing, now)), min(difference(whole, now), difference(nothing, now), key=len)
+        assert [] in (difference(whole, now), difference(nothing, now)), min(
+            difference(whole, now), difference(nothing, now), key=len
+        )
         storm_node.down(nic(number))
 
 
-def test_the_rules_of_a_table_are_there_while_a_nic_uses_them(storm_node: Machine, calm_node: Machine) -> None:
+def test_the_rules_of_a_table_are_there_while_a_nic_uses_them(
+    storm_node: Machine, calm_node: Machine
+) -> None:
     """The last NIC goes while the next comes, again and again."""
     pair = [nic(1), nic(3)]
     wanted = []
@@ -198,8 +238,9 @@ def test_the_rules_of_a_table_are_there_while_a_nic_uses_them(storm_node: Machin
 
 
 def test_rules_that_another_nic_came_for_are_never_gone(storm_node: Machine) -> None:
-    """The last NIC of a table has decided to take the rules away; another one is up before it does. Without rules its packets
-    would take the node's own routes."""
+    """The last NIC of a table has decided to take the rules away; another one is up before it does. Without
+    rules its packets would take the node's own routes.
+    """
     going, coming = nic(1), nic(3)
     storm_node.up(going)
     with waiting(storm_node, "ip") as (held, go):
@@ -207,7 +248,9 @@ def test_rules_that_another_nic_came_for_are_never_gone(storm_node: Machine) -> 
         held()
         storm_node.up(coming)
         assert len(about(snapshot(storm_node), "rule ")) == 4
-        watch = subprocess.Popen(storm_node.command("ip", "monitor", "rule"), stdout=subprocess.PIPE, text=True)
+        watch = subprocess.Popen(
+            storm_node.command("ip", "monitor", "rule"), stdout=subprocess.PIPE, text=True
+        )
         until(lambda: "nsenter" not in _name(watch.pid))
         go()
         assert finish(down) == [(0, "")]
@@ -220,7 +263,16 @@ def test_rules_stay_if_the_one_that_took_them_away_is_killed(storm_node: Machine
     going, coming = nic(1), nic(3)
     storm_node.up(going)
     with waiting(storm_node, "ip") as (held, go):
-        down = start(storm_node, DOWN, going, *STRACE, "-P", "/var/lib/snf-network/tap1", "-e", "inject=unlink:signal=KILL")
+        down = start(
+            storm_node,
+            DOWN,
+            going,
+            *STRACE,
+            "-P",
+            "/var/lib/snf-network/tap1",
+            "-e",
+            "inject=unlink:signal=KILL",
+        )
         held()
         storm_node.up(coming)
         go()
@@ -240,7 +292,7 @@ def test_two_nics_with_one_address_at_once(storm_node: Machine) -> None:
         held()
         storm_node.up(nic(3, IP="198.51.100.77"))
         go()
-        (status, said), = finish(first)
+        ((status, said),) = finish(first)
     routes = about(snapshot(storm_node), "route 198.51.100.77 ")
     assert routes == ["route 198.51.100.77  dev tap3 table 222"], "the route of a live NIC was stolen"
     assert status == 1
@@ -252,7 +304,9 @@ def test_a_storm_of_ups_and_downs(storm_node: Machine, calm_node: Machine) -> No
     for _ in range(2):
         calls = [(script, nic(number)) for number in some for script in (UP, DOWN, UP)]
         assert {ended for ended in at_once(storm_node, *calls)} == {(0, "")}
-    assert set(at_once(storm_node, *[(UP if number < 6 else DOWN, nic(number)) for number in some])) == {(0, "")}
+    assert set(at_once(storm_node, *[(UP if number < 6 else DOWN, nic(number)) for number in some])) == {
+        (0, "")
+    }
     for number in range(12):
         calm_node.up(nic(number))
     for number in range(6, 12):
@@ -306,7 +360,9 @@ def test_a_killed_holder_leaves_no_lock(storm_node: Machine) -> None:
     with waiting(storm_node, "nft") as (held, go):
         call = start(storm_node, UP, nic(0))
         held()
-        child = int(subprocess.run(("pgrep", "-P", str(call.pid)), capture_output=True, text=True).stdout or 0)
+        child = int(
+            subprocess.run(("pgrep", "-P", str(call.pid)), capture_output=True, text=True).stdout or 0
+        )
         os.kill(call.pid, signal.SIGKILL)
         call.wait()
         began = time.monotonic()
@@ -319,10 +375,23 @@ def test_a_killed_holder_leaves_no_lock(storm_node: Machine) -> None:
 
 def test_nobody_else_can_hold_a_lock(storm_node: Machine) -> None:
     storm_node.up(nic(0))
-    modes = storm_node.out("stat", "-c", "%a %U", "/var/lib/snf-network/locks", LOCK, "/var/lib/snf-network", "/var/lib/snf-network/tap0")
+    modes = storm_node.out(
+        "stat",
+        "-c",
+        "%a %U",
+        "/var/lib/snf-network/locks",
+        LOCK,
+        "/var/lib/snf-network",
+        "/var/lib/snf-network/tap0",
+    )
     assert modes.split("\n")[:4] == ["700 root", "600 root", "755 root", "644 root"]
     nobody = ("setpriv", "--reuid=65534", "--regid=65534", "--clear-groups")
-    for attempt in (("flock", "--nonblock", LOCK, "true"), ("cat", LOCK), ("touch", "/var/lib/snf-network/locks/tap9"),
-                    ("touch", "/var/lib/snf-network/tap9"), ("flock", "--nonblock", "/var/lib/snf-network/locks", "true")):
+    for attempt in (
+        ("flock", "--nonblock", LOCK, "true"),
+        ("cat", LOCK),
+        ("touch", "/var/lib/snf-network/locks/tap9"),
+        ("touch", "/var/lib/snf-network/tap9"),
+        ("flock", "--nonblock", "/var/lib/snf-network/locks", "true"),
+    ):
         assert storm_node.run(*nobody, *attempt, check=False).returncode != 0, attempt
     assert storm_node.run(*nobody, "cat", "/var/lib/snf-network/tap0").stdout

@@ -1,7 +1,9 @@
-"""kill -9 before every step that changes something, on the way up, through a change, and on the way down; and of the tools we start.
+"""kill -9 before every step that changes something, on the way up, through a change, and on the way down; and
+of the tools we start.
 
-The steps are those of an undisturbed run under strace; each is then the one at which a run of its own is killed, by strace as well.
-After each: the tap is never up and open, the next up makes exactly what an undisturbed up makes, the next down leaves nothing.
+The steps are those of an undisturbed run under strace; each is then the one at which a run of its own is
+killed, by strace as well. After each: the tap is never up and open, the next up makes exactly what an
+undisturbed up makes, the next down leaves nothing.
 """
 
 from __future__ import annotations
@@ -34,8 +36,14 @@ from tests.netns.state import (
 UP, DOWN = "kvm-ifup-custom", "kvm-ifdown-custom"
 TAP = "tap0"
 ROUTED = environment("add-routed-ifup-1")
-CHANGED = environment("add-routed-ifup-1", IP="198.51.100.11", MAC="aa:00:00:ad:35:ca", NETWORK_GATEWAY="198.51.100.2", LINK="other",
-                      TAGS="synnefo:network:0:protected")
+CHANGED = environment(
+    "add-routed-ifup-1",
+    IP="198.51.100.11",
+    MAC="aa:00:00:ad:35:ca",
+    NETWORK_GATEWAY="198.51.100.2",
+    LINK="other",
+    TAGS="synnefo:network:0:protected",
+)
 FILTERED = environment("add-bridged-ifup-1", INTERFACE=TAP, TAGS="synnefo:network:0:limited")
 MOVED = environment("add-bridged-ifup-1", INTERFACE=TAP, LINK="prv1", MAC="aa:55:60:25:ae:2f", TAGS="")
 CASES: dict[str, tuple[dict[str, str] | None, str, dict[str, str]]] = {
@@ -70,10 +78,14 @@ def crash_node() -> Iterator[Machine]:
     lab = Lab()
     try:
         node = lab.node("crash", lab.router("crash-router"))
-        node.ip(f"tuntap add dev {TAP} mode tap", "link add prv1 type bridge forward_delay 0", "link set prv1 up")
+        node.ip(
+            f"tuntap add dev {TAP} mode tap", "link add prv1 type bridge forward_delay 0", "link set prv1 up"
+        )
         node.write("/etc/iproute2/rt_tables.d/other.conf", "333 other\n")
-        node.ip("route add default via 198.51.100.1 dev eth1 table 333 onlink",
-                "-6 route add default via 2001:db8:1::1 dev eth1 table 333 onlink")
+        node.ip(
+            "route add default via 198.51.100.1 dev eth1 table 333 onlink",
+            "-6 route add default via 2001:db8:1::1 dev eth1 table 333 onlink",
+        )
         yield node
     finally:
         lab.close()
@@ -85,7 +97,9 @@ def prepare(node: Machine, before: Mapping[str, str] | None) -> None:
         node.up(before)
 
 
-def undisturbed(node: Machine, before: Mapping[str, str] | None, env: Mapping[str, str]) -> tuple[State, State, State]:
+def undisturbed(
+    node: Machine, before: Mapping[str, str] | None, env: Mapping[str, str]
+) -> tuple[State, State, State]:
     """The state before, after an up that nothing disturbs, and after the down that follows."""
     prepare(node, before)
     old = snapshot(node)
@@ -97,7 +111,9 @@ def undisturbed(node: Machine, before: Mapping[str, str] | None, env: Mapping[st
 
 def steps(node: Machine, script: str, env: Mapping[str, str]) -> list[Step]:
     """Run a script under strace; give what it did to the world, in order."""
-    assert finish(start(node, script, env, "strace", "-y", "-o", "/var/tmp/trace", "-e", f"trace={TRACED}")) == [(0, "")]
+    assert finish(
+        start(node, script, env, "strace", "-y", "-o", "/var/tmp/trace", "-e", f"trace={TRACED}")
+    ) == [(0, "")]
     counts: Counter[str] = Counter()
     found = []
     given = ""
@@ -122,16 +138,21 @@ def effect(name: str, line: str) -> str:
         return line.partition(" = ")[0].strip()
     if name == "write" and "/proc/sys/" in line:
         return f"write {line.partition('/proc/sys/')[2].partition('>')[0]}"
-    return "send a neighbour" if name == "sendto" and re.search(r"nlmsg_type=(0x1[cd]|RTM_(NEW|DEL)NEIGH)", line) else ""
+    return (
+        "send a neighbour"
+        if name == "sendto" and re.search(r"nlmsg_type=(0x1[cd]|RTM_(NEW|DEL)NEIGH)", line)
+        else ""
+    )
 
 
 def chosen(found: list[Step]) -> Iterator[tuple[str, str]]:
-    """At which steps to be killed, as strace takes it, and in words: all but the inner ones of a long row of the same kind.
+    """At which steps to be killed, as strace takes it, and in words: all but the inner ones of a long row of
+    the same kind.
 
     A tool makes two: before it is started, and while it runs on its own (pidfd_open follows the start).
     """
     for position, step in enumerate(found):
-        around = [near.kind for near in found[max(position - 1, 0):position + 2]]
+        around = [near.kind for near in found[max(position - 1, 0) : position + 2]]
         if step.kind in ("rename", "clone3") or around != [step.kind] * 3 or position % 5 == 0:
             yield f"inject={step.call}:signal=KILL:when={step.number}", f"before {step.what}"
         if step.call == "clone3":
@@ -149,13 +170,17 @@ def then(node: Machine, script: str, env: Mapping[str, str], wanted: State) -> l
     """What is wrong after the next call. The rules themselves are the node's, and stay after a down."""
     ran = node.script(script, env, check=False)
     said = [f"exit {ran.returncode}: {ran.stderr}"] if ran.returncode or ran.stderr else []
-    ends = [without_settings(state if script == UP else without_base(state)) for state in (wanted, snapshot(node))]
+    ends = [
+        without_settings(state if script == UP else without_base(state)) for state in (wanted, snapshot(node))
+    ]
     return [f"then {script}: {line[:200]}" for line in (*said, *difference(*ends))]
 
 
 def brief(what: str, found: list[str]) -> list[str]:
     """The first lines of what was found wrong."""
-    return [f"{what}: {line}" for line in found[:3]] + [f"{what}: and {len(found) - 3} more"] * (len(found) > 3)
+    return [f"{what}: {line}" for line in found[:3]] + [f"{what}: and {len(found) - 3} more"] * (
+        len(found) > 3
+    )
 
 
 @pytest.mark.parametrize("case", CASES)
@@ -182,13 +207,20 @@ def test_killed_at_every_step(crash_node: Machine, case: str) -> None:
     assert wrong == [], f"{len(walk)} kills\n" + "\n".join(wrong[:40])
 
 
-REPAIRED = {**{case: CASES[case] for case in ("all values changed", "routed to filtered", "filtered to another bridge", "routed down")},
-            "another address": (ROUTED, UP, {**ROUTED, "IP": "198.51.100.11"})}
+REPAIRED = {
+    **{
+        case: CASES[case]
+        for case in ("all values changed", "routed to filtered", "filtered to another bridge", "routed down")
+    },
+    "another address": (ROUTED, UP, {**ROUTED, "IP": "198.51.100.11"}),
+}
 
 
 @pytest.mark.parametrize("case", REPAIRED)
 def test_repaired_after_a_kill(crash_node: Machine, case: str) -> None:
-    """`snf-network repair` may come before the next ifup: it must not bring back what was about to go, beside what has come."""
+    """`snf-network repair` may come before the next ifup: it must not bring back what was about to go, beside
+    what has come.
+    """
     before, script, env = REPAIRED[case]
     old, wanted, nothing = undisturbed(crash_node, before, env)
     prepare(crash_node, before)
@@ -219,8 +251,14 @@ HOW = {
     "half way": 'exec strace -o /dev/null -e inject=sendmsg:signal=KILL:when=3 /usr/sbin/ip "$@"',
     "at the end": '/usr/sbin/{tool} "$@"; kill -9 $$',
 }
-FATAL = [("ip", case, how) for case in ("all values changed", "filtered to routed", "routed down") for how in HOW]
-FATAL += [("nft", case, how) for case in ("first of the node", "all values changed", "routed down") for how in ("at once", "at the end")]
+FATAL = [
+    ("ip", case, how) for case in ("all values changed", "filtered to routed", "routed down") for how in HOW
+]
+FATAL += [
+    ("nft", case, how)
+    for case in ("first of the node", "all values changed", "routed down")
+    for how in ("at once", "at the end")
+]
 
 
 @pytest.mark.parametrize(("tool", "case", "how"), FATAL)
@@ -244,13 +282,20 @@ def test_a_tool_is_killed(crash_node: Machine, tool: str, case: str, how: str) -
     assert wrong == [], f"{number - 1} calls\n" + "\n".join(wrong[:40])
 
 
-def judged(script: str, status: int, said: str, state: State, old: State, wanted: State, nothing: State) -> list[str]:
+def judged(
+    script: str, status: int, said: str, state: State, old: State, wanted: State, nothing: State
+) -> list[str]:
     """What is wrong with the end of a call in which a tool died."""
     found = openings(state, TAP, old, wanted)
     if script == UP and status == 0:
-        found += [f"exit 0, but {line[:200]}" for line in difference(without_base(wanted), without_base(state))]
+        found += [
+            f"exit 0, but {line[:200]}" for line in difference(without_base(wanted), without_base(state))
+        ]
     if script == UP and status == 1:
-        ends = [difference(*(without_settings(without_notes(one)) for one in (end, state))) for end in (old, nothing)]
+        ends = [
+            difference(*(without_settings(without_notes(one)) for one in (end, state)))
+            for end in (old, nothing)
+        ]
         found += [f"exit 1, and {line[:200]}" for line in min(ends, key=len)]
     if status not in (0, 1) or "Traceback" in said or (status == 1 and len(said.splitlines()) != 1):
         found.append(f"exit {status}: {said}")

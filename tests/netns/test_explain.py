@@ -29,18 +29,59 @@ def site() -> Iterator[Site]:
 
 
 def explained(site: Site, guest: Guest, row: Row) -> dict[str, object]:
-    found: dict[str, object] = json.loads(site.node.run(COMMAND, "explain", guest.tap, row.frame(guest).hex(), "--json"))
+    found: dict[str, object] = json.loads(
+        site.node.run(COMMAND, "explain", guest.tap, row.frame(guest).hex(), "--json")
+    )
     return found
 
 
-@pytest.mark.parametrize(("number", "name", "reason", "rule", "sets"), (
-    (ROUTED, "IPv4 source, a neighbour's", "ip4-src", "inet snf_network pin4: goto no_ip4_src", "src4 has aa:55:60:00:00:01 . 198"),
-    (ROUTED, "ARP sender IP, reply", "arp-ip", "arp snf_network pin_arp: goto no_arp_ip", "nets4 has nothing of tap1"),
-    (FILTERED, "source MAC, IPv6", "src-mac", "bridge snf_network pin6: iifname . ether saddr != @macs goto no_src_mac", "macs has aa:55"),
-    (FILTERED, "NA option", "na-lladdr", "bridge snf_network na_option: goto no_na_lladdr", "ndmacs has 0xaa5560000003"),
-    (FILTERED, "ARP to 01:80:c2:00:00:0e", "ll-dst", "arp snf_network input: iifname @ports goto no_ll_dst", "ports has yes"),
-    (PRIVATE, "802.1ad", "tagged", "bridge snf_network tagged: goto no_tagged", "trunks has nothing of tap5"),
-))
+@pytest.mark.parametrize(
+    ("number", "name", "reason", "rule", "sets"),
+    (
+        (
+            ROUTED,
+            "IPv4 source, a neighbour's",
+            "ip4-src",
+            "inet snf_network pin4: goto no_ip4_src",
+            "src4 has aa:55:60:00:00:01 . 198",
+        ),
+        (
+            ROUTED,
+            "ARP sender IP, reply",
+            "arp-ip",
+            "arp snf_network pin_arp: goto no_arp_ip",
+            "nets4 has nothing of tap1",
+        ),
+        (
+            FILTERED,
+            "source MAC, IPv6",
+            "src-mac",
+            "bridge snf_network pin6: iifname . ether saddr != @macs goto no_src_mac",
+            "macs has aa:55",
+        ),
+        (
+            FILTERED,
+            "NA option",
+            "na-lladdr",
+            "bridge snf_network na_option: goto no_na_lladdr",
+            "ndmacs has 0xaa5560000003",
+        ),
+        (
+            FILTERED,
+            "ARP to 01:80:c2:00:00:0e",
+            "ll-dst",
+            "arp snf_network input: iifname @ports goto no_ll_dst",
+            "ports has yes",
+        ),
+        (
+            PRIVATE,
+            "802.1ad",
+            "tagged",
+            "bridge snf_network tagged: goto no_tagged",
+            "trunks has nothing of tap5",
+        ),
+    ),
+)
 def test_dropped_frame(site: Site, number: int, name: str, reason: str, rule: str, sets: str) -> None:
     guest = site.guests[number]
     found = explained(site, guest, ROW[name])
@@ -51,11 +92,18 @@ def test_dropped_frame(site: Site, number: int, name: str, reason: str, rule: st
     assert until(lambda: drops(site.node)[guest.tap, reason] == before + 1)
 
 
-@pytest.mark.parametrize(("number", "name", "rule"), (
-    (ROUTED, "UDP", "inet snf_network pin4: iifname . ether saddr . ip saddr @src4 goto ok4"),
-    (FILTERED, "ARP request", "bridge snf_network pin_arp: iifname . arp saddr ether . arp saddr ip @src4 accept"),
-    (PRIVATE, "UDP, IPv6", "bridge snf_network prerouting: iifname vmap @ingress"),
-))
+@pytest.mark.parametrize(
+    ("number", "name", "rule"),
+    (
+        (ROUTED, "UDP", "inet snf_network pin4: iifname . ether saddr . ip saddr @src4 goto ok4"),
+        (
+            FILTERED,
+            "ARP request",
+            "bridge snf_network pin_arp: iifname . arp saddr ether . arp saddr ip @src4 accept",
+        ),
+        (PRIVATE, "UDP, IPv6", "bridge snf_network prerouting: iifname vmap @ingress"),
+    ),
+)
 def test_frame_that_passes(site: Site, number: int, name: str, rule: str) -> None:
     found = explained(site, site.guests[number], ROW[name])
     assert (found["verdict"], found["rule"], found["reason"]) == ("accept", rule, "")
@@ -82,11 +130,19 @@ def test_first_frame_of_a_pcap_file(site: Site, order: str) -> None:
     assert "rarp: " in site.node.run(COMMAND, "explain", guest.tap, "/etc/frame.pcap")
 
 
-@pytest.mark.parametrize(("interface", "frame", "hint"), (
-    ("tap99", "00", "tap99 has no record"), ("tap1", "0011", "no Ethernet frame"), ("tap1", "/etc/hostname", "no pcap file"),
-    ("tap1", "/nowhere", "neither a frame"), ("tap1", "xyz", "neither a frame"),
-))
-def test_what_cannot_be_explained_is_said_in_one_line(site: Site, interface: str, frame: str, hint: str) -> None:
+@pytest.mark.parametrize(
+    ("interface", "frame", "hint"),
+    (
+        ("tap99", "00", "tap99 has no record"),
+        ("tap1", "0011", "no Ethernet frame"),
+        ("tap1", "/etc/hostname", "no pcap file"),
+        ("tap1", "/nowhere", "neither a frame"),
+        ("tap1", "xyz", "neither a frame"),
+    ),
+)
+def test_what_cannot_be_explained_is_said_in_one_line(
+    site: Site, interface: str, frame: str, hint: str
+) -> None:
     with pytest.raises(KernelError, match=hint) as caught:
         site.node.run(COMMAND, "explain", interface, frame)
     assert caught.value.message.count("\n") == 0
@@ -99,7 +155,11 @@ def test_drops_are_shown_by_nic_and_reason(site: Site) -> None:
     assert until(lambda: drops(site.node)[guest.tap, "arp-mac"] == before + 3)
     shown = json.loads(site.node.run(COMMAND, "drops", guest.tap, "--json"))
     row = next(row for row in shown if row["reason"] == "arp-mac")
-    assert (row["interface"], row["instance"], row["frames"]) == (guest.tap, environment(guest)["INSTANCE"], before + 3)
+    assert (row["interface"], row["instance"], row["frames"]) == (
+        guest.tap,
+        environment(guest)["INSTANCE"],
+        before + 3,
+    )
     assert row["bytes"] > 0 and "MAC" in row["meaning"]
     assert {row["interface"] for row in shown} == {guest.tap}
     table = site.node.run(COMMAND, "drops").splitlines()
@@ -107,7 +167,12 @@ def test_drops_are_shown_by_nic_and_reason(site: Site) -> None:
 
 
 def tracing(site: Site, *options: str) -> subprocess.Popen[str]:
-    command = subprocess.Popen((*site.node.enter, COMMAND, "trace", *options), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    command = subprocess.Popen(
+        (*site.node.enter, COMMAND, "trace", *options),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
     assert command.stderr and "looking at" in command.stderr.readline()
     return command
 
@@ -117,10 +182,19 @@ def traced(site: Site) -> bool:
 
 
 def test_trace_shows_drops_as_they_come(site: Site) -> None:
-    guest, names = site.guests[FILTERED], ("NA target, a neighbour's", "PPPoE discovery", "UDP", "ARP sender IP, request")
+    guest, names = (
+        site.guests[FILTERED],
+        ("NA target, a neighbour's", "PPPoE discovery", "UDP", "ARP sender IP, request"),
+    )
     command = tracing(site, guest.tap, "--seconds", "3")
     # nft may not listen yet: what is sent once more shows once more
-    assert until(lambda: send(site.guest, guest.tap, *(ROW[name].frame(guest) for name in names)) or command.poll() is not None, 10)
+    assert until(
+        lambda: (
+            send(site.guest, guest.tap, *(ROW[name].frame(guest) for name in names))
+            or command.poll() is not None
+        ),
+        10,
+    )
     lines = command.communicate()[0].splitlines()
     assert {line.split()[1] for line in lines} >= {"na-target", "ethertype", "arp-ip"}
     assert all(len(line) > 40 for line in lines)
@@ -148,6 +222,11 @@ def test_trace_ends_by_itself_even_if_it_is_killed(site: Site) -> None:
         command.wait(10)
     assert until(lambda: not Path(f"/proc/{monitors[0]}").exists())
     for family in TABLES:
-        assert until(lambda family=family: '"tap3"' not in site.node.run("nft", "list", "set", family, "snf_trace", "traced"), 6)
+        assert until(
+            lambda family=family: (
+                '"tap3"' not in site.node.run("nft", "list", "set", family, "snf_trace", "traced")
+            ),
+            6,
+        )
     tracing(site, site.guests[FILTERED].tap, "--seconds", "1").communicate()
     assert not traced(site), "the next one tidies up"

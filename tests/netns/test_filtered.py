@@ -1,7 +1,8 @@
-"""private-filtered with real packets: two private networks, told apart by MAC prefix, on one bridge that spans two nodes.
+"""private-filtered with real packets: two private networks, told apart by MAC prefix, on one bridge that
+spans two nodes.
 
-Each frame is sent once with our rules and once without (the control), and looked for at every guest, on each node's own stack, and in
-the forwarding tables of the bridges.
+Each frame is sent once with our rules and once without (the control), and looked for at every guest, on each
+node's own stack, and in the forwarding tables of the bridges.
 """
 
 from __future__ import annotations
@@ -15,7 +16,20 @@ from typing import NamedTuple
 import pytest
 
 from tests.netns import frames as f
-from tests.netns.lab import Ear, Lab, Machine, Witness, drops, environment, lines, send, settled, traces, until, without_rules
+from tests.netns.lab import (
+    Ear,
+    Lab,
+    Machine,
+    Witness,
+    drops,
+    environment,
+    lines,
+    send,
+    settled,
+    traces,
+    until,
+    without_rules,
+)
 
 ENV = environment("add-bridged-ifup-1")
 FORGED = "aa:55:60:66:66:66"
@@ -38,8 +52,16 @@ class Guest(NamedTuple):
 
     @property
     def env(self) -> dict[str, str]:
-        return {**ENV, "INTERFACE": self.tap, "MAC": self.mac, "IP": self.ip, "NETWORK_TAGS": f"nfdhcpd {self.tag}",
-                "NETWORK_MAC_PREFIX": self.mac[:8], "INTERFACE_UUID": f"uuid-{self.tap}", "INSTANCE": f"inst-{self.tap}"}
+        return {
+            **ENV,
+            "INTERFACE": self.tap,
+            "MAC": self.mac,
+            "IP": self.ip,
+            "NETWORK_TAGS": f"nfdhcpd {self.tag}",
+            "NETWORK_MAC_PREFIX": self.mac[:8],
+            "INTERFACE_UUID": f"uuid-{self.tap}",
+            "INSTANCE": f"inst-{self.tap}",
+        }
 
 
 # a and b are two networks: ff:ff:f0:00:00:00 is what MAC_MASK compares
@@ -65,8 +87,10 @@ def site(lab: Lab) -> Site:
     lab.cable(nodes["node1"], "prv", nodes["node2"], "prv")
     for node in nodes.values():
         node.ip("link set prv master prv0 up", "link set prv0 type bridge mcast_snooping 0")
-    guests = {name: lab.guest(nodes[guest.node], guest.tap, guest.mac, f"{guest.ip}/24", f"2001:db8:a::{name}/64")
-              for name, guest in GUESTS.items()}
+    guests = {
+        name: lab.guest(nodes[guest.node], guest.tap, guest.mac, f"{guest.ip}/24", f"2001:db8:a::{name}/64")
+        for name, guest in GUESTS.items()
+    }
     for guest in GUESTS.values():
         assert nodes[guest.node].up(guest.env).stderr == ""
     settled(*nodes.values())
@@ -99,9 +123,27 @@ CASES = (
     Case("unicast in its network, other node", "a1", from_guest("a1", A3), "a3"),
     Case("broadcast", "a1", from_guest("a1", f.BROADCAST), "a2 a3 node1 node2", "b1 b2"),
     Case("multicast", "a1", from_guest("a1", GROUP), "a2 a3 node1 node2", "b1 b2"),
-    Case("ARP", "a1", f.ethernet(A1, f.BROADCAST, f.arp(1, A1, "203.0.113.1", "203.0.113.9")), "a2 a3 node1 node2", "b1 b2"),
-    Case("RARP of a guest that has moved", "a1", f.ethernet(A1, f.BROADCAST, f.rarp(A1)), "a2 a3 node1 node2", "b1 b2"),
-    Case("any ethertype", "a1", f.ethernet(A1, f.BROADCAST, (f.LOCAL, b"\0\0text")), "a2 a3 node1 node2", "b1 b2"),
+    Case(
+        "ARP",
+        "a1",
+        f.ethernet(A1, f.BROADCAST, f.arp(1, A1, "203.0.113.1", "203.0.113.9")),
+        "a2 a3 node1 node2",
+        "b1 b2",
+    ),
+    Case(
+        "RARP of a guest that has moved",
+        "a1",
+        f.ethernet(A1, f.BROADCAST, f.rarp(A1)),
+        "a2 a3 node1 node2",
+        "b1 b2",
+    ),
+    Case(
+        "any ethertype",
+        "a1",
+        f.ethernet(A1, f.BROADCAST, (f.LOCAL, b"\0\0text")),
+        "a2 a3 node1 node2",
+        "b1 b2",
+    ),
     Case("broadcast in the other network", "b2", from_guest("b2", f.BROADCAST), "b1 node1 node2", "a1 a2 a3"),
     Case("unicast into another network", "a1", from_guest("a1", B1), "", "b1"),
     Case("unicast into another network, other node", "a1", from_guest("a1", B2), "", "b2"),
@@ -110,17 +152,38 @@ CASES = (
     Case("multicast of the node", "node1", frame(HOST, GROUP), "node2", "a1 a2 a3 b1 b2"),
     Case("unicast of the node", "node1", frame(HOST, A1), "", "a1"),
     Case("forged MAC", "a1", frame(FORGED, f.BROADCAST), "", "a2 a3 b1 b2 node1 node2"),
-    Case("forged MAC of the other network", "a1", frame("aa:55:70:66:66:66", f.BROADCAST), "", "a2 a3 b1 b2 node1 node2"),
+    Case(
+        "forged MAC of the other network",
+        "a1",
+        frame("aa:55:70:66:66:66", f.BROADCAST),
+        "",
+        "a2 a3 b1 b2 node1 node2",
+    ),
     Case("forged MAC, unicast", "a1", frame("aa:55:60:66:66:67", A2), "", "a2"),
-    Case("forged MAC, ARP", "a1", f.ethernet("aa:55:60:66:66:68", f.BROADCAST, f.arp(1, A1, "203.0.113.1", "203.0.113.9")), "",
-         "a2 a3 b1 b2 node1 node2"),
+    Case(
+        "forged MAC, ARP",
+        "a1",
+        f.ethernet("aa:55:60:66:66:68", f.BROADCAST, f.arp(1, A1, "203.0.113.1", "203.0.113.9")),
+        "",
+        "a2 a3 b1 b2 node1 node2",
+    ),
     Case("802.1Q", "a1", from_guest("a1", f.BROADCAST, (f.VLAN, 5)), "", "a2 a3 b1 b2 node1 node2"),
-    Case("802.1Q, priority only", "a1", from_guest("a1", f.BROADCAST, (f.VLAN, 0)), "", "a2 a3 b1 b2 node1 node2"),
+    Case(
+        "802.1Q, priority only",
+        "a1",
+        from_guest("a1", f.BROADCAST, (f.VLAN, 0)),
+        "",
+        "a2 a3 b1 b2 node1 node2",
+    ),
     Case("802.1ad", "a1", from_guest("a1", f.BROADCAST, (f.QINQ, 5)), "", "a2 a3 b1 b2 node1 node2"),
-    Case("QinQ", "a1", from_guest("a1", f.BROADCAST, (f.QINQ, 5), (f.VLAN, 6)), "", "a2 a3 b1 b2 node1 node2"),
+    Case(
+        "QinQ", "a1", from_guest("a1", f.BROADCAST, (f.QINQ, 5), (f.VLAN, 6)), "", "a2 a3 b1 b2 node1 node2"
+    ),
 )
 OPEN, END = 1000, 2000
-"""Added to the number of a frame when it is sent to nodes without our rules; the number of the last one, which all hear."""
+"""Added to the number of a frame when it is sent to nodes without our rules; the number of the last one,
+which all hear.
+"""
 
 
 class Played(NamedTuple):
@@ -137,8 +200,12 @@ def played() -> Iterator[Played]:
         nodes, guests = site(lab)
         for node in nodes.values():
             node.ip("link set prv0 address 02:00:00:00:00:0" + node.name[-1])
-        ears = {name: Ear(guest, "eth0") for name, guest in guests.items()} | {name: Ear(node, "prv0") for name, node in nodes.items()}
-        where = {name: (guest, "eth0") for name, guest in guests.items()} | {"node1": (nodes["node1"], "prv0")}
+        ears = {name: Ear(guest, "eth0") for name, guest in guests.items()} | {
+            name: Ear(node, "prv0") for name, node in nodes.items()
+        }
+        where = {name: (guest, "eth0") for name, guest in guests.items()} | {
+            "node1": (nodes["node1"], "prv0")
+        }
         for name in GUESTS:  # so that no bridge floods for not knowing
             send(*where[name], from_guest(name, f.BROADCAST))
         before, learned, heard = drops(nodes["node1"], "bridge"), [], {name: set() for name in ears}
@@ -149,7 +216,9 @@ def played() -> Iterator[Played]:
                 send(*where[name], f.stamp(from_guest(name, f.BROADCAST), END + start))
             for name, ear in ears.items():
                 heard[name] |= ear.tokens(END + start)
-            learned.append("".join(node.out("bridge", "fdb", "show", "br", "prv0") for node in nodes.values()))
+            learned.append(
+                "".join(node.out("bridge", "fdb", "show", "br", "prv0") for node in nodes.values())
+            )
             if not start:
                 dropped = drops(nodes["node1"], "bridge") - before
                 for node in nodes.values():
@@ -206,9 +275,20 @@ def test_reserved_group_reaches_nobody(lab: Lab) -> None:
     nodes, guests = site(lab)
     node = nodes["node1"]
     witness = Witness(node)
-    packets = f.udp("203.0.113.1", "203.0.113.255"), f.arp(1, A1, "203.0.113.1", "203.0.113.9"), f.udp("fe80::1", f.ALL_NODES)
+    packets = (
+        f.udp("203.0.113.1", "203.0.113.255"),
+        f.arp(1, A1, "203.0.113.1", "203.0.113.9"),
+        f.udp("fe80::1", f.ALL_NODES),
+    )
     for start in (0, OPEN):
-        send(guests["a1"], "eth0", *(f.stamp(f.ethernet(A1, RESERVED, packet), number) for number, packet in enumerate(packets, start + 1)))
+        send(
+            guests["a1"],
+            "eth0",
+            *(
+                f.stamp(f.ethernet(A1, RESERVED, packet), number)
+                for number, packet in enumerate(packets, start + 1)
+            ),
+        )
         if not start:
             send(guests["a1"], "eth0", f.ethernet(A1, OTHER_RESERVED, packets[0]))
             assert until(lambda: drops(node, "bridge")["tap1", "ll-dst"] == 1)
@@ -225,7 +305,13 @@ def test_forged_mac_to_a_reserved_group_is_not_learned(lab: Lab, group: str) -> 
     nodes, guests = site(lab)
     node, ear = nodes["node1"], Ear(guests["a2"], "eth0")
     assert guests["a2"].ping(GUESTS["a1"].ip)
-    send(guests["a1"], "eth0", frame(FORGED, group), frame(A2, group), f.stamp(from_guest("a1", f.BROADCAST), 7))
+    send(
+        guests["a1"],
+        "eth0",
+        frame(FORGED, group),
+        frame(A2, group),
+        f.stamp(from_guest("a1", f.BROADCAST), 7),
+    )
     ear.tokens(7)
     learned = lines(node.out("bridge", "fdb", "show", "br", "prv0"), "dev tap1")
     assert not lines("\n".join(learned), FORGED)
@@ -237,7 +323,9 @@ def test_mac_outside_the_prefix_of_its_network_is_refused(lab: Lab) -> None:
     guest = lab.guest(node, "tap1", "aa:55:70:00:00:01")
     ran = node.up({**ENV, "MAC": "aa:55:70:00:00:01"}, check=False)
     assert ran.returncode == 1
-    assert re.fullmatch(r"kvm-ifup-custom: MAC=aa:55:70:00:00:01 is outside NETWORK_MAC_PREFIX=aa:55:60 .*\n", ran.stderr)
+    assert re.fullmatch(
+        r"kvm-ifup-custom: MAC=aa:55:70:00:00:01 is outside NETWORK_MAC_PREFIX=aa:55:60 .*\n", ran.stderr
+    )
     assert traces(node, records=False) == []
     assert "state DOWN" in node.out("ip", "link", "show", "dev", "tap1")
     assert guest

@@ -1,4 +1,6 @@
-"""The hooks, and calls that come in any order: what is gone is taken back, what should be up comes up, and nothing outlives its NIC."""
+"""The hooks, and calls that come in any order: what is gone is taken back, what should be up comes up, and
+nothing outlives its NIC.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +15,12 @@ import pytest
 from tests.netns.lab import SCRIPTS, Lab, Machine, environment
 from tests.netns.state import about, same, snapshot, stand_in, start, until, wipe, without_base
 
-UP, DOWN, HOOK, RECONFIGURE = "kvm-ifup-custom", "kvm-ifdown-custom", "snf-network-hook", "snf-network-reconfigure"
+UP, DOWN, HOOK, RECONFIGURE = (
+    "kvm-ifup-custom",
+    "kvm-ifdown-custom",
+    "snf-network-hook",
+    "snf-network-reconfigure",
+)
 LIMIT = 5.0
 HANGS = "#!/bin/sh\nexec sleep 60\n"
 RT_TABLES = "/etc/iproute2/rt_tables"
@@ -41,7 +48,11 @@ def node(shared_node: Machine) -> Iterator[Machine]:
 
 
 def taps(node: Machine) -> list[str]:
-    return [link["ifname"] for link in json.loads(node.out("ip", "-j", "link", "show")) if link["ifname"].startswith("tap")]
+    return [
+        link["ifname"]
+        for link in json.loads(node.out("ip", "-j", "link", "show"))
+        if link["ifname"].startswith("tap")
+    ]
 
 
 def plug(node: Machine, name: str) -> None:
@@ -55,23 +66,43 @@ def nic(kind: str, number: int = 0, **changes: str) -> dict[str, str]:
     else:
         own = {"MAC": f"aa:55:60:ad:35:{number:02x}", "LINK": "prv0", "BRIDGE": "prv0"}
     base = environment("add-routed-ifup-1" if kind == "routed" else "add-bridged-ifup-1")
-    return {**base, **own, "INSTANCE": f"{kind}{number}.example.com", "INTERFACE_UUID": f"5ac0de00-0000-4000-8000-{number:012}", **changes}
+    return {
+        **base,
+        **own,
+        "INSTANCE": f"{kind}{number}.example.com",
+        "INTERFACE_UUID": f"5ac0de00-0000-4000-8000-{number:012}",
+        **changes,
+    }
 
 
-def after(operation: str, *nics: Mapping[str, str], instance: str = "", node: str = "node1", **more: str) -> dict[str, str]:
+def after(
+    operation: str, *nics: Mapping[str, str], instance: str = "", node: str = "node1", **more: str
+) -> dict[str, str]:
     """A post hook's environment, in the words of Ganeti: the instance with the NICs it has from now on."""
     names = {"INTERFACE_UUID": "UUID", "INTERFACE_NAME": "NAME"}
     name = instance or nics[0]["INSTANCE"]
-    env = {"GANETI_HOOKS_PHASE": "post", "GANETI_OP_CODE": f"OP_INSTANCE_{operation}", "GANETI_INSTANCE_NAME": name,
-           "GANETI_POST_INSTANCE_NAME": name, "GANETI_INSTANCE_PRIMARY": node,
-           "GANETI_POST_INSTANCE_NIC_COUNT": str(len(nics)), "GANETI_POST_INSTANCE_TAGS": nics[0].get("TAGS", "") if nics else "", **more}
+    env = {
+        "GANETI_HOOKS_PHASE": "post",
+        "GANETI_OP_CODE": f"OP_INSTANCE_{operation}",
+        "GANETI_INSTANCE_NAME": name,
+        "GANETI_POST_INSTANCE_NAME": name,
+        "GANETI_INSTANCE_PRIMARY": node,
+        "GANETI_POST_INSTANCE_NIC_COUNT": str(len(nics)),
+        "GANETI_POST_INSTANCE_TAGS": nics[0].get("TAGS", "") if nics else "",
+        **more,
+    }
     for index, values in enumerate(nics):
-        env |= {f"GANETI_POST_INSTANCE_NIC{index}_{names.get(name, name)}": value for name, value in values.items()}
+        env |= {
+            f"GANETI_POST_INSTANCE_NIC{index}_{names.get(name, name)}": value
+            for name, value in values.items()
+        }
     return env
 
 
 def timed(node: Machine, script: str, env: Mapping[str, str]) -> tuple[int, float]:
-    """Exit status, and seconds until the process and everybody who holds its output is gone, as Ganeti waits for."""
+    """Exit status, and seconds until the process and everybody who holds its output is gone, as Ganeti waits
+    for.
+    """
     began = time.monotonic()
     call = start(node, script, env)
     call.communicate(timeout=30)
@@ -103,7 +134,10 @@ def test_a_hook_for_one_nic_goes_on_after_another_failed(node: Machine) -> None:
         plug(node, env["INTERFACE"])
         node.up(env)
         node.ip(f"link del {env['INTERFACE']}")
-    holder = subprocess.Popen(node.command("sh", "-c", f"exec 9>{STATE}/locks/tap0; flock 9; echo; exec sleep 30"), stdout=subprocess.PIPE)
+    holder = subprocess.Popen(
+        node.command("sh", "-c", f"exec 9>{STATE}/locks/tap0; flock 9; echo; exec sleep 30"),
+        stdout=subprocess.PIPE,
+    )
     try:
         assert holder.stdout and holder.stdout.readline()
         said = node.script(HOOK, after("SHUTDOWN", first, second)).stderr
@@ -137,7 +171,9 @@ def test_reconfigure_gives_a_running_nic_its_new_profile_without_losing_it(node:
     same(before, snapshot(node))  # nobody asked for it
     node.script(RECONFIGURE, after("SET_PARAMS", tagged))
     changed = {line for line in before ^ snapshot(node) if not line.startswith("text ")}
-    assert {line.partition("goto")[0].split()[0] for line in changed} == {"element"} and len(changed) == 2, changed
+    assert {line.partition("goto")[0].split()[0] for line in changed} == {"element"} and len(changed) == 2, (
+        changed
+    )
 
 
 def test_reconfigure_leaves_a_nic_alone_whose_guest_has_another_mac(node: Machine) -> None:
@@ -177,15 +213,28 @@ def test_repair_pending_does_the_same_from_a_timer(node: Machine) -> None:
 def test_no_call_takes_over_5_seconds_when_a_tool_hangs(node: Machine, tool: str, script: str) -> None:
     """Nor does anything it leaves behind hold Ganeti's pipe."""
     env = nic("routed", 1, INTERFACE="tap0", TAGS="synnefo:network:0:protected synnefo:network:0:reconfigure")
-    others = [{**env, "INTERFACE": f"tap{number}", "INTERFACE_UUID": f"u{number}", "IP": f"203.0.113.{100 + number}",
-               "MAC": f"aa:00:00:00:01:{number:02x}"} for number in range(1, 4)]
+    others = [
+        {
+            **env,
+            "INTERFACE": f"tap{number}",
+            "INTERFACE_UUID": f"u{number}",
+            "IP": f"203.0.113.{100 + number}",
+            "MAC": f"aa:00:00:00:01:{number:02x}",
+        }
+        for number in range(1, 4)
+    ]
     for each in (env, *others):
         plug(node, each["INTERFACE"])
         node.up(each)
     if script == HOOK:
         for each in (env, *others):
             node.ip(f"link del {each['INTERFACE']}")
-    given = {UP: env, DOWN: env, HOOK: after("SHUTDOWN", env, *others), RECONFIGURE: after("SET_PARAMS", env, *others)}[script]
+    given = {
+        UP: env,
+        DOWN: env,
+        HOOK: after("SHUTDOWN", env, *others),
+        RECONFIGURE: after("SET_PARAMS", env, *others),
+    }[script]
     with stand_in(node, tool, HANGS):
         status, seconds = timed(node, script, given)
     assert seconds < LIMIT and status == (script == UP), (seconds, status)
@@ -195,10 +244,16 @@ def test_no_call_takes_over_5_seconds_when_a_tool_hangs(node: Machine, tool: str
 
 
 def test_no_call_takes_over_5_seconds_when_its_disk_hangs(node: Machine) -> None:
-    """A file that never opens, as on a file system whose server is away: the kernel ends the call, and Ganeti sees a failure."""
+    """A file that never opens, as on a file system whose server is away: the kernel ends the call, and Ganeti
+    sees a failure.
+    """
     env = nic("routed", 1, INTERFACE="tap0")
     plug(node, "tap0")
-    node.run("sh", "-c", f"mkfifo {RT_TABLES}.new && mv {RT_TABLES} {RT_TABLES}.kept && mv {RT_TABLES}.new {RT_TABLES}")
+    node.run(
+        "sh",
+        "-c",
+        f"mkfifo {RT_TABLES}.new && mv {RT_TABLES} {RT_TABLES}.kept && mv {RT_TABLES}.new {RT_TABLES}",
+    )
     try:
         status, seconds = timed(node, UP, env)
     finally:
@@ -209,7 +264,9 @@ def test_no_call_takes_over_5_seconds_when_its_disk_hangs(node: Machine) -> None
 
 
 def test_200_cycles_in_random_order_leave_nothing(node: Machine) -> None:
-    """Starts and stops of six instances on four tap names, with hooks and downs before, after, twice, late or never."""
+    """Starts and stops of six instances on four tap names, with hooks and downs before, after, twice, late or
+    never.
+    """
     chance = random.Random(148)
     running: dict[str, dict[str, str]] = {}
     late: list[tuple[str, dict[str, str]]] = []
@@ -217,7 +274,9 @@ def test_200_cycles_in_random_order_leave_nothing(node: Machine) -> None:
         tap = f"tap{chance.randrange(4)}"
         old = running.pop(tap, None)
         if old:
-            calls = chance.sample([(DOWN, old), (HOOK, after("SHUTDOWN", old)), (DOWN, old)], chance.randrange(4))
+            calls = chance.sample(
+                [(DOWN, old), (HOOK, after("SHUTDOWN", old)), (DOWN, old)], chance.randrange(4)
+            )
             early = [call for call in calls if chance.random() < 0.5]
             for script, env in early:
                 if script == DOWN:
@@ -225,19 +284,34 @@ def test_200_cycles_in_random_order_leave_nothing(node: Machine) -> None:
             node.ip(f"link del {tap}")
             late += [call for call in calls if call not in early or call[0] == HOOK]
         busy = {env["INSTANCE"] for env in running.values()}
-        env = chance.choice([env for env in (nic(kind, number, INTERFACE=tap) for kind in ("routed", "filtered") for number in (1, 2, 3))
-                             if env["INSTANCE"] not in busy])
+        env = chance.choice(
+            [
+                env
+                for env in (
+                    nic(kind, number, INTERFACE=tap)
+                    for kind in ("routed", "filtered")
+                    for number in (1, 2, 3)
+                )
+                if env["INSTANCE"] not in busy
+            ]
+        )
         plug(node, tap)
-        late = [call for call in late if call[0] == HOOK or call[1]["INSTANCE"] != env["INSTANCE"]]  # Ganeti's lock keeps these in order
+        late = [
+            call for call in late if call[0] == HOOK or call[1]["INSTANCE"] != env["INSTANCE"]
+        ]  # Ganeti's lock keeps these in order
         node.up(env)
         running[tap] = env
         while late and chance.random() < 0.6:
             script, words = late.pop(chance.randrange(len(late)))
             node.script(script, words)
-            assert f"tap{tap[3:]}\t" in node.read(f"{STATE}/{tap}"), f"cycle {cycle}: {script} took the new owner of {tap}"
+            assert f"tap{tap[3:]}\t" in node.read(f"{STATE}/{tap}"), (
+                f"cycle {cycle}: {script} took the new owner of {tap}"
+            )
         if cycle % 20 == 19:
             found = json.loads(node.run(SCRIPTS / "snf-network", "check", "--json", check=False).stdout)
-            assert not found["missing"] and not found["orphan"] and not found["rules"], f"cycle {cycle}: {found}"
+            assert not found["missing"] and not found["orphan"] and not found["rules"], (
+                f"cycle {cycle}: {found}"
+            )
     for tap in running:
         node.ip(f"link del {tap}")
     node.run(SCRIPTS / "snf-network", "gc")
@@ -251,21 +325,51 @@ def test_repeats_of_an_announcement_hold_no_pipe(node: Machine) -> None:
     until(lambda: node.read(f"{STATE}/tap0"))
 
 
-HOSTILE = ["", "-1", "9" * 5000, "\u00b2", "1.5", "$(touch /var/tmp/pwned)", "x" * 300, "\x1b[31m", "\udcff", "..", "a\nb", "*"]
+HOSTILE = [
+    "",
+    "-1",
+    "9" * 5000,
+    "\u00b2",
+    "1.5",
+    "$(touch /var/tmp/pwned)",
+    "x" * 300,
+    "\x1b[31m",
+    "\udcff",
+    "..",
+    "a\nb",
+    "*",
+]
 
 
-@pytest.mark.parametrize("name", ["GANETI_HOOKS_PHASE", "GANETI_OP_CODE", "GANETI_INSTANCE_NAME", "GANETI_POST_INSTANCE_NIC_COUNT",
-                                  "GANETI_POST_INSTANCE_TAGS", "GANETI_POST_INSTANCE_NIC0_MAC", "GANETI_POST_INSTANCE_NIC0_UUID",
-                                  "GANETI_POST_INSTANCE_NIC0_IP", "GANETI_POST_INSTANCE_NIC0_LINK", "GANETI_OLD_PRIMARY"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "GANETI_HOOKS_PHASE",
+        "GANETI_OP_CODE",
+        "GANETI_INSTANCE_NAME",
+        "GANETI_POST_INSTANCE_NIC_COUNT",
+        "GANETI_POST_INSTANCE_TAGS",
+        "GANETI_POST_INSTANCE_NIC0_MAC",
+        "GANETI_POST_INSTANCE_NIC0_UUID",
+        "GANETI_POST_INSTANCE_NIC0_IP",
+        "GANETI_POST_INSTANCE_NIC0_LINK",
+        "GANETI_OLD_PRIMARY",
+    ],
+)
 def test_a_hook_with_a_hostile_variable_fails_no_operation(node: Machine, name: str) -> None:
     """And takes nothing from a NIC that lives."""
     env = nic("routed", 1, INTERFACE="tap0", TAGS="synnefo:network:0:reconfigure")
     plug(node, "tap0")
     node.up(env)
     before = snapshot(node)
-    for value in HOSTILE[name.endswith("_IP"):]:  # without an address is what a NIC may be
+    for value in HOSTILE[name.endswith("_IP") :]:  # without an address is what a NIC may be
         for script in (HOOK, RECONFIGURE):
             ran = node.script(script, {**after("SET_PARAMS", env), name: value})
             assert "Traceback" not in ran.stderr and len(ran.stderr.splitlines()) < 2, (value, ran.stderr)
-    same(*(frozenset(line for line in state if ":variable\t" not in line) for state in (before, snapshot(node))))
+    same(
+        *(
+            frozenset(line for line in state if ":variable\t" not in line)
+            for state in (before, snapshot(node))
+        )
+    )
     assert node.run("test", "-e", "/var/tmp/pwned", check=False).returncode == 1

@@ -1,6 +1,8 @@
-"""Values that somebody chose to do harm: in the environment, in files that are read, in the configuration. None of it is ever run.
+"""Values that somebody chose to do harm: in the environment, in files that are read, in the configuration.
+None of it is ever run.
 
-Ganeti lets who may name a NIC or a network write nearly anything there; the bash package ran it as root (facts of the old package).
+Ganeti lets who may name a NIC or a network write nearly anything there; the bash package ran it as root
+(facts of the old package).
 """
 
 from __future__ import annotations
@@ -19,20 +21,82 @@ ROUTED = environment("add-routed-ifup-1")
 FILTERED = environment("add-bridged-ifup-1", INTERFACE=TAP)
 STATE_DIR, BINDINGS, CONFIG = "/var/lib/snf-network", "/var/lib/nfdhcpd", "/etc/default/snf-network"
 VALUES = {
-    "command": f"$(touch {PWNED})", "backquotes": f"`touch {PWNED}`", "semicolon": f"x;touch {PWNED};", "pipe": f"x|touch {PWNED}",
-    "ampersand": f"x&touch {PWNED}&", "ends a quote": f"\";touch {PWNED};\"", "ends single quotes": f"';touch {PWNED};'",
-    "newline": f"x\ntouch {PWNED}\n", "a line of a binding": "x\nMAC=aa:aa:aa:aa:aa:aa", "return": "x\rIP=1.2.3.4", "tab": "x\ty",
-    "star": "*", "question": "?", "brackets": "[a-z]*", "spaces": "  ", "words": "a b c", "brace": "${IFS}", "backslash": "\\",
-    "percent": "%s%n", "ends a set": "x } ; flush ruleset ; #", "nft comment": "# x", "include": "include \"/etc/shadow\"",
-    "escape": "\x1b[31m", "bell": "\x07", "path": "../../../etc/passwd", "slash": "/", "dots": "..", "option": "--help", "dash": "-",
-    "long": "x" * 300, "very long": "7" * 70000, "not UTF-8": "\udcff\udcfe", "half UTF-8": "\udcc3", "other digits": "\u0661\u0662",
-    "right to left": "\u202ex", "line separator": "x\u2028y", "next line": "x\x85y", "unit separator": "x\x1fy",
+    "command": f"$(touch {PWNED})",
+    "backquotes": f"`touch {PWNED}`",
+    "semicolon": f"x;touch {PWNED};",
+    "pipe": f"x|touch {PWNED}",
+    "ampersand": f"x&touch {PWNED}&",
+    "ends a quote": f'";touch {PWNED};"',
+    "ends single quotes": f"';touch {PWNED};'",
+    "newline": f"x\ntouch {PWNED}\n",
+    "a line of a binding": "x\nMAC=aa:aa:aa:aa:aa:aa",
+    "return": "x\rIP=1.2.3.4",
+    "tab": "x\ty",
+    "star": "*",
+    "question": "?",
+    "brackets": "[a-z]*",
+    "spaces": "  ",
+    "words": "a b c",
+    "brace": "${IFS}",
+    "backslash": "\\",
+    "percent": "%s%n",
+    "ends a set": "x } ; flush ruleset ; #",
+    "nft comment": "# x",
+    "include": 'include "/etc/shadow"',
+    "escape": "\x1b[31m",
+    "bell": "\x07",
+    "path": "../../../etc/passwd",
+    "slash": "/",
+    "dots": "..",
+    "option": "--help",
+    "dash": "-",
+    "long": "x" * 300,
+    "very long": "7" * 70000,
+    "not UTF-8": "\udcff\udcfe",
+    "half UTF-8": "\udcc3",
+    "other digits": "\u0661\u0662",
+    "right to left": "\u202ex",
+    "line separator": "x\u2028y",
+    "next line": "x\x85y",
+    "unit separator": "x\x1fy",
 }
-CHECKED = ("INSTANCE", "INTERFACE", "INTERFACE_INDEX", "INTERFACE_UUID", "MAC", "IP", "MODE", "LINK", "VLAN", "NETWORK_UUID",
-           "NETWORK_SUBNET", "NETWORK_GATEWAY", "NETWORK_SUBNET6", "NETWORK_GATEWAY6", "NETWORK_MAC_PREFIX", "ACTION")
+CHECKED = (
+    "INSTANCE",
+    "INTERFACE",
+    "INTERFACE_INDEX",
+    "INTERFACE_UUID",
+    "MAC",
+    "IP",
+    "MODE",
+    "LINK",
+    "VLAN",
+    "NETWORK_UUID",
+    "NETWORK_SUBNET",
+    "NETWORK_GATEWAY",
+    "NETWORK_SUBNET6",
+    "NETWORK_GATEWAY6",
+    "NETWORK_MAC_PREFIX",
+    "ACTION",
+)
 FREE = ("INTERFACE_NAME", "NETWORK_NAME", "TAGS", "NETWORK_TAGS")
-"""Ganeti allows nearly everything in these: what is harmless is taken and has no effect, what is not is refused."""
-OTHERS = ("BRIDGE", "HOME", "PWD", "HOSTNAME", "IFS", "LC_ALL", "TZ", "SHLVL", "vif", "XENBUS_PATH", "TABLE", "UPLINK", "EUI64")
+"""Ganeti allows nearly everything in these: what is harmless is taken and has no effect, what is not is
+refused.
+"""
+OTHERS = (
+    "BRIDGE",
+    "HOME",
+    "PWD",
+    "HOSTNAME",
+    "IFS",
+    "LC_ALL",
+    "TZ",
+    "SHLVL",
+    "vif",
+    "XENBUS_PATH",
+    "TABLE",
+    "UPLINK",
+    "EUI64",
+)
 
 
 @pytest.fixture(scope="module")
@@ -75,7 +139,9 @@ def with_value(base: Mapping[str, str], name: str, value: str) -> dict[str, str]
     return {**base, name: f"{base[name]} {value}" if name in ("TAGS", "NETWORK_TAGS") else value}
 
 
-@pytest.mark.parametrize(("base", "name", "values"), [pytest.param(*case, id=f"{case[0]['MODE']}-{case[1]}") for case in CASES])
+@pytest.mark.parametrize(
+    ("base", "name", "values"), [pytest.param(*case, id=f"{case[0]['MODE']}-{case[1]}") for case in CASES]
+)
 def test_ifup(hostile_node: Machine, name: str, base: Mapping[str, str], values: Iterable[str]) -> None:
     """On a live NIC: refused in one line with everything as it was, or taken without any effect."""
     hostile_node.up(base)
@@ -128,10 +194,14 @@ def test_ifdown(hostile_node: Machine, name: str) -> None:
         assert ran.stderr or name not in ("INTERFACE", "ACTION")
     same(before, snapshot(hostile_node))
     log = hostile_node.read("/var/log/ganeti/snf-network.log")
-    assert all(line.isprintable() and line[:2] == "20" for line in log.split("\n")[:-1]), "a value made a line of its own in the log"
+    assert all(line.isprintable() and line[:2] == "20" for line in log.split("\n")[:-1]), (
+        "a value made a line of its own in the log"
+    )
 
 
-@pytest.mark.parametrize("name", ["MAC", "IP", "LINK", "MODE", "TAGS", "NETWORK_TAGS", "NETWORK_SUBNET6", "VLAN"])
+@pytest.mark.parametrize(
+    "name", ["MAC", "IP", "LINK", "MODE", "TAGS", "NETWORK_TAGS", "NETWORK_SUBNET6", "VLAN"]
+)
 def test_ifdown_needs_only_the_name(hostile_node: Machine, name: str) -> None:
     """Other variables are not read: what the record says is taken back."""
     for what in ("command", "newline", "long", "not UTF-8"):
@@ -155,10 +225,13 @@ def test_the_argument(hostile_node: Machine, script: str) -> None:
 
 def test_a_hostile_name_gives_no_profile_of_another_nic(hostile_node: Machine) -> None:
     """A NIC named `*` or `0:x` is not the NIC that a tag means; a bare profile is no tag."""
+
     def profile() -> list[str]:
         return about(snapshot(hostile_node), "element inet egress", TAP)
 
-    tags = "synnefo:network:7:unprotected unprotected synnefo:network:*:unprotected synnefo:network::unprotected"
+    tags = (
+        "synnefo:network:7:unprotected unprotected synnefo:network:*:unprotected synnefo:network::unprotected"
+    )
     for name in ("", "?", ".*", "[0-9]", "7:x", " 7"):
         hostile_node.up({**ROUTED, "INTERFACE_NAME": name, "TAGS": tags})
         assert profile() == [], name
@@ -167,11 +240,18 @@ def test_a_hostile_name_gives_no_profile_of_another_nic(hostile_node: Machine) -
 
 
 def test_the_binding_holds_no_more_than_it_should(hostile_node: Machine) -> None:
-    """nfdhcpd reads KEY=VALUE lines, and others have sourced them: no value may end its line or its quotes."""
+    """nfdhcpd reads KEY=VALUE lines, and others have sourced them: no value may end its line or its
+    quotes.
+    """
     hostile_node.up(ROUTED)
     keys = [line.partition("=")[0] for line in hostile_node.read(f"{BINDINGS}/{TAP}").splitlines()]
     for value in VALUES.values():
-        if hostile_node.up({**ROUTED, "NETWORK_TAGS": f"nfdhcpd ip-less-routed {value}"}, check=False).returncode == 0:
+        if (
+            hostile_node.up(
+                {**ROUTED, "NETWORK_TAGS": f"nfdhcpd ip-less-routed {value}"}, check=False
+            ).returncode
+            == 0
+        ):
             text = hostile_node.read(f"{BINDINGS}/{TAP}")
             assert [line.partition("=")[0] for line in text.split("\n")[:-1]] == keys
             assert not set(text) & set("$`;|&<>\\'\r\t\x1b") and text.count('"') == 2, text
@@ -186,7 +266,10 @@ MANY = {"NETWORK_TAGS": ("ip-less-routed", "nobody-s-{}"), "TAGS": ("", "snf-net
 def test_as_many_tags_as_ganeti_takes(hostile_node: Machine, name: str) -> None:
     """As fast as that is, it must not reach the deadline, which ends a call without a word."""
     first, form = MANY[name]
-    values = (f"{number // 256}.{number % 256}.0/28" if name == "TAGS" else str(number) for number in range(MOST_TAGS))
+    values = (
+        f"{number // 256}.{number % 256}.0/28" if name == "TAGS" else str(number)
+        for number in range(MOST_TAGS)
+    )
     tags = " ".join((first, *(form.format(value) for value in values)))
     ran = hostile_node.up({**ROUTED, "INTERFACE_INDEX": "0", name: tags}, check=False)
     assert (ran.returncode, ran.stderr) == (0, "")
@@ -196,9 +279,13 @@ def test_as_many_tags_as_ganeti_takes(hostile_node: Machine, name: str) -> None:
 
 
 def xen(node: Machine, file: str, *arguments: str, name: str = "inst1", **env: str) -> tuple[int, str, str]:
-    """vif-custom online with stand-ins for xl and xenstore-write: status, stderr and what xenstore was told."""
-    for tool, text in (("xl", "#!/bin/sh\ncat /var/tmp/domname\n"),
-                       ("xenstore-write", "#!/bin/sh\nprintf '%s\\n' \"$@\" >> /var/tmp/xenstore\n")):
+    """vif-custom online with stand-ins for xl and xenstore-write: status, stderr and what xenstore was
+    told.
+    """
+    for tool, text in (
+        ("xl", "#!/bin/sh\ncat /var/tmp/domname\n"),
+        ("xenstore-write", "#!/bin/sh\nprintf '%s\\n' \"$@\" >> /var/tmp/xenstore\n"),
+    ):
         node.write(f"/usr/local/sbin/{tool}", text)
         node.run("chmod", "755", f"/usr/local/sbin/{tool}")
     node.write("/var/tmp/domname", f"{name}\n")
@@ -222,9 +309,18 @@ def xen_node(hostile_node: Machine) -> Iterator[Machine]:
         hostile_node.run("umount", "/usr/local/sbin")
 
 
-NIC_FILE = {"MAC": ROUTED["MAC"], "IP": ROUTED["IP"], "INTERFACE_INDEX": "0", "INTERFACE_NAME": "x", "MODE": "routed", "LINK": "snf_public",
-            "NETWORK_NAME": "pub1", "NETWORK_SUBNET": "198.51.100.0/24", "NETWORK_GATEWAY": "198.51.100.1",
-            "NETWORK_TAGS": "ip-less-routed"}
+NIC_FILE = {
+    "MAC": ROUTED["MAC"],
+    "IP": ROUTED["IP"],
+    "INTERFACE_INDEX": "0",
+    "INTERFACE_NAME": "x",
+    "MODE": "routed",
+    "LINK": "snf_public",
+    "NETWORK_NAME": "pub1",
+    "NETWORK_SUBNET": "198.51.100.0/24",
+    "NETWORK_GATEWAY": "198.51.100.1",
+    "NETWORK_TAGS": "ip-less-routed",
+}
 
 
 def nic_file(**changes: str) -> str:
@@ -248,11 +344,13 @@ def test_a_nic_file_of_ganeti(xen_node: Machine, name: str) -> None:
 
 
 def test_a_hostile_domain_name_or_vif(xen_node: Machine) -> None:
-    for value, name in ((value, name) for value in VALUES.values() for name in ("name", "vif") if len(value) < 60000):
-            status, said, told = xen(xen_node, nic_file(), **{name: value})
-            assert status == 1, value
-            one_line_of(said, "vif-custom: ")
-            assert told.endswith("/hotplug-status\nerror\n")
+    for value, name in (
+        (value, name) for value in VALUES.values() for name in ("name", "vif") if len(value) < 60000
+    ):
+        status, said, told = xen(xen_node, nic_file(), **{name: value})
+        assert status == 1, value
+        one_line_of(said, "vif-custom: ")
+        assert told.endswith("/hotplug-status\nerror\n")
     for argument in VALUES.values():
         status, said, _ = xen(xen_node, nic_file(), argument, "type_if=vif")
         assert status == 1
@@ -268,16 +366,26 @@ TAGS="$(touch {PWNED})"
 `touch {PWNED}`
 """
 NOT_RECORDS = {
-    "the old package's": OLD_STATE, "empty": "", "one newline": "\n", "tabs": "\t\t\t\n", "other digits": "nic\ttap0\t\u00b2\tboot\ti\tu\n",
-    "a huge number": f"nic\ttap0\t{'9' * 5000}\tboot\ti\tu\n", "a negative number": "nic\ttap0\t-1\tboot\ti\tu\n",
-    "lacking nothing": "nic\ttap0\t3\tboot\ti\tu\nlacking\n", "a variable too short": "nic\ttap0\t3\tboot\ti\tu\nvariable\tMAC\n",
+    "the old package's": OLD_STATE,
+    "empty": "",
+    "one newline": "\n",
+    "tabs": "\t\t\t\n",
+    "other digits": "nic\ttap0\t\u00b2\tboot\ti\tu\n",
+    "a huge number": f"nic\ttap0\t{'9' * 5000}\tboot\ti\tu\n",
+    "a negative number": "nic\ttap0\t-1\tboot\ti\tu\n",
+    "lacking nothing": "nic\ttap0\t3\tboot\ti\tu\nlacking\n",
+    "a variable too short": "nic\ttap0\t3\tboot\ti\tu\nvariable\tMAC\n",
     "a variable too long": "nic\ttap0\t3\tboot\ti\tu\nvariable\tMAC\ta\tb\n",
     "a kind too short": "nic\ttap0\t3\tboot\ti\tu\nElement\tinet\n",
-    "a kind too long": "nic\ttap0\t3\tboot\ti\tu\nLink\ta\tb\tc\td\te\n", "no kind": "nic\ttap0\t3\tboot\ti\tu\nNothing\ta\n",
-    "a class of python": "nic\ttap0\t3\tboot\ti\tu\nResource\n__class__\tx\n", "cut off": "nic\ttap0\t3\tboot\ti\tu\nElement\tinet\trou",
-    "backslashes": "nic\ttap0\t3\tboot\ti\tu\nvariable\t\\\\\\\t\\x\n", "another interface's": "nic\ttap7\t3\tboot\ti\tu\nLink\ttap7\t\t\n",
+    "a kind too long": "nic\ttap0\t3\tboot\ti\tu\nLink\ta\tb\tc\td\te\n",
+    "no kind": "nic\ttap0\t3\tboot\ti\tu\nNothing\ta\n",
+    "a class of python": "nic\ttap0\t3\tboot\ti\tu\nResource\n__class__\tx\n",
+    "cut off": "nic\ttap0\t3\tboot\ti\tu\nElement\tinet\trou",
+    "backslashes": "nic\ttap0\t3\tboot\ti\tu\nvariable\t\\\\\\\t\\x\n",
+    "another interface's": "nic\ttap7\t3\tboot\ti\tu\nLink\ttap7\t\t\n",
     "junk": "".join(map(chr, range(1, 128))) * 50,
-    "not UTF-8": "nic\ttap0\t3\t\udcff\ti\tu\n\udcff\udcfe\n", "a long line": "x" * 1_000_000,
+    "not UTF-8": "nic\ttap0\t3\t\udcff\ti\tu\n\udcff\udcfe\n",
+    "a long line": "x" * 1_000_000,
 }
 
 
@@ -301,8 +409,16 @@ def test_a_file_that_is_no_record(hostile_node: Machine, what: str) -> None:
     assert "Traceback" not in listed.stderr
 
 
-ODD_LINES = ["Neighbour\tx\tzz\ttap0", "NeighProxy\tx\teth9", "Element\tinet\ta_set_of_yore\t\"tap0\"\t",
-             "Element\tinet\ta_map_of_yore\t\"tap0\"\t7", "Rule\tx\ty\tz", "Sysctl\t../x\t1", "Binding\tx\ty", "Port\ttap0\tprv9"]
+ODD_LINES = [
+    "Neighbour\tx\tzz\ttap0",
+    "NeighProxy\tx\teth9",
+    'Element\tinet\ta_set_of_yore\t"tap0"\t',
+    'Element\tinet\ta_map_of_yore\t"tap0"\t7',
+    "Rule\tx\ty\tz",
+    "Sysctl\t../x\t1",
+    "Binding\tx\ty",
+    "Port\ttap0\tprv9",
+]
 
 
 @pytest.mark.parametrize("line", ODD_LINES)
@@ -323,15 +439,29 @@ def test_a_record_with_something_that_cannot_be_undone(hostile_node: Machine, li
 def write(node: Machine, path: str, text: str) -> None:
     """`text` may have bytes that are not UTF-8."""
     node.run("mkdir", "-p", path.rpartition("/")[0])
-    node.run("/usr/bin/python3", "-c", "import sys; open(sys.argv[1], 'wb').write(sys.stdin.buffer.read().decode('unicode_escape').encode("
-             "'utf-8', 'surrogateescape'))", path, input=text.encode("unicode_escape").decode())
+    node.run(
+        "/usr/bin/python3",
+        "-c",
+        "import sys; open(sys.argv[1], 'wb').write(sys.stdin.buffer.read().decode('unicode_escape').encode("
+        "'utf-8', 'surrogateescape'))",
+        path,
+        input=text.encode("unicode_escape").decode(),
+    )
 
 
 PLACES = [f"{STATE_DIR}/{TAP}", f"{STATE_DIR}/.{TAP}.new", f"{BINDINGS}/{TAP}", f"{BINDINGS}/.{TAP}.new"]
-TRAPS = {"directory": "mkdir $1", "a full directory": "mkdir $1 && : > $1/x", "symlink": "ln -s /var/tmp/precious $1",
-         "dangling": "ln -s /nowhere/x $1", "loop": "ln -s $1 $1", "pipe": "mkfifo $1",
-         "socket": "/usr/bin/python3 -c 'import socket, sys; socket.socket(1).bind(sys.argv[1])' $1",
-         "device": "mknod $1 c 1 3", "hard link": "ln /var/tmp/precious $1", "read-only": ": > $1; chmod 000 $1"}
+TRAPS = {
+    "directory": "mkdir $1",
+    "a full directory": "mkdir $1 && : > $1/x",
+    "symlink": "ln -s /var/tmp/precious $1",
+    "dangling": "ln -s /nowhere/x $1",
+    "loop": "ln -s $1 $1",
+    "pipe": "mkfifo $1",
+    "socket": "/usr/bin/python3 -c 'import socket, sys; socket.socket(1).bind(sys.argv[1])' $1",
+    "device": "mknod $1 c 1 3",
+    "hard link": "ln /var/tmp/precious $1",
+    "read-only": ": > $1; chmod 000 $1",
+}
 
 
 @pytest.mark.parametrize("path", PLACES)
@@ -344,12 +474,16 @@ def test_something_else_lies_where_we_write(hostile_node: Machine, trap: str, pa
     try:
         call = ["timeout", "8", "env", "-i", *(f"{key}={value}" for key, value in ROUTED.items())]
         ran = hostile_node.run(*call, SCRIPTS / UP, check=False)
-        assert ran.returncode in (0, 1), "it waits for somebody to read" if ran.returncode == 124 else ran.stderr
+        assert ran.returncode in (0, 1), (
+            "it waits for somebody to read" if ran.returncode == 124 else ran.stderr
+        )
         if ran.returncode:
             one_line_of(ran.stderr, path.rpartition("/")[0])
         assert is_up(snapshot(hostile_node), TAP) is (ran.returncode == 0)
         down = hostile_node.run(*call, SCRIPTS / DOWN, check=False)
-        assert down.returncode == 0 and len(down.stderr.splitlines()) < 2, "it waits" if down.returncode == 124 else down.stderr
+        assert down.returncode == 0 and len(down.stderr.splitlines()) < 2, (
+            "it waits" if down.returncode == 124 else down.stderr
+        )
         assert hostile_node.out("stat", "-c", "%a", "/var/tmp/precious") == "600\n"
         assert hostile_node.read("/var/tmp/precious") == "precious"
         assert about(snapshot(hostile_node), "element ", TAP) == []
@@ -360,12 +494,46 @@ def test_something_else_lies_where_we_write(hostile_node: Machine, trap: str, pa
 # --- the configuration
 
 NOT_SETTINGS = [
-    f"STATE_DIR=$(touch {PWNED})", f"STATE_DIR=`touch {PWNED}`", f"STATE_DIR=\"$(touch {PWNED})\"", f"STATE_DIR=\"`touch {PWNED}`\"",
-    f"LOGFILE=/x;touch {PWNED}", f"LOGFILE=/x; touch {PWNED}", f"touch {PWNED}", f". {PWNED}", "STATE_DIR=${HOME:-/x}", "STATE_DIR=/x y",
-    "STATE_DIR=\"/x", "STATE_DIR='/x", "STATE_DIR=relative", "STATE_DIR=/x/../y", "STATE_DIR=", "MAC_MASK=ff:ff", "MAC_MASK=zz:ff:f0:0:0:0",
-    "TAP_CONSTANT_MAC=01:00:00:00:00:00", "MASQ=maybe", "DEBUG=2", "TTL=soon", f"TTL={'9' * 5000}", "NFDHCPD_TAG=", "NFDHCPD_TAG='a b'",
-    "1KEY=x", "KEY", "=x", "KEY =x", "if true; then", "STATE_DIR=/x &", "STATE_DIR=<(id)", "STATE_DIR=/x\\", "STATE_DIR=~/x",
-    "STATE_DIR=/x*", "STATE_DIR=/x\tY=1", "STATE_DIR=/\udcff", "STATE_DIR='/x\x1b[31m'", "STATE_DIR=$", "STATE_DIR=${", "STATE_DIR=${}",
+    f"STATE_DIR=$(touch {PWNED})",
+    f"STATE_DIR=`touch {PWNED}`",
+    f'STATE_DIR="$(touch {PWNED})"',
+    f'STATE_DIR="`touch {PWNED}`"',
+    f"LOGFILE=/x;touch {PWNED}",
+    f"LOGFILE=/x; touch {PWNED}",
+    f"touch {PWNED}",
+    f". {PWNED}",
+    "STATE_DIR=${HOME:-/x}",
+    "STATE_DIR=/x y",
+    'STATE_DIR="/x',
+    "STATE_DIR='/x",
+    "STATE_DIR=relative",
+    "STATE_DIR=/x/../y",
+    "STATE_DIR=",
+    "MAC_MASK=ff:ff",
+    "MAC_MASK=zz:ff:f0:0:0:0",
+    "TAP_CONSTANT_MAC=01:00:00:00:00:00",
+    "MASQ=maybe",
+    "DEBUG=2",
+    "TTL=soon",
+    f"TTL={'9' * 5000}",
+    "NFDHCPD_TAG=",
+    "NFDHCPD_TAG='a b'",
+    "1KEY=x",
+    "KEY",
+    "=x",
+    "KEY =x",
+    "if true; then",
+    "STATE_DIR=/x &",
+    "STATE_DIR=<(id)",
+    "STATE_DIR=/x\\",
+    "STATE_DIR=~/x",
+    "STATE_DIR=/x*",
+    "STATE_DIR=/x\tY=1",
+    "STATE_DIR=/\udcff",
+    "STATE_DIR='/x\x1b[31m'",
+    "STATE_DIR=$",
+    "STATE_DIR=${",
+    "STATE_DIR=${}",
     "STATE_DIR=$((1+1))",
 ]
 

@@ -1,4 +1,6 @@
-"""Tag masq with real packets: a private network that reaches the world through the node, in the node's name."""
+"""Tag masq with real packets: a private network that reaches the world through the node, in the node's
+name.
+"""
 
 from __future__ import annotations
 
@@ -13,16 +15,33 @@ from tests.netns import frames as f
 from tests.netns.lab import Ear, Lab, Machine, environment, lines, send, settled, traces
 
 MAC = "aa:55:60:00:00:02"
-ENV = environment("add-bridged-ifup-1", MAC=MAC, IP="192.168.7.2", NETWORK_SUBNET="192.168.7.0/24", NETWORK_GATEWAY="192.168.7.1",
-                  NETWORK_TAGS="private-filtered masq")
-OTHER = {**ENV, "INTERFACE": "tap8", "MAC": "aa:55:70:00:00:02", "IP": "192.168.8.2", "NETWORK_SUBNET": "192.168.8.0/24",
-         "NETWORK_GATEWAY": "192.168.8.1", "NETWORK_MAC_PREFIX": "aa:55:70", "INTERFACE_UUID": "other", "INSTANCE": "other"}
+ENV = environment(
+    "add-bridged-ifup-1",
+    MAC=MAC,
+    IP="192.168.7.2",
+    NETWORK_SUBNET="192.168.7.0/24",
+    NETWORK_GATEWAY="192.168.7.1",
+    NETWORK_TAGS="private-filtered masq",
+)
+OTHER = {
+    **ENV,
+    "INTERFACE": "tap8",
+    "MAC": "aa:55:70:00:00:02",
+    "IP": "192.168.8.2",
+    "NETWORK_SUBNET": "192.168.8.0/24",
+    "NETWORK_GATEWAY": "192.168.8.1",
+    "NETWORK_MAC_PREFIX": "aa:55:70",
+    "INTERFACE_UUID": "other",
+    "INSTANCE": "other",
+}
 WAN, FAR = "203.0.113.2", "203.0.113.1"
 PORT = 7777
 
 
 class Site(NamedTuple):
-    """A node with a default route of its own, behind which `far` is; the node has the gateway's address on its bridge."""
+    """A node with a default route of its own, behind which `far` is; the node has the gateway's address on
+    its bridge.
+    """
 
     node: Machine
     guest: Machine
@@ -32,10 +51,21 @@ class Site(NamedTuple):
 def site(lab: Lab, env: dict[str, str] | None = ENV, masq: bool | None = True) -> Site:
     node, far = lab.node("node1", lab.router()), lab.machine("far")
     lab.cable(node, "wan", far, "eth0")
-    far.ip("link set eth0 up", f"addr add {FAR}/24 dev eth0", f"route add 192.168.0.0/16 via {WAN}",
-           *(f"addr add {address}/32 dev lo" for address in ("192.168.8.9", "192.168.9.9")))
-    node.ip("link set wan up", f"addr add {WAN}/24 dev wan", f"route add default via {FAR}", "addr add 192.168.7.1/24 dev prv0",
-            "link add port type veth peer name there", "link set port address 02:00:00:00:00:09 master prv0 up", "link set there up")
+    far.ip(
+        "link set eth0 up",
+        f"addr add {FAR}/24 dev eth0",
+        f"route add 192.168.0.0/16 via {WAN}",
+        *(f"addr add {address}/32 dev lo" for address in ("192.168.8.9", "192.168.9.9")),
+    )
+    node.ip(
+        "link set wan up",
+        f"addr add {WAN}/24 dev wan",
+        f"route add default via {FAR}",
+        "addr add 192.168.7.1/24 dev prv0",
+        "link add port type veth peer name there",
+        "link set port address 02:00:00:00:00:09 master prv0 up",
+        "link set there up",
+    )
     if masq is not None:
         node.write("/etc/default/snf-network", f"MASQ={str(masq).lower()}\n")
     guest = lab.guest(node, ENV["INTERFACE"], MAC, "192.168.7.2/24", gateway="192.168.7.1")
@@ -46,7 +76,9 @@ def site(lab: Lab, env: dict[str, str] | None = ENV, masq: bool | None = True) -
 
 
 def seen_as(place: Site, to: str = FAR) -> str:
-    """The address that `far` sees when the guest says something to it; the answer must come back. Empty if nothing comes."""
+    """The address that `far` sees when the guest says something to it; the answer must come back. Empty if
+    nothing comes.
+    """
     with place.far.inside():
         answering = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         answering.bind((to, PORT))
@@ -71,31 +103,54 @@ def nat_chains(node: Machine) -> list[str]:
 
 # --- the node and its guest
 
-@pytest.mark.parametrize(("tags", "reached"), (("private-filtered masq", True), ("private-filtered", False), ("masq", True)))
+
+@pytest.mark.parametrize(
+    ("tags", "reached"), (("private-filtered masq", True), ("private-filtered", False), ("masq", True))
+)
 def test_bridge_of_the_node_speaks_to_the_tap(lab: Lab, tags: str, reached: bool) -> None:
     """In a filtered network only with the tag; without MASQ too, which is about NAT."""
     node, guest, _ = site(lab, {**ENV, "NETWORK_TAGS": tags}, masq=None)
     own = node.read("/sys/class/net/prv0/address").strip()
     ear = Ear(guest, "eth0")
-    send(node, "prv0", *(f.stamp(f.ethernet(own, target, f.udp("192.168.7.1", "192.168.7.2")), number)
-                         for number, target in ((1, MAC), (2, f.BROADCAST), (3, "01:00:5e:00:00:fb"))),
-         f.stamp(f.ethernet("aa:55:60:00:00:99", f.BROADCAST, f.udp("192.168.7.1", "192.168.7.2")), 9))
+    send(
+        node,
+        "prv0",
+        *(
+            f.stamp(f.ethernet(own, target, f.udp("192.168.7.1", "192.168.7.2")), number)
+            for number, target in ((1, MAC), (2, f.BROADCAST), (3, "01:00:5e:00:00:fb"))
+        ),
+        f.stamp(f.ethernet("aa:55:60:00:00:99", f.BROADCAST, f.udp("192.168.7.1", "192.168.7.2")), 9),
+    )
     assert ear.tokens(9) & {1, 2, 3} == ({1, 2, 3} if reached else set())
     assert node.ping("192.168.7.2", wait=0.3) is reached
     assert guest.ping("192.168.7.1", wait=0.3) is reached
 
 
 def test_bridge_without_other_ports(lab: Lab) -> None:
-    """Such a bridge takes the MAC of its lowest tap, and so gets a new one with this tap, or with the next."""
+    """Such a bridge takes the MAC of its lowest tap, and so gets a new one with this tap, or with the
+    next.
+    """
     node, guest, _ = site(lab, None)
-    node.ip("link del port", "link add fresh type bridge forward_delay 0", "link set fresh up", "addr del 192.168.7.1/24 dev prv0",
-            "addr add 192.168.7.1/24 dev fresh")
+    node.ip(
+        "link del port",
+        "link add fresh type bridge forward_delay 0",
+        "link set fresh up",
+        "addr del 192.168.7.1/24 dev prv0",
+        "addr add 192.168.7.1/24 dev fresh",
+    )
     on_fresh = {"LINK": "fresh", "BRIDGE": "fresh"}
     node.up({**ENV, **on_fresh})
     settled(node)
     assert guest.ping("192.168.7.1"), "after the first tap"
-    low = {**ENV, **on_fresh, "INTERFACE": "tap0", "MAC": "aa:55:60:00:00:01", "IP": "192.168.7.3",
-           "INTERFACE_UUID": "low", "INSTANCE": "low"}
+    low = {
+        **ENV,
+        **on_fresh,
+        "INTERFACE": "tap0",
+        "MAC": "aa:55:60:00:00:01",
+        "IP": "192.168.7.3",
+        "INTERFACE_UUID": "low",
+        "INSTANCE": "low",
+    }
     lab.guest(node, "tap0", low["MAC"])
     node.up(low)
     settled(node)
@@ -110,13 +165,18 @@ def test_masq_does_not_open_one_network_to_another(lab: Lab) -> None:
     node.up(OTHER)
     settled(node)
     ear, own = Ear(other, "eth0"), node.read("/sys/class/net/prv0/address").strip()
-    send(guest, "eth0", f.stamp(f.ethernet(MAC, f.BROADCAST, f.udp("192.168.7.2", "192.168.7.255")), 1),
-         f.stamp(f.ethernet(own, f.BROADCAST, f.udp("192.168.7.2", "192.168.7.255")), 2))
+    send(
+        guest,
+        "eth0",
+        f.stamp(f.ethernet(MAC, f.BROADCAST, f.udp("192.168.7.2", "192.168.7.255")), 1),
+        f.stamp(f.ethernet(own, f.BROADCAST, f.udp("192.168.7.2", "192.168.7.255")), 2),
+    )
     send(node, "prv0", f.stamp(f.ethernet(own, f.BROADCAST, f.udp("192.168.7.1", "192.168.7.255")), 3))
     assert ear.tokens(3) & {1, 2, 3} == {3}
 
 
 # --- the guest and the world
+
 
 def test_far_host_sees_the_address_of_the_node(lab: Lab) -> None:
     assert seen_as(site(lab)) == WAN
@@ -142,7 +202,9 @@ def test_without_the_tag_there_is_no_nat(lab: Lab) -> None:
     """Two NICs with and without: only the one's network is translated."""
     place = site(lab)
     second = {**OTHER, "MAC": "aa:55:70:00:00:02", "LINK": "prv1", "BRIDGE": "prv1", "NETWORK_TAGS": ""}
-    place.node.ip("link add prv1 type bridge forward_delay 0", "link set prv1 up", "addr add 192.168.8.1/24 dev prv1")
+    place.node.ip(
+        "link add prv1 type bridge forward_delay 0", "link set prv1 up", "addr add 192.168.8.1/24 dev prv1"
+    )
     place.node.sysctl("net/ipv4/ip_forward", 1)
     guest = lab.guest(place.node, second["INTERFACE"], second["MAC"], "192.168.8.2/24", gateway="192.168.8.1")
     place.node.up(second)
@@ -152,7 +214,9 @@ def test_without_the_tag_there_is_no_nat(lab: Lab) -> None:
 
 
 def test_never_between_two_of_our_networks(lab: Lab) -> None:
-    """192.168.8.0/24 is behind the default route too, on another node: it sees who speaks. 192.168.9.0/24 is nobody's of ours."""
+    """192.168.8.0/24 is behind the default route too, on another node: it sees who speaks. 192.168.9.0/24 is
+    nobody's of ours.
+    """
     place = site(lab)
     lab.guest(place.node, OTHER["INTERFACE"], OTHER["MAC"])
     assert seen_as(place, "192.168.8.9") == WAN
@@ -181,7 +245,14 @@ def test_node_without_a_default_route(lab: Lab) -> None:
 
 def test_what_two_nics_share_goes_with_the_last(lab: Lab) -> None:
     place = site(lab)
-    second = {**ENV, "INTERFACE": "tap8", "MAC": "aa:55:60:00:00:03", "IP": "192.168.7.3", "INTERFACE_UUID": "other", "INSTANCE": "other"}
+    second = {
+        **ENV,
+        "INTERFACE": "tap8",
+        "MAC": "aa:55:60:00:00:03",
+        "IP": "192.168.7.3",
+        "INTERFACE_UUID": "other",
+        "INSTANCE": "other",
+    }
     lab.guest(place.node, "tap8", second["MAC"])
     place.node.up(second)
     place.node.down(second)

@@ -27,10 +27,19 @@ RULED = pytest.mark.parametrize("ruled", [False, True], ids=["dump", "lookup"])
 def machine() -> Iterator[Machine]:
     """A machine with devices eth1 and eth2, up, with addresses. Each test uses a table of its own."""
     made = Machine("netlink")
-    made.run("sh", "-c", "rm -f /etc/iproute2/rt_tables.d/*.conf")  # numbers have the names of nobody's machine
-    made.ip("link add eth1 type veth peer name far1", "link add eth2 type veth peer name far2", "link add br0 type bridge",
-            "addr add 192.0.2.1/24 dev eth1", "addr add 2001:db8:f::1/64 dev eth1 nodad", "addr add 192.0.3.1/24 dev eth2",
-            "addr add 2001:db8:e::1/64 dev eth2 nodad", *(f"link set {name} up" for name in ("eth1", "far1", "eth2", "far2")))
+    made.run(
+        "sh", "-c", "rm -f /etc/iproute2/rt_tables.d/*.conf"
+    )  # numbers have the names of nobody's machine
+    made.ip(
+        "link add eth1 type veth peer name far1",
+        "link add eth2 type veth peer name far2",
+        "link add br0 type bridge",
+        "addr add 192.0.2.1/24 dev eth1",
+        "addr add 2001:db8:f::1/64 dev eth1 nodad",
+        "addr add 192.0.3.1/24 dev eth2",
+        "addr add 2001:db8:e::1/64 dev eth2 nodad",
+        *(f"link set {name} up" for name in ("eth1", "far1", "eth2", "far2")),
+    )
     yield made
     made.close()
 
@@ -52,9 +61,13 @@ def ifindex(machine: Machine, name: str) -> int:
 
 def fill(machine: Machine, family: int, table: int, *lines: str, others: int = 0) -> None:
     """Give a table routes: `lines` as ip(8) takes them, and `others` to hosts."""
-    more = [f"198.18.{number // 250}.{number % 250}/32" if family == AF_INET else f"2001:db8:18::{number:x}/128"
-            for number in range(others)]
-    text = "".join(f"route add table {table} {line}\n" for line in (*(f"{prefix} dev eth2" for prefix in more), *lines))
+    more = [
+        f"198.18.{number // 250}.{number % 250}/32" if family == AF_INET else f"2001:db8:18::{number:x}/128"
+        for number in range(others)
+    ]
+    text = "".join(
+        f"route add table {table} {line}\n" for line in (*(f"{prefix} dev eth2" for prefix in more), *lines)
+    )
     machine.run("ip", FAMILY[family], "-batch", "-", input=text)
 
 
@@ -87,7 +100,10 @@ DEFAULTS: dict[str, tuple[tuple[str, ...], str]] = {
     "unreachable": (("unreachable default",), ""),
     "blackhole": (("blackhole default",), ""),
     "prohibit": (("prohibit default",), ""),
-    "unreachable as the last resort": (("unreachable default metric 4278198272", "default via {via} dev eth1 metric 10"), "eth1"),
+    "unreachable as the last resort": (
+        ("unreachable default metric 4278198272", "default via {via} dev eth1 metric 10"),
+        "eth1",
+    ),
     "half of the world is no default": (("{half} via {via} dev eth1",), ""),
 }
 
@@ -96,11 +112,16 @@ DEFAULTS: dict[str, tuple[tuple[str, ...], str]] = {
 @RULED
 @pytest.mark.parametrize("others", [0, 1, 50])
 @pytest.mark.parametrize("default", DEFAULTS)
-def test_the_default_route_of_a_table_is_found(machine: Machine, netlink: Netlink, table: int, family: int, ruled: bool, others: int,
-                                               default: str) -> None:
+def test_the_default_route_of_a_table_is_found(
+    machine: Machine, netlink: Netlink, table: int, family: int, ruled: bool, others: int, default: str
+) -> None:
     lines, device = DEFAULTS[default]
-    words = {"via": VIA[family], "via2": VIA2[family], "far": "203.0.113.1" if family == AF_INET else "2001:db8:abcd::1",
-             "half": "128.0.0.0/1" if family == AF_INET else "2000::/3"}
+    words = {
+        "via": VIA[family],
+        "via2": VIA2[family],
+        "far": "203.0.113.1" if family == AF_INET else "2001:db8:abcd::1",
+        "half": "128.0.0.0/1" if family == AF_INET else "2000::/3",
+    }
     fill(machine, family, table, *(line.format(**words) for line in lines), others=others)
     ruled_by(machine, family, table, ruled)
     found = netlink.default(family, table, ruled)
@@ -112,7 +133,9 @@ def test_the_default_route_of_a_table_is_found(machine: Machine, netlink: Netlin
 
 @FAMILIES
 @RULED
-def test_a_default_route_by_a_nexthop_object_is_found(machine: Machine, netlink: Netlink, table: int, family: int, ruled: bool) -> None:
+def test_a_default_route_by_a_nexthop_object_is_found(
+    machine: Machine, netlink: Netlink, table: int, family: int, ruled: bool
+) -> None:
     machine.ip(f"nexthop add id {table} via {VIA[family]} dev eth1")
     fill(machine, family, table, f"default nhid {table}")
     ruled_by(machine, family, table, ruled)
@@ -120,7 +143,9 @@ def test_a_default_route_by_a_nexthop_object_is_found(machine: Machine, netlink:
 
 
 @FAMILIES
-def test_a_default_route_of_another_table_is_not_taken_for_this_ones(machine: Machine, netlink: Netlink, table: int, family: int) -> None:
+def test_a_default_route_of_another_table_is_not_taken_for_this_ones(
+    machine: Machine, netlink: Netlink, table: int, family: int
+) -> None:
     machine.ip(f"{FAMILY[family]} route replace default via {VIA[family]} dev eth1 table main")
     assert netlink.default(family, table, False) == 0
     assert netlink.default(family, table, True) == 0, "a rule was expected and is not there"
@@ -144,8 +169,12 @@ def test_large_numbers_of_tables_are_whole(machine: Machine, netlink: Netlink, n
 
 
 @FAMILIES
-@pytest.mark.parametrize("address", ["198.18.0.7", "198.18.0.200", "192.0.2.9", "2001:db8:18::7", "2001:db8:f::9", "anywhere"])
-def test_the_route_of_a_packet_is_that_of_ip(machine: Machine, netlink: Netlink, table: int, family: int, address: str) -> None:
+@pytest.mark.parametrize(
+    "address", ["198.18.0.7", "198.18.0.200", "192.0.2.9", "2001:db8:18::7", "2001:db8:f::9", "anywhere"]
+)
+def test_the_route_of_a_packet_is_that_of_ip(
+    machine: Machine, netlink: Netlink, table: int, family: int, address: str
+) -> None:
     if address != "anywhere" and (":" in address) is not (family == AF_INET6):
         address = "198.18.0.1" if family == AF_INET else "2001:db8:18::1"
     address = ANYWHERE[family] if address == "anywhere" else address
@@ -153,14 +182,20 @@ def test_the_route_of_a_packet_is_that_of_ip(machine: Machine, netlink: Netlink,
     ruled_by(machine, family, table, True)
     [shown] = said(machine, FAMILY[family], "-d", "-N", "route", "get", "fibmatch", address, "mark", table)
     found = netlink.route(family, table, address)
-    length = 0 if shown["dst"] == "default" else int((shown["dst"].partition("/")[2]) or (32 if family == AF_INET else 128))
+    length = (
+        0
+        if shown["dst"] == "default"
+        else int((shown["dst"].partition("/")[2]) or (32 if family == AF_INET else 128))
+    )
     assert found is not None
     assert (found.length, found.device) == (length, ifindex(machine, shown["dev"]))
     assert found.table == int(shown.get("table", table if length else 0) or 254)
 
 
 @FAMILIES
-def test_a_packet_that_goes_nowhere_has_no_route(machine: Machine, netlink: Netlink, table: int, family: int) -> None:
+def test_a_packet_that_goes_nowhere_has_no_route(
+    machine: Machine, netlink: Netlink, table: int, family: int
+) -> None:
     ruled_by(machine, family, table, True)
     found = netlink.route(family, table, ANYWHERE[family])
     assert found is None or found.table != table
@@ -173,15 +208,27 @@ def test_a_packet_that_goes_nowhere_has_no_route(machine: Machine, netlink: Netl
 
 
 OURS = {
-    "-4": ("pref 14800 fwmark 222 lookup 222 proto 148", "pref 14801 fwmark 222 unreachable proto 148",
-           "pref 14800 fwmark 70000 lookup 70000 proto 148"),
+    "-4": (
+        "pref 14800 fwmark 222 lookup 222 proto 148",
+        "pref 14801 fwmark 222 unreachable proto 148",
+        "pref 14800 fwmark 70000 lookup 70000 proto 148",
+    ),
     "-6": ("pref 14800 fwmark 222 lookup 222 proto 148", "pref 14801 fwmark 70000 unreachable proto 148"),
 }
-NOT_OURS = ("pref 14800 fwmark 333 lookup 333", "pref 14801 fwmark 333 unreachable", "pref 14799 fwmark 333 lookup 333 proto 148",
-            "pref 14800 fwmark 333 lookup 334 proto 148", "iif eth1 lookup 333", "pref 100 from all lookup main",
-            "pref 14802 fwmark 333 unreachable proto 148", "pref 14801 fwmark 333 lookup 333 proto 148",
-            "pref 14801 fwmark 333 blackhole proto 148", "pref 14800 fwmark 333/0xfff lookup 333 proto 148",
-            "pref 14800 iif eth1 fwmark 333 lookup 333 proto 148", "pref 14800 not fwmark 333 lookup 333 proto 148")
+NOT_OURS = (
+    "pref 14800 fwmark 333 lookup 333",
+    "pref 14801 fwmark 333 unreachable",
+    "pref 14799 fwmark 333 lookup 333 proto 148",
+    "pref 14800 fwmark 333 lookup 334 proto 148",
+    "iif eth1 lookup 333",
+    "pref 100 from all lookup main",
+    "pref 14802 fwmark 333 unreachable proto 148",
+    "pref 14801 fwmark 333 lookup 333 proto 148",
+    "pref 14801 fwmark 333 blackhole proto 148",
+    "pref 14800 fwmark 333/0xfff lookup 333 proto 148",
+    "pref 14800 iif eth1 fwmark 333 lookup 333 proto 148",
+    "pref 14800 not fwmark 333 lookup 333 proto 148",
+)
 
 
 def test_our_rules_are_found_and_no_others() -> None:
@@ -192,11 +239,20 @@ def test_our_rules_are_found_and_no_others() -> None:
             assert netlink.rules() == set()
             for family, lines in OURS.items():
                 made.ip(*(f"{family} rule add {line}" for line in lines))
-            wanted = {Rule("-4", "222", "lookup"), Rule("-4", "222", "unreachable"), Rule("-4", "70000", "lookup"),
-                      Rule("-6", "222", "lookup"), Rule("-6", "70000", "unreachable")}
+            wanted = {
+                Rule("-4", "222", "lookup"),
+                Rule("-4", "222", "unreachable"),
+                Rule("-4", "70000", "lookup"),
+                Rule("-6", "222", "lookup"),
+                Rule("-6", "70000", "unreachable"),
+            }
             assert netlink.rules() == wanted
-            ours = [rule for family in FAMILY.values() for rule in said(made, family, "-N", "rule", "show")
-                    if str(rule.get("protocol")) == "148"]
+            ours = [
+                rule
+                for family in FAMILY.values()
+                for rule in said(made, family, "-N", "rule", "show")
+                if str(rule.get("protocol")) == "148"
+            ]
             assert len(ours) == len(wanted)
     finally:
         made.close()
@@ -204,7 +260,9 @@ def test_our_rules_are_found_and_no_others() -> None:
 
 @pytest.mark.parametrize("line", NOT_OURS)
 @pytest.mark.parametrize("family", ["-4", "-6"])
-def test_a_rule_that_is_not_exactly_ours_is_not_taken_for_it(machine: Machine, netlink: Netlink, family: str, line: str) -> None:
+def test_a_rule_that_is_not_exactly_ours_is_not_taken_for_it(
+    machine: Machine, netlink: Netlink, family: str, line: str
+) -> None:
     """Taken for ours, it would keep ours from being added."""
     machine.ip(f"{family} rule add {line}")
     try:
@@ -238,22 +296,41 @@ def test_a_device_is_what_ip_says(machine: Machine, netlink: Netlink, name: str)
     if tap >= 0:
         os.close(tap)
     assert found is not None
-    assert (found.name, found.kind, found.mac, found.mtu, found.master, found.vlan_aware, found.default_pvid) == (
-        name, info.get("info_kind", ""), shown["address"], shown["mtu"], 0, bool(data.get("vlan_filtering")),
-        data.get("vlan_default_pvid", 0))
+    assert (
+        found.name,
+        found.kind,
+        found.mac,
+        found.mtu,
+        found.master,
+        found.vlan_aware,
+        found.default_pvid,
+    ) == (
+        name,
+        info.get("info_kind", ""),
+        shown["address"],
+        shown["mtu"],
+        0,
+        bool(data.get("vlan_filtering")),
+        data.get("vlan_default_pvid", 0),
+    )
 
 
 def nested(*parts: tuple[int, bytes]) -> bytes:
-    return b"".join(struct.pack("=HH", 4 + len(value), kind) + value + bytes(-len(value) % 4) for kind, value in parts)
+    return b"".join(
+        struct.pack("=HH", 4 + len(value), kind) + value + bytes(-len(value) % 4) for kind, value in parts
+    )
 
 
 @pytest.mark.parametrize(("filtering", "pvid"), [(1, 1), (1, 7), (1, 0), (0, 1), (1, 4094)])
 def test_a_bridge_that_filters_vlans_is_known_by_its_message(filtering: int, pvid: int) -> None:
-    """Not every kernel has bridges that filter VLANs: the message is made by hand, with numbers of linux/if_link.h."""
+    """Not every kernel has bridges that filter VLANs: the message is made by hand, with numbers of
+    linux/if_link.h.
+    """
     bridge = nested((1, struct.pack("=I", 1500)), (7, bytes((filtering,))), (39, struct.pack("=H", pvid)))
     info = nested((1, b"bridge\0"), (2, bridge))
-    message = struct.pack("=BBHiII", 0, 0, 1, 5, 0, 0) + nested((3, b"br0\0"), (1, bytes.fromhex("020000000001")),
-                                                                (4, struct.pack("=I", 1500)), (0x8000 | 18, info))
+    message = struct.pack("=BBHiII", 0, 0, 1, 5, 0, 0) + nested(
+        (3, b"br0\0"), (1, bytes.fromhex("020000000001")), (4, struct.pack("=I", 1500)), (0x8000 | 18, info)
+    )
     assert _device(message) == Device("br0", "bridge", "02:00:00:00:00:01", 1500, 0, bool(filtering), pvid)
 
 
@@ -263,12 +340,19 @@ def test_a_device_that_is_not_there_is_none(netlink: Netlink, name: str) -> None
 
 
 def test_the_ports_of_a_bridge_are_its_own(machine: Machine, netlink: Netlink) -> None:
-    machine.ip("link add br1 type bridge", "link add br2 type bridge",
-               *(f"link add p{number} type veth" for number in range(5)), *(f"link set p{number} master br1" for number in range(4)),
-               "link set p4 master br2")
+    machine.ip(
+        "link add br1 type bridge",
+        "link add br2 type bridge",
+        *(f"link add p{number} type veth" for number in range(5)),
+        *(f"link set p{number} master br1" for number in range(4)),
+        "link set p4 master br2",
+    )
     bridge = ifindex(machine, "br1")
-    assert sorted(port.name for port in netlink.ports(bridge)) == sorted(
-        link["ifname"] for link in said(machine, "link", "show", "master", "br1")) == ["p0", "p1", "p2", "p3"]
+    assert (
+        sorted(port.name for port in netlink.ports(bridge))
+        == sorted(link["ifname"] for link in said(machine, "link", "show", "master", "br1"))
+        == ["p0", "p1", "p2", "p3"]
+    )
     assert {port.master for port in netlink.ports(bridge)} == {bridge}
     assert list(netlink.ports(ifindex(machine, "br0"))) == []
 
@@ -282,7 +366,9 @@ def test_a_large_answer_is_read_to_its_end(machine: Machine, netlink: Netlink, t
     assert netlink.default(AF_INET, table, False) == ifindex(machine, "eth1")
 
 
-def test_an_answer_nobody_waited_for_is_not_the_next_ones(machine: Machine, netlink: Netlink, table: int) -> None:
+def test_an_answer_nobody_waited_for_is_not_the_next_ones(
+    machine: Machine, netlink: Netlink, table: int
+) -> None:
     fill(machine, AF_INET, table, others=2000)
     assert next(netlink.routes(AF_INET, table)).table == table
     assert netlink.device("eth1") is not None
@@ -315,14 +401,17 @@ RT_TABLES = {
 
 
 @pytest.mark.parametrize(("text", "link", "number"), RT_TABLES.values(), ids=list(RT_TABLES))
-def test_a_table_has_the_number_that_ip_reads(netlink: Netlink, text: str, link: str, number: int, tmp_path: Path,
-                                              monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_table_has_the_number_that_ip_reads(
+    netlink: Netlink, text: str, link: str, number: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (tmp_path / "rt_tables").write_text(text)
     monkeypatch.setattr(host, "RT_TABLES", (str(tmp_path),))
     assert host.table_number(link, netlink) == number
 
 
-def test_the_administrators_directory_wins(netlink: Netlink, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_administrators_directory_wins(
+    netlink: Netlink, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     for name, number in (("etc", 5), ("usr", 6)):
         (tmp_path / name / "rt_tables.d").mkdir(parents=True)
         (tmp_path / name / "rt_tables").write_text(f"{number} mine\n")
@@ -333,15 +422,18 @@ def test_the_administrators_directory_wins(netlink: Netlink, tmp_path: Path, mon
 
 
 @pytest.mark.parametrize("link", ["nowhere", "0", "255", "local", "4711", "4294967296", "99999999999"])
-def test_a_table_that_nobody_knows_is_refused(netlink: Netlink, link: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_table_that_nobody_knows_is_refused(
+    netlink: Netlink, link: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (tmp_path / "rt_tables").write_text("255 local\n254 main\n253 default\n0 unspec\n")
     monkeypatch.setattr(host, "RT_TABLES", (str(tmp_path),))
     with pytest.raises(BadEnvironment, match=link):
         host.table_number(link, netlink)
 
 
-def test_a_number_that_the_kernel_knows_needs_no_name(machine: Machine, netlink: Netlink, table: int,
-                                                      monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_number_that_the_kernel_knows_needs_no_name(
+    machine: Machine, netlink: Netlink, table: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(host, "RT_TABLES", ("/nowhere",))
     fill(machine, AF_INET6, table, "default dev eth2")
     assert host.table_number(str(table), netlink) == table

@@ -12,10 +12,17 @@ import pytest
 from tests.netns import frames as f
 from tests.netns.lab import Ear, Lab, Machine, Witness, environment, lines, send, settled, traces, until
 
-TAP_MAC, OTHER_MAC, GATEWAY, GATEWAY6 = "cc:47:52:4e:45:54", "aa:55:60:00:00:11", "198.51.100.1", "2001:db8:1::1"
+TAP_MAC, OTHER_MAC, GATEWAY, GATEWAY6 = (
+    "cc:47:52:4e:45:54",
+    "aa:55:60:00:00:11",
+    "198.51.100.1",
+    "2001:db8:1::1",
+)
 ROUTED = environment("add-routed-ifup-1", INTERFACE_NAME="pub0", TAGS="")
 BRIDGED = environment("start-nonet-ifup-1", MAC="aa:55:60:00:00:12", IP="203.0.113.12")
-FILTERED = environment("add-bridged-ifup-1", INTERFACE=BRIDGED["INTERFACE"], MAC=BRIDGED["MAC"], IP=BRIDGED["IP"])
+FILTERED = environment(
+    "add-bridged-ifup-1", INTERFACE=BRIDGED["INTERFACE"], MAC=BRIDGED["MAC"], IP=BRIDGED["IP"]
+)
 PREFIX = "synnefo:network"
 IP6 = f.eui64(ROUTED["MAC"], "2001:db8:1::")
 START = 5000
@@ -35,10 +42,27 @@ class Site(NamedTuple):
 def site(lab: Lab) -> Site:
     router = lab.router()
     node = lab.node("node1", router)
-    routed = lab.guest(node, ROUTED["INTERFACE"], ROUTED["MAC"], f"{ROUTED['IP']}/24", f"{IP6}/64", gateway=GATEWAY, gateway6=GATEWAY6)
+    routed = lab.guest(
+        node,
+        ROUTED["INTERFACE"],
+        ROUTED["MAC"],
+        f"{ROUTED['IP']}/24",
+        f"{IP6}/64",
+        gateway=GATEWAY,
+        gateway6=GATEWAY6,
+    )
     bridged = lab.guest(node, BRIDGED["INTERFACE"], BRIDGED["MAC"], "203.0.113.12/24", "2001:db8:b::12/64")
     other = lab.guest(node, "tap9", OTHER_MAC, "203.0.113.11/24", "2001:db8:b::11/64")
-    node.up({**BRIDGED, "INTERFACE": "tap9", "MAC": OTHER_MAC, "INTERFACE_UUID": "other", "INSTANCE": "other", "TAGS": ""})
+    node.up(
+        {
+            **BRIDGED,
+            "INTERFACE": "tap9",
+            "MAC": OTHER_MAC,
+            "INTERFACE_UUID": "other",
+            "INSTANCE": "other",
+            "TAGS": "",
+        }
+    )
     settled(router, node)
     return Site(router, node, routed, bridged, other)
 
@@ -58,7 +82,9 @@ class Way(NamedTuple):
     target: str
 
     def play(self, place: Site, packets: dict[str, f.Packet]) -> set[str]:
-        """The names of those packets that the guest hears; an echo request, which all profiles let through, is the last."""
+        """The names of those packets that the guest hears; an echo request, which all profiles let through,
+        is the last.
+        """
         if self.env["MODE"] == "routed":
             sender, guest, device, far = place.router, place.routed, "br0", mac_of(place.node, "eth1")
         else:
@@ -66,7 +92,14 @@ class Way(NamedTuple):
         source = mac_of(sender, device)
         packets = {**packets, "end": f.ping(self.source, self.target)}
         ear = Ear(guest, "eth0")
-        send(sender, device, *(f.stamp(f.ethernet(source, far, packet), number) for number, packet in enumerate(packets.values(), START)))
+        send(
+            sender,
+            device,
+            *(
+                f.stamp(f.ethernet(source, far, packet), number)
+                for number, packet in enumerate(packets.values(), START)
+            ),
+        )
         heard = ear.tokens(START + len(packets) - 1)
         return {name for number, name in enumerate(packets, START) if number in heard} - {"end"}
 
@@ -76,30 +109,58 @@ def mac_of(machine: Machine, device: str) -> str:
 
 
 WAYS = {
-    "routed": Way(ROUTED, GATEWAY, ROUTED["IP"]), "routed, IPv6": Way(ROUTED, GATEWAY6, IP6),
-    "bridged": Way(BRIDGED, "203.0.113.11", "203.0.113.12"), "bridged, IPv6": Way(BRIDGED, "2001:db8:b::11", "2001:db8:b::12"),
-    "filtered": Way(FILTERED, "203.0.113.11", "203.0.113.12"), "filtered, IPv6": Way(FILTERED, "2001:db8:b::11", "2001:db8:b::12"),
+    "routed": Way(ROUTED, GATEWAY, ROUTED["IP"]),
+    "routed, IPv6": Way(ROUTED, GATEWAY6, IP6),
+    "bridged": Way(BRIDGED, "203.0.113.11", "203.0.113.12"),
+    "bridged, IPv6": Way(BRIDGED, "2001:db8:b::11", "2001:db8:b::12"),
+    "filtered": Way(FILTERED, "203.0.113.11", "203.0.113.12"),
+    "filtered, IPv6": Way(FILTERED, "2001:db8:b::11", "2001:db8:b::12"),
 }
-ANSWERS = {"SYN+ACK", "ACK", "RST", "FIN", "DNS answer", "HTTP/3 answer", "NTP answer", "NTP to NTP", "ICMP error", "fragment"}
+ANSWERS = {
+    "SYN+ACK",
+    "ACK",
+    "RST",
+    "FIN",
+    "DNS answer",
+    "HTTP/3 answer",
+    "NTP answer",
+    "NTP to NTP",
+    "ICMP error",
+    "fragment",
+}
 BEGUN = {"SSH", "RDP", "RDP over UDP"}
 REST = {"HTTP", "UDP", "DNS answer to a server's port", "GRE"}
-PASSES = {"protected": ANSWERS, "limited": ANSWERS | BEGUN, "unprotected": ANSWERS | BEGUN | REST, "": ANSWERS | BEGUN | REST}
+PASSES = {
+    "protected": ANSWERS,
+    "limited": ANSWERS | BEGUN,
+    "unprotected": ANSWERS | BEGUN | REST,
+    "": ANSWERS | BEGUN | REST,
+}
 
 
 def packets(source: str, target: str) -> dict[str, f.Packet]:
     error = bytes(4) + f.udp(target, source)[1][:48]
     ip6 = ":" in source
     return {
-        "SSH": f.tcp(source, target, 40000, 22), "RDP": f.tcp(source, target, 40000, 3389), "HTTP": f.tcp(source, target, 40000, 80),
-        "SYN+ACK": f.tcp(source, target, 80, 40000, f.SYN | f.ACK), "ACK": f.tcp(source, target, 80, 40000, f.ACK),
-        "RST": f.tcp(source, target, 80, 40000, 0x04), "FIN": f.tcp(source, target, 80, 40000, 0x11),
-        "DNS answer": f.udp(source, target, 53, 40000), "HTTP/3 answer": f.udp(source, target, 443, 40000),
-        "NTP answer": f.udp(source, target, 123, 40000), "NTP to NTP": f.udp(source, target, 123, 123),
-        "DNS answer to a server's port": f.udp(source, target, 53, 111), "UDP": f.udp(source, target, 40000, 40000),
-        "RDP over UDP": f.udp(source, target, 40000, 3389), "GRE": f.ip(source, target, 47, b"\0\0\x08\0rest"),
+        "SSH": f.tcp(source, target, 40000, 22),
+        "RDP": f.tcp(source, target, 40000, 3389),
+        "HTTP": f.tcp(source, target, 40000, 80),
+        "SYN+ACK": f.tcp(source, target, 80, 40000, f.SYN | f.ACK),
+        "ACK": f.tcp(source, target, 80, 40000, f.ACK),
+        "RST": f.tcp(source, target, 80, 40000, 0x04),
+        "FIN": f.tcp(source, target, 80, 40000, 0x11),
+        "DNS answer": f.udp(source, target, 53, 40000),
+        "HTTP/3 answer": f.udp(source, target, 443, 40000),
+        "NTP answer": f.udp(source, target, 123, 40000),
+        "NTP to NTP": f.udp(source, target, 123, 123),
+        "DNS answer to a server's port": f.udp(source, target, 53, 111),
+        "UDP": f.udp(source, target, 40000, 40000),
+        "RDP over UDP": f.udp(source, target, 40000, 3389),
+        "GRE": f.ip(source, target, 47, b"\0\0\x08\0rest"),
         "ICMP error": f.icmp6(source, target, 1, error, 64) if ip6 else icmp_error(source, target, error),
-        "fragment": f.behind(f.udp(source, target), f.FRAGMENT, bytes((0, 0, 64, 0, 0, 0, 9))) if ip6 else
-                    f.ip(source, target, f.UDP, b"rest of it", fragment=100),
+        "fragment": f.behind(f.udp(source, target), f.FRAGMENT, bytes((0, 0, 64, 0, 0, 0, 9)))
+        if ip6
+        else f.ip(source, target, f.UDP, b"rest of it", fragment=100),
     }
 
 
@@ -115,7 +176,9 @@ def tag(profile: str, identifier: str = "0") -> str:
 @pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("profile", PASSES)
 def test_what_a_profile_lets_through(still: Site, way: str, profile: str) -> None:
-    """One site for all: each call changes the profile of a live NIC. Without a profile everything passes: the control."""
+    """One site for all: each call changes the profile of a live NIC. Without a profile everything passes: the
+    control.
+    """
     road = WAYS[way]
     still.node.up({**road.env, "TAGS": tag(profile, road.env["INTERFACE_INDEX"])})
     assert road.play(still, packets(road.source, road.target)) == PASSES[profile]
@@ -126,27 +189,54 @@ OPEN_PORTS = {"protected": set(), "limited": {"SSH"}, "unprotected": {"SSH", "HT
 UUID = ROUTED["INTERFACE_UUID"]
 
 
-@pytest.mark.parametrize(("tags", "profile"), (
-    (tag("limited", "0"), "limited"), (tag("limited", "pub0"), "limited"), (tag("limited", UUID), "limited"),
-    (f"{tag('protected', 'pub0')} {tag('limited', '0')}", "protected"),
-    (f"{tag('unprotected', '0')} {tag('protected', UUID)} {tag('limited', 'pub0')}", "protected"),
-    (f"{tag('protected', '1')} {tag('protected', 'other')} {tag('limited', '0')}", "limited"),
-    (f"{tag('limited', '0')} {tag('limited', '0')} {tag('reconfigure', '0')}", "limited"),
-    (f"{tag('protected', '1')} unrelated elsewhere:0:protected {PREFIX}:protected {PREFIX}:10:protected", ""),
-), ids=("index", "name", "uuid", "name over index", "uuid over both", "of another NIC", "twice, reconfigure", "not of this NIC"))
+@pytest.mark.parametrize(
+    ("tags", "profile"),
+    (
+        (tag("limited", "0"), "limited"),
+        (tag("limited", "pub0"), "limited"),
+        (tag("limited", UUID), "limited"),
+        (f"{tag('protected', 'pub0')} {tag('limited', '0')}", "protected"),
+        (f"{tag('unprotected', '0')} {tag('protected', UUID)} {tag('limited', 'pub0')}", "protected"),
+        (f"{tag('protected', '1')} {tag('protected', 'other')} {tag('limited', '0')}", "limited"),
+        (f"{tag('limited', '0')} {tag('limited', '0')} {tag('reconfigure', '0')}", "limited"),
+        (
+            f"{tag('protected', '1')} unrelated elsewhere:0:protected {PREFIX}:protected {PREFIX}:10:protected",
+            "",
+        ),
+    ),
+    ids=(
+        "index",
+        "name",
+        "uuid",
+        "name over index",
+        "uuid over both",
+        "of another NIC",
+        "twice, reconfigure",
+        "not of this NIC",
+    ),
+)
 def test_which_profile_a_nic_has(still: Site, tags: str, profile: str) -> None:
     still.node.up({**ROUTED, "TAGS": tags})
     assert WAYS["routed"].play(still, SSH_HTTP) == OPEN_PORTS[profile]
 
 
-@pytest.mark.parametrize(("tags", "said"), (
-    (tag("lmited"), "'lmited' is no firewall profile (there are limited, protected, unprotected"),
-    (f"{tag('limited')} {tag('protected')}", "'limited' and 'protected' for one NIC"),
-    (f"{tag('limited', UUID)} {tag('protected', UUID)} {tag('limited', '0')}", "'limited' and 'protected' for one NIC"),
-), ids=("unknown", "two by index", "two by uuid"))
+@pytest.mark.parametrize(
+    ("tags", "said"),
+    (
+        (tag("lmited"), "'lmited' is no firewall profile (there are limited, protected, unprotected"),
+        (f"{tag('limited')} {tag('protected')}", "'limited' and 'protected' for one NIC"),
+        (
+            f"{tag('limited', UUID)} {tag('protected', UUID)} {tag('limited', '0')}",
+            "'limited' and 'protected' for one NIC",
+        ),
+    ),
+    ids=("unknown", "two by index", "two by uuid"),
+)
 @pytest.mark.parametrize("env", (ROUTED, FILTERED), ids=("routed", "filtered"))
 def test_profile_that_cannot_be(lab: Lab, env: dict[str, str], tags: str, said: str) -> None:
-    """Closed: exit 1 with a line that says why, and the tap is left as Ganeti made it, down and in nothing."""
+    """Closed: exit 1 with a line that says why, and the tap is left as Ganeti made it, down and in
+    nothing.
+    """
     node, tap = lab.node("node1", lab.router()), env["INTERFACE"]
     lab.guest(node, tap, env["MAC"])
     env = {**env, "INTERFACE_INDEX": "0", "INTERFACE_UUID": UUID}
@@ -167,23 +257,35 @@ def test_profile_that_cannot_be_leaves_the_earlier_one(still: Site) -> None:
 
 @pytest.mark.parametrize("loaded", (False, True), ids=("before the rules are loaded", "while they are"))
 def test_own_profile(lab: Lab, loaded: bool) -> None:
-    """A file in /etc/snf-network/profiles is a profile, routed and bridged; one of a name that we ship replaces ours."""
+    """A file in /etc/snf-network/profiles is a profile, routed and bridged; one of a name that we ship
+    replaces ours.
+    """
     place = site(lab)
     if not loaded:
         place.node.run("nft", "flush", "ruleset")
-    place.node.write("/etc/snf-network/profiles/web.nft", "tcp dport 80 accept\nmeta l4proto { icmp, icmpv6 } accept\ndrop\n")
+    place.node.write(
+        "/etc/snf-network/profiles/web.nft",
+        "tcp dport 80 accept\nmeta l4proto { icmp, icmpv6 } accept\ndrop\n",
+    )
     for env in (ROUTED, BRIDGED, FILTERED):
         place.node.up({**env, "TAGS": tag("web", env["INTERFACE_INDEX"])})
-        source, target = ("203.0.113.11", "203.0.113.12") if env["MODE"] == "bridged" else (GATEWAY, ROUTED["IP"])
-        ports = {"SSH": f.tcp(source, target, 40000, 22), "HTTP": f.tcp(source, target, 40000, 80),
-                 "ACK": f.tcp(source, target, 80, 22, f.ACK)}
+        source, target = (
+            ("203.0.113.11", "203.0.113.12") if env["MODE"] == "bridged" else (GATEWAY, ROUTED["IP"])
+        )
+        ports = {
+            "SSH": f.tcp(source, target, 40000, 22),
+            "HTTP": f.tcp(source, target, 40000, 80),
+            "ACK": f.tcp(source, target, 80, 22, f.ACK),
+        }
         assert Way(env, source, target).play(place, ports) == {"HTTP"}
 
 
 def test_own_profile_of_a_name_that_we_ship(lab: Lab) -> None:
     place = site(lab)
     place.node.run("nft", "flush", "ruleset")
-    place.node.write("/etc/snf-network/profiles/limited.nft", "tcp dport 80 accept\nmeta l4proto icmp accept\ndrop\n")
+    place.node.write(
+        "/etc/snf-network/profiles/limited.nft", "tcp dport 80 accept\nmeta l4proto icmp accept\ndrop\n"
+    )
     place.node.up({**ROUTED, "TAGS": tag("limited")})
     assert WAYS["routed"].play(place, SSH_HTTP) == {"HTTP"}
 
@@ -212,16 +314,26 @@ def test_neighbours_find_a_protected_guest(still: Site, env: dict[str, str], add
     assert still.bridged.ping(address.replace("12", "11"))
 
 
-@pytest.mark.parametrize("tags", ([(f.VLAN, 0)], [(f.QINQ, 0)], [(f.VLAN, 0), (f.VLAN, 0)]), ids=("802.1Q", "802.1ad", "two"))
+@pytest.mark.parametrize(
+    "tags", ([(f.VLAN, 0)], [(f.QINQ, 0)], [(f.VLAN, 0), (f.VLAN, 0)]), ids=("802.1Q", "802.1ad", "two")
+)
 def test_profile_holds_for_priority_tagged_frames(lab: Lab, tags: list[tuple[int, int]]) -> None:
-    """A guest takes a frame with VLAN 0 as one without a tag (802.1Q, 6.9): behind such a tag a SYN must not pass."""
+    """A guest takes a frame with VLAN 0 as one without a tag (802.1Q, 6.9): behind such a tag a SYN must not
+    pass.
+    """
     place = site(lab)
     witness = Witness(place.bridged)
 
     def get(number: int) -> set[int]:
         knock = f.tcp("203.0.113.11", "203.0.113.12", 40000, 22)
-        send(place.other, "eth0", f.stamp(f.ethernet(OTHER_MAC, BRIDGED["MAC"], knock, *tags), number),
-             f.stamp(f.ethernet(OTHER_MAC, BRIDGED["MAC"], f.ping("203.0.113.11", "203.0.113.12")), number + 1))
+        send(
+            place.other,
+            "eth0",
+            f.stamp(f.ethernet(OTHER_MAC, BRIDGED["MAC"], knock, *tags), number),
+            f.stamp(
+                f.ethernet(OTHER_MAC, BRIDGED["MAC"], f.ping("203.0.113.11", "203.0.113.12")), number + 1
+            ),
+        )
         assert until(lambda: number + 1 in witness.seen())
         return witness.seen() & {number}
 
@@ -240,8 +352,14 @@ def test_profile_holds_for_what_is_hidden_in_snap(lab: Lab) -> None:
     ping = f.ping("203.0.113.11", "203.0.113.12")
 
     def get(number: int) -> set[int]:
-        send(place.other, "eth0", *(f.stamp(f.ethernet(OTHER_MAC, BRIDGED["MAC"], packet), number + more)
-                                    for more, packet in enumerate((snap, ping))))
+        send(
+            place.other,
+            "eth0",
+            *(
+                f.stamp(f.ethernet(OTHER_MAC, BRIDGED["MAC"], packet), number + more)
+                for more, packet in enumerate((snap, ping))
+            ),
+        )
         return ear.tokens(number + 1) & {number}
 
     place.node.up({**BRIDGED, "TAGS": ""})
@@ -258,7 +376,11 @@ class Talk:
 
     def tcp(self, port: int) -> bool:
         """True if a connection comes about and carries something both ways."""
-        with self.server.inside(), closing(socket.create_server((self.address, port))) as listening, self.asker.inside():
+        with (
+            self.server.inside(),
+            closing(socket.create_server((self.address, port))) as listening,
+            self.asker.inside(),
+        ):
             try:
                 asking = socket.create_connection((self.address, port), timeout=0.3)
             except TimeoutError:
@@ -301,18 +423,26 @@ def test_protected_guest_begins_and_others_do_not(still: Site, mode: str) -> Non
 
 # --- setups
 
-FORGED = f.ethernet("aa:55:60:66:66:66", f.BROADCAST, f.arp(1, "aa:55:60:66:66:66", "203.0.113.66", "203.0.113.9"))
+FORGED = f.ethernet(
+    "aa:55:60:66:66:66", f.BROADCAST, f.arp(1, "aa:55:60:66:66:66", "203.0.113.66", "203.0.113.9")
+)
 
 
-@pytest.mark.parametrize(("network", "tags", "filtered"), (
-    ("", "", False), ("private-filtered", "", True),
-    ("", "snf-network:0:private-filtered", True), ("", "snf-network:priv0:mac-filtered", True),
-    ("", f"snf-network:{UUID}:private-filtered", True),
-    ("", "snf-network:1:private-filtered other:0:private-filtered snf-network:private-filtered", False),
-    ("private-filtered", "snf-network:0:no-private-filtered", False), ("private-filtered", "snf-network:priv0:no-private-filtered", False),
-    ("private-filtered", f"snf-network:0:no-private-filtered snf-network:{UUID}:private-filtered", True),
-    ("", f"snf-network:0:private-filtered snf-network:{UUID}:no-private-filtered", False),
-))
+@pytest.mark.parametrize(
+    ("network", "tags", "filtered"),
+    (
+        ("", "", False),
+        ("private-filtered", "", True),
+        ("", "snf-network:0:private-filtered", True),
+        ("", "snf-network:priv0:mac-filtered", True),
+        ("", f"snf-network:{UUID}:private-filtered", True),
+        ("", "snf-network:1:private-filtered other:0:private-filtered snf-network:private-filtered", False),
+        ("private-filtered", "snf-network:0:no-private-filtered", False),
+        ("private-filtered", "snf-network:priv0:no-private-filtered", False),
+        ("private-filtered", f"snf-network:0:no-private-filtered snf-network:{UUID}:private-filtered", True),
+        ("", f"snf-network:0:private-filtered snf-network:{UUID}:no-private-filtered", False),
+    ),
+)
 def test_tag_for_one_bridged_nic(still: Site, network: str, tags: str, filtered: bool) -> None:
     """A forged MAC reaches the node's bridge, or not."""
     names = {"INTERFACE_INDEX": "0", "INTERFACE_NAME": "priv0", "INTERFACE_UUID": UUID}
@@ -326,7 +456,9 @@ def test_tag_for_one_bridged_nic(still: Site, network: str, tags: str, filtered:
 def test_prefix_of_instance_tags_is_a_setting(lab: Lab) -> None:
     place = site(lab)
     place.node.write("/etc/default/snf-network", "TAG_PREFIX=acme:net\nFIREWALL_TAG_PREFIX=acme:fw\n")
-    place.node.up({**FILTERED, "TAGS": "acme:net:0:no-private-filtered snf-network:0:mac-filtered acme:fw:0:protected"})
+    place.node.up(
+        {**FILTERED, "TAGS": "acme:net:0:no-private-filtered snf-network:0:mac-filtered acme:fw:0:protected"}
+    )
     assert not [line for line in traces(place.node) if "macs" in line]
     assert [line for line in traces(place.node) if "profile_protected" in line]
 
@@ -341,7 +473,9 @@ def test_setups_contradict_each_other(lab: Lab) -> None:
 
 
 def test_tag_for_one_routed_nic(still: Site) -> None:
-    """Without ip-less-routed nobody answers for the guest on the uplink; and without nfdhcpd it has no binding."""
+    """Without ip-less-routed nobody answers for the guest on the uplink; and without nfdhcpd it has no
+    binding.
+    """
     node, router, tap = still.node, still.router, ROUTED["INTERFACE"]
 
     def state(tags: str) -> tuple[bool, bool]:

@@ -37,7 +37,11 @@ def test_the_main_job_in_ten_lines(lab: Lab) -> None:
     node.ip("link add eth1 type veth peer name far", "link set eth1 up", "link set far up")
     ran = node.run("sh", "-exc", f"cd {ROOT}\n{example('The main job, in ten lines')}", check=False)
     assert ran.returncode == 0, ran.stdout + ran.stderr
-    assert "198.51.100.10/32 dev tap0" in ran.stdout and "vm1.example.com" in ran.stdout and "clean" in ran.stdout
+    assert (
+        "198.51.100.10/32 dev tap0" in ran.stdout
+        and "vm1.example.com" in ran.stdout
+        and "clean" in ran.stdout
+    )
     assert "198.51.100.10" not in node.out("ip", "route", "show", "table", "all")
 
 
@@ -50,10 +54,18 @@ def test_what_the_bash_package_left_is_cleaned_up(lab: Lab) -> None:
     assert len(left(node)) > len(before)
     said = node.out("sh", "-exc", example("Instead of the bash package", "docs/operators.md"))
     assert said.split() == ["2001:db8:1::7", "dev", "eth1", "proxy"]
-    assert left(node) - before == {"-A INPUT -p tcp -m tcp --dport 22 -j ACCEPT", "32764:\tfrom all iif eth1 lookup 222"}
+    assert left(node) - before == {
+        "-A INPUT -p tcp -m tcp --dport 22 -j ACCEPT",
+        "32764:\tfrom all iif eth1 lookup 222",
+    }
 
 
 def left(node: Machine) -> set[str]:
     """Rules of all the tools that the bash package had."""
     tools = ("iptables-save", "ip6tables-save", "ebtables-save", "arptables-save", "ip rule", "ip -6 rule")
-    return {line for tool in tools for line in node.out(*tool.split()).splitlines() if re.match(r"-A|:FROM|[1-9]", line)}
+    return {
+        line
+        for tool in tools
+        for line in node.out(*tool.split()).splitlines()
+        if re.match(r"-A|:FROM|[1-9]", line)
+    }

@@ -1,4 +1,6 @@
-"""The ruleset in a real kernel: it loads, it loads again without doubling a rule or losing a member, and no profile ever opens."""
+"""The ruleset in a real kernel: it loads, it loads again without doubling a rule or losing a member, and no
+profile ever opens.
+"""
 
 from __future__ import annotations
 
@@ -19,8 +21,11 @@ from tests.netns.lab import Machine
 from tests.test_cases import CASES, NODE
 from tests.test_plan import BRIDGED
 
-CONFIGS = {"as shipped": Config(), "with source NAT": replace(Config(), masq=True),
-           "another mask": replace(Config(), mac_mask="ff:ff:ff:00:00:00")}
+CONFIGS = {
+    "as shipped": Config(),
+    "with source NAT": replace(Config(), masq=True),
+    "another mask": replace(Config(), mac_mask="ff:ff:ff:00:00:00"),
+}
 FAMILIES = ("bridge", "inet", "arp")
 
 
@@ -53,7 +58,9 @@ def chain(machine: Machine, family: str, name: str) -> list[str]:
 
 
 def everything(machine: Machine) -> list[str]:
-    """Every set with its members, every chain with its rules; the order of members in a set is the kernel's own."""
+    """Every set with its members, every chain with its rules; the order of members in a set is the kernel's
+    own.
+    """
     data = json.loads(machine.out("nft", "-j", "list", "ruleset"))["nftables"]
     for entry in data:
         for value in entry.values():
@@ -68,15 +75,21 @@ def test_nft_accepts_the_whole_text(machine: Machine, config: Config) -> None:
     assert checked.stdout + checked.stderr == ""
     assert machine.out("nft", "list", "tables") == "", "a check changes nothing"
     load(config)
-    assert machine.out("nft", "list", "tables").split() == [word for family in FAMILIES for word in ("table", family, "snf_network")]
+    assert machine.out("nft", "list", "tables").split() == [
+        word for family in FAMILIES for word in ("table", family, "snf_network")
+    ]
 
 
-MEMBERS = [Element("inet", "routed", '"tap0"'), Element("inet", "tables", '"tap0"', "222"),
-           Element("arp", "gateways", '"tap0"', "192.0.2.1"),
-           Element("inet", "src4", '"tap0" . aa:00:00:ad:35:c9 . 198.51.100.10'), Element("bridge", "egress", '"tap1"', "goto filtered"),
-           Element("inet", "targets", '"tap0" . 0x20010db800010000a80000fffead35c9'),
-           Element("inet", "egress", '"tap0"', "goto profile_limited"),
-           Element("bridge", "egress", '"tap2"', "goto filtered_profile_limited")]
+MEMBERS = [
+    Element("inet", "routed", '"tap0"'),
+    Element("inet", "tables", '"tap0"', "222"),
+    Element("arp", "gateways", '"tap0"', "192.0.2.1"),
+    Element("inet", "src4", '"tap0" . aa:00:00:ad:35:c9 . 198.51.100.10'),
+    Element("bridge", "egress", '"tap1"', "goto filtered"),
+    Element("inet", "targets", '"tap0" . 0x20010db800010000a80000fffead35c9'),
+    Element("inet", "egress", '"tap0"', "goto profile_limited"),
+    Element("bridge", "egress", '"tap2"', "goto filtered_profile_limited"),
+]
 
 
 @pytest.mark.parametrize("config", CONFIGS.values(), ids=list(CONFIGS))
@@ -140,7 +153,9 @@ def test_an_administrators_profile_is_loaded(machine: Machine, profiles: Path) -
     assert chain(machine, "bridge", "filtered_profile_mail")[-1] == "goto no_mac_prefix"
 
 
-def test_an_administrators_profile_comes_in_place_of_the_shipped_one(machine: Machine, profiles: Path) -> None:
+def test_an_administrators_profile_comes_in_place_of_the_shipped_one(
+    machine: Machine, profiles: Path
+) -> None:
     load()
     shipped = chain(machine, "inet", "profile_limited")
     (profiles / "limited.nft").write_text("drop\n")
@@ -151,10 +166,15 @@ def test_an_administrators_profile_comes_in_place_of_the_shipped_one(machine: Ma
     assert chain(machine, "inet", "profile_limited") == shipped
 
 
-def test_a_profile_whose_file_is_gone_drops_and_its_nics_still_point_at_it(machine: Machine, profiles: Path) -> None:
+def test_a_profile_whose_file_is_gone_drops_and_its_nics_still_point_at_it(
+    machine: Machine, profiles: Path
+) -> None:
     (profiles / "mail.nft").write_text("tcp dport 25 accept\ndrop\n")
-    pointing = [Element("inet", "egress", '"tap0"', "goto profile_mail"), Element("bridge", "egress", '"tap1"', "goto profile_mail"),
-                Element("bridge", "egress", '"tap2"', "goto filtered_profile_mail")]
+    pointing = [
+        Element("inet", "egress", '"tap0"', "goto profile_mail"),
+        Element("bridge", "egress", '"tap1"', "goto profile_mail"),
+        Element("bridge", "egress", '"tap2"', "goto filtered_profile_mail"),
+    ]
     load(Config(), *pointing)
     (profiles / "mail.nft").unlink()
     for _ in range(2):
@@ -167,11 +187,22 @@ def test_a_profile_whose_file_is_gone_drops_and_its_nics_still_point_at_it(machi
 
 
 def test_another_programs_chains_are_not_touched(machine: Machine) -> None:
-    machine.run("nft", "-f", "-", input="table inet theirs { chain profile_x { accept; }; }\ntable bridge filter { chain y { drop; }; }\n")
-    theirs = machine.out("nft", "list", "table", "inet", "theirs"), machine.out("nft", "list", "table", "bridge", "filter")
+    machine.run(
+        "nft",
+        "-f",
+        "-",
+        input="table inet theirs { chain profile_x { accept; }; }\ntable bridge filter { chain y { drop; }; }\n",
+    )
+    theirs = (
+        machine.out("nft", "list", "table", "inet", "theirs"),
+        machine.out("nft", "list", "table", "bridge", "filter"),
+    )
     load()
     load()
-    assert (machine.out("nft", "list", "table", "inet", "theirs"), machine.out("nft", "list", "table", "bridge", "filter")) == theirs
+    assert (
+        machine.out("nft", "list", "table", "inet", "theirs"),
+        machine.out("nft", "list", "table", "bridge", "filter"),
+    ) == theirs
 
 
 def test_a_profile_chain_of_another_program_makes_no_profile_of_ours(machine: Machine) -> None:
@@ -197,19 +228,30 @@ def test_every_member_of_every_golden_case_is_accepted_twice_and_can_be_taken_aw
         lines = sections(path.read_text()).get("nft -f -", [])
         for _ in range(2):
             assert kernel.nft(lines) == "", path.name
-        deletes = [line.partition(" : ")[0].replace("add element", "delete element").removesuffix(" }") + " }" for line in lines]
+        deletes = [
+            line.partition(" : ")[0].replace("add element", "delete element").removesuffix(" }") + " }"
+            for line in lines
+        ]
         assert kernel.nft(deletes) == "", path.name
         count += len(lines)
     assert count > 300 and everything(machine) == empty
 
 
-BY_PROTOCOL = ["meta protocol ip goto ip_profile_mail", "meta protocol ip6 goto ip_profile_mail",
-               "meta protocol { 0x0004, 8021q, 8021ad } drop", "accept"]
+BY_PROTOCOL = [
+    "meta protocol ip goto ip_profile_mail",
+    "meta protocol ip6 goto ip_profile_mail",
+    "meta protocol { 0x0004, 8021q, 8021ad } drop",
+    "accept",
+]
 
 
 def add_masq(subnet: str) -> str:
     config = CONFIGS["with source NAT"]
-    plan = plan_for(Nic.from_env({**BRIDGED, "NETWORK_TAGS": "masq", "NETWORK_SUBNET": subnet}), replace(NODE, wan="eth0"), config)
+    plan = plan_for(
+        Nic.from_env({**BRIDGED, "NETWORK_TAGS": "masq", "NETWORK_SUBNET": subnet}),
+        replace(NODE, wan="eth0"),
+        config,
+    )
     return kernel.nft([resource.add() for resource in plan.resources if isinstance(resource, Element)])
 
 

@@ -33,7 +33,8 @@ def call(node: Machine, path: str, env: dict[str, str], *arguments: str) -> subp
 
 
 def test_ganeti_3_0_gives_no_argument_and_runs_kvm_vif_bridge(node: Machine) -> None:
-    # a link cannot lead back to a checkout (an installed package is found in dist-packages), so the script is called through a shell
+    # a link cannot lead back to a checkout (an installed package is found in dist-packages), so the script is
+    # called through a shell
     node.write("/etc/ganeti/kvm-vif-bridge", f'#!/bin/sh\nexec {SCRIPTS}/kvm-ifup-custom "$@"\n')
     node.run("chmod", "+x", "/etc/ganeti/kvm-vif-bridge")
     call(node, "/etc/ganeti/kvm-vif-bridge", ROUTED)
@@ -73,12 +74,22 @@ def test_communication_taps_of_ganeti_are_left_alone(node: Machine) -> None:
 
 
 def test_the_extra_script_comes_last_with_the_variables_it_had(node: Machine) -> None:
-    node.write("/etc/ganeti/ifup-extra", '#!/bin/sh\nenv > /var/extra\necho "$@" > /var/arguments\nip rule > /var/rules\nexit 7\n')
+    node.write(
+        "/etc/ganeti/ifup-extra",
+        '#!/bin/sh\nenv > /var/extra\necho "$@" > /var/arguments\nip rule > /var/rules\nexit 7\n',
+    )
     node.run("chmod", "+x", "/etc/ganeti/ifup-extra")
     assert node.script("kvm-ifup-custom", ROUTED, "tap0", check=False).returncode == 7
     seen = dict(line.split("=", 1) for line in node.read("/var/extra").splitlines())
-    wanted = {**ROUTED, "EUI64": "2001:db8:1:0:a800:ff:fead:35c9", "TABLE": "snf_public", "BRIDGE": "", "INDEV": "tap0", "UPLINK": "eth1",
-              "UPLINK6": "eth1"}
+    wanted = {
+        **ROUTED,
+        "EUI64": "2001:db8:1:0:a800:ff:fead:35c9",
+        "TABLE": "snf_public",
+        "BRIDGE": "",
+        "INDEV": "tap0",
+        "UPLINK": "eth1",
+        "UPLINK6": "eth1",
+    }
     assert {key: seen.get(key) for key in wanted} == wanted | {"PWD": seen["PWD"], "SHLVL": seen["SHLVL"]}
     assert node.read("/var/arguments") == "tap0\n"
     assert "fwmark 0xde" in node.read("/var/rules")
@@ -95,8 +106,12 @@ def test_the_extra_script_of_a_bridged_nic_sees_its_bridge(node: Machine) -> Non
 
 def test_nobody_waits_for_the_announcements(node: Machine) -> None:
     began = time.monotonic()
-    command = node.command("env", "-i", *(f"{key}={value}" for key, value in ROUTED.items()), SCRIPTS / "kvm-ifup-custom")
-    subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=True, timeout=10)  # reads to the end of the pipe
+    command = node.command(
+        "env", "-i", *(f"{key}={value}" for key, value in ROUTED.items()), SCRIPTS / "kvm-ifup-custom"
+    )
+    subprocess.run(
+        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=True, timeout=10
+    )  # reads to the end of the pipe
     assert time.monotonic() - began < 1.0
 
 
@@ -128,7 +143,9 @@ def test_a_late_default_route_is_taken_up_by_repair(node: Machine) -> None:
 
 def test_load_makes_a_tables_rules_ahead_and_keeps_them(node: Machine) -> None:
     node.run(SCRIPTS / "snf-network", "load", "snf_public")
-    assert node.out("ip", "rule").count("fwmark 0xde") == node.out("ip", "-6", "rule").count("fwmark 0xde") == 2
+    assert (
+        node.out("ip", "rule").count("fwmark 0xde") == node.out("ip", "-6", "rule").count("fwmark 0xde") == 2
+    )
     node.up(ROUTED)
     node.down(ROUTED)
     assert node.out("ip", "rule").count("fwmark 0xde") == 2

@@ -1,4 +1,5 @@
-"""The drop matrix: every cell of `snf-network selftest`, which CI runs as an admin does; and that each of them could go wrong.
+"""The drop matrix: every cell of `snf-network selftest`, which CI runs as an admin does; and that each of
+them could go wrong.
 
 What drops and what passes stands in snf_network/selftest/rows.py and controls.py, a line each.
 """
@@ -53,7 +54,9 @@ def test_each_drop_is_counted_by_nic_and_reason(outcome: Outcome) -> None:
 
 def test_the_matrix_in_the_docs_is_the_one_that_is_printed(outcome: Outcome) -> None:
     text = (ROOT / "docs" / "selftest.md").read_text()
-    assert "".join(f"    {line}\n" for line in matrix(outcome).splitlines()) in text, "paste what snf-network selftest prints"
+    assert "".join(f"    {line}\n" for line in matrix(outcome).splitlines()) in text, (
+        "paste what snf-network selftest prints"
+    )
 
 
 def test_rows_have_names_of_their_own() -> None:
@@ -74,6 +77,7 @@ def test_every_pin_stops_something_in_every_column() -> None:
 
 # --- each cell can go wrong
 
+
 def spoiled(spoil: Callable[[Machine], None]) -> Outcome:
     with ExitStack() as stack:
         site = Site(stack)
@@ -91,9 +95,14 @@ def chains(node: Machine) -> Iterator[tuple[str, str]]:
 
 def test_where_nothing_is_dropped_every_forged_cell_is_wrong() -> None:
     """The same frames and the same judge, with each reason's drop taken away."""
+
     def spoil(node: Machine) -> None:
-        node.load("".join(f"flush chain {family} snf_network {chain}\nadd rule {family} snf_network {chain} accept\n"
-                          for family, chain in chains(node)))
+        node.load(
+            "".join(
+                f"flush chain {family} snf_network {chain}\nadd rule {family} snf_network {chain} accept\n"
+                for family, chain in chains(node)
+            )
+        )
 
     outcome = spoiled(spoil)
     wanted = [cell for cell in outcome.cells if cell.reason]
@@ -112,16 +121,22 @@ def test_a_legal_frame_that_is_dropped_is_wrong() -> None:
 def test_what_is_counted_with_another_reason_is_told() -> None:
     def spoil(node: Machine) -> None:
         for family in ("bridge", "inet"):
-            node.load(f'flush chain {family} snf_network no_ra\nadd rule {family} snf_network no_ra update @drops {{ iif . "redirect" }}\n'
-                      f"add rule {family} snf_network no_ra drop\n")
+            node.load(
+                f'flush chain {family} snf_network no_ra\nadd rule {family} snf_network no_ra update @drops {{ iif . "redirect" }}\n'
+                f"add rule {family} snf_network no_ra drop\n"
+            )
 
     outcome = spoiled(spoil)
     assert outcome.wrong == []
-    assert {words.rpartition(" as ")[2].partition(",")[0] for words in outcome.miscounted} == {"ra", "redirect"}
+    assert {words.rpartition(" as ")[2].partition(",")[0] for words in outcome.miscounted} == {
+        "ra",
+        "redirect",
+    }
 
 
 def test_a_full_set_of_counters_lets_nothing_pass() -> None:
     """Count and drop are two rules: one rule would end where the set takes no more."""
+
     def spoil(node: Machine) -> None:
         for family in TABLES:
             node.run("nft", "flush", "set", family, "snf_network", "drops")
@@ -136,7 +151,8 @@ def test_a_full_set_of_counters_lets_nothing_pass() -> None:
 # --- what a matrix does not show
 
 MANY = 200
-"""Far fewer than the kernel takes (gc_thresh3, 1024 for all namespaces together): others use that table, too."""
+"""Far fewer than the kernel takes (gc_thresh3, 1024 for all namespaces together): others use that table, too.
+"""
 
 
 def test_no_guest_fills_the_neighbour_table_of_the_node() -> None:
@@ -155,8 +171,14 @@ def test_no_guest_fills_the_neighbour_table_of_the_node() -> None:
 
 def ask_in_many_names(site: Site) -> None:
     for guest in (site.guests[0], site.guests[2]):
-        send(site.guest, guest.tap, *(guest.frame(f.arp(1, guest.mac, f"198.18.{guest.number}.{number}", NODE), target=f.BROADCAST)
-                                      for number in range(1, MANY + 1)))
+        send(
+            site.guest,
+            guest.tap,
+            *(
+                guest.frame(f.arp(1, guest.mac, f"198.18.{guest.number}.{number}", NODE), target=f.BROADCAST)
+                for number in range(1, MANY + 1)
+            ),
+        )
 
 
 def neighbours(node: Machine) -> list[str]:
@@ -165,13 +187,18 @@ def neighbours(node: Machine) -> list[str]:
 
 
 def test_trunk_passes_its_own_vlans_and_no_other() -> None:
-    """Members as tag trunk yields them: this kernel's bridges filter no VLANs, so no NIC can be brought up as a trunk."""
+    """Members as tag trunk yields them: this kernel's bridges filter no VLANs, so no NIC can be brought up as
+    a trunk.
+    """
     with ExitStack() as stack:
         site = Site(stack)
         guest = site.guests[2]
         site.node.load(f'add element bridge snf_network trunks {{ "{guest.tap}" . 10 }}\n')
         ear, packet = Ear(site.peer, "eth0"), f.udp(guest.ip, NODE)
-        tagged = [guest.frame(packet, tags=(tag,)) for tag in ((f.VLAN, 10), (f.VLAN, 11), (f.VLAN, 0), (f.QINQ, 10))]
+        tagged = [
+            guest.frame(packet, tags=(tag,))
+            for tag in ((f.VLAN, 10), (f.VLAN, 11), (f.VLAN, 0), (f.QINQ, 10))
+        ]
         frames = [*tagged, guest.frame(packet, guest.foreign, tags=((f.VLAN, 10),)), guest.frame(packet)]
         send(site.guest, guest.tap, *(f.stamp(frame, number) for number, frame in enumerate(frames, 1)))
         with closing(ear.socket):
@@ -179,6 +206,7 @@ def test_trunk_passes_its_own_vlans_and_no_other() -> None:
 
 
 # --- the command
+
 
 def test_command_prints_the_matrix() -> None:
     ran = subprocess.run(COMMAND, cwd=ROOT, capture_output=True, text=True, timeout=120, check=False)
@@ -195,16 +223,22 @@ def test_command_with_rules_that_lack_something(tmp_path: Path) -> None:
         shutil.copytree(ROOT / name, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__"))
     rules = tmp_path / "snf_network" / "pin_arp.nft"
     rules.write_text(rules.read_text().replace("		goto no_arp_ip\n", ""))
-    ran = subprocess.run((*COMMAND, "--json"), cwd=tmp_path, capture_output=True, text=True, timeout=120, check=False)
+    ran = subprocess.run(
+        (*COMMAND, "--json"), cwd=tmp_path, capture_output=True, text=True, timeout=120, check=False
+    )
     assert ran.returncode == 1
     found = json.loads(ran.stdout)
     wrong = {(cell["frame"], cell["column"]) for cell in found["cells"] if cell["verdict"] == WRONG}
-    assert wrong == {(row.name, column.name) for row in ROWS for column in COLUMNS if row.reason(column) == "arp-ip"}
+    assert wrong == {
+        (row.name, column.name) for row in ROWS for column in COLUMNS if row.reason(column) == "arp-ip"
+    }
     assert found["miscounted"] == []
 
 
 def test_nothing_is_left_even_if_it_is_killed() -> None:
-    with subprocess.Popen(COMMAND, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as command:
+    with subprocess.Popen(
+        COMMAND, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+    ) as command:
         assert command.stderr and "making" in command.stderr.readline()
         assert "sending" in command.stderr.readline()
         holders = Path(f"/proc/{command.pid}/task/{command.pid}/children").read_text().split()

@@ -1,4 +1,6 @@
-"""No window: of a guest that sends a forged frame each millisecond none passes, whatever is done to its NIC and to the rules meanwhile."""
+"""No window: of a guest that sends a forged frame each millisecond none passes, whatever is done to its NIC
+and to the rules meanwhile.
+"""
 
 from __future__ import annotations
 
@@ -33,8 +35,11 @@ class Stream:
 
     def __init__(self, site: Site, guest: Guest) -> None:
         self.socket, self.sent, self.ended = site.guest.packet_socket(guest.tap), 0, threading.Event()
-        self.frames = [f.stamp(f.ethernet(SOURCE, target, packet), FORGED)
-                       for packet in (f.udp(ADDRESS, NODE), f.arp(1, SOURCE, ADDRESS, NODE)) for target in (TAP_MAC, f.BROADCAST, RESERVED)]
+        self.frames = [
+            f.stamp(f.ethernet(SOURCE, target, packet), FORGED)
+            for packet in (f.udp(ADDRESS, NODE), f.arp(1, SOURCE, ADDRESS, NODE))
+            for target in (TAP_MAC, f.BROADCAST, RESERVED)
+        ]
         self.thread = threading.Thread(target=self._run)
         self.thread.start()
 
@@ -55,14 +60,18 @@ class Stream:
 
 @contextmanager
 def nothing_passes(site: Site, guest: Guest) -> Iterator[None]:
-    """No forged frame comes to the peer, to the router or to the node; and then, without our rules, it does."""
+    """No forged frame comes to the peer, to the router or to the node; and then, without our rules, it
+    does.
+    """
     ears = [Ear(site.peer, "eth0"), Ear(site.router, "eth0"), Ear(site.node, "br0")]
     with closing(Stream(site, guest)) as stream:
         yield
         sent = stream.sent
     assert sent > 500, "too few to show anything"
     own = f.stamp(f.ethernet("02:00:00:00:00:01", f.BROADCAST, f.udp("192.0.2.9", NODE)), 7)
-    for ear, machine, device in zip(ears, (site.node, site.node, site.peer), ("peer0", "up0", "eth0"), strict=True):
+    for ear, machine, device in zip(
+        ears, (site.node, site.node, site.peer), ("peer0", "up0", "eth0"), strict=True
+    ):
         with closing(ear.socket), closing(machine.packet_socket(device)) as marker:
             marker.send(own)
             assert FORGED not in ear.tokens(7)
@@ -85,13 +94,21 @@ def test_while_the_nic_goes_down_and_comes_up(site: Site, number: int) -> None:
     with nothing_passes(site, guest):
         for _ in range(ROUNDS):
             site.node.script("kvm-ifdown-custom", environment(guest))
-            site.node.ip("link set br0 type bridge no_linklocal_learn 0")  # as on a bridge that had no such NIC before
+            site.node.ip(
+                "link set br0 type bridge no_linklocal_learn 0"
+            )  # as on a bridge that had no such NIC before
             site.node.script("kvm-ifup-custom", environment(guest))
 
 
 CHANGES: dict[str, Callable[[Guest], list[dict[str, str]]]] = {
-    "tags of a bridged NIC": lambda guest: [{"NETWORK_TAGS": tags} for tags in ("private-filtered", "ip-filtered nfdhcpd", "ip-filtered")],
-    "what is allowed": lambda guest: [{"TAGS": "snf-network:0:allow:203.0.114.0/24"}, {"TAGS": "snf-network:0:allow:203.0.114.0/25"}, {}],
+    "tags of a bridged NIC": lambda guest: [
+        {"NETWORK_TAGS": tags} for tags in ("private-filtered", "ip-filtered nfdhcpd", "ip-filtered")
+    ],
+    "what is allowed": lambda guest: [
+        {"TAGS": "snf-network:0:allow:203.0.114.0/24"},
+        {"TAGS": "snf-network:0:allow:203.0.114.0/25"},
+        {},
+    ],
     "mode": lambda guest: [{"MODE": "routed", "LINK": "snf_selftest"}, {}],
     "address": lambda guest: [{"IP": "198.51.100.222"}, {}],
 }
@@ -108,7 +125,11 @@ def test_while_the_nic_changes(site: Site, change: str) -> None:
 
 def test_without_rules_it_would_be_heard(site: Site) -> None:
     """The last test: nothing else keeps these frames from anybody."""
-    tables = [entry["table"]["name"] for entry in json.loads(site.node.run("nft", "-j", "list", "tables"))["nftables"] if "table" in entry]
+    tables = [
+        entry["table"]["name"]
+        for entry in json.loads(site.node.run("nft", "-j", "list", "tables"))["nftables"]
+        if "table" in entry
+    ]
     assert tables.count("snf_network") == len(TABLES)
     site.without_rules()
     assert SOURCE not in {mac for mac, _ in site.learned()}

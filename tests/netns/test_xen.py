@@ -95,12 +95,15 @@ def test_xm_is_asked_where_there_is_no_xl(node: Machine) -> None:
     assert vif(node, "online", "type_if=vif")[0] == 0
 
 
-@pytest.mark.parametrize(("text", "words"), [
-    (NIC_FILE.replace("MAC=aa:00:00:ad:35:c9", "MAC=nonsense"), "MAC='nonsense'"),
-    (NIC_FILE.replace("MAC=aa:00:00:ad:35:c9", "MAC=$(touch /var/pwned)"), "MAC="),
-    ("", "MAC is missing"),
-    (NIC_FILE.replace("LINK=snf_public", "LINK=nosuch"), "LINK=nosuch"),
-])
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        (NIC_FILE.replace("MAC=aa:00:00:ad:35:c9", "MAC=nonsense"), "MAC='nonsense'"),
+        (NIC_FILE.replace("MAC=aa:00:00:ad:35:c9", "MAC=$(touch /var/pwned)"), "MAC="),
+        ("", "MAC is missing"),
+        (NIC_FILE.replace("LINK=snf_public", "LINK=nosuch"), "LINK=nosuch"),
+    ],
+)
 def test_an_unusable_nic_file_is_an_error_in_xenstore(node: Machine, text: str, words: str) -> None:
     nic_file(node, text)
     status, said = vif(node, "online", "type_if=vif", check=False)
@@ -113,7 +116,12 @@ def test_an_unusable_nic_file_is_an_error_in_xenstore(node: Machine, text: str, 
 
 
 def test_a_nic_file_is_read_as_data(node: Machine) -> None:
-    nic_file(node, NIC_FILE.replace('NETWORK_NAME="pub1"', 'NETWORK_NAME="$(touch /var/pwned)`touch /var/pwned`"; touch /var/pwned'))
+    nic_file(
+        node,
+        NIC_FILE.replace(
+            'NETWORK_NAME="pub1"', 'NETWORK_NAME="$(touch /var/pwned)`touch /var/pwned`"; touch /var/pwned'
+        ),
+    )
     vif(node, "online", "type_if=vif", check=False)
     assert node.run("test", "-e", "/var/pwned", check=False).returncode == 1
 
@@ -154,12 +162,22 @@ def test_reconfigure_leaves_the_mac_of_a_vif_alone(node: Machine) -> None:
     """Ganeti's hooks do not say which hypervisor it is; the record does."""
     vif(node, "online", "type_if=vif")
     before = node.out("cat", "/sys/class/net/vif7.0/address")
-    hook = {"GANETI_HOOKS_PHASE": "post", "GANETI_OP_CODE": "OP_INSTANCE_SET_PARAMS", "GANETI_INSTANCE_NAME": "inst1.example.com",
-            "GANETI_POST_INSTANCE_NAME": "inst1.example.com", "GANETI_POST_INSTANCE_NIC_COUNT": "1",
-            "GANETI_POST_INSTANCE_TAGS": "synnefo:network:0:limited synnefo:network:0:reconfigure"}
-    values = dict(line.replace('"', "").split("=", 1) for line in NIC_FILE.splitlines() if "TAGS=\"syn" not in line)
+    hook = {
+        "GANETI_HOOKS_PHASE": "post",
+        "GANETI_OP_CODE": "OP_INSTANCE_SET_PARAMS",
+        "GANETI_INSTANCE_NAME": "inst1.example.com",
+        "GANETI_POST_INSTANCE_NAME": "inst1.example.com",
+        "GANETI_POST_INSTANCE_NIC_COUNT": "1",
+        "GANETI_POST_INSTANCE_TAGS": "synnefo:network:0:limited synnefo:network:0:reconfigure",
+    }
+    values = dict(
+        line.replace('"', "").split("=", 1) for line in NIC_FILE.splitlines() if 'TAGS="syn' not in line
+    )
     values["UUID"] = values.pop("INTERFACE_UUID")
-    node.script("snf-network-reconfigure", hook | {f"GANETI_POST_INSTANCE_NIC0_{name}": value for name, value in values.items()})
+    node.script(
+        "snf-network-reconfigure",
+        hook | {f"GANETI_POST_INSTANCE_NIC0_{name}": value for name, value in values.items()},
+    )
     assert "goto profile_limited" in node.out("nft", "list", "map", "inet", "snf_network", "egress")
     assert node.out("cat", "/sys/class/net/vif7.0/address") == before
     assert node.out(SCRIPTS / "snf-network", "check") == "clean\n"

@@ -11,7 +11,9 @@ from pathlib import Path
 from tests.netns.lab import ROOT
 
 SOURCES = ("README.md", "debian", "docs", "pyproject.toml", "scripts", "setup.py", "snf_network")
-LEFTOVERS = shutil.ignore_patterns("*.debhelper", "*.substvars", "snf-network", "files", "debhelper-build-stamp")
+LEFTOVERS = shutil.ignore_patterns(
+    "*.debhelper", "*.substvars", "snf-network", "files", "debhelper-build-stamp"
+)
 KEPT: list[tempfile.TemporaryDirectory[str]] = []
 
 
@@ -36,8 +38,14 @@ def build(directory: Path) -> None:
     for name in SOURCES:
         if (ROOT / name).is_dir():
             # scripts/snf-network is no leftover, debian/snf-network is
-            shutil.copytree(ROOT / name, source / name, ignore=LEFTOVERS if name == "debian" else shutil.ignore_patterns("__pycache__"))
+            shutil.copytree(
+                ROOT / name,
+                source / name,
+                ignore=LEFTOVERS if name == "debian" else shutil.ignore_patterns("__pycache__"),
+            )
         else:
             shutil.copy(ROOT / name, source)
-    ran = subprocess.run(("dpkg-buildpackage", "-us", "-uc", "-b"), cwd=source, capture_output=True, text=True, timeout=300)
+    ran = subprocess.run(
+        ("dpkg-buildpackage", "-us", "-uc", "-b"), cwd=source, capture_output=True, text=True, timeout=300
+    )
     assert ran.returncode == 0, f"{ran.stdout[-4000:]}{ran.stderr[-4000:]}"

@@ -1,4 +1,6 @@
-"""The files that are in the package and nowhere else: they must say what the program says. Also what CI takes for a skipped test."""
+"""The files that are in the package and nowhere else: they must say what the program says. Also what CI takes
+for a skipped test.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +16,11 @@ from snf_network.config import CHECKS, IGNORED, Config, parse
 from tests.netns.lab import ROOT
 
 DEBIAN = ROOT / "debian"
-OFF = {name for name in CHECKS if name.startswith(("KERBEROS", "AUTH")) or name in ("SERVER", "FZONE", "TTL", "KEYFILE")}
+OFF = {
+    name
+    for name in CHECKS
+    if name.startswith(("KERBEROS", "AUTH")) or name in ("SERVER", "FZONE", "TTL", "KEYFILE")
+}
 """Settings that are no business of an extra script."""
 
 
@@ -60,7 +66,9 @@ def test_operators_md_has_each_setting_with_its_default() -> None:
 def shell(script: str, **env: str) -> str:
     """What a script prints in Debian's sh."""
     path = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin"}
-    return subprocess.run(("dash", "-euc", script), capture_output=True, text=True, check=True, env={**path, **env}).stdout
+    return subprocess.run(
+        ("dash", "-euc", script), capture_output=True, text=True, check=True, env={**path, **env}
+    ).stdout
 
 
 COMMON = f". {DEBIAN}/common.sh\n"
@@ -90,7 +98,10 @@ def test_log_writes_one_line(tmp_path: Path) -> None:
 
 def test_try_goes_on_after_a_failure_and_logs_it(tmp_path: Path) -> None:
     log = tmp_path / "log"
-    said = shell(COMMON + "broken() { echo why; done=yes; return 3; }\ntry broken 'a  b'\ntry true\necho $done", LOGFILE=str(log))
+    said = shell(
+        COMMON + "broken() { echo why; done=yes; return 3; }\ntry broken 'a  b'\ntry true\necho $done",
+        LOGFILE=str(log),
+    )
     assert said == "yes\n"
     why, line = log.read_text().splitlines()
     assert why == "why"
@@ -99,7 +110,10 @@ def test_try_goes_on_after_a_failure_and_logs_it(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("logfile", ("", "/nowhere/log"))
 def test_log_and_try_work_without_a_log(logfile: str) -> None:
-    said = shell(COMMON + "log words\ntry sh -c 'echo noise; exit 1'\nstep() { done=yes; }\ntry step\necho $done", LOGFILE=logfile)
+    said = shell(
+        COMMON + "log words\ntry sh -c 'echo noise; exit 1'\nstep() { done=yes; }\ntry step\necho $done",
+        LOGFILE=logfile,
+    )
     assert said == "yes\n"
 
 
@@ -116,7 +130,12 @@ def test_the_manual_has_every_command_and_option() -> None:
 @pytest.mark.parametrize("name", ("snf-network.8", "snf-network-scripts.7"))
 def test_manuals_are_well_formed(name: str) -> None:
     env = {"PATH": "/usr/bin:/bin", "LC_ALL": "C.UTF-8", "MANROFFSEQ": "", "MANWIDTH": "80"}
-    ran = subprocess.run(("man", "--warnings", "-E", "UTF-8", "-l", "-Tutf8", "-Z", DEBIAN / name), capture_output=True, text=True, env=env)
+    ran = subprocess.run(
+        ("man", "--warnings", "-E", "UTF-8", "-l", "-Tutf8", "-Z", DEBIAN / name),
+        capture_output=True,
+        text=True,
+        env=env,
+    )
     assert (ran.returncode, ran.stderr) == (0, "")
 
 
@@ -128,9 +147,17 @@ def skipped(tmp_path: Path, *outcomes: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run((ROOT / ".ci" / "skipped", report), capture_output=True, text=True)
 
 
-@pytest.mark.parametrize("reason", ("the kernel has no 8021q", "kernel lacks netem", "no Open vSwitch here", "nft queue is missing"))
+@pytest.mark.parametrize(
+    "reason",
+    ("the kernel has no 8021q", "kernel lacks netem", "no Open vSwitch here", "nft queue is missing"),
+)
 def test_ci_lets_a_test_pass_that_the_kernel_cannot_do(tmp_path: Path, reason: str) -> None:
-    ran = skipped(tmp_path, "", f'<skipped type="pytest.skip" message="{reason}"/>', '<skipped type="pytest.xfail" message="known"/>')
+    ran = skipped(
+        tmp_path,
+        "",
+        f'<skipped type="pytest.skip" message="{reason}"/>',
+        '<skipped type="pytest.xfail" message="known"/>',
+    )
     assert (ran.returncode, ran.stdout) == (0, "")
 
 

@@ -1,4 +1,6 @@
-"""The built package on a node: called as Ganeti calls it, kept from overwriting what is an administrator's, and gone when purged."""
+"""The built package on a node: called as Ganeti calls it, kept from overwriting what is an administrator's,
+and gone when purged.
+"""
 
 from __future__ import annotations
 
@@ -21,8 +23,15 @@ OWN = "#!/bin/sh\nexit 0\n"
 
 
 def guest_of(node: Node, env: dict[str, str], address6: str = ADDRESS6) -> Machine:
-    return node.lab.guest(node.machine, env["INTERFACE"], env["MAC"], f"{env['IP']}/24", f"{address6}/64", gateway=GATEWAYS[0],
-                          gateway6=GATEWAYS[1])
+    return node.lab.guest(
+        node.machine,
+        env["INTERFACE"],
+        env["MAC"],
+        f"{env['IP']}/24",
+        f"{address6}/64",
+        gateway=GATEWAYS[0],
+        gateway6=GATEWAYS[1],
+    )
 
 
 def is_clean(node: Node) -> bool:
@@ -57,7 +66,8 @@ def test_bytecode_is_there_for_every_module(installed: Node) -> None:
     paths = [Path(line) for line in installed.machine.out("find", MODULES, "-name", "*.py*").splitlines()]
     sources = {path for path in paths if path.suffix == ".py"}
     assert sources and {path for path in paths if path.suffix == ".pyc"} == {
-        path.parent / "__pycache__" / f"{path.stem}.{sys.implementation.cache_tag}.pyc" for path in sources}
+        path.parent / "__pycache__" / f"{path.stem}.{sys.implementation.cache_tag}.pyc" for path in sources
+    }
 
 
 def test_bytecode_is_readable_and_up_to_date(installed: Node) -> None:
@@ -74,12 +84,19 @@ def test_directories_of_an_administrator_are_there(installed: Node) -> None:
 
 
 def test_logrotate_takes_the_log_beside_ganetis_own_rule(installed: Node) -> None:
-    installed.machine.write("/etc/logrotate.d/ganeti", "/var/log/ganeti/*.log {\n weekly\n create 640\n su root root\n}\n")
+    installed.machine.write(
+        "/etc/logrotate.d/ganeti", "/var/log/ganeti/*.log {\n weekly\n create 640\n su root root\n}\n"
+    )
     installed.machine.write("/var/log/ganeti/snf-network.log", "a line\n")
     files = (f"/etc/logrotate.d/{name}" for name in ("00-snf-network", "ganeti"))
     installed.machine.run("logrotate", "--force", "--state=/var/lib/logrotate.test", *files)
-    assert installed.machine.out("sh", "-c", "cd /var/log/ganeti; echo *") == "snf-network.log snf-network.log.1\n"
-    assert installed.machine.out("stat", "-c", "%a %U:%G", "/var/log/ganeti/snf-network.log") == "640 root:adm\n"
+    assert (
+        installed.machine.out("sh", "-c", "cd /var/log/ganeti; echo *")
+        == "snf-network.log snf-network.log.1\n"
+    )
+    assert (
+        installed.machine.out("stat", "-c", "%a %U:%G", "/var/log/ganeti/snf-network.log") == "640 root:adm\n"
+    )
 
 
 def test_ganeti_3_0_brings_up_a_routed_nic(node: Node) -> None:
@@ -130,13 +147,22 @@ def test_installing_keeps_a_script_that_is_there_and_says_so(bare: Node, deb: Pa
     said = bare.dpkg("-i", deb)
     assert bare.machine.read("/etc/ganeti/kvm-vif-bridge") == OWN
     assert bare.links().keys() == LINKS.keys() - {"/etc/ganeti/kvm-vif-bridge"}
-    assert f"snf-network: {len(LINKS) - 1} links made in /etc/ganeti and /etc/xen/scripts; kept what is there and not ours: "\
-           "/etc/ganeti/kvm-vif-bridge\n" in said
+    assert (
+        f"snf-network: {len(LINKS) - 1} links made in /etc/ganeti and /etc/xen/scripts; kept what is there and not ours: "
+        "/etc/ganeti/kvm-vif-bridge\n" in said
+    )
 
 
 def test_a_copy_that_ganeti_made_of_our_script_is_ours(node: Node, deb: Path) -> None:
-    """gnt-node add and gnt-cluster redist-conf copy what the master's /etc/ganeti/kvm-vif-bridge leads to over every other node's."""
-    copy = ("cp", "--remove-destination", "/usr/lib/snf-network/kvm-ifup-custom", "/etc/ganeti/kvm-vif-bridge")
+    """gnt-node add and gnt-cluster redist-conf copy what the master's /etc/ganeti/kvm-vif-bridge leads to
+    over every other node's.
+    """
+    copy = (
+        "cp",
+        "--remove-destination",
+        "/usr/lib/snf-network/kvm-ifup-custom",
+        "/etc/ganeti/kvm-vif-bridge",
+    )
     node.machine.run(*copy)
     assert "kept" not in node.dpkg("-i", deb)
     assert node.links() == LINKS
@@ -158,7 +184,11 @@ def test_links_come_back_after_a_removal_but_for_the_one_deleted(node: Node, deb
 
 def test_a_running_guest_sees_nothing_of_upgrade_removal_and_purge(node: Node, deb: Path) -> None:
     def kernel() -> list[str]:
-        return [*traces(node.machine), node.machine.out("nft", "-s", "-t", "list", "ruleset"), node.machine.out("ip", "addr")]
+        return [
+            *traces(node.machine),
+            node.machine.out("nft", "-s", "-t", "list", "ruleset"),
+            node.machine.out("ip", "addr"),
+        ]
 
     guest = guest_of(node, ROUTED)
     node.call("/etc/ganeti/kvm-vif-bridge", ROUTED)
@@ -182,8 +212,14 @@ def test_purge_leaves_nothing_of_ours(bare: Node, deb: Path) -> None:
     assert bare.changes() - before == set()
 
 
-BASH = {"/etc/ganeti/kvm-ifup-custom": "old up\n", "/etc/ganeti/kvm-ifdown-custom": "old down\n", "/etc/ganeti/ifup-extra": "old extra\n",
-        "/etc/xen/scripts/vif-custom": "old vif\n", "/etc/default/snf-network": "DNS_TAG=public\n", "/etc/ferm/snf-network.ferm": "old\n"}
+BASH = {
+    "/etc/ganeti/kvm-ifup-custom": "old up\n",
+    "/etc/ganeti/kvm-ifdown-custom": "old down\n",
+    "/etc/ganeti/ifup-extra": "old extra\n",
+    "/etc/xen/scripts/vif-custom": "old vif\n",
+    "/etc/default/snf-network": "DNS_TAG=public\n",
+    "/etc/ferm/snf-network.ferm": "old\n",
+}
 """Configuration files of the bash package; beside them it had links, which dpkg takes for plain files."""
 
 
@@ -191,7 +227,11 @@ BASH = {"/etc/ganeti/kvm-ifup-custom": "old up\n", "/etc/ganeti/kvm-ifdown-custo
 def bash_deb(tmp_path: Path) -> Path:
     """A package laid out like the bash package."""
     tree = tmp_path / "bash"
-    for path, text in {**BASH, "/usr/lib/snf-network/common.sh": "old\n", "/usr/lib/snf-network/snf-network-hook": "old\n"}.items():
+    for path, text in {
+        **BASH,
+        "/usr/lib/snf-network/common.sh": "old\n",
+        "/usr/lib/snf-network/snf-network-hook": "old\n",
+    }.items():
         file = tree / path[1:]
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(text)
@@ -202,9 +242,15 @@ def bash_deb(tmp_path: Path) -> Path:
     (tree / "etc/ganeti/kvm-vif-bridge").symlink_to("/etc/ganeti/kvm-ifup-custom")
     (tree / "DEBIAN").mkdir()
     (tree / "DEBIAN/conffiles").write_text("".join(f"{path}\n" for path in BASH))
-    (tree / "DEBIAN/control").write_text("Package: snf-network\nVersion: 0.16.1-1\nArchitecture: all\nMaintainer: a <a@example.org>\n"
-                                         "Description: the package before\n")
-    subprocess.run(("dpkg-deb", "--root-owner-group", "--build", tree, tmp_path / "bash.deb"), check=True, capture_output=True)
+    (tree / "DEBIAN/control").write_text(
+        "Package: snf-network\nVersion: 0.16.1-1\nArchitecture: all\nMaintainer: a <a@example.org>\n"
+        "Description: the package before\n"
+    )
+    subprocess.run(
+        ("dpkg-deb", "--root-owner-group", "--build", tree, tmp_path / "bash.deb"),
+        check=True,
+        capture_output=True,
+    )
     return tmp_path / "bash.deb"
 
 

@@ -1,8 +1,9 @@
-"""Tests marked `vm` run in machines of QEMU's (vm.py), all that have the same mark in one, and are reported here as if they ran here.
+"""Tests marked `vm` run in machines of QEMU's (vm.py), all that have the same mark in one, and are reported
+here as if they ran here.
 
-`pytest.mark.vm("ipv6.disable=1")` adds to the kernel's command line; with systemd=True systemd runs there, and has the built package in
-/run. In the machine the same pytest runs the same files, and tells its reports on the second serial line. All machines that are needed
-start when the first one is.
+`pytest.mark.vm("ipv6.disable=1")` adds to the kernel's command line; with systemd=True systemd runs there,
+and has the built package in /run. In the machine the same pytest runs the same files, and tells its reports
+on the second serial line. All machines that are needed start when the first one is.
 """
 
 from __future__ import annotations
@@ -35,7 +36,10 @@ class Boot(NamedTuple):
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    config.addinivalue_line("markers", "vm(*append, systemd=False): runs with Debian's kernel; the words are added to its command line")
+    config.addinivalue_line(
+        "markers",
+        "vm(*append, systemd=False): runs with Debian's kernel; the words are added to its command line",
+    )
 
 
 @pytest.fixture
@@ -76,9 +80,17 @@ class Remote:
     def __init__(self, machine: Boot, tests: list[str]) -> None:
         names = " ".join(shlex.quote(test) for test in tests)
         files = {DEB: deb().read_bytes()} if machine.systemd else {}
-        job = (f"modprobe -a {' '.join(MODULES)}; export {INSIDE}=1; "
-               f"exec /usr/bin/python3 -B -m pytest -p no:cacheprovider --tb=short --color=no {names}")
-        self.vm = Vm(job, *machine.append, systemd=machine.systemd, files=files, silence=SILENCE * (1 + machine.systemd))
+        job = (
+            f"modprobe -a {' '.join(MODULES)}; export {INSIDE}=1; "
+            f"exec /usr/bin/python3 -B -m pytest -p no:cacheprovider --tb=short --color=no {names}"
+        )
+        self.vm = Vm(
+            job,
+            *machine.append,
+            systemd=machine.systemd,
+            files=files,
+            silence=SILENCE * (1 + machine.systemd),
+        )
         self.told = (json.loads(line) for line in self.vm.lines() if line.startswith("{"))
 
     def reports(self, item: pytest.Item) -> Iterator[pytest.TestReport]:
@@ -91,7 +103,14 @@ class Remote:
             yield report
             if report.when == "teardown":
                 return
-        yield pytest.TestReport(item.nodeid, item.location, {}, "failed", f"the machine ended\n{self.vm.console()[-CONSOLE:]}", "call")
+        yield pytest.TestReport(
+            item.nodeid,
+            item.location,
+            {},
+            "failed",
+            f"the machine ended\n{self.vm.console()[-CONSOLE:]}",
+            "call",
+        )
 
 
 CONSOLE = 6000

@@ -1,4 +1,6 @@
-"""The machine of QEMU's itself as a node, with systemd as its first process and the built package installed."""
+"""The machine of QEMU's itself as a node, with systemd as its first process and the built package
+installed.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +14,9 @@ from tests.qemu.taps import CLEAN, snf_network
 from tests.qemu.vm import DEB
 
 PATIENCE = 300
-"""Seconds for what an interpreter or several are started for: each needs some here, and a tenth of one on a real machine."""
+"""Seconds for what an interpreter or several are started for: each needs some here, and a tenth of one on a
+real machine.
+"""
 UNITS = ROOT / "debian" / "systemd"
 BARE = """
 # where a package may start no service, as in a container, this one may
@@ -43,7 +47,9 @@ class Booted(Node):
     def systemctl(self, *words: object, check: bool = True) -> str:
         """What it prints; a failure shows what the units have logged."""
         ran = self.machine.run("systemctl", *words, check=False, timeout=PATIENCE)
-        assert not check or ran.returncode == 0, f"systemctl {words}: {ran.returncode}\n{ran.stderr}{self.journal()}"
+        assert not check or ran.returncode == 0, (
+            f"systemctl {words}: {ran.returncode}\n{ran.stderr}{self.journal()}"
+        )
         return ran.stdout.strip()
 
     def show(self, unit: str, name: str) -> str:
@@ -88,5 +94,7 @@ def units(*endings: str) -> Sequence[str]:
     return sorted(path.name for path in UNITS.iterdir() if path.name.endswith(endings))
 
 
-ENABLED = tuple(name for name in units(".service", ".timer", ".path") if "[Install]" in (UNITS / name).read_text())
+ENABLED = tuple(
+    name for name in units(".service", ".timer", ".path") if "[Install]" in (UNITS / name).read_text()
+)
 """Those that are started by themselves."""

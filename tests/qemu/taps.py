@@ -1,6 +1,8 @@
-"""Guests that are nothing but a tap's far side, as QEMU has it: frames are written and read as bytes, with their VLAN tags.
+"""Guests that are nothing but a tap's far side, as QEMU has it: frames are written and read as bytes, with
+their VLAN tags.
 
-And the command snf-network without its start: in an emulated machine the interpreter and its imports take seconds.
+And the command snf-network without its start: in an emulated machine the interpreter and its imports take
+seconds.
 """
 
 from __future__ import annotations
@@ -38,14 +40,18 @@ class Tap:
 
     def get(self, seconds: float) -> bytes:
         """The next frame to the guest; empty if none comes."""
-        return os.read(self.descriptor, 65536) if select.select([self.descriptor], [], [], seconds)[0] else b""
+        return (
+            os.read(self.descriptor, 65536) if select.select([self.descriptor], [], [], seconds)[0] else b""
+        )
 
     def close(self) -> None:
         os.close(self.descriptor)
 
 
 class Far:
-    """The far end of a node's uplink, for the frames of one VLAN: a device of another machine that hears and sends them."""
+    """The far end of a node's uplink, for the frames of one VLAN: a device of another machine that hears and
+    sends them.
+    """
 
     def __init__(self, machine: Machine, device: str) -> None:
         self.machine, self.device = machine, device
@@ -72,7 +78,9 @@ class Shout(NamedTuple):
 
 def frame(mac: str, number: int, *vlans: int) -> bytes:
     """A broadcast that no stack answers, with a number and tags."""
-    return f.stamp(f.ethernet(mac, f.BROADCAST, (f.LOCAL, bytes(46)), *((f.VLAN, vlan) for vlan in vlans)), number)
+    return f.stamp(
+        f.ethernet(mac, f.BROADCAST, (f.LOCAL, bytes(46)), *((f.VLAN, vlan) for vlan in vlans)), number
+    )
 
 
 def vlan(data: bytes) -> int:
@@ -80,9 +88,11 @@ def vlan(data: bytes) -> int:
     return int.from_bytes(data[14:16]) & 0xFFF if int.from_bytes(data[12:14]) == f.VLAN else BARE
 
 
-def play(parties: Mapping[str, Party], shouts: Sequence[Shout], ends: Sequence[Shout], ears: Sequence[str] = ()) -> tuple[
-        list[Shout], list[Shout]]:
-    """Send all, then the `ends`, which tell who can that it was all: what was heard of each shout, and what should have been.
+def play(
+    parties: Mapping[str, Party], shouts: Sequence[Shout], ends: Sequence[Shout], ears: Sequence[str] = ()
+) -> tuple[list[Shout], list[Shout]]:
+    """Send all, then the `ends`, which tell who can that it was all: what was heard of each shout, and what
+    should have been.
 
     Those that hear no end are listened to last. `ears`: who is listened to, if not all.
     """
@@ -102,7 +112,9 @@ def play(parties: Mapping[str, Party], shouts: Sequence[Shout], ends: Sequence[S
 def _until(party: Party, last: int) -> list[bytes]:
     """The frames up to the one with number `last`; with 0, those that are there."""
     found, end = [], time.monotonic() + SECONDS
-    while (data := party.get(max(end - time.monotonic(), 0) if last else 0)) or (last and time.monotonic() < end):
+    while (data := party.get(max(end - time.monotonic(), 0) if last else 0)) or (
+        last and time.monotonic() < end
+    ):
         if data[12:14] in (f.LOCAL.to_bytes(2), f.VLAN.to_bytes(2)):
             found.append(data)
             if last and f.token(data) == last:
@@ -130,8 +142,15 @@ class Switch(NamedTuple):
         """An ifup's environment for a guest's NIC."""
         tap = self.parties[name]
         assert isinstance(tap, Tap)
-        return {**self.environment, "INTERFACE": tap.name, "MAC": tap.mac, "VLAN": self.vlans[name], "INSTANCE": f"inst-{name}",
-                "INTERFACE_UUID": f"uuid-{name}", **changes}
+        return {
+            **self.environment,
+            "INTERFACE": tap.name,
+            "MAC": tap.mac,
+            "VLAN": self.vlans[name],
+            "INSTANCE": f"inst-{name}",
+            "INTERFACE_UUID": f"uuid-{name}",
+            **changes,
+        }
 
     def up(self, name: str, **changes: str) -> None:
         """Bring it up, without a word."""
@@ -139,7 +158,9 @@ class Switch(NamedTuple):
 
 
 def snf_network(machine: Machine, *words: str) -> tuple[int, str]:
-    """Exit status of the command in a machine, and what it printed, errors too. In a child that has all its imports already."""
+    """Exit status of the command in a machine, and what it printed, errors too. In a child that has all its
+    imports already.
+    """
     said = os.memfd_create("said")
     child = os.fork()
     if not child:
@@ -165,5 +186,7 @@ def snf_network(machine: Machine, *words: str) -> tuple[int, str]:
 
 
 def loaded(node: Machine) -> bool:
-    """Load the rules, and with them nine modules of the kernel: a first NIC would need longer than its call may take here."""
+    """Load the rules, and with them nine modules of the kernel: a first NIC would need longer than its call
+    may take here.
+    """
     return snf_network(node, "load")[0] == 0

@@ -1,6 +1,8 @@
-"""A node where bridged packets also pass the hooks of IP (br_netfilter, as Docker and Kubernetes load it): nothing is otherwise.
+"""A node where bridged packets also pass the hooks of IP (br_netfilter, as Docker and Kubernetes load it):
+nothing is otherwise.
 
-The sites and packets are those of tests/netns/test_profiles.py; here each is played with the setting at 0 and at 1.
+The sites and packets are those of tests/netns/test_profiles.py; here each is played with the setting at 0 and
+at 1.
 """
 
 from __future__ import annotations
@@ -46,7 +48,9 @@ def play(place: Site, value: int) -> Played:
 
 
 def to_and_fro(place: Site) -> tuple[set[int], set[int]]:
-    """A broadcast of another private network, and one of its own, to the filtered guest; a forged one, and its own, from it."""
+    """A broadcast of another private network, and one of its own, to the filtered guest; a forged one, and
+    its own, from it.
+    """
     ears = Ear(place.bridged, "eth0"), Ear(place.other, "eth0")
 
     def said(mac: str, number: int) -> bytes:
@@ -85,4 +89,7 @@ def test_private_network(played: dict[int, Played], value: int) -> None:
 @pytest.mark.parametrize("value", (0, 1))
 def test_drops_are_counted(played: dict[int, Played], value: int) -> None:
     answered = (FILTERED["INTERFACE"], "answered")  # its router solicitations, if it was time for one
-    assert set(played[value].dropped) - {answered} == {(FILTERED["INTERFACE"], "mac-prefix"), (FILTERED["INTERFACE"], "src-mac")}
+    assert set(played[value].dropped) - {answered} == {
+        (FILTERED["INTERFACE"], "mac-prefix"),
+        (FILTERED["INTERFACE"], "src-mac"),
+    }

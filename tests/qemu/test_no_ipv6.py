@@ -1,4 +1,6 @@
-"""A kernel without IPv6 (ipv6.disable=1): all of IPv4 works, and what the network asks for besides is one warning."""
+"""A kernel without IPv6 (ipv6.disable=1): all of IPv4 works, and what the network asks for besides is one
+warning.
+"""
 
 from __future__ import annotations
 
@@ -16,12 +18,21 @@ DUAL = environment("add-routed-ifup-1")
 SINGLE = {key: value for key, value in DUAL.items() if key not in ("NETWORK_SUBNET6", "NETWORK_GATEWAY6")}
 FILTERED = environment("add-bridged-ifup-1")
 DUAL_FILTERED = {**FILTERED, "NETWORK_SUBNET6": "2001:db8:b::/64", "NETWORK_GATEWAY6": "2001:db8:b::1"}
-OTHER = {**FILTERED, "INTERFACE": "tap9", "MAC": "aa:55:60:00:00:11", "IP": "203.0.113.2", "INTERFACE_UUID": "other", "INSTANCE": "other"}
+OTHER = {
+    **FILTERED,
+    "INTERFACE": "tap9",
+    "MAC": "aa:55:60:00:00:11",
+    "IP": "203.0.113.2",
+    "INTERFACE_UUID": "other",
+    "INSTANCE": "other",
+}
 GATEWAY = "198.51.100.1"
 
 
 class Site(NamedTuple):
-    """A router; a node with table 222 and the bridge prv0; a guest on a routed tap, and two on filtered ones."""
+    """A router; a node with table 222 and the bridge prv0; a guest on a routed tap, and two on filtered
+    ones.
+    """
 
     router: Machine
     node: Machine
@@ -36,15 +47,22 @@ def site() -> Iterator[Site]:
         lab.cable(node, "eth1", router, "eth0")
         router.ip(f"addr add {GATEWAY}/24 dev eth0", "link set eth0 up")
         node.write("/etc/iproute2/rt_tables.d/snf.conf", "222 snf_public\n")
-        node.run("ip", "-batch", "-", input=f"""link set eth1 up
+        node.run(
+            "ip",
+            "-batch",
+            "-",
+            input=f"""link set eth1 up
             route add default via {GATEWAY} dev eth1 onlink table 222
             rule add iif eth1 lookup 222
             link add prv0 type bridge forward_delay 0
-            link set prv0 up""")
+            link set prv0 up""",
+        )
         for name in ("all", "eth1"):
             node.sysctl(f"net/ipv4/conf/{name}/rp_filter", 0)
         routed = lab.guest(node, "tap0", DUAL["MAC"], f"{DUAL['IP']}/24", gateway=GATEWAY)
-        filtered, _ = (lab.guest(node, env["INTERFACE"], env["MAC"], f"{env['IP']}/24") for env in (FILTERED, OTHER))
+        filtered, _ = (
+            lab.guest(node, env["INTERFACE"], env["MAC"], f"{env['IP']}/24") for env in (FILTERED, OTHER)
+        )
         assert loaded(node)
         assert node.up(OTHER).stderr == ""
         yield Site(router, node, routed, filtered)
@@ -90,5 +108,5 @@ def test_repair(site: Site) -> None:
 
 
 def test_load_of_a_table(site: Site) -> None:
-    assert snf_network(site.node, "load", "snf_public") [0] == 0
+    assert snf_network(site.node, "load", "snf_public")[0] == 0
     assert site.node.out("ip", "rule").count("fwmark 0xde") == 2

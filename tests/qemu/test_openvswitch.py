@@ -1,4 +1,5 @@
-"""Mode openvswitch with a real Open vSwitch: port, access VLAN and trunks as stock Ganeti gives them, and what happens where it hangs.
+"""Mode openvswitch with a real Open vSwitch: port, access VLAN and trunks as stock Ganeti gives them, and
+what happens where it hangs.
 
 It runs in the machine without IPv6, only because the other one has more to do.
 """
@@ -24,8 +25,17 @@ from tests.qemu.taps import BARE, CLEAN, Far, Party, Shout, Switch, Tap, play, s
 pytestmark = pytest.mark.vm("ipv6.disable=1")
 ENV = environment("start-nonet-ifup-1", MODE="openvswitch", LINK="ovs0", BRIDGE=None)
 NICS = {"a": ".100", "b": "100", "other": ".200", "trunk": ":100:200", "hybrid": ".200:100", "all": ""}
-COLUMNS = {"a": (100, []), "b": (100, []), "other": (200, []), "trunk": ([], [100, 200]), "hybrid": (200, [100]), "all": ([], [])}
-"""Columns tag and trunks. To Open vSwitch a port with a tag is an access port, whatever its trunks; one with neither trunks all."""
+COLUMNS = {
+    "a": (100, []),
+    "b": (100, []),
+    "other": (200, []),
+    "trunk": ([], [100, 200]),
+    "hybrid": (200, [100]),
+    "all": ([], []),
+}
+"""Columns tag and trunks. To Open vSwitch a port with a tag is an access port, whatever its trunks; one with
+neither trunks all.
+"""
 START = """
 mkdir -p /etc/openvswitch /run/openvswitch
 ovsdb-tool create /etc/openvswitch/conf.db /usr/share/openvswitch/vswitch.ovsschema
@@ -45,7 +55,9 @@ class Site(Switch):
 
     def columns(self, name: str) -> tuple[object, ...]:
         """Those that tell a port's VLANs."""
-        said = self.node.out("ovs-vsctl", "--timeout=20", "get", "port", self.env(name)["INTERFACE"], "tag", "trunks")
+        said = self.node.out(
+            "ovs-vsctl", "--timeout=20", "get", "port", self.env(name)["INTERFACE"], "tag", "trunks"
+        )
         return tuple(json.loads(line) for line in said.splitlines())
 
 
@@ -73,15 +85,27 @@ def within(site: Site, seconds: float) -> Iterator[None]:
 
 @pytest.fixture(scope="module")
 def site() -> Iterator[Site]:
-    """One for all tests, with all NICs up. There is one Open vSwitch in a machine, for /run is everybody's."""
+    """One for all tests, with all NICs up. There is one Open vSwitch in a machine, for /run is
+    everybody's.
+    """
     with closing(Lab()) as lab:
         node, far = lab.machine("node1"), lab.machine("switch")
         lab.cable(node, "eth2", far, "trunk")
         node.ip("link set eth2 up")
-        far.run("ip", "-batch", "-", input="link set trunk up\n" + "".join(
-            f"link add link trunk name trunk.{vid} type vlan id {vid}\nlink set trunk.{vid} up\n" for vid in (100, 200, 300)))
+        far.run(
+            "ip",
+            "-batch",
+            "-",
+            input="link set trunk up\n"
+            + "".join(
+                f"link add link trunk name trunk.{vid} type vlan id {vid}\nlink set trunk.{vid} up\n"
+                for vid in (100, 200, 300)
+            ),
+        )
         node.run("sh", "-ec", START)
-        parties: dict[str, Party] = {name: Tap(node, f"tap{number}", f"aa:00:00:00:01:{number:02}") for number, name in enumerate(NICS)}
+        parties: dict[str, Party] = {
+            name: Tap(node, f"tap{number}", f"aa:00:00:00:01:{number:02}") for number, name in enumerate(NICS)
+        }
         parties |= {f"vlan{vid}": Far(far, f"trunk.{vid}") for vid in (100, 200, 300)}
         made = Site(node, parties, ENV, NICS)
         for name in NICS:
@@ -101,8 +125,13 @@ def but(heard: dict[str, int], *names: str) -> dict[str, int]:
     return {name: tag for name, tag in heard.items() if name not in names}
 
 
-ENDS = (Shout("vlan100", (), but(IN_100, "vlan100")), Shout("vlan200", (), but(IN_200, "vlan200", "trunk", "all")),
-        Shout("a", (), {"vlan100": BARE}), Shout("other", (), {"vlan200": BARE}), Shout("all", (300,), {"vlan300": BARE}))
+ENDS = (
+    Shout("vlan100", (), but(IN_100, "vlan100")),
+    Shout("vlan200", (), but(IN_200, "vlan200", "trunk", "all")),
+    Shout("a", (), {"vlan100": BARE}),
+    Shout("other", (), {"vlan200": BARE}),
+    Shout("all", (300,), {"vlan300": BARE}),
+)
 
 
 @pytest.mark.parametrize("name", NICS)
@@ -112,13 +141,24 @@ def test_port_is_as_stock_ganeti_makes_it(site: Site, name: str) -> None:
 
 def test_who_hears_whom(site: Site) -> None:
     for name in site.parties:  # until the switch has made its flows, frames wait for it and come late
-        site.parties[name].send(b"\xff" * 6 + bytes.fromhex(site.parties[name].mac.replace(":", "")) + b"\x88\xb6" + bytes(46))
+        site.parties[name].send(
+            b"\xff" * 6 + bytes.fromhex(site.parties[name].mac.replace(":", "")) + b"\x88\xb6" + bytes(46)
+        )
     shouts = [
-        Shout("a", (), but(IN_100, "a")), Shout("b", (), but(IN_100, "b")), Shout("other", (), but(IN_200, "other")),
-        Shout("hybrid", (), but(IN_200, "hybrid")), Shout("hybrid", (100,), {}), Shout("a", (200,), {}),
-        Shout("trunk", (100,), but(IN_100, "trunk")), Shout("trunk", (200,), but(IN_200, "trunk")), Shout("trunk", (300,), {}),
-        Shout("trunk", (), {}), Shout("all", (100,), but(IN_100, "all")), Shout("vlan300", (), {"all": 300}),
-        Shout("vlan100", (), but(IN_100, "vlan100")), Shout("vlan200", (), but(IN_200, "vlan200")),
+        Shout("a", (), but(IN_100, "a")),
+        Shout("b", (), but(IN_100, "b")),
+        Shout("other", (), but(IN_200, "other")),
+        Shout("hybrid", (), but(IN_200, "hybrid")),
+        Shout("hybrid", (100,), {}),
+        Shout("a", (200,), {}),
+        Shout("trunk", (100,), but(IN_100, "trunk")),
+        Shout("trunk", (200,), but(IN_200, "trunk")),
+        Shout("trunk", (300,), {}),
+        Shout("trunk", (), {}),
+        Shout("all", (100,), but(IN_100, "all")),
+        Shout("vlan300", (), {"all": 300}),
+        Shout("vlan100", (), but(IN_100, "vlan100")),
+        Shout("vlan200", (), but(IN_200, "vlan200")),
     ]
     heard, wanted = play(site.parties, shouts, ENDS)
     assert heard == wanted
@@ -128,11 +168,26 @@ def test_check_shows_what_was_taken_and_changed(site: Site) -> None:
     node = site.node
     assert snf_network(node, "check") == CLEAN
     taps = {name: site.env(name)["INTERFACE"] for name in ("a", "other", "trunk")}
-    node.run("ovs-vsctl", "del-port", taps["a"], "--", "set", "port", taps["other"], "tag=100",
-             "--", "clear", "port", taps["trunk"], "trunks")
+    node.run(
+        "ovs-vsctl",
+        "del-port",
+        taps["a"],
+        "--",
+        "set",
+        "port",
+        taps["other"],
+        "tag=100",
+        "--",
+        "clear",
+        "port",
+        taps["trunk"],
+        "trunks",
+    )
     status, said = snf_network(node, "check")
     assert status == 1
-    assert {line.split()[1] for line in said.splitlines() if line.startswith("missing ") and "add-port" in line} == set(taps.values())
+    assert {
+        line.split()[1] for line in said.splitlines() if line.startswith("missing ") and "add-port" in line
+    } == set(taps.values())
     assert snf_network(node, "repair")[0] == 0
     assert [site.columns(name) for name in taps] == [COLUMNS[name] for name in taps]
 
@@ -157,17 +212,33 @@ def heard_from(tap: Tap, asked: bytes, is_answer: Callable[[bytes], bool]) -> st
 
 
 def test_nfdhcpd_answers_from_the_address_of_the_bridge(site: Site) -> None:
-    """As on any bridge: the prefix is on-link, and a router that is there comes first. Whose port it is, the kernel does not tell."""
+    """As on any bridge: the prefix is on-link, and a router that is there comes first. Whose port it is, the
+    kernel does not tell.
+    """
     guest, bridge = site.parties["a"], site.node.read("/sys/class/net/ovs0/address").strip()
     assert isinstance(guest, Tap)
     tap, mac = guest.name, bytes.fromhex(guest.mac.replace(":", ""))
     site.node.up(site.env("a", NETWORK_TAGS="nfdhcpd", IP="192.0.2.9", NETWORK_SUBNET="192.0.2.0/24"))
-    bind(site.node, tap, site.node.read(f"{BINDINGS}/{tap}").replace("SUBNET6=\n", "SUBNET6=2001:db8:1::/64\n"))
+    bind(
+        site.node, tap, site.node.read(f"{BINDINGS}/{tap}").replace("SUBNET6=\n", "SUBNET6=2001:db8:1::/64\n")
+    )
     daemon = Daemon(site.node, wait=60)
     try:
         assert until(lambda: daemon.states() == {tap: "served"}, 20)
-        assert heard_from(guest, Dhcp4(mac=mac, chaddr=mac).frame(), lambda frame: frame[34:38] == b"\0\x43\0\x44") == bridge
-        assert heard_from(guest, rs(mac=mac, station=mac), lambda frame: frame[54:55] == b"\x86" and frame[59] & LOW == LOW) == bridge
+        assert (
+            heard_from(
+                guest, Dhcp4(mac=mac, chaddr=mac).frame(), lambda frame: frame[34:38] == b"\0\x43\0\x44"
+            )
+            == bridge
+        )
+        assert (
+            heard_from(
+                guest,
+                rs(mac=mac, station=mac),
+                lambda frame: frame[54:55] == b"\x86" and frame[59] & LOW == LOW,
+            )
+            == bridge
+        )
         assert json.loads(daemon.ctl("lint", "--json").stdout) == []
     finally:
         daemon.stop()
@@ -196,7 +267,11 @@ def test_gc_takes_what_a_guest_left(site: Site) -> None:
 def test_no_such_bridge(site: Site) -> None:
     ran = site.node.up(site.env("b", LINK="nosuch"), check=False)
     assert ran.returncode == 1
-    assert ran.stderr.startswith("kvm-ifup-custom: ovs-vsctl ") and "nosuch" in ran.stderr and ran.stderr.count("\n") == 1
+    assert (
+        ran.stderr.startswith("kvm-ifup-custom: ovs-vsctl ")
+        and "nosuch" in ran.stderr
+        and ran.stderr.count("\n") == 1
+    )
     nothing_of(site, "b")
 
 

@@ -1,6 +1,8 @@
-"""The package's units under a real systemd: installed by dpkg, started by targets, by nftables.service, by timers and by paths.
+"""The package's units under a real systemd: installed by dpkg, started by targets, by nftables.service, by
+timers and by paths.
 
-The tests share one node, in the order in which they stand here. What an interpreter does takes ten times as long as on a real machine.
+The tests share one node, in the order in which they stand here. What an interpreter does takes ten times as
+long as on a real machine.
 """
 
 from __future__ import annotations
@@ -26,13 +28,28 @@ from tests.netns.state import stand_in
 from tests.qemu.node import ENABLED, PATIENCE, Booted, installed
 
 pytestmark = pytest.mark.vm(systemd=True)
-NFDHCPD, REPAIR, GC, SENDER = "nfdhcpd.service", "snf-network-repair.service", "snf-network-gc.service", "snf-network-dns.service"
+NFDHCPD, REPAIR, GC, SENDER = (
+    "nfdhcpd.service",
+    "snf-network-repair.service",
+    "snf-network-gc.service",
+    "snf-network-dns.service",
+)
 TIMERS = ("snf-network-gc.timer", "snf-network-dns.timer")
 ROUTED, BRIDGED = environment("add-routed-ifup-1"), environment("add-bridged-ifup-1")
-WAITING = {**BRIDGED, "INTERFACE": "tap2", "LINK": "prv9", "BRIDGE": "prv9", "MAC": "aa:55:60:25:ae:2f", "IP": "203.0.113.2",
-           "INTERFACE_UUID": "waiting", "INSTANCE": "waiting.example.com"}
+WAITING = {
+    **BRIDGED,
+    "INTERFACE": "tap2",
+    "LINK": "prv9",
+    "BRIDGE": "prv9",
+    "MAC": "aa:55:60:25:ae:2f",
+    "IP": "203.0.113.2",
+    "INTERFACE_UUID": "waiting",
+    "INSTANCE": "waiting.example.com",
+}
 IP = "198.51.100.99"
-BINDING = binding(indev="tap9", ip=IP, mac=MAC, hostname="vm9.example.com", gateway="198.51.100.1", subnet="198.51.100.0/24")
+BINDING = binding(
+    indev="tap9", ip=IP, mac=MAC, hostname="vm9.example.com", gateway="198.51.100.1", subnet="198.51.100.0/24"
+)
 NO_MEMORY = "#!/bin/sh\necho no memory; exit 1\n"
 
 
@@ -82,7 +99,9 @@ def test_installed_units_are_enabled_and_none_fails(node: Booted) -> None:
     assert node.systemctl("is-active", *ENABLED).split() == ["active"] * len(ENABLED)
     assert node.systemctl("is-system-running") == "running"
     for timer in TIMERS:
-        assert node.show(timer, "SubState") == "running" or node.show(timer, "NextElapseUSecMonotonic") not in ("", "infinity"), timer
+        assert node.show(timer, "SubState") == "running" or node.show(
+            timer, "NextElapseUSecMonotonic"
+        ) not in ("", "infinity"), timer
     node.systemctl("stop", *TIMERS)  # each takes seconds of every minute here
     assert node.is_clean()
 
@@ -104,7 +123,9 @@ def test_start_brings_back_the_nics_and_the_targets_of_a_boot_the_rest(node: Boo
     node.machine.run("nft", "flush", "ruleset")
     node.systemctl("start", "nftables.service")
     assert node.is_clean()
-    assert int(node.show("nftables.service", "ExecMainExitTimestampMonotonic")) < int(node.show(REPAIR, "ExecMainStartTimestampMonotonic"))
+    assert int(node.show("nftables.service", "ExecMainExitTimestampMonotonic")) < int(
+        node.show(REPAIR, "ExecMainStartTimestampMonotonic")
+    )
     node.systemctl("start", "multi-user.target", "timers.target")
     assert node.systemctl("is-active", *ENABLED).split() == ["active"] * len(ENABLED)
     node.systemctl("stop", *TIMERS)
@@ -157,7 +178,9 @@ def test_a_client_gets_its_lease(place: Place, up: None) -> None:
 
 def test_root_can_ask_it(place: Place, tap: int) -> None:
     assert until(lambda: offered(tap) == IP, PATIENCE)
-    assert {row["interface"]: row["state"] for row in json.loads(place.ctl("list", "--json"))}["tap9"] == "served"
+    assert {row["interface"]: row["state"] for row in json.loads(place.ctl("list", "--json"))}[
+        "tap9"
+    ] == "served"
 
 
 def test_reload_reads_the_configuration(place: Place, tap: int) -> None:
@@ -196,7 +219,10 @@ def test_what_keeps_it_from_starting_may_last(place: Place, tap: int) -> None:
 
 def test_it_stops(place: Place, tap: int) -> None:
     place.node.systemctl("stop", NFDHCPD)
-    assert (place.node.show(NFDHCPD, "Result"), place.node.show(NFDHCPD, "ExecMainStatus")) == ("success", "0")
+    assert (place.node.show(NFDHCPD, "Result"), place.node.show(NFDHCPD, "ExecMainStatus")) == (
+        "success",
+        "0",
+    )
     assert not offered(tap, 0.5) and not Path("/run/nfdhcpd").exists()
 
 
@@ -209,7 +235,9 @@ def test_a_name_that_is_noted_is_sent(node: Booted) -> None:
     server.start()
     try:
         Spool(STATE).up(Names("vm9.example.com", "uuid-9", "net", (IP,)))
-        assert until(lambda: server.names(REVERSE4) == {"99": {f"PTR vm9.{FORWARD}."}}, PATIENCE), node.journal("-u", SENDER)
+        assert until(lambda: server.names(REVERSE4) == {"99": {f"PTR vm9.{FORWARD}."}}, PATIENCE), (
+            node.journal("-u", SENDER)
+        )
         assert server.names(FORWARD) == {"vm9": {f"A {IP}"}}
         node.idle()
         assert node.show(SENDER, "Result") == "success"

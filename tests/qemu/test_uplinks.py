@@ -20,7 +20,9 @@ UPLINK = "eth1.100"
 
 
 class Site(NamedTuple):
-    """A router whose network is VLAN 100 of the cable to the node, where table 222 leads to eth1.100; a guest."""
+    """A router whose network is VLAN 100 of the cable to the node, where table 222 leads to eth1.100; a
+    guest.
+    """
 
     router: Machine
     node: Machine
@@ -33,15 +35,24 @@ def site() -> Iterator[Site]:
         router, node = lab.machine("router"), lab.machine("node1")
         lab.cable(node, "eth1", router, "eth0")
         for machine, name in ((router, "eth0"), (node, "eth1")):
-            machine.ip(f"link set {name} up", f"link add link {name} name {name}.100 type vlan id 100", f"link set {name}.100 up")
+            machine.ip(
+                f"link set {name} up",
+                f"link add link {name} name {name}.100 type vlan id 100",
+                f"link set {name}.100 up",
+            )
         router.ip(f"addr add {GATEWAY}/24 dev eth0.100", f"addr add {GATEWAY6}/64 dev eth0.100 nodad")
         node.write("/etc/iproute2/rt_tables.d/snf.conf", "222 snf_public\n")
-        node.ip(f"route add default via {GATEWAY} dev {UPLINK} table 222 onlink",
-                f"-6 route add default via {GATEWAY6} dev {UPLINK} table 222 onlink",
-                f"rule add iif {UPLINK} lookup 222", f"-6 rule add iif {UPLINK} lookup 222")
+        node.ip(
+            f"route add default via {GATEWAY} dev {UPLINK} table 222 onlink",
+            f"-6 route add default via {GATEWAY6} dev {UPLINK} table 222 onlink",
+            f"rule add iif {UPLINK} lookup 222",
+            f"-6 rule add iif {UPLINK} lookup 222",
+        )
         for name in ("all", UPLINK):
             node.sysctl(f"net/ipv4/conf/{name}/rp_filter", 0)
-        guest = lab.guest(node, "tap0", ENV["MAC"], f"{IP}/24", f"{IP6}/64", gateway=GATEWAY, gateway6=GATEWAY6)
+        guest = lab.guest(
+            node, "tap0", ENV["MAC"], f"{IP}/24", f"{IP6}/64", gateway=GATEWAY, gateway6=GATEWAY6
+        )
         assert loaded(node)
         yield Site(router, node, guest)
 
@@ -53,8 +64,14 @@ def test_announcements(site: Site) -> None:
     mac = f.octets(site.node.read(f"/sys/class/net/{UPLINK}/address").strip())
 
     def kinds(frames: list[bytes]) -> set[str]:
-        arp = {f"ARP {frame[21]}" for frame in frames if frame[12:14] == b"\x08\x06" and f.octets(IP) == frame[28:32] == frame[38:42]}
-        return arp | {"NA" for frame in frames if frame[54:55] == bytes((f.NA,)) and frame[62:78] == f.octets(IP6)}
+        arp = {
+            f"ARP {frame[21]}"
+            for frame in frames
+            if frame[12:14] == b"\x08\x06" and f.octets(IP) == frame[28:32] == frame[38:42]
+        }
+        return arp | {
+            "NA" for frame in frames if frame[54:55] == bytes((f.NA,)) and frame[62:78] == f.octets(IP6)
+        }
 
     heard: list[bytes] = []
     while kinds(heard) != {"ARP 1", "ARP 2", "NA"}:

@@ -1,4 +1,6 @@
-"""VLANs of a bridge that filters them: membership as stock Ganeti gives it, with frames of real taps and a real trunk."""
+"""VLANs of a bridge that filters them: membership as stock Ganeti gives it, with frames of real taps and a
+real trunk.
+"""
 
 from __future__ import annotations
 
@@ -18,8 +20,12 @@ ENV = environment("start-nonet-ifup-1", LINK="lan0", BRIDGE="lan0")
 NICS = {"a": ".100", "b": ".100", "other": ".200", "trunk": ":100:200", "hybrid": ".200:100", "plain": ""}
 ACCESS, TAGGED = ["PVID", "Egress Untagged"], None
 MEMBER = {
-    ".100": {100: ACCESS}, ".200": {200: ACCESS}, ":100:200": {100: TAGGED, 200: TAGGED}, ".200:100": {200: ACCESS, 100: TAGGED},
-    "": {1: ACCESS}, "100": {100: ACCESS},
+    ".100": {100: ACCESS},
+    ".200": {200: ACCESS},
+    ":100:200": {100: TAGGED, 200: TAGGED},
+    ".200:100": {200: ACCESS, 100: TAGGED},
+    "": {1: ACCESS},
+    "100": {100: ACCESS},
 }
 """What `bridge vlan show` says of a port with that VLAN; 1 is the bridge's default."""
 
@@ -30,11 +36,26 @@ def site() -> Iterator[Switch]:
     with closing(Lab()) as lab:
         node, far = lab.machine("node1"), lab.machine("switch")
         lab.cable(node, "eth2", far, "trunk")
-        far.run("ip", "-batch", "-", input="link set trunk up\n" + "".join(
-            f"link add link trunk name trunk.{vid} type vlan id {vid}\nlink set trunk.{vid} up\n" for vid in (100, 200, 300)))
-        node.run("ip", "-batch", "-", input="link add lan0 type bridge vlan_filtering 1 forward_delay 0 mcast_snooping 0\n"
-                                            "link set lan0 up\nlink set eth2 master lan0 up\n")
-        parties: dict[str, Party] = {name: Tap(node, f"tap{number}", f"aa:00:00:00:01:{number:02}") for number, name in enumerate(NICS)}
+        far.run(
+            "ip",
+            "-batch",
+            "-",
+            input="link set trunk up\n"
+            + "".join(
+                f"link add link trunk name trunk.{vid} type vlan id {vid}\nlink set trunk.{vid} up\n"
+                for vid in (100, 200, 300)
+            ),
+        )
+        node.run(
+            "ip",
+            "-batch",
+            "-",
+            input="link add lan0 type bridge vlan_filtering 1 forward_delay 0 mcast_snooping 0\n"
+            "link set lan0 up\nlink set eth2 master lan0 up\n",
+        )
+        parties: dict[str, Party] = {
+            name: Tap(node, f"tap{number}", f"aa:00:00:00:01:{number:02}") for number, name in enumerate(NICS)
+        }
         parties |= {f"vlan{vid}": Far(far, f"trunk.{vid}") for vid in (100, 200, 300)}
         made = Switch(node, parties, ENV, NICS)
         for name in NICS:
@@ -57,35 +78,62 @@ def but(heard: dict[str, int], *names: str) -> dict[str, int]:
 
 
 PINNED = "snf-network:0:ip-filtered"
-ENDS = (Shout("vlan100", (), but(IN_100, "vlan100")), Shout("vlan200", (), but(IN_200, "vlan200", "trunk", "hybrid")),
-        Shout("a", (), {"vlan100": BARE}), Shout("other", (), {"vlan200": BARE}))
-"""The last that each hears, but those that hear nothing: plain is alone in the VLAN of the bridge, nobody is in 300."""
+ENDS = (
+    Shout("vlan100", (), but(IN_100, "vlan100")),
+    Shout("vlan200", (), but(IN_200, "vlan200", "trunk", "hybrid")),
+    Shout("a", (), {"vlan100": BARE}),
+    Shout("other", (), {"vlan200": BARE}),
+)
+"""The last that each hears, but those that hear nothing: plain is alone in the VLAN of the bridge, nobody is
+in 300.
+"""
 
 
 def test_who_hears_whom(site: Switch) -> None:
     shouts = [
-        Shout("a", (), but(IN_100, "a")), Shout("b", (), but(IN_100, "b")), Shout("other", (), but(IN_200, "other")),
-        Shout("hybrid", (), but(IN_200, "hybrid")), Shout("hybrid", (100,), but(IN_100, "hybrid")),
-        Shout("trunk", (100,), but(IN_100, "trunk")), Shout("trunk", (200,), but(IN_200, "trunk")),
-        Shout("trunk", (), {}), Shout("trunk", (300,), {}), Shout("trunk", (1,), {}),
-        Shout("a", (200,), {}), Shout("a", (1,), {}), Shout("a", (200, 100), {}), Shout("plain", (), {}), Shout("plain", (100,), {}),
-        Shout("vlan100", (), but(IN_100, "vlan100")), Shout("vlan200", (), but(IN_200, "vlan200")), Shout("vlan300", (), {}),
+        Shout("a", (), but(IN_100, "a")),
+        Shout("b", (), but(IN_100, "b")),
+        Shout("other", (), but(IN_200, "other")),
+        Shout("hybrid", (), but(IN_200, "hybrid")),
+        Shout("hybrid", (100,), but(IN_100, "hybrid")),
+        Shout("trunk", (100,), but(IN_100, "trunk")),
+        Shout("trunk", (200,), but(IN_200, "trunk")),
+        Shout("trunk", (), {}),
+        Shout("trunk", (300,), {}),
+        Shout("trunk", (1,), {}),
+        Shout("a", (200,), {}),
+        Shout("a", (1,), {}),
+        Shout("a", (200, 100), {}),
+        Shout("plain", (), {}),
+        Shout("plain", (100,), {}),
+        Shout("vlan100", (), but(IN_100, "vlan100")),
+        Shout("vlan200", (), but(IN_200, "vlan200")),
+        Shout("vlan300", (), {}),
     ]
     heard, wanted = play(site.parties, shouts, ENDS)
     assert heard == wanted
 
 
-@pytest.mark.parametrize(("tags", "in_100", "in_200"), (
-    (PINNED, {}, {}), (f"{PINNED} snf-network:0:trunk", but(IN_100, "trunk"), but(IN_200, "trunk")),
-))
+@pytest.mark.parametrize(
+    ("tags", "in_100", "in_200"),
+    ((PINNED, {}, {}), (f"{PINNED} snf-network:0:trunk", but(IN_100, "trunk"), but(IN_200, "trunk"))),
+)
 def test_pinned_trunk_has_its_vlans_by_tag_and_its_own_mac_in_them(
-        site: Switch, tags: str, in_100: dict[str, int], in_200: dict[str, int]) -> None:
+    site: Switch, tags: str, in_100: dict[str, int], in_200: dict[str, int]
+) -> None:
     tap = site.parties["trunk"]
     assert isinstance(tap, Tap)
     forger = copy(tap)
     forger.mac = "aa:00:00:00:66:66"
-    shouts = [Shout("trunk", (100,), in_100), Shout("trunk", (200,), in_200), Shout("forger", (100,), {}), Shout("forger", (200,), {}),
-              Shout("trunk", (), {}), Shout("trunk", (300,), {}), Shout("trunk", (0,), {})]
+    shouts = [
+        Shout("trunk", (100,), in_100),
+        Shout("trunk", (200,), in_200),
+        Shout("forger", (100,), {}),
+        Shout("forger", (200,), {}),
+        Shout("trunk", (), {}),
+        Shout("trunk", (300,), {}),
+        Shout("trunk", (0,), {}),
+    ]
     site.up("trunk", TAGS=tags)
     heard, wanted = play({**site.parties, "forger": forger}, shouts, ENDS, list(site.parties))
     site.up("trunk")
@@ -103,22 +151,37 @@ def test_uplink_is_in_all_vlans(site: Switch) -> None:
 
 
 def test_check_shows_what_was_taken_and_given(site: Switch) -> None:
-    """From an access port, a trunk, the uplink, and to a port that must not have it; and a port whose VLAN became tagged."""
+    """From an access port, a trunk, the uplink, and to a port that must not have it; and a port whose VLAN
+    became tagged.
+    """
     node = site.node
     assert snf_network(node, "check") == CLEAN
     tap, other, trunk = (site.env(name)["INTERFACE"] for name in ("a", "b", "trunk"))
-    changes = (f"del dev {tap} vid 100", f"del dev {trunk} vid 200", "del dev eth2 vid 100", f"add dev {tap} vid 1 pvid untagged",
-               f"add dev {other} vid 100")
+    changes = (
+        f"del dev {tap} vid 100",
+        f"del dev {trunk} vid 200",
+        "del dev eth2 vid 100",
+        f"add dev {tap} vid 1 pvid untagged",
+        f"add dev {other} vid 100",
+    )
     node.run("bridge", "-batch", "-", input="".join(f"vlan {words}\n" for words in changes))
     status, said = snf_network(node, "check")
     assert status == 1
     missing = {line.split(None, 2)[2] for line in said.splitlines() if line.startswith("missing ")}
-    assert missing == {f"vlan add dev {tap} vid 100 pvid untagged master", f"vlan add dev {trunk} vid 200 master",
-                       "vlan add dev eth2 vid 100 master", f"vlan del dev {tap} vid 1 master",
-                       f"vlan add dev {other} vid 100 pvid untagged master"}
+    assert missing == {
+        f"vlan add dev {tap} vid 100 pvid untagged master",
+        f"vlan add dev {trunk} vid 200 master",
+        "vlan add dev eth2 vid 100 master",
+        f"vlan del dev {tap} vid 1 master",
+        f"vlan add dev {other} vid 100 pvid untagged master",
+    }
     assert snf_network(node, "repair")[0] == 0
     assert {port: membership(node, port) for port in (tap, other, trunk, "eth2")} == {
-        tap: MEMBER[".100"], other: MEMBER[".100"], trunk: MEMBER[":100:200"], "eth2": {1: ACCESS, 100: TAGGED, 200: TAGGED}}
+        tap: MEMBER[".100"],
+        other: MEMBER[".100"],
+        trunk: MEMBER[":100:200"],
+        "eth2": {1: ACCESS, 100: TAGGED, 200: TAGGED},
+    }
 
 
 def test_vlan_of_a_live_nic_changes(site: Switch) -> None:
@@ -127,7 +190,12 @@ def test_vlan_of_a_live_nic_changes(site: Switch) -> None:
     end = Shout("vlan100", (), {"b": BARE}), Shout("vlan200", (), {"other": BARE})
     for vlan, shouts in {
         ".200": [Shout("a", (), {"other": BARE}), Shout("b", (), {}), Shout("other", (), {"a": BARE})],
-        ":100:200": [Shout("a", (), {}), Shout("a", (100,), {"b": BARE}), Shout("b", (), {"a": 100}), Shout("other", (), {"a": 200})],
+        ":100:200": [
+            Shout("a", (), {}),
+            Shout("a", (100,), {"b": BARE}),
+            Shout("b", (), {"a": 100}),
+            Shout("other", (), {"a": 200}),
+        ],
         "100": [Shout("a", (), {"b": BARE}), Shout("other", (), {})],
         "": [Shout("a", (), {}), Shout("b", (), {}), Shout("other", (), {})],
         ".100": [Shout("a", (), {"b": BARE}), Shout("b", (), {"a": BARE}), Shout("other", (), {})],

@@ -1,7 +1,9 @@
-"""A machine of QEMU's with Debian's own kernel, for what the kernel of this machine cannot do. By software emulation, so it runs anywhere.
+"""A machine of QEMU's with Debian's own kernel, for what the kernel of this machine cannot do. By software
+emulation, so it runs anywhere.
 
-Its files are this machine's own, read-only under a file system in memory: what runs here runs there, and nothing it does is kept. On top
-of them are packages that are downloaded and unpacked in .qemu/ of the checkout, and never installed. It has no network.
+Its files are this machine's own, read-only under a file system in memory: what runs here runs there, and
+nothing it does is kept. On top of them are packages that are downloaded and unpacked in .qemu/ of the
+checkout, and never installed. It has no network.
 """
 
 from __future__ import annotations
@@ -23,9 +25,31 @@ UNPACKED = ROOT / ".qemu"
 PACKAGES = ("linux-image-amd64", "busybox-static", "openvswitch-switch")
 MODULES = ("virtio_pci", "9pnet_virtio", "9p", "overlay")
 """What the kernel needs to find its files."""
-USELESS = ("boot/System.map-*", "lib/modules/*/kernel/sound", "usr/share/doc", *(
-    f"lib/modules/*/kernel/drivers/{name}" for name in ("gpu", "media", "infiniband", "scsi", "staging", "usb", "iio", "net/ethernet",
-                                                        "net/wireless", "hwmon", "input", "platform", "mtd", "isdn", "md")))
+USELESS = (
+    "boot/System.map-*",
+    "lib/modules/*/kernel/sound",
+    "usr/share/doc",
+    *(
+        f"lib/modules/*/kernel/drivers/{name}"
+        for name in (
+            "gpu",
+            "media",
+            "infiniband",
+            "scsi",
+            "staging",
+            "usb",
+            "iio",
+            "net/ethernet",
+            "net/wireless",
+            "hwmon",
+            "input",
+            "platform",
+            "mtd",
+            "isdn",
+            "md",
+        )
+    ),
+)
 QUICK = ("mitigations=off", "init_on_alloc=0", "apparmor=0", "audit=0")
 """What makes the emulated kernel twice as quick, and is nothing to a packet."""
 HERE = Path(__file__).parent
@@ -47,8 +71,10 @@ def unpacked() -> Path:
             (UNPACKED / "root" / name).symlink_to(f"usr/{name}")
         _download()
         for deb in sorted((UNPACKED / "debs").glob("*.deb")):
-            _run(f"dpkg-deb --fsys-tarfile {shlex.quote(str(deb))} | tar -x --keep-directory-symlink -C {UNPACKED / 'root'} "
-                 + " ".join(f"--exclude='./{name}'" for name in USELESS))
+            _run(
+                f"dpkg-deb --fsys-tarfile {shlex.quote(str(deb))} | tar -x --keep-directory-symlink -C {UNPACKED / 'root'} "
+                + " ".join(f"--exclude='./{name}'" for name in USELESS)
+            )
         shutil.rmtree(UNPACKED / "debs")
         _run(f"depmod -b {UNPACKED / 'root'} {_version()}")
         (UNPACKED / "stamp").write_text(stamp)
@@ -56,14 +82,20 @@ def unpacked() -> Path:
 
 
 def _download() -> None:
-    """With all that they need and this machine has not; what it has already is fetched, too: it need not be the whole of it."""
-    get = (f"apt-get -qq -y -o Dir::Cache::archives={UNPACKED / 'debs'} -o Debug::NoLocking=1 --no-install-recommends --reinstall "
-           f"--download-only install {' '.join(PACKAGES)}")
+    """With all that they need and this machine has not; what it has already is fetched, too: it need not be
+    the whole of it.
+    """
+    get = (
+        f"apt-get -qq -y -o Dir::Cache::archives={UNPACKED / 'debs'} -o Debug::NoLocking=1 --no-install-recommends --reinstall "
+        f"--download-only install {' '.join(PACKAGES)}"
+    )
     _run(f"{get} || {{ apt-get -qq -o DPkg::Lock::Timeout=300 update && {get}; }}")
 
 
 def _run(command: str) -> None:
-    ran = subprocess.run(("bash", "-o", "pipefail", "-c", command), capture_output=True, text=True, timeout=600)
+    ran = subprocess.run(
+        ("bash", "-o", "pipefail", "-c", command), capture_output=True, text=True, timeout=600
+    )
     assert ran.returncode == 0, f"{command}: {ran.returncode}\n{ran.stdout}{ran.stderr}"
 
 
@@ -80,12 +112,17 @@ def _modules(*names: str) -> dict[str, bytes]:
     for name in names:
         for path in (*reversed(needs[paths[name]].split()), paths[name]):
             content = (directory / path).read_bytes()
-            found.setdefault(Path(path).name.removesuffix(".xz"), lzma.decompress(content) if path.endswith(".xz") else content)
+            found.setdefault(
+                Path(path).name.removesuffix(".xz"),
+                lzma.decompress(content) if path.endswith(".xz") else content,
+            )
     return found
 
 
 def _archive(files: dict[str, tuple[int, bytes]]) -> bytes:
-    """A cpio archive in the form the kernel takes (Documentation/driver-api/early-userspace/buffer-format.rst): mode and content."""
+    """A cpio archive in the form the kernel takes
+    (Documentation/driver-api/early-userspace/buffer-format.rst): mode and content.
+    """
     made = bytearray()
     for number, (name, (mode, content)) in enumerate((*files.items(), ("TRAILER!!!", (0, b"")))):
         fields = (number, mode, 0, 0, 1, 0, len(content), 0, 0, 0, 0, len(name) + 1, 0)
@@ -98,20 +135,38 @@ def _archive(files: dict[str, tuple[int, bytes]]) -> bytes:
 def _initramfs(given: Mapping[str, bytes]) -> bytes:
     modules = _modules(*MODULES)
     directories = ("bin", "proc", "dev", "machine", "packages", "memory", "root", "modules", "given")
-    return _archive({name: (0o040755, b"") for name in directories} | {
-        "bin/busybox": (0o100755, (UNPACKED / "root" / "bin" / "busybox").read_bytes()),
-        "init": (0o100755, (HERE / "init").read_bytes()), **{f"given/{name}": (0o100644, data) for name, data in given.items()},
-        **{f"modules/{number:02}-{name}": (0o100644, content) for number, (name, content) in enumerate(modules.items())}})
+    return _archive(
+        {name: (0o040755, b"") for name in directories}
+        | {
+            "bin/busybox": (0o100755, (UNPACKED / "root" / "bin" / "busybox").read_bytes()),
+            "init": (0o100755, (HERE / "init").read_bytes()),
+            **{f"given/{name}": (0o100644, data) for name, data in given.items()},
+            **{
+                f"modules/{number:02}-{name}": (0o100644, content)
+                for number, (name, content) in enumerate(modules.items())
+            },
+        }
+    )
 
 
 class Vm:
-    """A machine that runs one job: a script for sh, as root, in a machine with this one's files. Close it, or use `with`."""
+    """A machine that runs one job: a script for sh, as root, in a machine with this one's files. Close it, or
+    use `with`.
+    """
 
-    def __init__(self, job: str, *append: str, systemd: bool = False, files: Mapping[str, bytes] = NOTHING, memory: int = 768,
-                 silence: float = SILENCE) -> None:
+    def __init__(
+        self,
+        job: str,
+        *append: str,
+        systemd: bool = False,
+        files: Mapping[str, bytes] = NOTHING,
+        memory: int = 768,
+        silence: float = SILENCE,
+    ) -> None:
         """`append` is added to the kernel's command line; `files` are in /run by their names.
 
-        `systemd`: the job is a unit of it, and of this machine's other units only those are started that are asked for.
+        `systemd`: the job is a unit of it, and of this machine's other units only those are started that are
+        asked for.
         """
         packages = unpacked()
         self.silence, self.status = silence, -1
@@ -119,18 +174,54 @@ class Vm:
         (self.directory / "initramfs").write_bytes(_initramfs({**files, "job": job.encode()}))
         append = (*append, "systemd.unit=job.target") if systemd else append
         kernel = ("console=ttyS0", "panic=-1", "quiet", "net.ifnames=0", *QUICK, f"checkout={ROOT}", *append)
-        self.process = subprocess.Popen((
-            "qemu-system-x86_64", "-accel", "tcg", "-cpu", "max", "-smp", "1", "-m", str(memory), "-nodefaults", "-no-user-config",
-            "-display", "none", "-no-reboot", "-nic", "none", "-kernel", packages / "boot" / f"vmlinuz-{_version()}",
-            "-initrd", self.directory / "initramfs", "-append", " ".join(kernel),
-            *(word for tag, path in (("machine", "/"), ("packages", packages))
-              for word in ("-virtfs", f"local,path={path},mount_tag={tag},security_model=none,readonly=on,multidevs=remap")),
-            "-serial", f"file:{self.directory}/console", "-chardev", "stdio,id=told,signal=off", "-serial", "chardev:told",
-        ), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+        self.process = subprocess.Popen(
+            (
+                "qemu-system-x86_64",
+                "-accel",
+                "tcg",
+                "-cpu",
+                "max",
+                "-smp",
+                "1",
+                "-m",
+                str(memory),
+                "-nodefaults",
+                "-no-user-config",
+                "-display",
+                "none",
+                "-no-reboot",
+                "-nic",
+                "none",
+                "-kernel",
+                packages / "boot" / f"vmlinuz-{_version()}",
+                "-initrd",
+                self.directory / "initramfs",
+                "-append",
+                " ".join(kernel),
+                *(
+                    word
+                    for tag, path in (("machine", "/"), ("packages", packages))
+                    for word in (
+                        "-virtfs",
+                        f"local,path={path},mount_tag={tag},security_model=none,readonly=on,multidevs=remap",
+                    )
+                ),
+                "-serial",
+                f"file:{self.directory}/console",
+                "-chardev",
+                "stdio,id=told,signal=off",
+                "-serial",
+                "chardev:told",
+            ),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+        )
         self._rest = b""
 
     def lines(self) -> Iterator[str]:
-        """What the job writes to its descriptor 3, line by line, until it ends: then `status` is its exit status.
+        """What the job writes to its descriptor 3, line by line, until it ends: then `status` is its exit
+        status.
 
         `status` stays -1 if the machine ends otherwise, or says nothing for `silence` seconds.
         """
@@ -156,7 +247,9 @@ class Vm:
     def console(self) -> str:
         """What the kernel and the job have printed."""
         try:
-            return (self.directory / "console").read_text(encoding="utf-8", errors="replace").replace("\r", "")
+            return (
+                (self.directory / "console").read_text(encoding="utf-8", errors="replace").replace("\r", "")
+            )
         except OSError:
             return ""
 

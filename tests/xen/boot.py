@@ -1,7 +1,8 @@
-"""What a machine with Xen boots from: Debian's packages of it, unpacked and never installed, and two initial file systems.
+"""What a machine with Xen boots from: Debian's packages of it, unpacked and never installed, and two initial
+file systems.
 
-The packages (80 MB) are kept in CACHE, which may be removed at any time. They are those of the machine's own Debian release, so the
-libraries that are on the machine already fit.
+The packages (80 MB) are kept in CACHE, which may be removed at any time. They are those of the machine's own
+Debian release, so the libraries that are on the machine already fit.
 """
 
 from __future__ import annotations
@@ -46,7 +47,9 @@ class Boot:
         self.image("init-guest", GUEST_MODULES, self.files / "guest.img")
 
     def image(self, init: str, modules: Iterable[str], path: Path) -> None:
-        """An initial file system with busybox, a first program, and kernel modules numbered in the order to load them in."""
+        """An initial file system with busybox, a first program, and kernel modules numbered in the order to
+        load them in.
+        """
         busybox = self.packages / "bin/busybox"
         tree = path.with_suffix(".tree")
         (tree / "bin").mkdir(parents=True)
@@ -56,17 +59,36 @@ class Boot:
             shutil.copy(module, tree / f"{number}-{module.name}")
         with path.open("wb") as image:
             names = "".join(f"{found.relative_to(tree)}\n" for found in tree.rglob("*"))
-            subprocess.run((busybox, "cpio", "-o", "-H", "newc"), cwd=tree, input=names.encode(), stdout=image, stderr=subprocess.PIPE,
-                           check=True, timeout=60)
+            subprocess.run(
+                (busybox, "cpio", "-o", "-H", "newc"),
+                cwd=tree,
+                input=names.encode(),
+                stdout=image,
+                stderr=subprocess.PIPE,
+                check=True,
+                timeout=60,
+            )
 
     def with_needed(self, modules: Iterable[str]) -> list[Path]:
         """The files of kernel modules and of all that they need, each after what it needs."""
-        said = [run("modprobe", "-d", self.packages, "-S", self.release, "--show-depends", module) for module in modules]
-        return list(dict.fromkeys(Path(line.split()[1]) for text in said for line in text.splitlines() if line.startswith("insmod ")))
+        said = [
+            run("modprobe", "-d", self.packages, "-S", self.release, "--show-depends", module)
+            for module in modules
+        ]
+        return list(
+            dict.fromkeys(
+                Path(line.split()[1])
+                for text in said
+                for line in text.splitlines()
+                if line.startswith("insmod ")
+            )
+        )
 
 
 def fetch(cache: Path) -> list[Path]:
-    """The packages that the machine has not, and those of WANTED in any case; downloaded if the cache has them not."""
+    """The packages that the machine has not, and those of WANTED in any case; downloaded if the cache has
+    them not.
+    """
     archives, lists = cache / "archives", cache / "lists"
     for directory in (archives, lists):
         directory.mkdir(exist_ok=True)
@@ -74,7 +96,10 @@ def fetch(cache: Path) -> list[Path]:
     # without network what is in the cache will do
     refreshed = subprocess.run(("apt-get", *own, "update"), capture_output=True, text=True, timeout=120)
     said = run("apt-cache", *own, "-i", "depends", *META)
-    wanted = {*WANTED, *(line.split()[1] for line in said.splitlines() if line.strip().startswith("Depends: "))}
+    wanted = {
+        *WANTED,
+        *(line.split()[1] for line in said.splitlines() if line.strip().startswith("Depends: ")),
+    }
     said = run("apt-get", *own, "-s", "--no-install-recommends", "--reinstall", "install", *sorted(wanted))
     names = [line.split()[1] for line in said.splitlines() if line.startswith("Inst ")]
     said = run("apt-get", *own, "--print-uris", "download", *names)
@@ -92,17 +117,27 @@ def unpack(packages: Iterable[Path], root: Path) -> None:
         (root / name).symlink_to(f"usr/{name}")
     for package in packages:
         with subprocess.Popen(("dpkg-deb", "--fsys-tarfile", package), stdout=subprocess.PIPE) as archive:
-            subprocess.run(("tar", "-x", "--keep-directory-symlink", "-C", root), stdin=archive.stdout, check=True, timeout=120)
+            subprocess.run(
+                ("tar", "-x", "--keep-directory-symlink", "-C", root),
+                stdin=archive.stdout,
+                check=True,
+                timeout=120,
+            )
         assert archive.returncode == 0, package
 
 
 def unpacked(kernel: bytes) -> bytes:
-    """The kernel in a bzImage (Documentation/arch/x86/boot.rst, 1.3): emulated, this would take seconds for each guest.
+    """The kernel in a bzImage (Documentation/arch/x86/boot.rst, 1.3): emulated, this would take seconds for
+    each guest.
 
     It is an ELF file, compressed by xz in Debian 12; what is compressed otherwise is left to Xen.
     """
     start = (kernel[0x1F1] + 1) * 512 + int.from_bytes(kernel[0x248:0x24C], "little")
-    return lzma.LZMADecompressor().decompress(kernel[start:]) if kernel[start:].startswith(b"\xfd7zXZ\0") else kernel
+    return (
+        lzma.LZMADecompressor().decompress(kernel[start:])
+        if kernel[start:].startswith(b"\xfd7zXZ\0")
+        else kernel
+    )
 
 
 @contextmanager
@@ -117,5 +152,7 @@ def locked(directory: Path) -> Iterator[None]:
 def run(*argv: object, cwd: Path | None = None, hint: str = "") -> str:
     """What a command of the machine prints; if it fails, an AssertionError with what it said."""
     ran = subprocess.run(tuple(map(str, argv)), cwd=cwd, capture_output=True, text=True, timeout=300)
-    assert ran.returncode == 0, f"{' '.join(map(str, argv))}: {ran.returncode}\n{ran.stdout}{ran.stderr}{hint}"
+    assert ran.returncode == 0, (
+        f"{' '.join(map(str, argv))}: {ran.returncode}\n{ran.stdout}{ran.stderr}{hint}"
+    )
     return ran.stdout

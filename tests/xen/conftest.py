@@ -1,4 +1,6 @@
-"""One machine with Xen for all tests, the package installed in its dom0. When a test fails, its report has the console."""
+"""One machine with Xen for all tests, the package installed in its dom0. When a test fails, its report has
+the console.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +24,9 @@ VIF_GANETI = '#!/bin/sh\nexec /etc/xen/scripts/vif-custom "$@"\n'
 
 
 @pytest.fixture(scope="session")
-def xen(request: pytest.FixtureRequest, deb: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Dom0]:
+def xen(
+    request: pytest.FixtureRequest, deb: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Dom0]:
     """The dom0, with the package, and nothing else of ours yet."""
     assert os.geteuid() == 0, "packages are unpacked as root: sudo tests/run"
     directory = tmp_path_factory.mktemp("xen")
@@ -48,7 +52,9 @@ def install(deb: Path, root: Path) -> None:
         before = node.changes()
         node.dpkg("-i", deb)
         made = sorted(change.split(" ", 1)[1] for change in node.changes() - before)
-        node.machine.run("tar", "-C", "/", "-cf", root / "made.tar", "--no-recursion", *(path.lstrip("/") for path in made))
+        node.machine.run(
+            "tar", "-C", "/", "-cf", root / "made.tar", "--no-recursion", *(path.lstrip("/") for path in made)
+        )
     finally:
         lab.close()
     run("tar", "-C", root, "-xf", root / "made.tar", "--keep-directory-symlink")
@@ -56,7 +62,9 @@ def install(deb: Path, root: Path) -> None:
 
 @pytest.hookimpl(hookwrapper=True)
 def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, Any, None]:
-    """Add the console of dom0, which has all commands and what they said, to the report of what failed; and the logs in dom0."""
+    """Add the console of dom0, which has all commands and what they said, to the report of what failed; and
+    the logs in dom0.
+    """
     report = (yield).get_result()
     console = item.config.stash.get(CONSOLE, None)
     if report.failed and console and console.exists():

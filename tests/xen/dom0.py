@@ -1,4 +1,6 @@
-"""A machine with Xen, emulated by QEMU: its dom0, which is a node, the namespaces that are its neighbours, and the guests it runs."""
+"""A machine with Xen, emulated by QEMU: its dom0, which is a node, the namespaces that are its neighbours,
+and the guests it runs.
+"""
 
 from __future__ import annotations
 
@@ -26,17 +28,48 @@ class Dom0(Machine):
         self.console = directory / "console"
         address = directory / "agent"
         qemu = (
-            "qemu-system-x86_64", "-m", str(MEMORY), "-smp", "1", "-cpu", "qemu64,+pae",
-            "-icount", "shift=0",  # its time goes by instructions: a busy machine makes no call of ours late
-            "-display", "none", "-serial", "stdio", "-monitor", "none", "-no-reboot", "-nic", "none", "-kernel", str(boot.hypervisor),
-            "-append", f"console=com1 com1=115200 loglvl=error dom0_mem={DOM0_MEMORY}M",
-            "-initrd", f"{boot.kernel} console=hvc0 quiet,{boot.initrd}", *shared("host", Path("/")),
-            *shared("packages", boot.packages), *shared("tests", boot.files), "-device", "virtio-serial-pci",
-            "-chardev", f"socket,id=agent,path={address},server=on,wait=off", "-device", "virtserialport,chardev=agent")
+            "qemu-system-x86_64",
+            "-m",
+            str(MEMORY),
+            "-smp",
+            "1",
+            "-cpu",
+            "qemu64,+pae",
+            "-icount",
+            "shift=0",  # its time goes by instructions: a busy machine makes no call of ours late
+            "-display",
+            "none",
+            "-serial",
+            "stdio",
+            "-monitor",
+            "none",
+            "-no-reboot",
+            "-nic",
+            "none",
+            "-kernel",
+            str(boot.hypervisor),
+            "-append",
+            f"console=com1 com1=115200 loglvl=error dom0_mem={DOM0_MEMORY}M",
+            "-initrd",
+            f"{boot.kernel} console=hvc0 quiet,{boot.initrd}",
+            *shared("host", Path("/")),
+            *shared("packages", boot.packages),
+            *shared("tests", boot.files),
+            "-device",
+            "virtio-serial-pci",
+            "-chardev",
+            f"socket,id=agent,path={address},server=on,wait=off",
+            "-device",
+            "virtserialport,chardev=agent",
+        )
         with self.console.open("wb") as console:
             # it ends with us, however we end
-            self.qemu = subprocess.Popen(("setpriv", "--pdeathsig=KILL", *qemu), stdin=subprocess.DEVNULL, stdout=console,
-                                         stderr=subprocess.STDOUT)
+            self.qemu = subprocess.Popen(
+                ("setpriv", "--pdeathsig=KILL", *qemu),
+                stdin=subprocess.DEVNULL,
+                stdout=console,
+                stderr=subprocess.STDOUT,
+            )
         try:
             self.port = self._connect(address)
             self.port.settimeout(BOOT_SECONDS)
@@ -64,13 +97,24 @@ class Dom0(Machine):
         if hasattr(self, "port"):
             self.port.close()
 
-    def run(self, *argv: object, env: Mapping[str, str] | None = None, check: bool = True, input: str | None = None,
-            timeout: float = 120) -> subprocess.CompletedProcess[str]:
+    def run(
+        self,
+        *argv: object,
+        env: Mapping[str, str] | None = None,
+        check: bool = True,
+        input: str | None = None,
+        timeout: float = 120,
+    ) -> subprocess.CompletedProcess[str]:
         """Run a command to its end; with `check`, a failure is an AssertionError that shows what it said."""
         words = [str(word) for word in argv]
-        said = self._ask({"argv": words, "env": dict(env) if env else None, "input": input, "timeout": timeout}, 4 * timeout + 60)
+        said = self._ask(
+            {"argv": words, "env": dict(env) if env else None, "input": input, "timeout": timeout},
+            4 * timeout + 60,
+        )
         ran = subprocess.CompletedProcess(words, said["status"], said["stdout"], said["stderr"])
-        assert not check or ran.returncode == 0, f"{self.name}: {' '.join(words)}: {ran.returncode}\n{ran.stdout}{ran.stderr}"
+        assert not check or ran.returncode == 0, (
+            f"{self.name}: {' '.join(words)}: {ran.returncode}\n{ran.stdout}{ran.stderr}"
+        )
         return ran
 
     def _ask(self, request: Mapping[str, object], seconds: float) -> dict[str, Any]:
@@ -86,7 +130,11 @@ class Dom0(Machine):
 
     def neighbour(self, name: str, device: str) -> Neighbour:
         """A namespace whose eth0 is joined to a new `device` of dom0."""
-        self.ip(f"netns add {name}", f"link add {device} type veth peer name eth0 netns {name}", f"link set {device} up")
+        self.ip(
+            f"netns add {name}",
+            f"link add {device} type veth peer name eth0 netns {name}",
+            f"link set {device} up",
+        )
         return Neighbour(self, name)
 
 
@@ -103,7 +151,9 @@ class Neighbour(Machine):
         return self.dom0.run("ip", "netns", "exec", self.name, *argv, **settings)
 
     def heard(self) -> set[str]:
-        """The source MAC of every frame so far, and the source IP of every ping: what the node announces for a guest is no ping."""
+        """The source MAC of every frame so far, and the source IP of every ping: what the node announces for
+        a guest is no ping.
+        """
         tables = json.loads(self.out("nft", "-j", "list", "table", "netdev", "witness"))["nftables"]
         return {element for entry in tables for element in entry.get("set", {}).get("elem", ())}
 
@@ -124,15 +174,29 @@ table netdev witness {
 
 
 class Guest:
-    """A domain as Ganeti starts it: `env` is what it would say of the only NIC. It pings its peers for as long as it runs."""
+    """A domain as Ganeti starts it: `env` is what it would say of the only NIC. It pings its peers for as
+    long as it runs.
+    """
 
-    def __init__(self, dom0: Dom0, env: Mapping[str, str], *addresses: str, gateways: tuple[str, ...] = (), peers: tuple[str, ...] = (),
-                 mac: str = "") -> None:
+    def __init__(
+        self,
+        dom0: Dom0,
+        env: Mapping[str, str],
+        *addresses: str,
+        gateways: tuple[str, ...] = (),
+        peers: tuple[str, ...] = (),
+        mac: str = "",
+    ) -> None:
         self.dom0, self.name = dom0, env["INSTANCE"]
         self.config, self.log = f"/etc/xen/{self.name}", f"/var/log/xen/console/guest-{self.name}.log"
         write_nic_file(dom0, env)
         told = f"ADDRESSES={','.join(addresses)} GATEWAYS={','.join(gateways)} PEERS={','.join(peers)}"
-        dom0.write(self.config, CONFIG.format(name=self.name, memory=GUEST_MEMORY, told=told, vif=vif({**env, "MAC": mac or env["MAC"]})))
+        dom0.write(
+            self.config,
+            CONFIG.format(
+                name=self.name, memory=GUEST_MEMORY, told=told, vif=vif({**env, "MAC": mac or env["MAC"]})
+            ),
+        )
 
     def create(self, check: bool = True) -> subprocess.CompletedProcess[str]:
         """Start it, as Ganeti does."""
@@ -169,7 +233,12 @@ vif = ['{vif}']
 
 def vif(env: Mapping[str, str]) -> str:
     """How Ganeti tells Xen of a NIC (_WriteNicConfig, hv_xen.py of 3.0)."""
-    settings = {"mac": env["MAC"], "ip": env.get("IP"), "bridge": env["LINK"] if env["MODE"] == "bridged" else None, "script": "vif-ganeti"}
+    settings = {
+        "mac": env["MAC"],
+        "ip": env.get("IP"),
+        "bridge": env["LINK"] if env["MODE"] == "bridged" else None,
+        "script": "vif-ganeti",
+    }
     return ", ".join(f"{key}={value}" for key, value in settings.items() if value)
 
 
@@ -178,7 +247,10 @@ def write_nic_file(dom0: Machine, env: Mapping[str, str]) -> None:
     tags = "\\ ".join(env.get("TAGS", "").split())
     network = "".join(f'{key}="{value}"\n' for key, value in env.items() if key.startswith("NETWORK_"))
     rest = "".join(f"{key}={env[key]}\n" for key in NIC_KEYS if key in env)
-    dom0.write(f"/var/run/ganeti/xen-hypervisor/nic/{env['INSTANCE']}/{env['INTERFACE_INDEX']}", f'TAGS="{tags}"\n{network}{rest}')
+    dom0.write(
+        f"/var/run/ganeti/xen-hypervisor/nic/{env['INSTANCE']}/{env['INTERFACE_INDEX']}",
+        f'TAGS="{tags}"\n{network}{rest}',
+    )
 
 
 NIC_KEYS = ("MAC", "IP", "INTERFACE_INDEX", "INTERFACE_NAME", "INTERFACE_UUID", "MODE", "LINK", "VLAN")
@@ -186,11 +258,16 @@ NIC_KEYS = ("MAC", "IP", "INTERFACE_INDEX", "INTERFACE_NAME", "INTERFACE_UUID", 
 
 def shared(tag: str, directory: Path) -> tuple[str, str]:
     """A directory that dom0 may read, by 9p."""
-    return "-virtfs", f"local,path={directory},mount_tag={tag},security_model=none,readonly=on,multidevs=remap"
+    return (
+        "-virtfs",
+        f"local,path={directory},mount_tag={tag},security_model=none,readonly=on,multidevs=remap",
+    )
 
 
 def until(true: Any, seconds: float, what: object) -> None:
-    """Wait until `true`, or fail. Each question is a command in dom0, so there is no need to pause for long."""
+    """Wait until `true`, or fail. Each question is a command in dom0, so there is no need to pause for
+    long.
+    """
     end = time.monotonic() + seconds
     while not true():
         assert time.monotonic() < end, f"not within {seconds} s: {what}"

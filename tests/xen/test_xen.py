@@ -1,7 +1,7 @@
 """vif-custom under a real Xen: its toolstack calls the installed link, and PV guests say what they hear.
 
-One boot for all. dom0 is a node as in tests/netns: a router beyond its uplink, and on its private bridge a neighbour in the guests'
-network and a stranger in another one.
+One boot for all. dom0 is a node as in tests/netns: a router beyond its uplink, and on its private bridge a
+neighbour in the guests' network and a stranger in another one.
 """
 
 from __future__ import annotations
@@ -37,13 +37,19 @@ def node(xen: Dom0) -> Node:
     router = xen.neighbour("router", "eth1")
     router.ip("addr add 198.51.100.1/24 dev eth0", "addr add 2001:db8:1::1/64 dev eth0 nodad")
     xen.write("/etc/iproute2/rt_tables.d/snf.conf", "222 snf_public\n")
-    xen.ip("route add default via 198.51.100.1 dev eth1 table 222 onlink",
-           "-6 route add default via 2001:db8:1::1 dev eth1 table 222 onlink",
-           "rule add iif eth1 lookup 222", "-6 rule add iif eth1 lookup 222")
+    xen.ip(
+        "route add default via 198.51.100.1 dev eth1 table 222 onlink",
+        "-6 route add default via 2001:db8:1::1 dev eth1 table 222 onlink",
+        "rule add iif eth1 lookup 222",
+        "-6 rule add iif eth1 lookup 222",
+    )
     xen.run("snf-network", "load", "snf_public")  # as at boot: emulated, it takes longer than a NIC may wait
     for key in ("all", "eth1"):
         xen.sysctl(f"net/ipv4/conf/{key}/rp_filter", 0)
-    neighbour, stranger = private(xen, "neighbour", NEIGHBOUR_MAC, NEIGHBOUR), private(xen, "stranger", STRANGER_MAC, STRANGER)
+    neighbour, stranger = (
+        private(xen, "neighbour", NEIGHBOUR_MAC, NEIGHBOUR),
+        private(xen, "stranger", STRANGER_MAC, STRANGER),
+    )
     return Node(xen, router, neighbour, stranger, traces(xen))
 
 
@@ -58,7 +64,9 @@ def private(xen: Dom0, name: str, mac: str, address: str) -> Neighbour:
 @pytest.fixture(scope="session")
 def routed(node: Node) -> Guest:
     """A routed dual-stack guest."""
-    guest = Guest(node.dom0, ROUTED, f"{ROUTED['IP']}/24", f"{ADDRESS6}/64", gateways=GATEWAYS, peers=GATEWAYS)
+    guest = Guest(
+        node.dom0, ROUTED, f"{ROUTED['IP']}/24", f"{ADDRESS6}/64", gateways=GATEWAYS, peers=GATEWAYS
+    )
     guest.create()
     return guest
 
@@ -117,21 +125,39 @@ class Forgery(NamedTuple):
 
 def like(base: dict[str, str], number: int, **changes: str) -> dict[str, str]:
     """The NIC of one more instance like another."""
-    unique = {"INSTANCE": f"forger{number}.example.com", "INTERFACE_UUID": f"5ac0de01-0000-4000-8000-00000000010{number}"}
+    unique = {
+        "INSTANCE": f"forger{number}.example.com",
+        "INTERFACE_UUID": f"5ac0de01-0000-4000-8000-00000000010{number}",
+    }
     return {**base, **unique, **changes}
 
 
 OTHER_MAC = "aa:00:00:00:00:66"
 FORGERIES = {
     "routed, other addresses": Forgery(
-        like(ROUTED, 1, IP="198.51.100.11", MAC="aa:00:00:00:00:11"), ("198.51.100.66/24", "2001:db8:1::66/64"), GATEWAYS, "",
-        ("inet", "arp"), frozenset(("ip6-src", "arp-ip"))),
+        like(ROUTED, 1, IP="198.51.100.11", MAC="aa:00:00:00:00:11"),
+        ("198.51.100.66/24", "2001:db8:1::66/64"),
+        GATEWAYS,
+        "",
+        ("inet", "arp"),
+        frozenset(("ip6-src", "arp-ip")),
+    ),
     "routed, other MAC": Forgery(
-        like(ROUTED, 2, IP="198.51.100.12", MAC="aa:00:00:00:00:12"), ("198.51.100.12/24", "2001:db8:1:0:a800:ff:fe00:12/64"), GATEWAYS,
-        OTHER_MAC, ("inet", "arp"), frozenset(("src-mac",))),
+        like(ROUTED, 2, IP="198.51.100.12", MAC="aa:00:00:00:00:12"),
+        ("198.51.100.12/24", "2001:db8:1:0:a800:ff:fe00:12/64"),
+        GATEWAYS,
+        OTHER_MAC,
+        ("inet", "arp"),
+        frozenset(("src-mac",)),
+    ),
     "filtered, other MAC": Forgery(
-        like(FILTERED, 3, IP="203.0.113.13", MAC="aa:55:60:00:00:13"), ("203.0.113.13/24",), (NEIGHBOUR,), "aa:55:60:00:00:66",
-        ("bridge",), frozenset(("src-mac",))),
+        like(FILTERED, 3, IP="203.0.113.13", MAC="aa:55:60:00:00:13"),
+        ("203.0.113.13/24",),
+        (NEIGHBOUR,),
+        "aa:55:60:00:00:66",
+        ("bridge",),
+        frozenset(("src-mac",)),
+    ),
 }
 
 
@@ -140,8 +166,14 @@ def forgers(node: Node) -> dict[str, Guest]:
     """All of them, started one after another."""
     made = {}
     for name, forgery in FORGERIES.items():
-        made[name] = Guest(node.dom0, forgery.env, *forgery.addresses, gateways=forgery.peers if "routed" in name else (),
-                           peers=forgery.peers, mac=forgery.mac)
+        made[name] = Guest(
+            node.dom0,
+            forgery.env,
+            *forgery.addresses,
+            gateways=forgery.peers if "routed" in name else (),
+            peers=forgery.peers,
+            mac=forgery.mac,
+        )
         made[name].create()
     return made
 
@@ -152,13 +184,20 @@ def test_forger_gets_nothing_through(node: Node, forgers: dict[str, Guest], name
     for peer in forgery.peers:
         assert "answers" not in forger.tried(peer, 3)
     interface = forger.interface
-    reasons = {reason for family in forgery.families for dropped, reason in drops(node.dom0, family) if dropped == interface}
+    reasons = {
+        reason
+        for family in forgery.families
+        for dropped, reason in drops(node.dom0, family)
+        if dropped == interface
+    }
     assert forgery.reasons <= reasons, reasons
     forged = {forgery.mac, *(address.partition("/")[0] for address in forgery.addresses)}
     assert not forged & (node.router.heard() | node.neighbour.heard() | node.stranger.heard())
 
 
-def test_check_is_clean_with_all_of_them(node: Node, routed: Guest, filtered: Guest, forgers: dict[str, Guest]) -> None:
+def test_check_is_clean_with_all_of_them(
+    node: Node, routed: Guest, filtered: Guest, forgers: dict[str, Guest]
+) -> None:
     assert is_clean(node.dom0)
 
 
@@ -166,7 +205,9 @@ def test_check_is_clean_with_all_of_them(node: Node, routed: Guest, filtered: Gu
 
 
 def test_detached_nic_leaves_nothing_and_the_other_works_on(node: Node, routed: Guest) -> None:
-    second = like(FILTERED, 9, INSTANCE=routed.name, MAC="aa:55:60:00:00:19", IP="203.0.113.19", INTERFACE_INDEX="1")
+    second = like(
+        FILTERED, 9, INSTANCE=routed.name, MAC="aa:55:60:00:00:19", IP="203.0.113.19", INTERFACE_INDEX="1"
+    )
     write_nic_file(node.dom0, second)
     interface = f"{routed.interface[:-1]}1"
     before = traces(node.dom0)
@@ -187,16 +228,22 @@ def test_unusable_nic_file_fails_the_creation_with_our_line(node: Node, name: st
     ran = guest.create(check=False)
     assert ran.returncode
     # libxl prints what it reads in hotplug-error, and takes the device's directory in xenstore away
-    line, = (line.partition(" script: ")[2] for line in ran.stderr.splitlines() if " script: " in line)
+    (line,) = (line.partition(" script: ")[2] for line in ran.stderr.splitlines() if " script: " in line)
     assert line.startswith(f"{name}=") and value in line
     assert traces(node.dom0) == before
 
 
-ENDS = {"shut down": ("shutdown", "routed"), "crashed": ("sysrq", "filtered", "c"), "destroyed": ("destroy", "routed, other addresses")}
+ENDS = {
+    "shut down": ("shutdown", "routed"),
+    "crashed": ("sysrq", "filtered", "c"),
+    "destroyed": ("destroy", "routed, other addresses"),
+}
 
 
 @pytest.mark.parametrize("end", ENDS)
-def test_ended_guest_leaves_nothing(node: Node, routed: Guest, filtered: Guest, forgers: dict[str, Guest], end: str) -> None:
+def test_ended_guest_leaves_nothing(
+    node: Node, routed: Guest, filtered: Guest, forgers: dict[str, Guest], end: str
+) -> None:
     command, name, *rest = ENDS[end]
     guest = {"routed": routed, "filtered": filtered, **forgers}[name]
     interface = guest.interface

@@ -1,4 +1,6 @@
-"""nfdhcpd as shipped, in a machine: started until it says that it serves, asked by nfdhcpctl, ended by pid."""
+"""nfdhcpd as shipped, in a machine: started until it says that it serves, asked by nfdhcpctl, ended by
+pid.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +24,9 @@ CONFIG = "/etc/nfdhcpd/nfdhcpd.conf"
 class Daemon:
     """A running nfdhcpd, in the foreground; `before` has commands that run it."""
 
-    def __init__(self, machine: Machine, *arguments: str, before: Sequence[object] = (), wait: float = 20) -> None:
+    def __init__(
+        self, machine: Machine, *arguments: str, before: Sequence[object] = (), wait: float = 20
+    ) -> None:
         self.machine = machine
         machine.run("mkdir", "-p", BINDINGS)
         self._directory = tempfile.TemporaryDirectory(prefix="nfdhcpd-")
@@ -36,7 +40,16 @@ class Daemon:
         os.chmod(path, 0o666)
         self._manager.settimeout(wait)
         self.lines: list[str] = []
-        command = machine.command("env", f"NOTIFY_SOCKET={path}", *before, SCRIPTS / "nfdhcpd", "-f", "--socket", self.control, *arguments)
+        command = machine.command(
+            "env",
+            f"NOTIFY_SOCKET={path}",
+            *before,
+            SCRIPTS / "nfdhcpd",
+            "-f",
+            "--socket",
+            self.control,
+            *arguments,
+        )
         self.process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
         self._reader = threading.Thread(target=self._read)
         self._reader.start()
@@ -118,7 +131,15 @@ def binding(**keys: object) -> str:
 
 def bind(machine: Machine, name: str, text: str) -> None:
     """Put a binding file in place as snf-network does, by rename."""
-    machine.run("sh", "-c", 'mkdir -p "$1" && cat > "$1/.$2.new" && mv "$1/.$2.new" "$1/$2"', "sh", BINDINGS, name, input=text)
+    machine.run(
+        "sh",
+        "-c",
+        'mkdir -p "$1" && cat > "$1/.$2.new" && mv "$1/.$2.new" "$1/$2"',
+        "sh",
+        BINDINGS,
+        name,
+        input=text,
+    )
 
 
 def status(pid: int) -> dict[str, str]:

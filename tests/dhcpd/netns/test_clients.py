@@ -1,4 +1,5 @@
-"""Real clients on a routed tap that snf-network has brought up, guard and all: each gets its lease, and it leads out.
+"""Real clients on a routed tap that snf-network has brought up, guard and all: each gets its lease, and it
+leads out.
 
 One node and one guest for all; each client starts with an interface that was down.
 """
@@ -47,13 +48,19 @@ def place() -> Iterator[Place]:
 
 @pytest.fixture(autouse=True)
 def fresh(place: Place) -> None:
-    """The guest has booted: no address but the link-local one, no route, no resolver, nothing that another client has set."""
+    """The guest has booted: no address but the link-local one, no route, no resolver, nothing that another
+    client has set.
+    """
     guest = place.guest
     for key in ("accept_ra", "autoconf"):
         guest.sysctl(f"net/ipv6/conf/eth0/{key}", 1)
-    guest.run("sh", "-c", "ip addr flush dev eth0; ip link set eth0 down; : > /etc/resolv.conf; ip link set eth0 up")
+    guest.run(
+        "sh", "-c", "ip addr flush dev eth0; ip link set eth0 down; : > /etc/resolv.conf; ip link set eth0 up"
+    )
     assert until(lambda: "state UP" in guest.out("ip", "link", "show", "eth0"), 20)
-    assert until(lambda: lines(guest.out("ip", "-6", "-o", "addr", "show", "dev", "eth0", "-tentative"), "fe80"), 10)
+    assert until(
+        lambda: lines(guest.out("ip", "-6", "-o", "addr", "show", "dev", "eth0", "-tentative"), "fe80"), 10
+    )
 
 
 def has_address(guest: Machine, address: str) -> bool:
@@ -90,13 +97,16 @@ def test_dhclient(place: Place) -> None:
 
 
 def test_dhclient_that_comes_from_another_network_is_refused_and_starts_anew(place: Place) -> None:
-    place.guest.write("/var/lib/dhcp/old", """lease {
+    place.guest.write(
+        "/var/lib/dhcp/old",
+        """lease {
   interface "eth0";
   fixed-address 10.9.9.9;
   option dhcp-server-identifier 192.0.2.1;
   renew never; rebind never; expire never;
 }
-""")
+""",
+    )
     before = place.daemon.counts("tap0").get("nak", 0)
     run = ("dhclient", "-4", "-1", "-v", "-d", "-lf", "/var/lib/dhcp/old", "-pf", "/var/dhclient.pid", "eth0")
     client = subprocess.Popen(place.guest.command(*run), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
@@ -114,10 +124,15 @@ def test_dhcpcd(place: Place) -> None:
 
 
 def test_networkd_has_both_families(place: Place) -> None:
-    place.guest.write("/etc/systemd/network/10.network", "[Match]\nName=eth0\n[Network]\nDHCP=yes\nIPv6AcceptRA=yes\n")
+    place.guest.write(
+        "/etc/systemd/network/10.network", "[Match]\nName=eth0\n[Network]\nDHCP=yes\nIPv6AcceptRA=yes\n"
+    )
     before = place.daemon.counts("tap0").get("information6", 0)
-    client = subprocess.Popen(place.guest.command("unshare", "-m", "sh", "-c", OWN_RUN + "exec /lib/systemd/systemd-networkd"),
-                              stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    client = subprocess.Popen(
+        place.guest.command("unshare", "-m", "sh", "-c", OWN_RUN + "exec /lib/systemd/systemd-networkd"),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
     try:
         assert until(lambda: has_address(place.guest, IP) and has_address(place.guest, IP6), 20)
         assert place.guest.ping(GATEWAY) and place.guest.ping(GATEWAY6)
@@ -141,13 +156,18 @@ def test_dhclient_leases_the_routed_ipv6_address(place: Place) -> None:
 
 
 def test_dhclient_asks_for_information_only(place: Place) -> None:
-    place.guest.run("dhclient", "-6", "-S", "-1", "-lf", "/var/lib/dhcp/v6s", "-pf", "/var/dhclient6s.pid", "eth0")
+    place.guest.run(
+        "dhclient", "-6", "-S", "-1", "-lf", "/var/lib/dhcp/v6s", "-pf", "/var/dhclient6s.pid", "eth0"
+    )
     assert until(lambda: RESOLVER6 in place.guest.read("/etc/resolv.conf"))
     assert "search example.org" in place.guest.read("/etc/resolv.conf")
 
 
 def test_wide_dhcp6c_asks_for_information_only(place: Place) -> None:
-    place.guest.write("/var/dhcp6c.conf", "interface eth0 { information-only; request domain-name-servers; request domain-name; };\n")
+    place.guest.write(
+        "/var/dhcp6c.conf",
+        "interface eth0 { information-only; request domain-name-servers; request domain-name; };\n",
+    )
     run = ("dhcp6c", "-f", "-D", "-i", "-p", "/var/dhcp6c.pid", "-c", "/var/dhcp6c.conf", "eth0")
     ran = place.guest.run("timeout", "10", *run, check=False)
     said = ran.stdout + ran.stderr
@@ -161,16 +181,23 @@ def test_kernel_forms_its_address_and_reaches_the_router(place: Place) -> None:
 
 def test_rdisc6(place: Place) -> None:
     said = place.guest.out("rdisc6", "-1", "eth0")
-    for words in ("Stateful address conf.    :           No", "Stateful other conf.      :          Yes",
-                  " Prefix                   : 2001:db8:1::/64", f" Recursive DNS server     : {RESOLVER6}",
-                  " DNS search list          : example.org", f" from {TAP_LINK_LOCAL}"):
+    for words in (
+        "Stateful address conf.    :           No",
+        "Stateful other conf.      :          Yes",
+        " Prefix                   : 2001:db8:1::/64",
+        f" Recursive DNS server     : {RESOLVER6}",
+        " DNS search list          : example.org",
+        f" from {TAP_LINK_LOCAL}",
+    ):
         assert words in said, said
 
 
 @pytest.mark.parametrize("address", (TAP_LINK_LOCAL, GATEWAY6, "2001:db8:1::abcd"))
 @pytest.mark.parametrize("source", ((), ("-s", IP6)), ids=("", "from a global address"))
 def test_ndisc6(place: Place, address: str, source: tuple[str, ...]) -> None:
-    """It takes an answer from the address that it asks for, and from no other; pins and guard of the tap are in place."""
+    """It takes an answer from the address that it asks for, and from no other; pins and guard of the tap are
+    in place.
+    """
     assert until(lambda: has_address(place.guest, IP6), 10)
     assert "CC:47:52:4E:45:54" in place.guest.out("ndisc6", "-1", "-r", "3", *source, address, "eth0")
 
@@ -184,7 +211,14 @@ def test_node_is_the_neighbour_for_the_whole_prefix(place: Place, address: str) 
 
 def test_one_host_prefix(place: Place) -> None:
     """A guest of a /32, whose gateway is in no prefix of its own, gets out by option 121."""
-    alone = {"indev": "tap0", "ip": IP, "mac": MAC, "hostname": "vm1", "subnet": f"{IP}/32", "gateway": "169.254.1.1"}
+    alone = {
+        "indev": "tap0",
+        "ip": IP,
+        "mac": MAC,
+        "hostname": "vm1",
+        "subnet": f"{IP}/32",
+        "gateway": "169.254.1.1",
+    }
     before = place.node.read("/var/lib/nfdhcpd/tap0")
     bind(place.node, "tap0", binding(**alone))
     try:
@@ -205,7 +239,10 @@ def test_managed_mode_gives_the_routed_address_and_no_other(place: Place) -> Non
     place.daemon.told("READY=1")
     try:
         said = place.guest.out("rdisc6", "-1", "eth0")
-        assert "Stateful address conf.    :          Yes" in said and "Autonomous address conf.:           No" in said, said
+        assert (
+            "Stateful address conf.    :          Yes" in said
+            and "Autonomous address conf.:           No" in said
+        ), said
         test_dhclient_leases_the_routed_ipv6_address(place)
     finally:
         place.node.write(CONFIG, CONF)

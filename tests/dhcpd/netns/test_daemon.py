@@ -1,4 +1,6 @@
-"""The daemon and what it lives among: binding files, taps that come and go, signals, the control socket, its own rights."""
+"""The daemon and what it lives among: binding files, taps that come and go, signals, the control socket, its
+own rights.
+"""
 
 from __future__ import annotations
 
@@ -22,8 +24,16 @@ from tests.netns import frames as f
 from tests.netns.lab import SCRIPTS, Ear, Lab, Machine, until
 
 MAC, IP, IP6 = "aa:00:00:00:00:01", "198.51.100.10", "2001:db8:1:0:a800:ff:fe00:1"
-ROUTED = {"indev": "tap0", "ip": IP, "mac": MAC, "hostname": "vm1.example.com", "gateway": "198.51.100.1", "subnet": "198.51.100.0/24",
-          "gateway6": "2001:db8:1::1", "subnet6": "2001:db8:1::/64"}
+ROUTED = {
+    "indev": "tap0",
+    "ip": IP,
+    "mac": MAC,
+    "hostname": "vm1.example.com",
+    "gateway": "198.51.100.1",
+    "subnet": "198.51.100.0/24",
+    "gateway6": "2001:db8:1::1",
+    "subnet6": "2001:db8:1::/64",
+}
 TEXT = binding(**ROUTED)
 CAP_NET_RAW, CAP_NET_ADMIN = 1 << 13, 1 << 12
 
@@ -46,8 +56,19 @@ def discover(mac: str = MAC, **changes: object) -> bytes:
 
 def message(mac: str, chaddr: str = "", giaddr: str = "0.0.0.0") -> bytes:
     """That of a DISCOVER, whose transaction is 0x11223344."""
-    head = struct.pack("!BBBBIHH12x4s6s10x192x4s", 1, 1, 6, 0, 0x11223344, 0, 0x8000, socket.inet_aton(giaddr), f.octets(chaddr or mac),
-                       b"\x63\x82\x53\x63")
+    head = struct.pack(
+        "!BBBBIHH12x4s6s10x192x4s",
+        1,
+        1,
+        6,
+        0,
+        0x11223344,
+        0,
+        0x8000,
+        socket.inet_aton(giaddr),
+        f.octets(chaddr or mac),
+        b"\x63\x82\x53\x63",
+    )
     return (head + b"\x35\x01\x01\xff").ljust(300, b"\0")
 
 
@@ -130,7 +151,10 @@ def test_changed_file_is_taken_at_once(node: Machine, daemon: Daemon, how: str) 
     assert offered(made) == "198.51.100.77"
 
 
-@pytest.mark.parametrize("how", (f"rm {BINDINGS}/tap0", f"mv {BINDINGS}/tap0 {BINDINGS}/.tap0", f"mv {BINDINGS}/tap0 /var/lib/elsewhere"))
+@pytest.mark.parametrize(
+    "how",
+    (f"rm {BINDINGS}/tap0", f"mv {BINDINGS}/tap0 {BINDINGS}/.tap0", f"mv {BINDINGS}/tap0 /var/lib/elsewhere"),
+)
 def test_file_that_goes_ends_the_service(node: Machine, daemon: Daemon, how: str) -> None:
     made = tap(node)
     bind(node, "tap0", TEXT)
@@ -188,8 +212,12 @@ def test_many_files_at_once_are_all_taken(node: Machine, daemon: Daemon) -> None
     limit = int(Path("/proc/sys/fs/inotify/max_queued_events").read_text())
     daemon.process.send_signal(signal.SIGSTOP)
     try:
-        node.run("sh", "-c", f'cd {BINDINGS}; i=0; while [ $i -lt {limit // 2 + 100} ]; do : > x; : > y; i=$((i + 1)); done; rm x y',
-                 timeout=60)
+        node.run(
+            "sh",
+            "-c",
+            f"cd {BINDINGS}; i=0; while [ $i -lt {limit // 2 + 100} ]; do : > x; : > y; i=$((i + 1)); done; rm x y",
+            timeout=60,
+        )
         bind(node, "tap0", TEXT)
     finally:
         daemon.process.send_signal(signal.SIGCONT)
@@ -214,8 +242,11 @@ def test_directory_that_is_replaced(node: Machine, daemon: Daemon) -> None:
 
 def heard_ra(ear: Ear, lifetime: bool) -> bool:
     """True when a router advertisement comes whose lifetime is, or is not, 0."""
+
     def wanted(frame: bytes) -> bool:
-        return frame[12:14] == b"\x86\xdd" and frame[54:55] == b"\x86" and (frame[60:62] != b"\0\0") is lifetime
+        return (
+            frame[12:14] == b"\x86\xdd" and frame[54:55] == b"\x86" and (frame[60:62] != b"\0\0") is lifetime
+        )
 
     return bool(ear.first(wanted, 5))
 
@@ -249,9 +280,17 @@ def test_each_bad_frame_is_counted_and_not_answered(node: Machine, daemon: Daemo
     made = tap(node)
     bind(node, "tap0", TEXT)
     assert until(lambda: daemon.states() == {"tap0": "served"})
-    fragment = f.ip("0.0.0.0", "255.255.255.255", f.UDP, struct.pack("!HHHH", 68, 67, 308, 0) + message(MAC), fragment=0x2000)
+    fragment = f.ip(
+        "0.0.0.0",
+        "255.255.255.255",
+        f.UDP,
+        struct.pack("!HHHH", 68, 67, 308, 0) + message(MAC),
+        fragment=0x2000,
+    )
     bad = {
-        "vlan": f.ethernet(MAC, f.BROADCAST, f.udp("0.0.0.0", "255.255.255.255", 68, 67, message(MAC)), (f.VLAN, 5)),
+        "vlan": f.ethernet(
+            MAC, f.BROADCAST, f.udp("0.0.0.0", "255.255.255.255", 68, 67, message(MAC)), (f.VLAN, 5)
+        ),
         "spoofed-mac": discover("aa:00:00:00:00:02"),
         "giaddr": discover(giaddr="203.0.113.9"),
         "fragment": f.ethernet(MAC, f.BROADCAST, fragment),
@@ -264,16 +303,25 @@ def test_each_bad_frame_is_counted_and_not_answered(node: Machine, daemon: Daemo
     for packet in (f.rs(address), f.ns(address, "2001:db8:1::1"), f.udp(address, f.DHCP6_SERVERS, 546, 547)):
         os.write(made, f.ethernet(MAC, "33:33:00:00:00:01", f.with_dstopts(packet)))
         os.write(made, f.ethernet(MAC, "33:33:00:00:00:01", f.fragmented(packet)))
-    assert until(lambda: daemon.counts("tap0")["fragment"] == 4 and daemon.counts("tap0").get("extension") == 3), daemon.counts("tap0")
+    assert until(
+        lambda: daemon.counts("tap0")["fragment"] == 4 and daemon.counts("tap0").get("extension") == 3
+    ), daemon.counts("tap0")
     assert asks(made, 0.2, discover(chaddr="aa:00:00:00:00:03")) == b""
     assert daemon.counts("tap0")["spoofed-mac"] == 2
-    priority_tagged = f.ethernet(MAC, f.BROADCAST, f.udp("0.0.0.0", "255.255.255.255", 68, 67, message(MAC)), (f.VLAN, 0))
+    priority_tagged = f.ethernet(
+        MAC, f.BROADCAST, f.udp("0.0.0.0", "255.255.255.255", 68, 67, message(MAC)), (f.VLAN, 0)
+    )
     assert asks(made, 2, priority_tagged)
     assert offered(made) == IP
 
 
-FLOODS = {"offer": discover(), "extension": f.ethernet(MAC, "33:33:00:00:00:02", f.with_dstopts(f.rs(f.eui64(MAC)))),
-          "fragment": f.ethernet(MAC, "33:33:00:00:00:02", f.fragmented(f.ns(f.eui64(MAC), "2001:db8:1::1"), more=True))}
+FLOODS = {
+    "offer": discover(),
+    "extension": f.ethernet(MAC, "33:33:00:00:00:02", f.with_dstopts(f.rs(f.eui64(MAC)))),
+    "fragment": f.ethernet(
+        MAC, "33:33:00:00:00:02", f.fragmented(f.ns(f.eui64(MAC), "2001:db8:1::1"), more=True)
+    ),
+}
 
 
 @pytest.mark.parametrize("word", FLOODS)
@@ -320,12 +368,18 @@ def test_nothing_of_the_daemon_can_write_anywhere(node: Machine, daemon: Daemon)
     """Its open files: none for writing but sockets, pipes and stderr."""
     for descriptor in Path(f"/proc/{daemon.pid}/fd").iterdir():
         target = os.readlink(descriptor)
-        flags = int(Path(f"/proc/{daemon.pid}/fdinfo/{descriptor.name}").read_text().split("flags:")[1].split()[0], 8)
-        assert target.startswith(("socket:", "pipe:", "anon_inode:", "/dev/")) or not flags & (os.O_WRONLY | os.O_RDWR), target
+        flags = int(
+            Path(f"/proc/{daemon.pid}/fdinfo/{descriptor.name}").read_text().split("flags:")[1].split()[0], 8
+        )
+        assert target.startswith(("socket:", "pipe:", "anon_inode:", "/dev/")) or not flags & (
+            os.O_WRONLY | os.O_RDWR
+        ), target
 
 
 def test_ends_and_starts_quickly_with_4000_bindings(node: Machine) -> None:
-    """Signals are told to the process that serves: ready after exec, SIGTERM to exit, kill -9 to serving again."""
+    """Signals are told to the process that serves: ready after exec, SIGTERM to exit, kill -9 to serving
+    again.
+    """
     script = f"""import os
 os.makedirs({BINDINGS!r}, exist_ok=True)
 for i in range(4000):
@@ -336,7 +390,9 @@ for i in range(4000):
     bind(node, "tap0", TEXT)
     made = tap(node)
     daemon = Daemon(node)
-    cpu = sum(map(int, Path(f"/proc/{daemon.pid}/stat").read_text().rpartition(")")[2].split()[11:13])) / os.sysconf("SC_CLK_TCK")
+    cpu = sum(
+        map(int, Path(f"/proc/{daemon.pid}/stat").read_text().rpartition(")")[2].split()[11:13])
+    ) / os.sysconf("SC_CLK_TCK")
     assert offered(made) == IP
     assert int(status(daemon.pid)["VmRSS"].split()[0]) < 32 * 1024
     daemon.stop(signal.SIGKILL)
@@ -357,8 +413,15 @@ def test_kill_leaves_a_socket_that_the_next_one_takes(node: Machine) -> None:
     node.run("mkdir", "-p", BINDINGS)
     for number in (signal.SIGKILL, signal.SIGTERM):
         process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
-        assert process.stderr and any("bindings have their interface" in line for line in iter(process.stderr.readline, ""))
-        assert json.loads(node.out(SCRIPTS / "nfdhcpctl", "--socket", "/var/nfdhcpd/control", "stats", "--json"))["engine"] == "packet"
+        assert process.stderr and any(
+            "bindings have their interface" in line for line in iter(process.stderr.readline, "")
+        )
+        assert (
+            json.loads(
+                node.out(SCRIPTS / "nfdhcpctl", "--socket", "/var/nfdhcpd/control", "stats", "--json")
+            )["engine"]
+            == "packet"
+        )
         process.send_signal(number)
         process.wait(10)
         process.stderr.close()
@@ -409,7 +472,10 @@ def test_second_daemon_in_the_background_says_that_one_runs(node: Machine) -> No
         assert node.read("/var/log/nfdhcpd/nfdhcpd.log")
         ran = node.run(*nfdhcpd, check=False)
         assert ran.returncode == 1 and f"nfdhcpd runs already, as process {pid}" in ran.stderr
-        assert json.loads(node.out(SCRIPTS / "nfdhcpctl", "--socket", "/var/control", "stats", "--json"))["pid"] == pid
+        assert (
+            json.loads(node.out(SCRIPTS / "nfdhcpctl", "--socket", "/var/control", "stats", "--json"))["pid"]
+            == pid
+        )
     finally:
         handle = os.pidfd_open(pid)
         signal.pidfd_send_signal(handle, signal.SIGTERM)
@@ -438,22 +504,33 @@ def test_capture_is_a_file_that_tcpdump_reads(node: Machine, daemon: Daemon) -> 
     made = tap(node)
     bind(node, "tap0", TEXT.replace("SUBNET6", "#SUBNET6"))
     assert until(lambda: daemon.states() == {"tap0": "served"})
-    client = subprocess.Popen(node.command(SCRIPTS / "nfdhcpctl", "--socket", daemon.control, "capture", "tap0", "-c", "2"),
-                              stdout=subprocess.PIPE)
+    client = subprocess.Popen(
+        node.command(SCRIPTS / "nfdhcpctl", "--socket", daemon.control, "capture", "tap0", "-c", "2"),
+        stdout=subprocess.PIPE,
+    )
     assert client.stdout
     captured = client.stdout.read(24)
     assert offered(made) == IP
     captured += client.stdout.read()
     assert client.wait(10) == 0
-    said = subprocess.run(("tcpdump", "-nr", "-"), input=captured, capture_output=True, timeout=10).stdout.decode()
+    said = subprocess.run(
+        ("tcpdump", "-nr", "-"), input=captured, capture_output=True, timeout=10
+    ).stdout.decode()
     client.stdout.close()
     assert "0.0.0.0.68 > 255.255.255.255.67: BOOTP/DHCP, Request" in said and "192.0.2.1.67 >" in said
 
 
 def test_requests_that_are_none(daemon: Daemon) -> None:
     """Each is answered, or ends the connection; none ends the daemon."""
-    for request in (b"\n", b"[]\n", b"nonsense\n", b'{"command": 5}\n', b'{"command": "show"}\n', b'{"command": "capture"}\n',
-                    b"[" * 4000 + b"\n"):
+    for request in (
+        b"\n",
+        b"[]\n",
+        b"nonsense\n",
+        b'{"command": 5}\n',
+        b'{"command": "show"}\n',
+        b'{"command": "capture"}\n',
+        b"[" * 4000 + b"\n",
+    ):
         with closing(socket.socket(socket.AF_UNIX)) as caller:
             caller.settimeout(5)
             caller.connect(daemon.control)
@@ -487,7 +564,9 @@ def test_prometheus_reads_the_counters(node: Machine, daemon: Daemon) -> None:
     assert offered(made) == IP
     text = daemon.ctl("stats", "--prometheus").stdout
     for line in text.splitlines():
-        assert re.fullmatch(r'# (HELP|TYPE) nfdhcpd_\w+ .+|nfdhcpd_\w+(\{\w+="[\w-]+"\})? [0-9.]+', line), line
+        assert re.fullmatch(r'# (HELP|TYPE) nfdhcpd_\w+ .+|nfdhcpd_\w+(\{\w+="[\w-]+"\})? [0-9.]+', line), (
+            line
+        )
     assert 'nfdhcpd_frames_total{result="offer"} 1' in text and 'nfdhcpd_guests{state="served"} 1' in text
 
 
@@ -495,4 +574,6 @@ def test_json_log(node: Machine) -> None:
     node.run("mkdir", "-p", BINDINGS)
     with running(node, "--json-log") as daemon:
         assert daemon.has_logged("bindings have their interface")
-        assert all({"time", "level", "interface", "message"} == json.loads(line).keys() for line in daemon.lines)
+        assert all(
+            {"time", "level", "interface", "message"} == json.loads(line).keys() for line in daemon.lines
+        )

@@ -1,6 +1,8 @@
-"""What a guest asks goes no further than its tap, with each engine; the answer neither. And no guest answers in the daemon's place.
+"""What a guest asks goes no further than its tap, with each engine; the answer neither. And no guest answers
+in the daemon's place.
 
-On a bridge: an uplink, a second guest, and a node that has an address of the network, as in the slides of Ganeti's authors.
+On a bridge: an uplink, a second guest, and a node that has an address of the network, as in the slides of
+Ganeti's authors.
 """
 
 from __future__ import annotations
@@ -16,12 +18,24 @@ from tests.netns.lab import Ear, Lab, Machine, drops, environment, members, send
 
 MAC, IP, NODE_IP = "aa:00:00:00:00:01", "192.168.1.2", "192.168.1.1"
 OTHER_MAC = "aa:00:00:00:00:02"
-BRIDGED = environment("add-bridged-ifup-1", INTERFACE="tap0", MAC=MAC, IP=IP, NETWORK_SUBNET="192.168.1.0/24", NETWORK_GATEWAY=NODE_IP,
-                      NETWORK_TAGS="nfdhcpd", NETWORK_MAC_PREFIX=None, NETWORK_SUBNET6="2001:db8:1::/64", NETWORK_GATEWAY6="2001:db8:1::1")
+BRIDGED = environment(
+    "add-bridged-ifup-1",
+    INTERFACE="tap0",
+    MAC=MAC,
+    IP=IP,
+    NETWORK_SUBNET="192.168.1.0/24",
+    NETWORK_GATEWAY=NODE_IP,
+    NETWORK_TAGS="nfdhcpd",
+    NETWORK_MAC_PREFIX=None,
+    NETWORK_SUBNET6="2001:db8:1::/64",
+    NETWORK_GATEWAY6="2001:db8:1::1",
+)
 ROUTED = environment("add-routed-ifup-1", MAC=MAC)
 ENGINES = ("packet", "nfqueue", "none")
-QUEUES = {"iptables": "-t mangle -A PREROUTING -i {} -p udp -m udp --dport 67 -j NFQUEUE --queue-num 42",
-          "ip6tables": "-t mangle -A PREROUTING -i {} -p icmpv6 --icmpv6-type 133 -j NFQUEUE --queue-num 43"}
+QUEUES = {
+    "iptables": "-t mangle -A PREROUTING -i {} -p udp -m udp --dport 67 -j NFQUEUE --queue-num 42",
+    "ip6tables": "-t mangle -A PREROUTING -i {} -p icmpv6 --icmpv6-type 133 -j NFQUEUE --queue-num 43",
+}
 NEIGHBOURS = "-t mangle -A PREROUTING -i {} -p icmpv6 --icmpv6-type 135 -j NFQUEUE --queue-num 44"
 LAST = 65000
 
@@ -42,20 +56,31 @@ def started_by(engine: str) -> tuple[str, ...]:
 
 def queue_rules(node: Machine, device: str) -> None:
     """The lines of the old nfdhcpd's documentation, but the one for neighbour solicitations."""
-    node.run("sh", "-c", "for i in iptables ip6tables; do echo 1 > /proc/sys/net/bridge/bridge-nf-call-$i; done", check=False)
+    node.run(
+        "sh",
+        "-c",
+        "for i in iptables ip6tables; do echo 1 > /proc/sys/net/bridge/bridge-nf-call-$i; done",
+        check=False,
+    )
     for tool, rule in QUEUES.items():
         node.run(tool, *rule.format(device).split())
 
 
 def leases(guest: Machine) -> None:
-    """The guest gets a lease; on a busy machine the kernel may take seconds to believe that its cable is plugged in."""
+    """The guest gets a lease; on a busy machine the kernel may take seconds to believe that its cable is
+    plugged in.
+    """
     assert until(lambda: "state UP" in guest.out("ip", "link", "show", "eth0"), 20)
     guest.run("udhcpc", "-i", "eth0", "-n", "-q", "-f", "-t", "10", "-T", "1")
 
 
 def sent_dhcp(frames: Sequence[bytes]) -> list[bytes]:
     """Those to or from a DHCP server."""
-    return [frame for frame in frames if frame[12:14] == b"\x08\x00" and frame[23] == f.UDP and b"\0\x43" in (frame[34:36], frame[36:38])]
+    return [
+        frame
+        for frame in frames
+        if frame[12:14] == b"\x08\x00" and frame[23] == f.UDP and b"\0\x43" in (frame[34:36], frame[36:38])
+    ]
 
 
 def until_last(ear: Ear) -> list[bytes]:
@@ -88,19 +113,36 @@ def test_bridged_guest_gets_its_lease_and_nobody_else_hears_of_it(lab: Lab, engi
         ear.socket.close()
     if engine == "none":
         assert all(heard), "without the guard the requests go everywhere, which shows that the ears hear"
-        assert not [frame for frames in heard for frame in frames if frame[34:36] == b"\0\x43"], "but answers never do"
+        assert not [frame for frames in heard for frame in frames if frame[34:36] == b"\0\x43"], (
+            "but answers never do"
+        )
     else:
         assert heard == [[], []]
 
 
 ROGUE = {
     "dhcp-server": f.ethernet(MAC, f.BROADCAST, f.udp("192.168.1.66", "255.255.255.255", 67, 68, bytes(300))),
-    "dhcp6-server": f.ethernet(MAC, f.BROADCAST, f.udp("fe80::a800:ff:fe00:1", "fe80::a800:ff:fe00:2", 547, 546, bytes(60))),
-    "ra": f.ethernet(MAC, "33:33:00:00:00:01", f.ip("fe80::a800:ff:fe00:1", f.ALL_NODES, f.ICMP6, bytes((f.RA, 0)) + bytes(14), hops=255)),
-    "redirect": f.ethernet(MAC, "33:33:00:00:00:01", f.ip("fe80::a800:ff:fe00:1", f.ALL_NODES, f.ICMP6, bytes((f.REDIRECT, 0)) + bytes(38),
-                                                          hops=255)),
-    "dhcp6-client": f.ethernet(MAC, "33:33:00:01:00:02", f.udp("fe80::a800:ff:fe00:1", f.DHCP6_SERVERS, 546, 547, bytes(60))),
-    "rs": f.ethernet(MAC, "33:33:00:00:00:02", f.ip("fe80::a800:ff:fe00:1", f.ALL_ROUTERS, f.ICMP6, bytes((f.RS, 0)) + bytes(6), hops=255)),
+    "dhcp6-server": f.ethernet(
+        MAC, f.BROADCAST, f.udp("fe80::a800:ff:fe00:1", "fe80::a800:ff:fe00:2", 547, 546, bytes(60))
+    ),
+    "ra": f.ethernet(
+        MAC,
+        "33:33:00:00:00:01",
+        f.ip("fe80::a800:ff:fe00:1", f.ALL_NODES, f.ICMP6, bytes((f.RA, 0)) + bytes(14), hops=255),
+    ),
+    "redirect": f.ethernet(
+        MAC,
+        "33:33:00:00:00:01",
+        f.ip("fe80::a800:ff:fe00:1", f.ALL_NODES, f.ICMP6, bytes((f.REDIRECT, 0)) + bytes(38), hops=255),
+    ),
+    "dhcp6-client": f.ethernet(
+        MAC, "33:33:00:01:00:02", f.udp("fe80::a800:ff:fe00:1", f.DHCP6_SERVERS, 546, 547, bytes(60))
+    ),
+    "rs": f.ethernet(
+        MAC,
+        "33:33:00:00:00:02",
+        f.ip("fe80::a800:ff:fe00:1", f.ALL_ROUTERS, f.ICMP6, bytes((f.RS, 0)) + bytes(6), hops=255),
+    ),
 }
 
 
@@ -114,10 +156,17 @@ def test_bridged_guest_cannot_answer_in_the_daemons_place(lab: Lab, engine: str)
     frames = [f.stamp(frame, 1000 + number) for number, frame in enumerate(ROGUE.values())]
     ear = Ear(other, "eth0")
     with closing(ear.socket):
-        send(guest, "eth0", *frames, f.stamp(f.ethernet(MAC, f.BROADCAST, f.udp(IP, "192.168.1.255", 9, 9)), LAST))
+        send(
+            guest,
+            "eth0",
+            *frames,
+            f.stamp(f.ethernet(MAC, f.BROADCAST, f.udp(IP, "192.168.1.255", 9, 9)), LAST),
+        )
         heard = {f.token(frame) for frame in until_last(ear)} - {LAST}
     asks = {1000 + number for number, kind in enumerate(ROGUE) if kind in ("dhcp6-client", "rs")}
-    assert {token for token in heard if 1000 <= token < 1000 + len(ROGUE)} == (asks if engine == "none" else set())
+    assert {token for token in heard if 1000 <= token < 1000 + len(ROGUE)} == (
+        asks if engine == "none" else set()
+    )
     reasons = {reason for interface, reason in drops(node, "bridge") if interface == "tap0"}
     assert reasons == {"dhcp-server", "ra", "redirect", *(() if engine == "none" else ("answered",))}
 
@@ -132,7 +181,12 @@ def test_routed_guest_gets_its_lease_and_the_node_does_not_hear_of_it(lab: Lab, 
         node.sysctl(f"net/ipv4/conf/{name}/rp_filter", 1)
     if engine == "nfqueue":
         queue_rules(node, "tap+")
-    node.run("nft", "-f", "-", input="table inet after { chain c { type filter hook prerouting priority 300; udp dport 67 counter; }; }")
+    node.run(
+        "nft",
+        "-f",
+        "-",
+        input="table inet after { chain c { type filter hook prerouting priority 300; udp dport 67 counter; }; }",
+    )
     with running(node, *started_by(engine)) as daemon:
         leases(guest)
         assert guest.ping("198.51.100.1")
@@ -152,14 +206,18 @@ def test_guard_is_taken_back(lab: Lab, engine: str) -> None:
     assert members(node, "bridge", "queued") == (["tap0"] if engine == "nfqueue" else [])
     node.script("snf-network", {}, "check")
     node.run("nft", "flush", "set", "bridge", "snf_network", "queued")
-    assert node.script("snf-network", {}, "check", check=False).returncode == int(engine == "nfqueue"), "it is missed"
+    assert node.script("snf-network", {}, "check", check=False).returncode == int(engine == "nfqueue"), (
+        "it is missed"
+    )
     node.script("snf-network", {}, "repair")
     node.down(BRIDGED)
     assert members(node, "bridge", "served") == members(node, "bridge", "queued") == []
 
 
 def test_queues_go_on_when_a_guest_sends_nonsense(lab: Lab) -> None:
-    """Each packet gets its verdict, however bad: with the old daemon, 5000 of them stopped the queue for all guests."""
+    """Each packet gets its verdict, however bad: with the old daemon, 5000 of them stopped the queue for all
+    guests.
+    """
     node = node_with(lab, "nfqueue")
     guest = lab.guest(node, "tap0", MAC)
     node.up(ROUTED)
@@ -173,10 +231,14 @@ def test_queues_go_on_when_a_guest_sends_nonsense(lab: Lab) -> None:
 
 
 def test_filters_let_an_advertisement_for_the_gateway_to_a_bridged_guest(lab: Lab) -> None:
-    """It has the gateway's IPv6 address and the bridge's MAC address, which is neither of the guest's prefix nor the gateway's own."""
+    """It has the gateway's IPv6 address and the bridge's MAC address, which is neither of the guest's prefix
+    nor the gateway's own.
+    """
     node = node_with(lab, "packet")
     guest = lab.guest(node, "tap0", MAC)
-    node.up({**BRIDGED, "NETWORK_TAGS": "nfdhcpd private-filtered ip-filtered", "NETWORK_MAC_PREFIX": "aa:00:00"})
+    node.up(
+        {**BRIDGED, "NETWORK_TAGS": "nfdhcpd private-filtered ip-filtered", "NETWORK_MAC_PREFIX": "aa:00:00"}
+    )
     settled(node)
     bind(node, "tap0", node.read(f"{BINDINGS}/tap0") + "GATEWAY6_MAC=00:11:22:33:44:55\n")
     with running(node):
@@ -186,7 +248,9 @@ def test_filters_let_an_advertisement_for_the_gateway_to_a_bridged_guest(lab: La
 
 @pytest.mark.parametrize("engine", ("packet", "nfqueue"))
 def test_bridged_guest_finds_its_neighbours(lab: Lab, engine: str) -> None:
-    """What it asks of others reaches them, its own addresses are asked for, too, and the node answers for itself."""
+    """What it asks of others reaches them, its own addresses are asked for, too, and the node answers for
+    itself.
+    """
     node = node_with(lab, engine)
     guest = lab.guest(node, "tap0", MAC)
     other = lab.guest(node, "tap1", OTHER_MAC, "2001:db8:1::77/64")
@@ -197,7 +261,13 @@ def test_bridged_guest_finds_its_neighbours(lab: Lab, engine: str) -> None:
         node.run("ip6tables", *NEIGHBOURS.format("prv+").split())
     settled(node)
     with running(node, *started_by(engine)) as daemon:
-        assert until(lambda: "2001:db8:1:0:a800:ff:fe00:1/64" in guest.out("ip", "-6", "addr", "show", "eth0", "-tentative"), 20)
+        assert until(
+            lambda: (
+                "2001:db8:1:0:a800:ff:fe00:1/64"
+                in guest.out("ip", "-6", "addr", "show", "eth0", "-tentative")
+            ),
+            20,
+        )
         assert guest.ping("2001:db8:1::77") and other.ping("2001:db8:1:0:a800:ff:fe00:1")
         link_local = f.eui64(node.read("/sys/class/net/prv0/address").strip())
         assert guest.out("ndisc6", "-1", "-r", "5", link_local, "eth0")
@@ -227,7 +297,12 @@ def test_unbound_guest_is_left_to_others(lab: Lab) -> None:
     guest = lab.guest(node, "tap0", MAC)
     node.ip("link set tap0 up", "addr add 192.168.1.1/24 dev tap0")
     queue_rules(node, "tap+")
-    node.run("nft", "-f", "-", input="table inet after { chain c { type filter hook prerouting priority 300; udp dport 67 counter; }; }")
+    node.run(
+        "nft",
+        "-f",
+        "-",
+        input="table inet after { chain c { type filter hook prerouting priority 300; udp dport 67 counter; }; }",
+    )
     with running(node, "--engine", "nfqueue"):
         guest.run("udhcpc", "-i", "eth0", "-n", "-q", "-f", "-t", "1", "-T", "1", check=False)
     assert "packets 1 bytes" in node.out("nft", "list", "table", "inet", "after")

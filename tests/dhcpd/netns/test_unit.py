@@ -1,4 +1,6 @@
-"""The systemd unit: what it is rated, and that nfdhcpd lives with each of its restrictions, applied without systemd one by one."""
+"""The systemd unit: what it is rated, and that nfdhcpd lives with each of its restrictions, applied without
+systemd one by one.
+"""
 
 from __future__ import annotations
 
@@ -16,12 +18,22 @@ from tests.dhcpd.netns.test_daemon import CAP_NET_RAW, IP, MAC, TEXT, offered, t
 from tests.netns.lab import ROOT, SCRIPTS, Lab, Machine, until
 
 UNIT = ROOT / "debian" / "systemd" / "nfdhcpd.service"
-NOBODY = ("setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "--bounding-set=-all,+net_raw", "--inh-caps=-all,+net_raw",
-          "--ambient-caps=-all,+net_raw", "--no-new-privs")
+NOBODY = (
+    "setpriv",
+    "--reuid=65534",
+    "--regid=65534",
+    "--clear-groups",
+    "--bounding-set=-all,+net_raw",
+    "--inh-caps=-all,+net_raw",
+    "--ambient-caps=-all,+net_raw",
+    "--no-new-privs",
+)
 NO_EXEC_GAIN = "import ctypes, os, sys; assert not ctypes.CDLL(None).prctl(65, 1, 0, 0, 0); os.execv(sys.argv[1], sys.argv[1:])"
 """PR_SET_MDWE, PR_MDWE_REFUSE_EXEC_GAIN: what MemoryDenyWriteExecute= sets."""
-READ_ONLY = "mount --make-rprivate / && mount --bind /tmp /tmp && for i in / /etc /var; do mount -o remount,bind,ro $i; done && " \
-    "! touch /var/x 2>/dev/null && exec \"$@\""
+READ_ONLY = (
+    "mount --make-rprivate / && mount --bind /tmp /tmp && for i in / /etc /var; do mount -o remount,bind,ro $i; done && "
+    '! touch /var/x 2>/dev/null && exec "$@"'
+)
 
 
 def option(name: str) -> list[str]:
@@ -33,9 +45,13 @@ def option(name: str) -> list[str]:
 
 def syscalls(group: str) -> set[str]:
     """The system calls in a group, and in those that it has."""
-    said = subprocess.run(("systemd-analyze", "syscall-filter", group), capture_output=True, text=True, check=True).stdout
+    said = subprocess.run(
+        ("systemd-analyze", "syscall-filter", group), capture_output=True, text=True, check=True
+    ).stdout
     names = {line.strip() for line in said.splitlines() if line.startswith(" ") and "#" not in line}
-    return {name for name in names if not name.startswith("@")}.union(*(syscalls(name) for name in names if name.startswith("@")))
+    return {name for name in names if not name.startswith("@")}.union(
+        *(syscalls(name) for name in names if name.startswith("@"))
+    )
 
 
 @pytest.fixture
@@ -45,19 +61,37 @@ def node(lab: Lab) -> Machine:
 
 def test_it_is_rated_2_or_better(tmp_path: Path) -> None:
     shutil.copy(UNIT, tmp_path / "nfdhcpd.service")
-    ran = subprocess.run(("systemd-analyze", "security", "--offline=yes", "--threshold=20", tmp_path / "nfdhcpd.service"),
-                         capture_output=True, text=True, timeout=60)
+    ran = subprocess.run(
+        ("systemd-analyze", "security", "--offline=yes", "--threshold=20", tmp_path / "nfdhcpd.service"),
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
     assert ran.returncode == 0, ran.stdout[-200:] + ran.stderr
     assert float(re.findall(r"exposure level for nfdhcpd.service: ([\d.]+)", ran.stdout)[0]) <= 2.0
 
 
 def test_capabilities_user_and_read_only_system(node: Machine) -> None:
-    """As DynamicUser, AmbientCapabilities, CapabilityBoundingSet, NoNewPrivileges, ProtectSystem and MemoryDenyWriteExecute make it."""
+    """As DynamicUser, AmbientCapabilities, CapabilityBoundingSet, NoNewPrivileges, ProtectSystem and
+    MemoryDenyWriteExecute make it.
+    """
     assert option("CapabilityBoundingSet") == option("AmbientCapabilities") == ["CAP_NET_RAW"]
     assert option("DynamicUser") == option("NoNewPrivileges") == option("MemoryDenyWriteExecute") == ["yes"]
     bind(node, "tap0", TEXT)
     made = tap(node)
-    before = ("unshare", "-m", "sh", "-ec", READ_ONLY, "sh", *NOBODY, "/usr/bin/python3", "-IS", "-c", NO_EXEC_GAIN)
+    before = (
+        "unshare",
+        "-m",
+        "sh",
+        "-ec",
+        READ_ONLY,
+        "sh",
+        *NOBODY,
+        "/usr/bin/python3",
+        "-IS",
+        "-c",
+        NO_EXEC_GAIN,
+    )
     daemon = Daemon(node, before=before)
     try:
         facts = status(daemon.pid)
@@ -70,7 +104,9 @@ def test_capabilities_user_and_read_only_system(node: Machine) -> None:
 
 
 def test_system_calls_and_sockets(node: Machine, tmp_path: Path) -> None:
-    """All that it does in a whole life is within SystemCallFilter and RestrictAddressFamilies; no memory is writable and executable."""
+    """All that it does in a whole life is within SystemCallFilter and RestrictAddressFamilies; no memory is
+    writable and executable.
+    """
     allowed, *denied = option("SystemCallFilter")
     granted = syscalls(allowed) - set().union(*(syscalls(group.removeprefix("~")) for group in denied))
     trace = tmp_path / "trace"
@@ -108,13 +144,17 @@ def test_perfdhcp(lab: Lab, node: Machine) -> None:
     assert until(lambda: "state UP" in guest.out("ip", "link", "show", "eth0"), 20)
     daemon = Daemon(node, "--rate", "1000000")
     try:
-        ran = guest.run("perfdhcp", "-4", "-l", "eth0", "-B", "-R", "1", "-r", "200", "-n", "400", check=False, timeout=60)
+        ran = guest.run(
+            "perfdhcp", "-4", "-l", "eth0", "-B", "-R", "1", "-r", "200", "-n", "400", check=False, timeout=60
+        )
         counts = daemon.counts("tap0")
     finally:
         daemon.stop()
     sent = [int(count) for count in re.findall(r"sent packets: (\d+)", ran.stdout)]
     assert len(sent) == 2 and sent[0] >= 400, ran.stdout + ran.stderr
-    assert (counts["offer"], counts["ack"]) == tuple(sent), "it ends before the last answers come, and counts them as lost"
+    assert (counts["offer"], counts["ack"]) == tuple(sent), (
+        "it ends before the last answers come, and counts them as lost"
+    )
 
 
 def test_launchers_are_isolated() -> None:

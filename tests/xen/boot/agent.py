@@ -1,7 +1,8 @@
 """Runs in dom0 the commands that the tests send, one after another; the console gets a transcript of them,
 with the seconds since the machine was started.
 
-A request is a line of JSON: argv, env (null: this one's), input, timeout in seconds. So is the answer: status, stdout, stderr.
+A request is a line of JSON: argv, env (null: this one's), input, timeout in seconds. So is the answer:
+status, stdout, stderr.
 """
 
 from __future__ import annotations
@@ -20,7 +21,15 @@ def answer(argv: list[str], env: dict[str, str] | None, input: str | None, timeo
     """Run one command to its end, or to that of its time."""
     print(f"{time.monotonic():.1f} $", *argv, flush=True)
     try:
-        ran = subprocess.run(argv, env=env, input=input, capture_output=True, text=True, errors="surrogateescape", timeout=timeout)
+        ran = subprocess.run(
+            argv,
+            env=env,
+            input=input,
+            capture_output=True,
+            text=True,
+            errors="surrogateescape",
+            timeout=timeout,
+        )
     except OSError as error:
         return {"status": 127, "stdout": "", "stderr": f"{argv[0]}: {error.strerror}\n"}
     except subprocess.TimeoutExpired:
@@ -36,7 +45,14 @@ def main() -> None:
     answers.flush()
     for line in requests:
         said = answer(**json.loads(line))
-        print(said["stdout"], said["stderr"], f"[{said['status']}]\n" if said["status"] else "", sep="", end="", flush=True)
+        print(
+            said["stdout"],
+            said["stderr"],
+            f"[{said['status']}]\n" if said["status"] else "",
+            sep="",
+            end="",
+            flush=True,
+        )
         answers.write(f"{json.dumps(said)}\n".encode())
         answers.flush()
 
