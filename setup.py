@@ -15,7 +15,7 @@ setup(
     description="Network scripts for the nodes of a Ganeti cluster",
     python_requires=">=3.11",
     packages=find_packages(include=["snf_network", "snf_network.*"]),
-    package_data={"snf_network": ["*.nft", "profiles/*.nft"]},
+    package_data={"snf_network.rules": ["*.nft", "profiles/*.nft"]},
     # the up/down path needs the standard library only; these are for the commands that read the kernel back,
     # and for DNS
     install_requires=["pyroute2>=0.7.2", "dnspython>=2.3", "pyyaml>=6"],

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from snf_network import setups
 from snf_network.errors import BadEnvironment, shown
-from snf_network.resources import Element, NeighProxy, Port, Route
+from snf_network.model.resources import Element, NeighProxy, Port, Route
 from snf_network.setups import firewall, pins
 from snf_network.setups.allow import setting
 
@@ -14,11 +14,11 @@ if TYPE_CHECKING:
     from dataclasses import dataclass
     from typing import Optional
 
-    from snf_network.config import Config
-    from snf_network.dns.names import Names
-    from snf_network.nic import Nic
-    from snf_network.node import Node
-    from snf_network.resources import Resource
+    from snf_network.model.config import Config
+    from snf_network.model.names import Names
+    from snf_network.model.nic import Nic
+    from snf_network.model.node import Node
+    from snf_network.model.resources import Resource
 else:
     from snf_network.lean import dataclass
 
@@ -109,7 +109,7 @@ def _names(nic: Nic, node: Node, config: Config, tags: tuple[str, ...]) -> Optio
     """None for a guest that is still on its way: the node it comes from has its names in place."""
     if config.dns_tag not in tags or nic.arriving:
         return None
-    from snf_network.dns.names import names_of  # 0.2 ms, for few
+    from snf_network.model.names import names_of  # 0.2 ms, for few
 
     return names_of(nic, ipv6=nic.mode != "routed" or node.ipv6)
 

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from itertools import groupby
 
-from snf_network.resources import Element
+from snf_network.model.resources import Element
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
+    from snf_network.model.resources import Resource
     from snf_network.plan import Plan
-    from snf_network.resources import Resource
 
 HEADINGS = {
     "nft": "nft -f -",

@@ -12,8 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from snf_network import announce
-from snf_network.announce import gratuitous_arp, unsolicited_na
+from snf_network.apply import announce
+from snf_network.apply.announce import gratuitous_arp, unsolicited_na
 from snf_network.plan import Announcement
 
 MAC = bytes.fromhex("020000000001")

@@ -14,11 +14,11 @@ from pathlib import Path
 import pytest
 
 from snf_network import show
-from snf_network.config import parse
 from snf_network.errors import SnfNetworkError
 from snf_network.lean import replace
-from snf_network.nic import Nic
-from snf_network.node import Node
+from snf_network.model.config import parse
+from snf_network.model.nic import Nic
+from snf_network.model.node import Node
 from snf_network.plan import plan_for
 from snf_network.setups import foreign
 

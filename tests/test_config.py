@@ -10,8 +10,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from snf_network.config import Config, parse
 from snf_network.errors import BadConfig
+from snf_network.model.config import Config, parse
 
 DEFAULTS = {
     "STATE_DIR": "/var/lib/snf-network",

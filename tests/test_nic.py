@@ -10,9 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from snf_network import nic as room
+from snf_network.addresses import eui64
 from snf_network.errors import BadEnvironment
-from snf_network.nic import Network, Nic, eui64, read_nic_file
+from snf_network.model import nic as room
+from snf_network.model.nic import Network, Nic, read_nic_file
 
 ENVIRONMENTS = sorted((Path(__file__).parent / "environments").glob("*-if[ud]*.env"))
 ROUTED = {

@@ -13,17 +13,18 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from snf_network import show
-from snf_network.config import Config, parse
 from snf_network.errors import BadEnvironment, SnfNetworkError
 from snf_network.lean import replace
-from snf_network.nic import Nic
-from snf_network.node import Node
-from snf_network.plan import Announcement, Plan, plan_for, tags_of
-from snf_network.resources import (
+from snf_network.model.config import Config, parse
+from snf_network.model.nic import Nic
+from snf_network.model.node import Node
+from snf_network.model.resources import (
     Binding,
+    BridgeVlan,
     Element,
     Link,
     NeighProxy,
+    OvsPort,
     Port,
     Resource,
     Route,
@@ -31,8 +32,8 @@ from snf_network.resources import (
     SharedElement,
     Sysctl,
 )
+from snf_network.plan import Announcement, Plan, plan_for, tags_of
 from snf_network.setups import foreign
-from snf_network.switches import BridgeVlan, OvsPort
 from tests.test_nic import ENVIRONMENT, HOSTILE, ROUTED
 
 ENVIRONMENTS = sorted((Path(__file__).parent / "environments").glob("*ifup*.env"))
@@ -659,7 +660,7 @@ def entry_point(directory: Path, body: str) -> None:
 def test_an_entry_point_gives_a_setup(no_foreign_setups: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     entry_point(
         no_foreign_setups,
-        "from snf_network.resources import Sysctl\n"
+        "from snf_network.model.resources import Sysctl\n"
         "def setup(nic, node, config):\n    yield Sysctl('net/ipv4/conf/' + nic.interface + '/log_martians', '1')\n",
     )
     monkeypatch.setattr(foreign.sys, "path", [str(no_foreign_setups)])

@@ -14,15 +14,15 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from snf_network import record as room
-from snf_network import resources, switches
 from snf_network.errors import KernelError
+from snf_network.host import record as room
+from snf_network.host.lock import Lock
+from snf_network.host.record import ALWAYS, Record, Records, parse
 from snf_network.lean import replace
-from snf_network.lock import Lock
-from snf_network.record import ALWAYS, Record, Records, parse
-from snf_network.resources import Binding, Element, Link, NeighProxy, Route, Rule
+from snf_network.model import resources
+from snf_network.model.resources import Binding, Element, Link, NeighProxy, Route, Rule
 
-KINDS = {**resources.KINDS, **switches.KINDS}
+KINDS = resources.KINDS
 RECORD = Record(
     "tap0",
     7,

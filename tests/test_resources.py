@@ -6,23 +6,23 @@ import re
 
 import pytest
 
-from snf_network.resources import (
+from snf_network.model.resources import (
     KINDS,
     Binding,
+    BridgeOption,
+    BridgeVlan,
     Element,
     Link,
     Neighbour,
     NeighProxy,
+    OvsPort,
     Port,
     Resource,
     Route,
     Rule,
     SharedElement,
     Sysctl,
-    kind_of,
 )
-from snf_network.switches import KINDS as SWITCHES
-from snf_network.switches import BridgeOption, BridgeVlan, OvsPort
 
 MAC = "aa:00:00:ad:35:c9"
 TEXTS: list[tuple[Resource, str, str]] = [
@@ -121,13 +121,13 @@ def test_each_kind_spells_its_lines(resource: Resource, add: str, delete: str) -
 
 
 def test_every_kind_is_told_of_here_and_can_be_recorded() -> None:
-    assert {type(resource).__name__ for resource, _, _ in TEXTS} == {*KINDS, *SWITCHES}
-    assert all(kind_of(type(resource).__name__) is type(resource) for resource, _, _ in TEXTS)
+    assert {type(resource).__name__ for resource, _, _ in TEXTS} == {*KINDS}
+    assert all(KINDS[type(resource).__name__] is type(resource) for resource, _, _ in TEXTS)
 
 
 @pytest.mark.parametrize("name", ["Resource", "element", "", "nic", "variable", "__init__"])
 def test_a_name_that_is_no_kind_is_none(name: str) -> None:
-    assert kind_of(name) is None
+    assert name not in KINDS
 
 
 @ALL
@@ -190,11 +190,7 @@ def test_one_stands_beside_another(one: Resource, other: Resource) -> None:
 
 
 def test_shared_are_the_kinds_that_several_nics_may_want() -> None:
-    assert {name for name, kind in {**KINDS, **SWITCHES}.items() if kind.shared} == {
-        "SharedElement",
-        "Rule",
-        "NeighProxy",
-    }
+    assert {name for name, kind in KINDS.items() if kind.shared} == {"SharedElement", "Rule", "NeighProxy"}
 
 
 def test_a_shared_member_is_another_thing_than_a_nics_own() -> None:

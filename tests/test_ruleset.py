@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from snf_network import ruleset
-from snf_network.config import Config
 from snf_network.lean import replace
-from snf_network.reasons import REASONS
+from snf_network.model.config import Config
+from snf_network.rules import ruleset
+from snf_network.rules.reasons import REASONS
 
 PACKAGE = Path(ruleset.__file__).parent
 SHIPPED = ["limited", "protected", "unprotected"]

@@ -10,20 +10,21 @@ from __future__ import annotations
 from itertools import groupby
 from posix import F_OK, access
 
-from snf_network import doors, kernel
+from snf_network.apply import steps
 from snf_network.errors import Hung, KernelError
+from snf_network.host import kernel
+from snf_network.host.lock import Lock
+from snf_network.host.record import ALWAYS, Records, is_live
 from snf_network.lean import replace as changed
-from snf_network.lock import Lock
-from snf_network.record import ALWAYS, Records, is_live
-from snf_network.resources import Binding, Element, Link, Port, Rule
+from snf_network.model.resources import Binding, Element, Link, Port, Rule
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
-    from snf_network.config import Config
-    from snf_network.record import Record
-    from snf_network.resources import Resource
+    from snf_network.host.record import Record
+    from snf_network.model.config import Config
+    from snf_network.model.resources import Resource
 
 RULESET = "="
 """The lock of the ruleset and of the note on it: of first NICs that come at once, one loads it, and one
@@ -57,9 +58,9 @@ def replace(wanted: Record, config: Config) -> list[str]:
         try:
             records.save(possible)
             _hold(records, wanted)
-            doors.prepare(wanted.resources)
+            steps.prepare(wanted.resources)
             if _moves(old, wanted):
-                doors.undo([Link(interface)])
+                steps.undo([Link(interface)])
             _members(
                 _unshared(doomed),
                 [resource for resource in stale if resource.slot in slots],
@@ -73,12 +74,12 @@ def replace(wanted: Record, config: Config) -> list[str]:
             _roll_back(records, old, wanted, config)
             raise
         try:
-            doors.undo(_unshared(doomed))
+            steps.undo(_unshared(doomed))
             with Lock(
                 config.state_dir, ALWAYS
             ):  # two NICs with one address may have passed the same question before either was up
-                doors.refuse_taken(wanted.resources)
-                settings = doors.put(wanted.resources)
+                steps.refuse_taken(wanted.resources)
+                settings = steps.put(wanted.resources)
             _release(records, doomed, interface, config)
         except (KernelError, OSError):
             _take_back(records, possible, config)
@@ -132,7 +133,7 @@ def sweep(orphans: Iterable[Resource], config: Config) -> None:
                     for orphan in group
                     if orphan.slot not in kept and not (orphan.shared and records.held(orphan))
                 ]
-                doors.undo(doomed if record else [*doomed, *_to_close(interface)])
+                steps.undo(doomed if record else [*doomed, *_to_close(interface)])
                 _members(doomed, (), (), config)
         except KernelError as error:
             failed = failed or error
@@ -142,7 +143,7 @@ def sweep(orphans: Iterable[Resource], config: Config) -> None:
 
 def load(config: Config) -> None:
     """Load the ruleset: new rules, old members, no window. Raises KernelError."""
-    from snf_network import ruleset
+    from snf_network.rules import ruleset
 
     with Lock(config.state_dir, RULESET, LOADING):
         kernel.remove_file(f"{config.state_dir}/base")
@@ -161,7 +162,7 @@ def keep_rules(table: str, families: Sequence[str], config: Config) -> None:
     with Lock(config.state_dir, ALWAYS):
         for rule in rules:
             records.hold(rule, ALWAYS)
-        doors.prepare(rules)
+        steps.prepare(rules)
 
 
 def _hold(records: Records, record: Record) -> None:
@@ -182,7 +183,7 @@ def _release(records: Records, resources: Iterable[Resource], interface: str, co
     if shared:
         with Lock(records.directory, ALWAYS):
             doomed = [resource for resource in shared if records.release(resource, interface)]
-            doors.undo(doomed)
+            steps.undo(doomed)
             _members(doomed, (), (), config)
 
 
@@ -222,7 +223,7 @@ def _members(
         [resource for resource in group if isinstance(resource, Element)] for group in (dead, stale, wanted)
     )
     alone = Lock(config.state_dir, RULESET, LOADING)
-    if doors.members(lost, old, new, config, alone, lambda: kernel.remove_file(note)) or (
+    if steps.members(lost, old, new, config, alone, lambda: kernel.remove_file(note)) or (
         new and not access(note, F_OK)
     ):
         _remember_rules(config)
@@ -232,7 +233,7 @@ def _remember_rules(config: Config) -> None:
     """Note how the kernel lists the rules just loaded: what `check` compares with, and nothing else depends
     on.
     """
-    from snf_network import ruleset
+    from snf_network.rules import ruleset
 
     try:
         with Lock(config.state_dir, RULESET, LOADING):
@@ -249,7 +250,7 @@ def _take_back(records: Records, record: Record, config: Config) -> None:
     A tap that is somebody else's by now is not touched.
     """
     doomed, spared = [*record.resources, *record.stale], () if is_live(record) else OF_THE_DEVICE
-    doors.undo(resource for resource in _unshared(doomed) if type(resource).__name__ not in spared)
+    steps.undo(resource for resource in _unshared(doomed) if type(resource).__name__ not in spared)
     _members(_unshared(doomed), (), (), config)
     _release(records, doomed, record.interface, config)
     records.forget(record.interface)
@@ -261,7 +262,7 @@ def _roll_back(records: Records, old: Record | None, wanted: Record, config: Con
     if old:
         records.save(old)
         if _moves(old, wanted):  # it was down for the change; its members are as they were
-            doors.put(old.resources)
+            steps.put(old.resources)
     else:
         records.forget(wanted.interface)
     _release(

@@ -9,18 +9,18 @@ from __future__ import annotations
 from _socket import AF_INET, AF_INET6, if_nametoindex
 from itertools import groupby
 
-from snf_network import kernel
 from snf_network.errors import Hung, KernelError
-from snf_network.netlink import Netlink
-from snf_network.resources import Element, Neighbour, NeighProxy, Route, Sysctl
+from snf_network.host import kernel
+from snf_network.host.netlink import Netlink
+from snf_network.model.resources import Element, Neighbour, NeighProxy, Route, Sysctl
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
     from contextlib import AbstractContextManager
 
-    from snf_network.config import Config
-    from snf_network.resources import Resource
+    from snf_network.model.config import Config
+    from snf_network.model.resources import Resource
 
     Door = Callable[[list[Resource], bool], None]
 
@@ -47,7 +47,7 @@ def members(
     lines = (*_deletes(dead), *(element.delete() for element in stale), *adds)
     if not kernel.nft(lines):
         return False
-    from snf_network import ruleset
+    from snf_network.rules import ruleset
 
     maps = {element.slot: element for element in (*dead, *wanted) if element.value}
     sets = _deletes(element for element in dead if not element.value)

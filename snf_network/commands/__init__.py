@@ -13,10 +13,11 @@ import sys
 from collections.abc import Sequence
 from gc import disable as collect_no_garbage
 
-from snf_network import __version__, kernel
-from snf_network.config import Config
+from snf_network import __version__
 from snf_network.errors import SnfNetworkError
-from snf_network.scripts import open_descriptors
+from snf_network.host import kernel
+from snf_network.model.config import Config
+from snf_network.scripts.process import open_descriptors
 
 NAMES = (
     "plan",

@@ -12,8 +12,8 @@ import json
 import sys
 from collections.abc import Iterator
 
-from snf_network.config import Config
-from snf_network.drift import Difference, compare
+from snf_network.model.config import Config
+from snf_network.observe.drift import Difference, compare
 
 SUMMARY = "compare the node with its records; exit 1 if they differ"
 

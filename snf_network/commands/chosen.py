@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
-from snf_network.config import Config
 from snf_network.errors import BadEnvironment
-from snf_network.record import Record, Records
+from snf_network.host.record import Record, Records
+from snf_network.model.config import Config
 
 
 def records(config: Config, interfaces: Collection[str] = ()) -> list[Record]:

@@ -13,21 +13,21 @@ import json
 import sys
 from collections.abc import Iterator
 
-from snf_network.config import Config, dns_is_on
 from snf_network.dns import changes, settings
 from snf_network.dns.changes import Change, typed
 from snf_network.dns.memory import NEVER
-from snf_network.dns.names import names_of
 from snf_network.dns.registrar import Outcome, work, zone_of
 from snf_network.dns.sender import Sender
 from snf_network.dns.targets import Job
 from snf_network.errors import BadConfig, SnfNetworkError, shown
-from snf_network.host import has_ipv6, settled
+from snf_network.host.record import Records, is_live
 from snf_network.lean import replace
-from snf_network.nic import Nic
+from snf_network.model.config import Config, dns_is_on
+from snf_network.model.names import names_of
+from snf_network.model.nic import Nic
+from snf_network.observe.facts import has_ipv6, settled
 from snf_network.plan import tags_of
-from snf_network.record import Records, is_live
-from snf_network.scripts import Call
+from snf_network.scripts.process import Log
 
 from . import table
 
@@ -66,7 +66,7 @@ def run(options: argparse.Namespace, config: Config) -> int:
             "DNS updates are off on this node",
             "SERVER and AUTHENTICATION_METHOD, or /etc/snf-network/dns.yaml",
         )
-    log = Call("snf-network", "dns").log
+    log = Log("snf-network", "dns", config.logfile).log
 
     def say(words: str) -> None:
         log(words)

@@ -11,9 +11,9 @@ import argparse
 import json
 import sys
 
-from snf_network import members
-from snf_network.config import Config
-from snf_network.reasons import REASONS
+from snf_network.model.config import Config
+from snf_network.observe import members
+from snf_network.rules.reasons import REASONS
 
 from . import chosen, table
 

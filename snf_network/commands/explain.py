@@ -12,11 +12,12 @@ import argparse
 import json
 import sys
 
-from snf_network import members, ruleset
-from snf_network.config import Config
-from snf_network.reasons import REASONS
-from snf_network.record import Record
-from snf_network.resources import Element, Link, Port
+from snf_network.host.record import Record
+from snf_network.model.config import Config
+from snf_network.model.resources import Element, Link, Port
+from snf_network.observe import members
+from snf_network.rules import ruleset
+from snf_network.rules.reasons import REASONS
 from snf_network.selftest import frames
 from snf_network.selftest.explain import Answer, explain
 from snf_network.selftest.pcap import frame_of

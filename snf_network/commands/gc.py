@@ -9,11 +9,11 @@ from __future__ import annotations
 import argparse
 import sys
 
-from snf_network import engine
-from snf_network.config import Config
-from snf_network.drift import compare
+from snf_network.apply import engine
 from snf_network.errors import SnfNetworkError
-from snf_network.record import Record, is_live
+from snf_network.host.record import Record, is_live
+from snf_network.model.config import Config
+from snf_network.observe.drift import compare
 
 SUMMARY = "take back what belongs to NICs that are gone"
 

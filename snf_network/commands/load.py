@@ -10,10 +10,11 @@ from __future__ import annotations
 import argparse
 import sys
 
-from snf_network import engine, ruleset
-from snf_network.config import Config
-from snf_network.host import kernel_has_ipv6, table_number
-from snf_network.netlink import Netlink
+from snf_network.apply import engine
+from snf_network.host.netlink import Netlink
+from snf_network.model.config import Config
+from snf_network.observe.facts import kernel_has_ipv6, table_number
+from snf_network.rules import ruleset
 
 SUMMARY = "load the rules and firewall profiles, ahead of any NIC or after a change"
 

@@ -12,14 +12,14 @@ import sys
 from pathlib import Path
 
 from snf_network import show
-from snf_network.config import Config, dns_is_on
 from snf_network.errors import BadEnvironment
-from snf_network.host import node_for, settled
+from snf_network.host.record import Records
 from snf_network.lean import replace
-from snf_network.nic import Nic
+from snf_network.model.config import Config, dns_is_on
+from snf_network.model.nic import Nic
+from snf_network.observe.facts import node_for, settled
 from snf_network.plan import plan_for
-from snf_network.record import Records
-from snf_network.scripts import environment
+from snf_network.scripts.process import environment
 
 SUMMARY = "show the nft and ip lines of a NIC, and do nothing"
 

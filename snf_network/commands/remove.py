@@ -7,10 +7,10 @@ from __future__ import annotations
 import argparse
 import sys
 
-from snf_network import engine
-from snf_network.config import Config
+from snf_network.addresses import is_interface
+from snf_network.apply import engine
 from snf_network.errors import BadEnvironment, shown
-from snf_network.nic import is_interface
+from snf_network.model.config import Config
 
 SUMMARY = "take back all that an interface has"
 

@@ -10,14 +10,14 @@ from __future__ import annotations
 import argparse
 import sys
 
-from snf_network import engine
-from snf_network.bringup import bring_up, keep_wanted, try_again
-from snf_network.config import Config
-from snf_network.drift import Difference, compare
+from snf_network.apply import engine
 from snf_network.errors import SnfNetworkError
-from snf_network.nic import Nic
-from snf_network.record import Record
-from snf_network.scripts import Call
+from snf_network.host.record import Record
+from snf_network.model.config import Config
+from snf_network.model.nic import Nic
+from snf_network.observe.drift import Difference, compare
+from snf_network.scripts.bringup import bring_up, keep_wanted, try_again
+from snf_network.scripts.process import Log
 
 from . import check
 
@@ -35,7 +35,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace, config: Config) -> int:
     """Repair, then look again."""
     if options.pending:
-        return 0 if try_again(config, Call("snf-network", "-")) else 1
+        return 0 if try_again(config, Log("snf-network", path=config.logfile)) else 1
     found = compare(config)
     if not found:
         return _say(options, "clean: nothing to repair")

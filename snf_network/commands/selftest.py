@@ -19,7 +19,7 @@ import json
 import sys
 from collections.abc import Iterator
 
-from snf_network.config import Config
+from snf_network.model.config import Config
 from snf_network.selftest.controls import LEGAL
 from snf_network.selftest.matrix import COLUMNS
 from snf_network.selftest.run import IMPOSSIBLE, ROWS, UNTESTED, Cell, Outcome

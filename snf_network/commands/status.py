@@ -12,12 +12,13 @@ import json
 import sys
 from collections.abc import Iterator
 
-from snf_network.config import Config
+from snf_network.addresses import is_link_local
 from snf_network.errors import SnfNetworkError
-from snf_network.nic import Nic, is_link_local
+from snf_network.host.record import Record, is_live
+from snf_network.model.config import Config
+from snf_network.model.nic import Nic
+from snf_network.model.resources import Element
 from snf_network.plan import tags_of
-from snf_network.record import Record, is_live
-from snf_network.resources import Element
 from snf_network.setups.firewall import profile_of
 
 from . import chosen, table

@@ -12,10 +12,11 @@ import json
 import sys
 import time
 
-from snf_network import kernel, trace
-from snf_network.config import Config
 from snf_network.errors import BadEnvironment, KernelError
-from snf_network.reasons import REASONS
+from snf_network.host import kernel
+from snf_network.model.config import Config
+from snf_network.observe import trace
+from snf_network.rules.reasons import REASONS
 
 SUMMARY = "show the frames of a NIC that are dropped, live"
 LONGEST = 3600

@@ -8,12 +8,21 @@ nothing is guessed.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from socket import AF_INET, AF_INET6, inet_pton
 from sys import intern
 
+from snf_network.addresses import (
+    eui64,
+    is_global6,
+    is_interface,
+    is_ip4,
+    is_ip6,
+    is_mac,
+    is_prefix4,
+    is_prefix6,
+    within,
+)
 from snf_network.dhcpd.conf import DOMAINS, domains, flag, is_domain, number, one, several
 from snf_network.errors import SnfNetworkError, shown
-from snf_network.nic import CHECKS, eui64, is_global6, is_interface, is_ip4, is_ip6, is_mac
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -146,16 +155,6 @@ def _consistent(binding: Binding, warnings: list[str]) -> None:
         warnings.append(f"{binding.tap}: neither IP nor SUBNET6: there is nothing to answer")
 
 
-def within(address: str, prefix: str) -> bool:
-    """Whether the address is one of the prefix, both valid and of one family."""
-    family = AF_INET6 if ":" in prefix else AF_INET
-    network, _, length = prefix.partition("/")
-    beyond = (128 if family == AF_INET6 else 32) - int(length)
-    return (
-        int.from_bytes(inet_pton(family, address), "big") ^ int.from_bytes(inet_pton(family, network), "big")
-    ) >> beyond == 0
-
-
 def _routes(text: str) -> tuple[tuple[str, str], ...] | None:
     """`prefix via gateway`, with commas. A prefix of length 0 would be the way out, which is GATEWAY's to
     say.
@@ -177,7 +176,6 @@ def _interned(check: Callable[[str], bool]) -> Callable[[str], str | None]:
     return lambda text: intern(text) if check(text) else None
 
 
-is_prefix4, is_prefix6 = CHECKS["NETWORK_SUBNET"][0], CHECKS["NETWORK_SUBNET6"][0]
 MOST_ROUTES = 12
 """What option 121 can hold (255 bytes, RFC 3442) with a route to each gateway and the default one, at most 9
 bytes each.

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from snf_network.addresses import is_ip4, is_ip6, is_name
 from snf_network.errors import BadConfig, shown
-from snf_network.nic import is_ip4, is_ip6, is_name
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -7,8 +7,8 @@ from __future__ import annotations
 from socket import inet_aton
 from struct import Struct, pack
 
+from snf_network.addresses import within
 from snf_network.dhcpd import wire
-from snf_network.dhcpd.binding import within
 from snf_network.dhcpd.wire import Dropped
 
 TYPE_CHECKING = False

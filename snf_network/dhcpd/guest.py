@@ -6,8 +6,8 @@ from __future__ import annotations
 
 from socket import AF_INET6, inet_aton, inet_pton
 
+from snf_network.addresses import eui64
 from snf_network.dhcpd import dhcp4, dhcp6, nd
-from snf_network.nic import eui64
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import posix
 from errno import EDQUOT, ENOSPC
 
-from snf_network import kernel
-from snf_network.lock import make_directories
+from snf_network.host import kernel
+from snf_network.host.lock import make_directories
 
 
 def put(path: str, text: str) -> int:

@@ -9,11 +9,11 @@ from collections.abc import Sequence
 import dns.rcode
 from dns.rcode import Rcode
 
-from snf_network import kernel
 from snf_network.dns.changes import Change, Name, script
 from snf_network.dns.send import NoAnswer, Refused, Server
 from snf_network.dns.settings import Settings
 from snf_network.errors import KernelError
+from snf_network.host import kernel
 
 SECONDS = 30.0
 """What kinit or nsupdate may take."""

@@ -12,8 +12,8 @@ import dns.exception
 import dns.name
 import dns.tsig
 
-from snf_network import kernel
 from snf_network.errors import BadConfig
+from snf_network.host import kernel
 
 NUMBERS = {
     "157": "hmac-md5",

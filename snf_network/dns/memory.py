@@ -15,10 +15,10 @@ import posix
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 
-from snf_network import kernel
 from snf_network.dns.files import put
 from snf_network.errors import KernelError
-from snf_network.record import columns, row
+from snf_network.host import kernel
+from snf_network.host.record import columns, row
 
 FIRST, LONGEST = 1.0, 600.0
 """Seconds between tries: twice as many each time."""

@@ -13,14 +13,14 @@ from time import sleep, time
 
 from dns.exception import DNSException
 
-from snf_network.config import Config
 from snf_network.dns.memory import NEVER, Known, Memory, Trouble
 from snf_network.dns.registrar import Outcome, work
 from snf_network.dns.send import NoAnswer, Refused
 from snf_network.dns.settings import Settings
 from snf_network.dns.spool import Spool, Wanted
 from snf_network.dns.targets import Goal, Job
-from snf_network.lock import Held
+from snf_network.host.lock import Held
+from snf_network.model.config import Config
 
 AT_ONCE = 1000
 """Instances in one pass."""

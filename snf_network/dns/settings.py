@@ -17,10 +17,10 @@ from typing import Any
 
 import yaml
 
-from snf_network import kernel
-from snf_network.config import DNS_PATH, Config
-from snf_network.dns.names import forward, reverse
 from snf_network.errors import BadConfig, shown
+from snf_network.host import kernel
+from snf_network.model.config import DNS_PATH, Config
+from snf_network.model.names import forward, reverse
 
 CLUSTER = "/var/lib/ganeti/ssconf_cluster_name"
 METHODS = ("plain", "bind9", "kerberos", "")

@@ -22,12 +22,13 @@ from __future__ import annotations
 import posix
 from time import time
 
-from snf_network import kernel
+from snf_network.addresses import is_address
 from snf_network.dns.files import put, put_anyway
-from snf_network.dns.names import Names, is_address
 from snf_network.errors import KernelError
-from snf_network.lock import Held, Lock
-from snf_network.record import columns, row
+from snf_network.host import kernel
+from snf_network.host.lock import Held, Lock
+from snf_network.host.record import columns, row
+from snf_network.model.names import Names
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

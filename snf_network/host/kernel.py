@@ -29,8 +29,10 @@ PAGE = 4096
 """Bytes that a setting of the kernel has at most; stat(2) calls it empty."""
 LONGEST_FILE = 1 << 24
 """Bytes."""
-HERE = __file__.rpartition("/")[0]
-LAUNCHERS = (f"{HERE}/../scripts", "/usr/lib/snf-network")
+PACKAGE = __file__.rpartition("/host/")[0]
+RULES = f"{PACKAGE}/rules"
+"""Where the rules are: what nft includes them from."""
+LAUNCHERS = (f"{PACKAGE}/../scripts", "/usr/lib/snf-network")
 """Where our own scripts are: in a checkout, and installed."""
 ENVIRONMENT = {"PATH": PATHS, "LC_ALL": "C"}
 _deadline = [0.0]
@@ -130,7 +132,7 @@ def nft(lines: Iterable[str]) -> str:
     text = "\n".join(lines)
     if not text:
         return ""
-    status, said = run(("nft", "-I", HERE, "-f", "-"), f"{text}\n")
+    status, said = run(("nft", "-I", RULES, "-f", "-"), f"{text}\n")
     return "" if not status else said.strip() or f"nft: exit {status}"
 
 

@@ -10,7 +10,7 @@ from fcntl import LOCK_EX, LOCK_NB, flock
 from time import monotonic, sleep
 
 from snf_network.errors import KernelError
-from snf_network.kernel import patience
+from snf_network.host.kernel import patience
 
 RESERVED = ("locks", "shared", "base", "dns")
 """Names in STATE_DIR that no interface may have."""

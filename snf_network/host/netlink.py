@@ -11,14 +11,14 @@ from _socket import AF_INET, AF_INET6, inet_pton, socket
 from _struct import pack, unpack_from
 
 from snf_network.errors import KernelError
-from snf_network.resources import PROTOCOL, RULE_PRIORITY, Rule
+from snf_network.model.resources import PROTOCOL, RULE_PRIORITY, Rule
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from dataclasses import dataclass
 
-    from snf_network.resources import Neighbour, NeighProxy
+    from snf_network.model.resources import Neighbour, NeighProxy
 else:
     from snf_network.lean import dataclass
 

@@ -16,16 +16,16 @@ from __future__ import annotations
 import posix
 
 from snf_network.errors import KernelError
-from snf_network.kernel import boot, ifindex, read_file, remove_file, withdraw_file, write_file
-from snf_network.lock import RESERVED, make_directories, refuse_reserved
-from snf_network.resources import kind_of
+from snf_network.host.kernel import boot, ifindex, read_file, remove_file, withdraw_file, write_file
+from snf_network.host.lock import RESERVED, make_directories, refuse_reserved
+from snf_network.model.resources import KINDS
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
     from dataclasses import dataclass
 
-    from snf_network.resources import Resource
+    from snf_network.model.resources import Resource
 else:
     from snf_network.lean import dataclass
 
@@ -164,12 +164,12 @@ def parse(text: str) -> Record | None:
     _, interface, ifindex, boot, instance, uuid = rows[0]
     try:
         resources = tuple(
-            kind(*row[1:]) for row in rows if (kind := None if row[0] in FACTS else kind_of(row[0]))
+            kind(*row[1:]) for row in rows if (kind := None if row[0] in FACTS else KINDS.get(row[0]))
         )
         variables = tuple(
             (name, value) for kind, name, value in (row for row in rows if row[0] == "variable")
         )
-        stale = tuple(kind(*row[2:]) for row in rows if row[0] == "stale" and (kind := kind_of(row[1])))
+        stale = tuple(kind(*row[2:]) for row in rows if row[0] == "stale" and (kind := KINDS.get(row[1])))
         lacking = tuple(words for kind, words in (row for row in rows if row[0] == "lacking"))
     except (TypeError, ValueError, IndexError):
         return None

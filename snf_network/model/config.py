@@ -7,9 +7,9 @@ earlier keys.
 
 from __future__ import annotations
 
-from _socket import AF_INET, AF_INET6, inet_pton
 from posix import F_OK, access
 
+from snf_network.addresses import is_address, is_length, is_mac, is_octets, width
 from snf_network.errors import BadConfig, shown
 
 TYPE_CHECKING = False
@@ -179,7 +179,7 @@ def _checked(key: str, value: str, where: str) -> str | bool:
     check, expected = CHECKS[key]
     if not check(value):
         raise BadConfig(f"{where}: {key}={shown(value)} is not {expected}")
-    if check in (_is_mac, _is_station):
+    if check in (is_octets, is_mac):
         return value.lower()
     return value.lower() in TRUE if expected == BOOLEAN[1] else value
 
@@ -188,33 +188,18 @@ TRUE = frozenset(("true", "yes", "1", "on"))
 FALSE = frozenset(("false", "no", "0", "off", ""))
 
 
-def _is_mac(value: str) -> bool:
-    parts = value.split(":")
-    return len(parts) == 6 and all(
-        len(part) == 2 and frozenset("0123456789abcdefABCDEF").issuperset(part) for part in parts
-    )
-
-
-def _is_station(value: str) -> bool:
-    return _is_mac(value) and not int(value[:2], 16) & 1 and bool(value.strip("0:"))
-
-
 def _is_path(value: str) -> bool:
     return value.startswith("/") and value.isprintable() and "/../" not in f"{value}/"
 
 
 def _are_prefixes(value: str) -> bool:
     """Addresses and prefixes of either family, a space between them."""
-    return all(map(_is_prefix, value.split()))
+    return all(map(_is_range, value.split()))
 
 
-def _is_prefix(word: str) -> bool:
+def _is_range(word: str) -> bool:
     address, slash, length = word.partition("/")
-    try:
-        width = len(inet_pton(AF_INET6 if ":" in word else AF_INET, address)) * 8
-    except OSError:
-        return False
-    return not slash or (length.isascii() and length.isdigit() and int(length) <= width)
+    return is_address(address) and (not slash or is_length(length, width(address)))
 
 
 PATHNAME = (_is_path, "an absolute path")
@@ -229,8 +214,8 @@ CHECKS: dict[str, tuple[Callable[[str], bool], str]] = {
         (lambda value: not value or _is_path(value), "an absolute path or empty"),
     ),
     **dict.fromkeys(("DEBUG", "MASQ"), BOOLEAN),
-    "MAC_MASK": (_is_mac, "a MAC mask such as ff:ff:f0:00:00:00"),
-    "TAP_CONSTANT_MAC": (_is_station, "the MAC address of one station, such as cc:47:52:4e:45:54"),
+    "MAC_MASK": (is_octets, "a MAC mask such as ff:ff:f0:00:00:00"),
+    "TAP_CONSTANT_MAC": (is_mac, "the MAC address of one station, such as cc:47:52:4e:45:54"),
     **dict.fromkeys((key for key in DEFAULTS if key.endswith(("_TAG", "TAG_PREFIX"))), TAGNAME),
     "NFDHCPD_ENGINE": (lambda value: value in ("packet", "nfqueue", "none"), "packet, nfqueue or none"),
     "AUTHENTICATION_METHOD": (

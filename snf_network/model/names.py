@@ -4,13 +4,13 @@ finds out.
 
 from __future__ import annotations
 
-from _socket import AF_INET, AF_INET6, inet_pton
+from _socket import AF_INET6, inet_pton
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from dataclasses import dataclass
 
-    from snf_network.nic import Nic
+    from snf_network.model.nic import Nic
 else:
     from snf_network.lean import dataclass
 
@@ -36,15 +36,6 @@ def names_of(nic: Nic, ipv6: bool = True) -> Names:
 def key_of(nic: Nic) -> str:
     """What a NIC is told from others of its instance by."""
     return nic.uuid or nic.index or "0"
-
-
-def is_address(text: str) -> bool:
-    """True for an IPv4 or IPv6 address."""
-    try:
-        inet_pton(AF_INET6 if ":" in text else AF_INET, text)
-    except (OSError, ValueError):  # a NUL or a surrogate is a ValueError
-        return False
-    return True
 
 
 def forward(instance: str, zone: str) -> str:

@@ -2,8 +2,18 @@
 
 from __future__ import annotations
 
-from _socket import AF_INET, AF_INET6, inet_ntop, inet_pton
-
+from snf_network.addresses import (
+    canonical6,
+    eui64,
+    is_global6,
+    is_interface,
+    is_ip4,
+    is_ip6,
+    is_mac,
+    is_name,
+    is_prefix4,
+    is_prefix6,
+)
 from snf_network.errors import BadEnvironment, shown
 
 TYPE_CHECKING = False
@@ -13,8 +23,6 @@ if TYPE_CHECKING:
 else:
     from snf_network.lean import dataclass
 
-HEX = frozenset("0123456789abcdefABCDEF")
-WORD = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_.-")
 MODES = ("bridged", "routed", "openvswitch", "ext")
 # all that a NIC is made from (XEN is ours: vif-custom sets it): what a record keeps, so that a NIC can be
 # planned again later
@@ -161,11 +169,11 @@ def _nic(values: dict[str, str]) -> Nic:
         get("NETWORK_SUBNET", ""),
         get("NETWORK_GATEWAY", ""),
         get("NETWORK_SUBNET6", ""),
-        _canonical6(get("NETWORK_GATEWAY6", "")),
+        canonical6(get("NETWORK_GATEWAY6", "")),
         get("NETWORK_MAC_PREFIX", "").lower(),
         _words(get("NETWORK_TAGS", "")),
     )
-    ip6 = _canonical6(address) if ":" in address else ""
+    ip6 = canonical6(address) if ":" in address else ""
     if not ip6 and network.subnet6 and (mode in ("routed", "ext") or network.subnet6.endswith("/64")):
         ip6 = eui64(network.subnet6, mac)
     return Nic(
@@ -188,102 +196,13 @@ def _nic(values: dict[str, str]) -> Nic:
     )
 
 
-def eui64(subnet: str, mac: str) -> str:
-    """The address in `subnet`, a /64, with the interface identifier made of `mac` (RFC 4291, appendix A).
-
-    Raises BadEnvironment for another prefix length: no guest can form such an address by itself.
-    """
-    prefix, _, length = subnet.partition("/")
-    if length != "64":
-        raise BadEnvironment(
-            f"NETWORK_SUBNET6={shown(subnet)} is not a /64", "EUI-64 addresses need one (RFC 4291, 2.5.1)"
-        )
-    octets = bytes.fromhex(mac.replace(":", ""))
-    identifier = bytes((octets[0] ^ 2, octets[1], octets[2], 0xFF, 0xFE)) + octets[3:]
-    return inet_ntop(AF_INET6, inet_pton(AF_INET6, prefix)[:8] + identifier)
-
-
 def _words(text: str) -> tuple[str, ...]:
     """Tags, sorted: Ganeti gives them in a new order at each call, so no order may mean anything."""
     return tuple(sorted(set(text.split())))
 
 
-def _canonical6(text: str) -> str:
-    return inet_ntop(AF_INET6, inet_pton(AF_INET6, text)) if text else ""
-
-
-def is_interface(text: str) -> bool:
-    """A name that the kernel takes (at most 15 bytes) and that needs no quoting anywhere: letters, digits,
-    `.`, `_`, `-`.
-    """
-    return 0 < len(text) < 16 and WORD.issuperset(text) and text[0] not in ".-"
-
-
-def is_mac(text: str) -> bool:
-    """The MAC address of one station: six octets, neither a group address nor all zero."""
-    parts = text.split(":")
-    return (
-        len(parts) == 6
-        and all(len(part) == 2 and HEX.issuperset(part) for part in parts)
-        and not int(parts[0], 16) & 1
-        and any(int(part, 16) for part in parts)
-    )
-
-
-def _packed(family: int, text: str) -> bytes:
-    try:
-        return inet_pton(family, text)
-    except (OSError, ValueError):
-        return b""
-
-
-def is_ip4(text: str) -> bool:
-    """An IPv4 address of one host: not 0/8, not loopback, not multicast or above."""
-    packed = _packed(AF_INET, text)
-    return bool(packed) and 0 < packed[0] < 224 and packed[0] != 127
-
-
-def is_ip6(text: str) -> bool:
-    """An IPv6 address of one host: not ::, not loopback, not multicast, not IPv4-mapped."""
-    packed = _packed(AF_INET6, text)
-    return bool(packed) and packed[0] != 0xFF and packed[:8] != bytes(8)
-
-
-def is_global6(text: str) -> bool:
-    """An IPv6 address of one host that is not link-local."""
-    return is_ip6(text) and not is_link_local(text)
-
-
-def is_link_local(text: str) -> bool:
-    """An IPv6 address of fe80::/10 (RFC 4291, 2.5.6)."""
-    packed = _packed(AF_INET6, text)
-    return packed[:1] == b"\xfe" and packed[1] & 0xC0 == 0x80
-
-
-def is_prefix(text: str, is_host: Callable[[str], bool], longest: int) -> bool:
-    """An address that hosts can have, and a length; what is beyond the length is zero, as the kernel would
-    list it.
-    """
-    address, slash, length = text.partition("/")
-    if (
-        not slash
-        or not is_host(address)
-        or not length.isascii()
-        or not length.isdigit()
-        or str(int(length[:4])) != length
-    ):
-        return False
-    packed = _packed(AF_INET6 if ":" in address else AF_INET, address)
-    return int(length) <= longest and not int.from_bytes(packed, "big") & ((1 << (longest - int(length))) - 1)
-
-
 def _is_text(text: str) -> bool:
     return len(text) < 256 and text.isprintable()
-
-
-def is_name(text: str) -> bool:
-    """A word that needs no quoting anywhere and is no file's hidden name."""
-    return 0 < len(text) < 254 and WORD.issuperset(text) and text[0] not in ".-"
 
 
 def _is_vlan(text: str) -> bool:
@@ -318,12 +237,9 @@ CHECKS: dict[str, tuple[Callable[[str], bool], str]] = {
     "NETWORK_UUID": (is_name, "a UUID"),
     "MIGRATION_PHASE": (("pre", "post").__contains__, "pre or post"),
     "VLAN": (_is_vlan, ".N (untagged), :N:M (trunk) or .N:M, each from 1 to 4094"),
-    "NETWORK_SUBNET": (lambda text: is_prefix(text, is_ip4, 32), "an IPv4 prefix such as 198.51.100.0/24"),
+    "NETWORK_SUBNET": (is_prefix4, "an IPv4 prefix such as 198.51.100.0/24"),
     "NETWORK_GATEWAY": (is_ip4, "one host's IPv4 address"),
-    "NETWORK_SUBNET6": (
-        lambda text: is_prefix(text, is_global6, 128),
-        "an IPv6 prefix such as 2001:db8:1::/64",
-    ),
+    "NETWORK_SUBNET6": (is_prefix6, "an IPv6 prefix such as 2001:db8:1::/64"),
     "NETWORK_GATEWAY6": (is_ip6, "one host's IPv6 address"),
     "NETWORK_MAC_PREFIX": (_is_mac_prefix, "three octets such as aa:55:60"),
     "INTERFACE_NAME": (_is_text, "printable text"),

@@ -6,18 +6,19 @@ from __future__ import annotations
 
 import difflib
 
-from snf_network import look, ruleset
-from snf_network.kernel import ifindex
-from snf_network.record import Records, is_live
-from snf_network.resources import Element
+from snf_network.host.kernel import ifindex
+from snf_network.host.record import Records, is_live
+from snf_network.model.resources import Element
+from snf_network.observe import readback
+from snf_network.rules import ruleset
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from dataclasses import dataclass
 
-    from snf_network.config import Config
-    from snf_network.record import Record
-    from snf_network.resources import Resource
+    from snf_network.host.record import Record
+    from snf_network.model.config import Config
+    from snf_network.model.resources import Resource
 else:
     from snf_network.lean import dataclass
 
@@ -45,13 +46,13 @@ class Difference:
 def compare(config: Config) -> Difference:
     """Read the records and the kernel, and tell how they differ."""
     kernel = (
-        look.Kernel()
+        readback.Kernel()
     )  # before the records: a NIC that comes up between the two has a record, so nothing of it is an orphan
     records = Records(config.state_dir)
     known = list(records)
     live = [record for record in known if is_live(record)]
     wanted = {
-        look.as_listed(resource) for record in known for resource in record.resources
+        readback.as_listed(resource) for record in known for resource in record.resources
     }  # what a gone NIC left is told with it
     missing = [
         (record, resource) for record in live for resource in record.resources if not kernel.has(resource)
@@ -75,7 +76,7 @@ def _bindings(config: Config, wanted: set[Resource]) -> list[Resource]:
     ours = {resource.slot for resource in wanted}
     return [
         binding
-        for binding in look.bindings(config.nfdhcpd_state_dir)
+        for binding in readback.bindings(config.nfdhcpd_state_dir)
         if binding.slot not in ours and not ifindex(binding.path.rpartition("/")[2])
     ]
 

@@ -6,18 +6,18 @@ from _socket import AF_INET, AF_INET6, if_indextoname
 from posix import F_OK, access, listdir
 
 from snf_network.errors import BadEnvironment, NodesOwn
-from snf_network.kernel import ifindex
+from snf_network.host.kernel import ifindex
+from snf_network.host.netlink import Netlink
 from snf_network.lean import replace
-from snf_network.netlink import Netlink
-from snf_network.node import Node
-from snf_network.resources import Rule
+from snf_network.model.node import Node
+from snf_network.model.resources import Rule
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from snf_network.config import Config
-    from snf_network.nic import Nic
+    from snf_network.model.config import Config
+    from snf_network.model.nic import Nic
 
 RT_TABLES = ("/etc/iproute2", "/usr/share/iproute2", "/usr/lib/iproute2")
 MAIN, DEFAULT, LOCAL = 254, 253, 255
@@ -58,7 +58,7 @@ def node_for(nic: Nic, config: Config) -> Node:
     if nic.interface in ("lo", nic.link, *(facts.get(name) for name in ("uplink", "uplink6", "wan"))):
         raise NodesOwn(f"INTERFACE={nic.interface} is the node's own device", "it is to be the guest's tap")
     if any(nic.customised(config.firewall_tag_prefix)):
-        from snf_network.ruleset import profiles
+        from snf_network.rules.ruleset import profiles
 
         facts["profiles"] = tuple(profiles())
     return Node(**facts)  # type: ignore[arg-type]

@@ -6,8 +6,8 @@ from __future__ import annotations
 
 import json
 
-from snf_network.kernel import run
-from snf_network.resources import Element, Resource
+from snf_network.host.kernel import run
+from snf_network.model.resources import Element, Resource
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -14,16 +14,18 @@ from functools import cached_property
 from pyroute2 import IPRoute
 
 from snf_network.errors import KernelError
-from snf_network.kernel import read_file, run
-from snf_network.members import listed, members
-from snf_network.resources import (
+from snf_network.host.kernel import read_file, run
+from snf_network.model.resources import (
     PROTOCOL,
     RULE_PRIORITY,
     Binding,
+    BridgeOption,
+    BridgeVlan,
     Element,
     Link,
     Neighbour,
     NeighProxy,
+    OvsPort,
     Port,
     Resource,
     Route,
@@ -31,7 +33,7 @@ from snf_network.resources import (
     SharedElement,
     Sysctl,
 )
-from snf_network.switches import BridgeOption, BridgeVlan, OvsPort
+from snf_network.observe.members import listed, members
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from select import poll
 
 from snf_network.errors import KernelError
-from snf_network.kernel import ENVIRONMENT
+from snf_network.host.kernel import ENVIRONMENT
 
 TABLE = "snf_trace"
 RATE = 2000

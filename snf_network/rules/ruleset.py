@@ -7,15 +7,15 @@ from __future__ import annotations
 from posix import listdir
 
 from snf_network.errors import KernelError
-from snf_network.kernel import HERE, run
+from snf_network.host.kernel import RULES, run
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from snf_network.config import Config
+    from snf_network.model.config import Config
 
-PROFILES = (f"{HERE}/profiles", "/etc/snf-network/profiles")
+PROFILES = (f"{RULES}/profiles", "/etc/snf-network/profiles")
 """Where profiles are; a file in the second replaces one of that name in the first."""
 NAME = frozenset("abcdefghijklmnopqrstuvwxyz0123456789_")
 

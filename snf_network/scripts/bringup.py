@@ -6,32 +6,32 @@ from __future__ import annotations
 
 import posix
 
-from snf_network import kernel
-from snf_network.config import dns_is_on
 from snf_network.errors import SnfNetworkError, shown
+from snf_network.host import kernel
 from snf_network.lean import replace as changed
-from snf_network.nic import Nic
+from snf_network.model.config import dns_is_on
+from snf_network.model.nic import Nic
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable
     from typing import Optional
 
-    from snf_network.config import Config
-    from snf_network.dns.names import Names
+    from snf_network.host.record import Record
+    from snf_network.model.config import Config
+    from snf_network.model.names import Names
     from snf_network.plan import Announcement, Plan
-    from snf_network.record import Record
-    from snf_network.scripts import Call
+    from snf_network.scripts.process import Log
 
 
-def bring_up(nic: Nic, config: Config, call: Optional[Call] = None) -> Plan:
+def bring_up(nic: Nic, config: Config, log: Optional[Log] = None) -> Plan:
     """Look, plan, replace, announce. Raises BadEnvironment before and KernelError after anything was
     touched.
     """
-    from snf_network import engine
-    from snf_network.host import node_for, settled
+    from snf_network.apply import engine
+    from snf_network.host.record import Record
+    from snf_network.observe.facts import node_for, settled
     from snf_network.plan import plan_for
-    from snf_network.record import Record
 
     nic = settled(nic)
     plan = plan_for(nic, node_for(nic, config), config)
@@ -40,38 +40,38 @@ def bring_up(nic: Nic, config: Config, call: Optional[Call] = None) -> Plan:
         nic.interface, index, boot, nic.instance, nic.uuid, nic.values, plan.resources, plan.lacking
     )
     settings = engine.replace(wanted, config)
-    if call:
-        _report(nic, plan, settings, config, call)
+    if log:
+        _report(nic, plan, settings, config, log)
     if plan.announcements:
         _announce(wanted, plan, config)
-    note_names(nic, plan.names, config, call)
+    note_names(nic, plan.names, config, log)
     return plan
 
 
-def _report(nic: Nic, plan: Plan, settings: Iterable[str], config: Config, call: Call) -> None:
+def _report(nic: Nic, plan: Plan, settings: Iterable[str], config: Config, log: Log) -> None:
     for words in (*config.warnings, *plan.warnings, *plan.lacking):
-        call.say(f"warning: {words}")
+        log.say(f"warning: {words}")
     ignored = f"; ignored tags: {shown(' '.join(plan.ignored))}" if plan.ignored else ""
-    call.log(
+    log.log(
         f"up: {' '.join(filter(None, (nic.instance, nic.mode, nic.link, nic.mac, nic.ip, nic.ip6)))}{ignored}"
     )
     if config.debug:
         from snf_network import show
 
         for line in show.text(plan).splitlines():
-            call.log(line)
+            log.log(line)
     for setting in settings:
         if (
             f"/{nic.interface}/" not in setting
         ):  # those of the tap go with it; any other is the node's, and stays
-            call.log(f"sysctl {setting}")
+            log.log(f"sysctl {setting}")
 
 
 def _announce(wanted: Record, plan: Plan, config: Config) -> None:
     """Tell the neighbours, and again while the NIC still has what they are told of."""
-    from snf_network.announce import announce
-    from snf_network.record import Records
-    from snf_network.resources import NeighProxy
+    from snf_network.apply.announce import announce
+    from snf_network.host.record import Records
+    from snf_network.model.resources import NeighProxy
 
     def still(told: Announcement) -> bool:
         record = Records(config.state_dir).load(wanted.interface)
@@ -85,7 +85,7 @@ def _announce(wanted: Record, plan: Plan, config: Config) -> None:
     announce(plan.announcements, still)
 
 
-def note_names(nic: Nic, names: Optional[Names], config: Config, call: Optional[Call] = None) -> None:
+def note_names(nic: Nic, names: Optional[Names], config: Config, log: Optional[Log] = None) -> None:
     """Note what a NIC shall have in DNS, durably, and start a sender that nobody waits for. What fails is
     told, and fails no NIC.
 
@@ -98,8 +98,8 @@ def note_names(nic: Nic, names: Optional[Names], config: Config, call: Optional[
         or not (names or posix.access(f"{config.state_dir}/dns/wanted/{nic.instance}", posix.F_OK))
     ):
         return
-    from snf_network.dns.names import key_of
     from snf_network.dns.spool import Spool
+    from snf_network.model.names import key_of
 
     spool = Spool(config.state_dir)
     try:
@@ -109,15 +109,15 @@ def note_names(nic: Nic, names: Optional[Names], config: Config, call: Optional[
             spool.down(nic.instance, key_of(nic))
         spool.wake()
     except (SnfNetworkError, OSError) as error:
-        if call:
-            call.say(f"warning: {error}")
+        if log:
+            log.say(f"warning: {error}")
 
 
 def note_failure(nic: Nic, config: Config, why: str) -> None:
     """Record a NIC that should be up and is not, for `try_again`: after a migration Ganeti does not. A record
     that is there stays.
     """
-    from snf_network.record import Record
+    from snf_network.host.record import Record
 
     index = kernel.ifindex(nic.interface)
     if index:
@@ -128,7 +128,7 @@ def note_failure(nic: Nic, config: Config, why: str) -> None:
 
 def keep_wanted(record: Record, config: Config, why: str) -> None:
     """The same for a NIC whose record went when it was brought up once more, and failed."""
-    from snf_network.record import Records, is_live
+    from snf_network.host.record import Records, is_live
 
     records = Records(config.state_dir)
     try:
@@ -138,11 +138,11 @@ def keep_wanted(record: Record, config: Config, why: str) -> None:
         pass  # why it is not up has been said already
 
 
-def try_again(config: Config, call: Call) -> bool:
+def try_again(config: Config, log: Log) -> bool:
     """Bring up once more what is recorded as lacking something. True if nothing of this node lacks anything
     any more.
     """
-    from snf_network.record import Records, is_live
+    from snf_network.host.record import Records, is_live
 
     whole = True
     for record in Records(config.state_dir):
@@ -150,11 +150,11 @@ def try_again(config: Config, call: Call) -> bool:
             try:
                 done = (
                     not kernel.is_late()
-                    and not bring_up(Nic.from_env(dict(record.variables)), config, call).lacking
+                    and not bring_up(Nic.from_env(dict(record.variables)), config, log).lacking
                 )
                 whole = whole and done
             except (SnfNetworkError, OSError) as error:
-                call.say(f"{record.interface}: {error}")
+                log.say(f"{record.interface}: {error}")
                 keep_wanted(record, config, str(error))
                 whole = False
     return whole

@@ -6,15 +6,16 @@ from __future__ import annotations
 
 import posix
 
-from snf_network.config import Config, dns_is_on
-from snf_network.dns.names import Names, names_of
+from snf_network.addresses import is_name
 from snf_network.dns.spool import Spool
-from snf_network.errors import BadEnvironment, SnfNetworkError, shown
-from snf_network.hooks import here
-from snf_network.nic import Nic, is_name
-from snf_network.operation import Operation
+from snf_network.errors import BadEnvironment, shown
+from snf_network.model.config import Config, dns_is_on
+from snf_network.model.names import Names, names_of
+from snf_network.model.nic import Nic
+from snf_network.model.operation import Operation
 from snf_network.plan import tags_of
-from snf_network.scripts import Call, environment, settle, take_time
+from snf_network.scripts.hooks import here, run_hook
+from snf_network.scripts.process import Log, run, settle, take_time
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -26,20 +27,13 @@ RENAME, MODIFY = "OP_INSTANCE_RENAME", "OP_INSTANCE_SET_PARAMS"
 
 def hook(argv: Sequence[str]) -> int:
     """snf-network-dnshook: what an instance has in DNS follows stop, remove, rename and modify. Always 0."""
-    settle()
-    call = Call(argv[0].rpartition("/")[2], "-")
-    try:
-        call.config = Config.load()
-        operation = Operation.from_hook(environment())
-        if operation.phase == "post" and dns_is_on(call.config):
-            _note(operation, call)
-    except (SnfNetworkError, OSError) as error:
-        call.say(error)
-    return 0
+    return run_hook(argv, _note)
 
 
-def _note(operation: Operation, call: Call) -> None:
-    spool, instance = Spool(call.config.state_dir), operation.names[0]
+def _note(operation: Operation, config: Config, log: Log) -> None:
+    if not dns_is_on(config):
+        return
+    spool, instance = Spool(config.state_dir), operation.names[0]
     if not all(map(is_name, operation.names)):
         raise BadEnvironment(
             f"GANETI_INSTANCE_NAME={shown(instance)} is not valid", "letters, digits, '.', '_' and '-'"
@@ -47,32 +41,32 @@ def _note(operation: Operation, call: Call) -> None:
     if operation.opcode not in (*STOPS, RENAME, MODIFY):
         return
     if not here(operation.primary) and not any(map(spool.has, operation.names)):
-        call.log(
+        log.log(
             f"{operation.opcode}: {instance} is on {operation.primary}, and its names in DNS are that node's"
         )
         return
-    nics = list(_nics(operation, call))
+    nics = list(_nics(operation, config, log))
     if operation.opcode in STOPS:
         spool.have(instance, (), nics)
     elif operation.opcode == MODIFY:
-        spool.have(instance, _modified(operation, nics, spool, call.config), nics)
+        spool.have(instance, _modified(operation, nics, spool, config), nics)
     else:
         _rename(operation, nics, spool)
-    call.log(f"{operation.opcode}: names of {' '.join(operation.names)} noted")
+    log.log(f"{operation.opcode}: names of {' '.join(operation.names)} noted")
     spool.wake()
 
 
-def _nics(operation: Operation, call: Call) -> Iterator[Names]:
+def _nics(operation: Operation, config: Config, log: Log) -> Iterator[Names]:
     """What the NICs with the tag would have by what Ganeti says of them; one that it says nonsense of is told
     and left out.
     """
     for _, variables in operation.nics:
         try:
             nic = Nic.from_env(dict(variables), "hook")
-            if call.config.dns_tag in tags_of(nic, call.config):
+            if config.dns_tag in tags_of(nic, config):
                 yield names_of(nic)
         except BadEnvironment as error:
-            call.say(error)
+            log.say(error)
 
 
 def _modified(operation: Operation, nics: list[Names], spool: Spool, config: Config) -> Iterator[Names]:
@@ -90,7 +84,7 @@ def _modified(operation: Operation, nics: list[Names], spool: Spool, config: Con
 
 
 def _live(operation: Operation, config: Config) -> set[str]:
-    from snf_network.record import Records, is_live
+    from snf_network.host.record import Records, is_live
 
     return {
         record.uuid
@@ -120,14 +114,12 @@ def send(argv: Sequence[str]) -> int:
     posix.closerange(3, 256)  # what our caller left open is not ours
     settle()
     take_time()
-    call = Call(argv[0].rpartition("/")[2], "-")
-    try:
-        call.config = Config.load()
-        from snf_network.dns import settings
-        from snf_network.dns.sender import Sender
+    return run(argv[0], "-", _send)
 
-        Sender(call.config, settings.load(call.config), call.log).run()
-    except (SnfNetworkError, OSError) as error:
-        call.say(error)
-        return 1
+
+def _send(config: Config, log: Log) -> int:
+    from snf_network.dns import settings
+    from snf_network.dns.sender import Sender
+
+    Sender(config, settings.load(config), log.log).run()
     return 0

@@ -10,21 +10,22 @@ from __future__ import annotations
 
 import posix
 
-from snf_network import kernel
-from snf_network.bringup import bring_up, keep_wanted, try_again
-from snf_network.config import Config
+from snf_network.addresses import is_name
 from snf_network.errors import KernelError, SnfNetworkError
-from snf_network.nic import Nic, is_name
-from snf_network.operation import Operation
-from snf_network.record import Records, is_live
-from snf_network.scripts import Call, environment, settle
+from snf_network.host import kernel
+from snf_network.host.record import Records, is_live
+from snf_network.model.config import Config
+from snf_network.model.nic import Nic
+from snf_network.model.operation import Operation
+from snf_network.scripts.bringup import bring_up, keep_wanted, try_again
+from snf_network.scripts.process import Log, environment, run, settle
 from snf_network.setups.firewall import RECONFIGURE
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from snf_network.record import Record
+    from snf_network.host.record import Record
 
 MOVES = ("OP_INSTANCE_MIGRATE", "OP_INSTANCE_FAILOVER")
 
@@ -33,48 +34,49 @@ def hook(argv: Sequence[str]) -> int:
     """snf-network-hook: take back what this node holds for NICs of the instance that are not here any
     more.
     """
-    return _safely(argv, _clean)
+    return run_hook(argv, _clean)
 
 
 def reconfigure(argv: Sequence[str]) -> int:
     """snf-network-reconfigure: after a modify without hotplug, give the NICs whose tag asks for it what they
     shall have now.
     """
-    return _safely(argv, _reconfigure)
+    return run_hook(argv, _reconfigure)
 
 
-def _safely(argv: Sequence[str], act: Callable[[Operation, Call], None]) -> int:
-    settle()
-    call = Call(argv[0].rpartition("/")[2], "-")
-    try:
-        call.config = Config.load()
+def run_hook(argv: Sequence[str], act: Callable[[Operation, Config, Log], None]) -> int:
+    """Run `act` after an operation. A hook that fails says so in one line; it never fails the operation."""
+
+    def hooked(config: Config, log: Log) -> int:
         operation = Operation.from_hook(environment())
         if operation.phase == "post":
-            act(operation, call)
-    except (SnfNetworkError, OSError) as error:
-        call.say(error)
+            act(operation, config, log)
+        return 0
+
+    settle()
+    run(argv[0], "-", hooked)
     return 0
 
 
-def _clean(operation: Operation, call: Call) -> None:
-    from snf_network import engine
+def _clean(operation: Operation, config: Config, log: Log) -> None:
+    from snf_network.apply import engine
 
     moved = operation.opcode in MOVES
     left = moved and here(operation.old_primary) and not here(operation.new_primary)
 
     def judge(record: Record) -> None:
         if left or not is_live(record):
-            taken = engine.remove(record.interface, call.config, record.__eq__)
-            call.log(
+            taken = engine.remove(record.interface, config, record.__eq__)
+            log.log(
                 f"{operation.opcode}: {record.interface} of {record.instance} {'taken back' if taken else 'is another NIC by now'}"
             )
         elif moved and here(operation.new_primary):
-            _arrive(record, call)
+            _arrive(record, config, log)
 
-    _each(operation, call, judge)
+    _each(operation, config, log, judge)
     if moved and not here(operation.new_primary):
-        _leave_names(operation, call.config)
-    try_again(call.config, call)
+        _leave_names(operation, config)
+    try_again(config, log)
 
 
 def _leave_names(operation: Operation, config: Config) -> None:
@@ -94,15 +96,15 @@ def _leave_names(operation: Operation, config: Config) -> None:
             Spool(config.state_dir).forget(name)
 
 
-def _arrive(record: Record, call: Call) -> None:
+def _arrive(record: Record, config: Config, log: Log) -> None:
     """Activate what MIGRATION_PHASE=pre staged, if post has not: its failure is no failure to Ganeti."""
     nic = Nic.from_env({**dict(record.variables), "MIGRATION_PHASE": "post"})
     if dict(record.variables).get("MIGRATION_PHASE") == "pre":
-        bring_up(nic, call.config, call)
+        bring_up(nic, config, log)
 
 
-def _reconfigure(operation: Operation, call: Call) -> None:
-    wanted, prefix = dict(operation.nics), call.config.firewall_tag_prefix
+def _reconfigure(operation: Operation, config: Config, log: Log) -> None:
+    wanted, prefix = dict(operation.nics), config.firewall_tag_prefix
 
     def renew(record: Record) -> None:
         if record.uuid not in wanted or not is_live(record):
@@ -115,23 +117,23 @@ def _reconfigure(operation: Operation, call: Call) -> None:
         ):
             return
         if nic.mac != said.get("MAC", "").lower():
-            call.log(f"{record.interface}: the running guest still has its old MAC, so nothing is changed")
+            log.log(f"{record.interface}: the running guest still has its old MAC, so nothing is changed")
             return
-        bring_up(nic, call.config, call)
+        bring_up(nic, config, log)
 
-    _each(operation, call, renew)
+    _each(operation, config, log, renew)
 
 
-def _each(operation: Operation, call: Call, act: Callable[[Record], None]) -> None:
+def _each(operation: Operation, config: Config, log: Log, act: Callable[[Record], None]) -> None:
     """`act` on every record of the instance. What one NIC fails at is told, and does not stop the next."""
-    for record in _records(operation, call.config):
+    for record in _records(operation, config):
         try:
             if kernel.is_late():
                 raise KernelError("no time is left for it", "the next hook or snf-network-gc.timer does it")
             act(record)
         except (SnfNetworkError, OSError) as error:
-            call.say(f"{record.interface}: {error}")
-            keep_wanted(record, call.config, str(error))
+            log.say(f"{record.interface}: {error}")
+            keep_wanted(record, config, str(error))
 
 
 def _records(operation: Operation, config: Config) -> list[Record]:

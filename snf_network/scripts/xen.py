@@ -7,15 +7,18 @@ status is not enough.
 
 from __future__ import annotations
 
-from snf_network import kernel
-from snf_network.config import Config
+from snf_network.addresses import is_interface, is_name
 from snf_network.errors import BadEnvironment, KernelError, SnfNetworkError, shown
-from snf_network.nic import is_interface, is_name, read_nic_file
-from snf_network.scripts import Call, environment, settle
+from snf_network.host import kernel
+from snf_network.model.nic import read_nic_file
+from snf_network.scripts.kvm import down, up
+from snf_network.scripts.process import Log, environment, run_logged, settle
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from snf_network.model.config import Config
 
 UP = ("online", "add", "up")
 DOWN = ("offline", "remove", "down")
@@ -30,32 +33,26 @@ def vif(argv: Sequence[str]) -> int:
     settings = dict(argument.partition("=")[::2] for argument in argv[1:] if "=" in argument)
     action = next((argument for argument in argv[1:] if "=" not in argument), env.get("ACTION", ""))
     plain = env.get("vif") or settings.get("vif", "") or env.get("dev", "")
-    call = Call(
-        argv[0].rpartition("/")[2], env.get("INTERFACE", "") if settings.get("type_if") == "tap" else plain
-    )
-    if action in DOWN:
-        return call.down(
-            {}, local=True
-        )  # also after a migration or before a reboot: the hooks say when a guest is gone for good
-    status = _up(call, plain, action, env, argv)
-    if settings.get("type_if", "vif") == "vif" or status:
-        try:
-            _tell(env.get("XENBUS_PATH", ""), call.said if status else "")
-        except (SnfNetworkError, OSError) as error:
-            call.say(error)
-            return 1
-    return status
+    interface = env.get("INTERFACE", "") if settings.get("type_if") == "tap" else plain
+    log = Log(argv[0].rpartition("/")[2], interface)
+    if action in DOWN:  # also after a migration or before a reboot: hooks say when a guest is gone for good
+        run_logged(log, lambda config, log: down(interface, {}, True, config, log))
+        return 0
 
-
-def _up(call: Call, plain: str, action: str, env: dict[str, str], argv: Sequence[str]) -> int:
-    try:
+    def bring_up(config: Config, log: Log) -> int:
         if action not in UP:
             raise BadEnvironment(f"{shown(action)} is no action", f"one of {', '.join(UP + DOWN)}")
-        variables = nic_variables(plain, Config.load())
-    except (SnfNetworkError, OSError) as error:
-        call.say(error)
-        return 1
-    return call.up({**env, **variables, "INTERFACE": call.interface}, argv)
+        variables = {**env, **nic_variables(plain, config), "INTERFACE": interface}
+        return up(interface, variables, argv, config, log)
+
+    status = run_logged(log, bring_up)
+    if settings.get("type_if", "vif") == "vif" or status:
+        try:
+            _tell(env.get("XENBUS_PATH", ""), log.said if status else "")
+        except (SnfNetworkError, OSError) as error:
+            log.say(error)
+            return 1
+    return status
 
 
 def nic_variables(name: str, config: Config) -> dict[str, str]:

@@ -11,8 +11,8 @@ from collections.abc import Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
 
-from snf_network import trace
 from snf_network.errors import KernelError
+from snf_network.observe import trace
 from snf_network.selftest import frames
 from snf_network.selftest.world import Machine, send, settle
 

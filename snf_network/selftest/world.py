@@ -20,7 +20,7 @@ from contextlib import AbstractContextManager, closing, contextmanager
 from typing import Any
 
 from snf_network.errors import KernelError
-from snf_network.kernel import ENVIRONMENT, HERE, LAUNCHERS
+from snf_network.host.kernel import ENVIRONMENT, LAUNCHERS, RULES
 from snf_network.selftest.frames import token
 
 CLONE_NEWNET = 0x40000000
@@ -110,7 +110,7 @@ class Machine:
 
     def load(self, text: str) -> None:
         """Give nft a text, in one transaction."""
-        self.run("nft", "-I", HERE, "-f", "-", text=text)
+        self.run("nft", "-I", RULES, "-f", "-", text=text)
 
     def script(self, name: str, env: Mapping[str, str]) -> None:
         """Run one of our scripts as Ganeti would. Raises KernelError if it fails."""

@@ -9,15 +9,14 @@ from __future__ import annotations
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
     from typing import Optional
 
-    from snf_network.config import Config
-    from snf_network.nic import Nic
-    from snf_network.node import Node
-    from snf_network.resources import Resource
-
-    Setup = Callable[[Nic, Node, Config], Iterator[Resource]]
+    from snf_network.model.config import Config
+    from snf_network.model.nic import Nic
+    from snf_network.model.node import Node
+    from snf_network.model.resources import Resource
+    from snf_network.setups.foreign import Setup
 
 
 def for_mode(mode: str) -> Setup:

@@ -7,18 +7,26 @@ comes from elsewhere.
 
 from __future__ import annotations
 
-from _socket import AF_INET, AF_INET6, inet_ntop, inet_pton
-
+from snf_network.addresses import (
+    as_bits,
+    canonical6,
+    is_global6,
+    is_ip4,
+    is_link_local,
+    is_mac,
+    is_prefix,
+    width,
+    within,
+)
 from snf_network.errors import BadEnvironment, shown
-from snf_network.nic import is_global6, is_ip4, is_link_local, is_mac, is_prefix
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
     from dataclasses import dataclass
 
-    from snf_network.config import Config
-    from snf_network.nic import Nic
+    from snf_network.model.config import Config
+    from snf_network.model.nic import Nic
 else:
     from snf_network.lean import dataclass
 
@@ -64,8 +72,8 @@ def extra(nic: Nic, config: Config) -> Extra:
 def _widest(prefixes: Iterable[str]) -> Iterator[str]:
     """Those that are within no other: sorted, a prefix comes right before all that are in it."""
     last = ""
-    for prefix in sorted(prefixes, key=lambda prefix: (":" in prefix, *_bits(prefix))):
-        if not last or not covers(last, prefix):
+    for prefix in sorted(prefixes, key=lambda prefix: (":" in prefix, *as_bits(prefix))):
+        if not last or not within(prefix, last):
             last = prefix
             yield prefix
 
@@ -75,27 +83,6 @@ def gives_up_link_local(allowed: Extra) -> bool:
     among them.
     """
     return any(is_link_local(value.partition("/")[0]) for value in allowed.prefixes)
-
-
-def covers(prefix: str, other: str) -> bool:
-    """True if an address or a prefix is within `prefix`."""
-    (network, length), (inner, longer) = _bits(prefix), _bits(other)
-    return (
-        (":" in prefix) == (":" in other)
-        and longer >= length
-        and not (network ^ inner) >> (_width(prefix) - length)
-    )
-
-
-def _bits(text: str) -> tuple[int, int]:
-    address, _, length = text.partition("/")
-    return int.from_bytes(inet_pton(AF_INET6 if ":" in address else AF_INET, address), "big"), int(
-        length or _width(text)
-    )
-
-
-def _width(text: str) -> int:
-    return 128 if ":" in text else 32
 
 
 def _mac(text: str) -> str:
@@ -111,15 +98,15 @@ def _allowed(text: str, nic: Nic) -> str:
     address, slash, length = text.partition("/")
     if not (is_ip4(address) or is_global6(address) or (slash and is_link_local(address))):
         raise BadEnvironment(f"TAGS: allow:{shown(text)} is not valid", HINT)
-    plain = inet_ntop(AF_INET6, inet_pton(AF_INET6, address)) if ":" in address else address
+    plain = canonical6(address) if ":" in address else address
     if slash:
         widest = WIDEST4 if ":" not in text else 10 if is_link_local(address) else WIDEST6
-        if not is_prefix(text, lambda _: True, _width(text)) or int(length) < widest:
+        if not is_prefix(text) or int(length) < widest:
             raise BadEnvironment(f"TAGS: allow:{shown(text)} is not valid", HINT)
-        plain = plain if int(length) == _width(text) else f"{plain}/{length}"
+        plain = plain if int(length) == width(text) else f"{plain}/{length}"
     own = (nic.ip, nic.ip6)
     for gateway in (nic.network.gateway, nic.network.gateway6):
-        if gateway and gateway not in own and not is_link_local(gateway) and covers(plain, gateway):
+        if gateway and gateway not in own and not is_link_local(gateway) and within(gateway, plain):
             raise BadEnvironment(
                 f"TAGS: allow:{shown(text)} has the gateway {gateway} in it", "the guest could take its place"
             )

@@ -5,16 +5,15 @@ tags.
 from __future__ import annotations
 
 from snf_network.errors import BadEnvironment
-from snf_network.resources import Link, Port, Resource, Sysctl
-from snf_network.switches import BridgeVlan
+from snf_network.model.resources import BridgeVlan, Link, Port, Resource, Sysctl
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from snf_network.config import Config
-    from snf_network.nic import Nic
-    from snf_network.node import Node
+    from snf_network.model.config import Config
+    from snf_network.model.nic import Nic
+    from snf_network.model.node import Node
 
 
 def setup(nic: Nic, node: Node, config: Config) -> Iterator[Resource]:

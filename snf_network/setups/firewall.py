@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from snf_network.errors import BadEnvironment, shown
-from snf_network.resources import Element, Resource
+from snf_network.model.resources import Element, Resource
 from snf_network.setups.pins import quoted
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from snf_network.config import Config
-    from snf_network.nic import Nic
-    from snf_network.node import Node
+    from snf_network.model.config import Config
+    from snf_network.model.nic import Nic
+    from snf_network.model.node import Node
 
 RECONFIGURE = "reconfigure"
 """Not a profile: asks snf-network-reconfigure to bring the NIC up again."""

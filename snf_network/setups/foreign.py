@@ -8,22 +8,22 @@ gone.
 from __future__ import annotations
 
 import sys
-from _socket import AF_INET, AF_INET6, inet_pton
 from posix import F_OK, access, listdir
 
+from snf_network.addresses import is_address, is_interface, is_length, is_mac, width
 from snf_network.errors import SnfNetworkError, shown
-from snf_network.nic import is_interface, is_mac
-from snf_network.resources import Element, Link, Port, Resource, kind_of
+from snf_network.model.resources import KINDS, Element, Link, Port, Resource
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from typing import Optional
 
-    from snf_network.config import Config
-    from snf_network.nic import Nic
-    from snf_network.node import Node
-    from snf_network.setups import Setup
+    from snf_network.model.config import Config
+    from snf_network.model.nic import Nic
+    from snf_network.model.node import Node
+
+    Setup = Callable[[Nic, Node, Config], Iterator[Resource]]
 
 DIRECTORY = "/etc/snf-network/setups"
 GROUP = "[snf_network.setups]"
@@ -77,29 +77,22 @@ def _check(resource: Resource, nic: Nic) -> None:
         raise ValueError(f"another NIC's: {resource.add()}")
 
 
-def _is_address(text: str) -> bool:
-    try:
-        return bool(inet_pton(AF_INET6 if ":" in text else AF_INET, text))
-    except OSError:
-        return False
+def _is_number(text: str) -> bool:
+    return text.isascii() and text.isdigit() and len(text) < 11 and int(text) < 2**32
 
 
-def _is_number(text: str, most: int = 2**32 - 1) -> bool:
-    return text.isascii() and text.isdigit() and len(text) < 11 and int(text) <= most
-
-
-def _is_prefix(text: str) -> bool:
+def _is_range(text: str) -> bool:
     address, _, length = text.partition("/")
-    return _is_address(address) and _is_number(length, 128 if ":" in address else 32)
+    return is_address(address) and is_length(length, width(address))
 
 
 CHECKS: dict[str, Callable[[str], bool]] = {
     "interface": is_interface,
-    "address": _is_address,
-    "prefix": _is_prefix,
+    "address": is_address,
+    "prefix": _is_range,
     "table": _is_number,
     "mac": lambda text: not text or is_mac(text),
-    "via": lambda text: not text or _is_address(text),
+    "via": lambda text: not text or is_address(text),
     "mtu": lambda text: not text or _is_number(text),
     "content": lambda text: True,
     "path": lambda text: text.startswith("/") and text.isprintable(),
@@ -162,7 +155,7 @@ def _printed(path: str, nic: Nic, node: Node) -> Iterator[Resource]:
     )
     for line in run.stdout.splitlines():
         fields = json.loads(line)
-        kind = kind_of(fields.pop("kind"))
+        kind = KINDS.get(fields.pop("kind"))
         if kind is None:
             raise ValueError(f"no such kind: {line.decode(errors='replace')}")
         yield kind(**{name: str(value) for name, value in fields.items()})

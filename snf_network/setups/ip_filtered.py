@@ -5,7 +5,7 @@ discovery, and to these.
 from __future__ import annotations
 
 from snf_network.errors import BadEnvironment
-from snf_network.resources import Resource
+from snf_network.model.resources import Resource
 from snf_network.setups.allow import extra, gives_up_link_local
 from snf_network.setups.pins import addresses4, addresses6, macs
 from snf_network.setups.port import port
@@ -14,9 +14,9 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from snf_network.config import Config
-    from snf_network.nic import Nic
-    from snf_network.node import Node
+    from snf_network.model.config import Config
+    from snf_network.model.nic import Nic
+    from snf_network.model.node import Node
 
 
 def setup(nic: Nic, node: Node, config: Config) -> Iterator[Resource]:

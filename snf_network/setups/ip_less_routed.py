@@ -4,10 +4,9 @@ network.
 
 from __future__ import annotations
 
-from _socket import AF_INET, inet_pton
-
+from snf_network.addresses import as_bits
 from snf_network.errors import BadEnvironment
-from snf_network.resources import Element, NeighProxy, Resource, Sysctl
+from snf_network.model.resources import Element, NeighProxy, Resource, Sysctl
 from snf_network.setups.allow import extra
 from snf_network.setups.pins import quoted
 
@@ -15,9 +14,9 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from snf_network.config import Config
-    from snf_network.nic import Nic
-    from snf_network.node import Node
+    from snf_network.model.config import Config
+    from snf_network.model.nic import Nic
+    from snf_network.model.node import Node
 
 
 def setup(nic: Nic, node: Node, config: Config) -> Iterator[Resource]:
@@ -53,10 +52,9 @@ def _refuse_what_is_not_the_guests(nic: Nic) -> None:
             raise BadEnvironment(
                 f"IP={address} is the gateway's", "the node would tell the network that the router is here"
             )
-    prefix, _, length = nic.network.subnet.partition("/")
-    if nic.ip and prefix and int(length) < 31:
-        first = int.from_bytes(inet_pton(AF_INET, prefix), "big")
-        if int.from_bytes(inet_pton(AF_INET, nic.ip), "big") in (first, first + (1 << 32 - int(length)) - 1):
+    if nic.ip and nic.network.subnet:
+        first, length = as_bits(nic.network.subnet)
+        if length < 31 and as_bits(nic.ip)[0] in (first, first + (1 << 32 - length) - 1):
             raise BadEnvironment(
                 f"IP={nic.ip} is no host's in {nic.network.subnet}",
                 "first and last are the subnet's own (RFC 1122)",

@@ -6,13 +6,13 @@ from __future__ import annotations
 
 from _socket import AF_INET6, inet_pton
 
-from snf_network.resources import Element, Resource
+from snf_network.model.resources import Element, Resource
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from snf_network.nic import Nic
+    from snf_network.model.nic import Nic
     from snf_network.setups.allow import Extra
 
 

@@ -4,15 +4,14 @@ use it.
 
 from __future__ import annotations
 
-from snf_network.resources import Element, Resource
+from snf_network.model.resources import BridgeOption, Element, Resource
 from snf_network.setups.pins import quoted
-from snf_network.switches import BridgeOption
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from snf_network.nic import Nic
+    from snf_network.model.nic import Nic
 
 
 def port(nic: Nic) -> Iterator[Resource]:

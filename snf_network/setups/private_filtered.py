@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from snf_network.errors import BadEnvironment
-from snf_network.resources import Element, Resource
+from snf_network.model.resources import Element, Resource
 from snf_network.setups.allow import extra
 from snf_network.setups.pins import macs, quoted
 from snf_network.setups.port import port
@@ -12,9 +12,9 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from snf_network.config import Config
-    from snf_network.nic import Nic
-    from snf_network.node import Node
+    from snf_network.model.config import Config
+    from snf_network.model.nic import Nic
+    from snf_network.model.node import Node
 
 
 def setup(nic: Nic, node: Node, config: Config) -> Iterator[Resource]:

@@ -6,9 +6,9 @@ addresses leave the tap; the node knows the guest's MAC for good. docs/tags.md s
 
 from __future__ import annotations
 
+from snf_network.addresses import eui64, is_link_local
 from snf_network.errors import BadEnvironment
-from snf_network.nic import eui64, is_link_local
-from snf_network.resources import Element, Link, Neighbour, Port, Resource, Route, Rule, Sysctl
+from snf_network.model.resources import Element, Link, Neighbour, Port, Resource, Route, Rule, Sysctl
 from snf_network.setups.allow import Extra, extra
 from snf_network.setups.pins import addresses4, addresses6, macs, quoted, raw_address
 
@@ -16,9 +16,9 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from snf_network.config import Config
-    from snf_network.nic import Nic
-    from snf_network.node import Node
+    from snf_network.model.config import Config
+    from snf_network.model.nic import Nic
+    from snf_network.model.node import Node
 
 
 XEN_VIF_MAC = "fe:ff:ff:ff:ff:ff"

@@ -9,13 +9,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as some
 
-from snf_network import resources
-from snf_network.config import Config
 from snf_network.dhcpd import binding, conf
 from snf_network.dhcpd.binding import BadBinding, Binding, parse
 from snf_network.dhcpd.guest import Guest
-from snf_network.nic import Nic
-from snf_network.node import Node
+from snf_network.model import resources
+from snf_network.model.config import Config
+from snf_network.model.nic import Nic
+from snf_network.model.node import Node
 from snf_network.setups import nfdhcpd
 from tests.dhcpd.clients import BINDING, TAP_MAC, with_
 

@@ -15,9 +15,9 @@ import dns.rdatatype
 import dns.zone
 
 from snf_network.dns.memory import Memory
-from snf_network.dns.names import reverse
 from snf_network.dns.spool import Spool
-from snf_network.lock import Held
+from snf_network.host.lock import Held
+from snf_network.model.names import reverse
 from tests.netns.lab import SCRIPTS, Lab, Machine, environment, until
 
 ADDRESS, NODE_ADDRESS = "10.53.0.1", "10.53.0.2"

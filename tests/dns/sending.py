@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from snf_network.config import Config
 from snf_network.dns import settings
-from snf_network.dns.names import Names
 from snf_network.dns.sender import Sender
 from snf_network.dns.spool import Spool
+from snf_network.model.config import Config
+from snf_network.model.names import Names
 from tests.dns.lab import ADDRESS, FORWARD, KEY, REVERSE4, Place, forward
 
 Model = dict[str, dict[str, str]]

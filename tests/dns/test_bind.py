@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 import subprocess
 
-from snf_network.dns.names import Names, reverse
 from snf_network.dns.spool import Spool
+from snf_network.model.names import Names, reverse
 from tests.dns.lab import (
     CLASSLESS,
     CLASSLESS_YAML,

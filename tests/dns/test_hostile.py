@@ -16,9 +16,9 @@ import pytest
 from snf_network.commands.dns import rows, unreadable
 from snf_network.dns import memory, send
 from snf_network.dns.memory import Memory
-from snf_network.dns.names import Names
 from snf_network.dns.sender import Sender
 from snf_network.errors import KernelError
+from snf_network.model.names import Names
 from tests.dns.lab import ADDRESS, FORWARD, REVERSE4, Place, registered
 from tests.dns.proxy import PORT, Honest, Manner, Proxy, honest
 from tests.dns.sending import Node

@@ -14,11 +14,11 @@ from typing import Any
 
 import pytest
 
-from snf_network import kernel
 from snf_network.dns import memory, send, spool
 from snf_network.dns.memory import Memory
-from snf_network.dns.names import Names
 from snf_network.errors import KernelError
+from snf_network.host import kernel
+from snf_network.model.names import Names
 from tests.dns.lab import FORWARD, REVERSE4
 from tests.dns.sending import Node
 

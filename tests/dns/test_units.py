@@ -15,17 +15,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from snf_network.commands.dns import rows
-from snf_network.config import Config
 from snf_network.dns import changes, settings
 from snf_network.dns.changes import Present, Target, decide
 from snf_network.dns.keys import read_key
 from snf_network.dns.memory import Known, Memory, Trouble
-from snf_network.dns.names import Names, forward, reverse
 from snf_network.dns.sender import Sender
 from snf_network.dns.settings import Route, Settings
 from snf_network.dns.spool import Wanted, parse
 from snf_network.dns.targets import record, trouble_with
 from snf_network.errors import BadConfig
+from snf_network.model.config import Config
+from snf_network.model.names import Names, forward, reverse
 
 SECRET = base64.b64encode(b"0123456789abcdef").decode()
 NAME = dns.name.from_text("inst1.example.com.")

@@ -10,14 +10,24 @@ from typing import Any
 
 import pytest
 
-from snf_network import doors, kernel
-from snf_network.config import Config
+from snf_network.apply import steps
 from snf_network.errors import KernelError
-from snf_network.netlink import Netlink
-from snf_network.nic import Nic
+from snf_network.host import kernel
+from snf_network.host.netlink import Netlink
+from snf_network.model.config import Config
+from snf_network.model.nic import Nic
+from snf_network.model.resources import (
+    BridgeOption,
+    Link,
+    Neighbour,
+    NeighProxy,
+    Port,
+    Resource,
+    Route,
+    Rule,
+    Sysctl,
+)
 from snf_network.plan import plan_for
-from snf_network.resources import Link, Neighbour, NeighProxy, Port, Resource, Route, Rule, Sysctl
-from snf_network.switches import BridgeOption
 from tests.netns.lab import Machine
 from tests.test_nic import ROUTED
 from tests.test_plan import NODE
@@ -362,19 +372,19 @@ def test_a_plan_typed_line_by_line_is_a_plan_put_by_our_doors(machine: Machine) 
         "the delete lines undo it"
     )
     with machine.inside():
-        doors.prepare(wanted)
-        doors.put(wanted)
+        steps.prepare(wanted)
+        steps.put(wanted)
         put = everything(machine, "222")
         assert put == typed != before
-        doors.put(wanted)
+        steps.put(wanted)
         assert everything(machine, "222") == put, "said again, nothing changes"
-        doors.undo(wanted)
+        steps.undo(wanted)
         assert {**everything(machine, "222"), "sysctl": "", "link": ""} == {
             **before,
             "sysctl": "",
             "link": "",
         }
-        doors.undo(wanted)
+        steps.undo(wanted)
 
 
 def test_a_refused_line_is_named_with_its_reason(machine: Machine) -> None:

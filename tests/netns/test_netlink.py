@@ -11,11 +11,11 @@ from socket import AF_INET, AF_INET6
 from typing import Any
 
 import pytest
+from snf_network.facts.netlink import ANYWHERE, Device, Netlink, _device
 
-from snf_network import host
 from snf_network.errors import BadEnvironment
-from snf_network.netlink import ANYWHERE, Device, Netlink, _device
-from snf_network.resources import Rule
+from snf_network.model.resources import Rule
+from snf_network.observe import facts
 from tests.netns.lab import Machine
 
 FAMILY = {AF_INET: "-4", AF_INET6: "-6"}
@@ -405,8 +405,8 @@ def test_a_table_has_the_number_that_ip_reads(
     netlink: Netlink, text: str, link: str, number: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "rt_tables").write_text(text)
-    monkeypatch.setattr(host, "RT_TABLES", (str(tmp_path),))
-    assert host.table_number(link, netlink) == number
+    monkeypatch.setattr(facts, "RT_TABLES", (str(tmp_path),))
+    assert facts.table_number(link, netlink) == number
 
 
 def test_the_administrators_directory_wins(
@@ -417,8 +417,8 @@ def test_the_administrators_directory_wins(
         (tmp_path / name / "rt_tables").write_text(f"{number} mine\n")
         (tmp_path / name / "rt_tables.d" / "x.conf").write_text(f"{number + 10} other\n")
         (tmp_path / name / "rt_tables.d" / "x.dpkg-old").write_text("99 mine\n")
-    monkeypatch.setattr(host, "RT_TABLES", (str(tmp_path / "etc"), str(tmp_path / "usr"), "/nowhere"))
-    assert (host.table_number("mine", netlink), host.table_number("other", netlink)) == (5, 15)
+    monkeypatch.setattr(facts, "RT_TABLES", (str(tmp_path / "etc"), str(tmp_path / "usr"), "/nowhere"))
+    assert (facts.table_number("mine", netlink), facts.table_number("other", netlink)) == (5, 15)
 
 
 @pytest.mark.parametrize("link", ["nowhere", "0", "255", "local", "4711", "4294967296", "99999999999"])
@@ -426,15 +426,15 @@ def test_a_table_that_nobody_knows_is_refused(
     netlink: Netlink, link: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "rt_tables").write_text("255 local\n254 main\n253 default\n0 unspec\n")
-    monkeypatch.setattr(host, "RT_TABLES", (str(tmp_path),))
+    monkeypatch.setattr(facts, "RT_TABLES", (str(tmp_path),))
     with pytest.raises(BadEnvironment, match=link):
-        host.table_number(link, netlink)
+        facts.table_number(link, netlink)
 
 
 def test_a_number_that_the_kernel_knows_needs_no_name(
     machine: Machine, netlink: Netlink, table: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(host, "RT_TABLES", ("/nowhere",))
+    monkeypatch.setattr(facts, "RT_TABLES", ("/nowhere",))
     fill(machine, AF_INET6, table, "default dev eth2")
-    assert host.table_number(str(table), netlink) == table
-    assert host.table_number("254", netlink) == 254
+    assert facts.table_number(str(table), netlink) == table
+    assert facts.table_number("254", netlink) == 254

@@ -11,12 +11,14 @@ from pathlib import Path
 
 import pytest
 
-from snf_network import engine, kernel, ruleset
-from snf_network.config import Config
+from snf_network.apply import engine
+from snf_network.host import kernel
 from snf_network.lean import replace
-from snf_network.nic import Nic
+from snf_network.model.config import Config
+from snf_network.model.nic import Nic
+from snf_network.model.resources import Element
 from snf_network.plan import plan_for
-from snf_network.resources import Element
+from snf_network.rules import ruleset
 from tests.netns.lab import Machine
 from tests.test_cases import CASES, NODE
 from tests.test_plan import BRIDGED

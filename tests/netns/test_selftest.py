@@ -221,7 +221,7 @@ def test_command_with_rules_that_lack_something(tmp_path: Path) -> None:
     """A checkout in which ARP is not pinned: exit status 1, and every cell that it takes is named."""
     for name in ("snf_network", "scripts"):
         shutil.copytree(ROOT / name, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__"))
-    rules = tmp_path / "snf_network" / "pin_arp.nft"
+    rules = tmp_path / "snf_network" / "rules" / "pin_arp.nft"
     rules.write_text(rules.read_text().replace("		goto no_arp_ip\n", ""))
     ran = subprocess.run(
         (*COMMAND, "--json"), cwd=tmp_path, capture_output=True, text=True, timeout=120, check=False
@@ -248,4 +248,4 @@ def test_nothing_is_left_even_if_it_is_killed() -> None:
 
 
 def test_reason_of_what_is_kept_from_a_guest_is_one_that_is_counted() -> None:
-    assert f'"{TO_GUESTS}"' in (ROOT / "snf_network" / "base.nft").read_text()
+    assert f'"{TO_GUESTS}"' in (ROOT / "snf_network" / "rules" / "base.nft").read_text()

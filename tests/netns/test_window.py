@@ -11,8 +11,8 @@ from contextlib import ExitStack, closing, contextmanager
 
 import pytest
 
-from snf_network import ruleset
-from snf_network.config import Config
+from snf_network.model.config import Config
+from snf_network.rules import ruleset
 from snf_network.selftest import frames as f
 from snf_network.selftest.matrix import NODE, RESERVED, TAP_MAC, Guest
 from snf_network.selftest.run import TABLES, Site, environment

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from snf_network import __version__, commands
-from snf_network.config import CHECKS, IGNORED, Config, parse
+from snf_network.model.config import CHECKS, IGNORED, Config, parse
 from tests.netns.lab import ROOT
 
 DEBIAN = ROOT / "debian"

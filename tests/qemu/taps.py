@@ -17,7 +17,8 @@ from collections.abc import Mapping, Sequence
 from contextlib import redirect_stderr, redirect_stdout
 from typing import NamedTuple
 
-from snf_network import commands, drift
+from snf_network import commands
+from snf_network.observe import drift
 from tests.netns import frames as f
 from tests.netns.lab import Ear, Machine, send
 

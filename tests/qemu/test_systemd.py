@@ -18,8 +18,8 @@ from typing import NamedTuple
 
 import pytest
 
-from snf_network.dns.names import Names
 from snf_network.dns.spool import Spool
+from snf_network.model.names import Names
 from tests.dhcpd.netns.daemon import CONFIG, bind, binding, status
 from tests.dhcpd.netns.test_daemon import CAP_NET_RAW, MAC, asks, offered
 from tests.dns.lab import FORWARD, REVERSE4, STATE, NameServer, configure

@@ -1,0 +1,1 @@
+"""Make the node have what a plan wants, or take it back."""

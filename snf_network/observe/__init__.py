@@ -1,0 +1,1 @@
+"""Read the kernel: before deciding, to compare with the records, and to trace."""

@@ -1,0 +1,1 @@
+"""Every nft rule there is, and the loaded ruleset."""

@@ -1,0 +1,1 @@
+"""The mains of the scripts that Ganeti and Xen call."""

@@ -1,0 +1,112 @@
+"""What every script has in common: a process fit to work, its environment, its log, one line if it fails."""
+
+from __future__ import annotations
+
+import posix
+from _signal import alarm  # type: ignore[import-not-found]  # signal itself would import enum
+from time import strftime
+
+from snf_network.errors import SnfNetworkError, shown
+from snf_network.host import kernel
+from snf_network.model.config import Config
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import NoReturn
+
+SECONDS = 4.0
+"""How long all tools and locks of one call may take together."""
+LAST = 5
+"""Seconds after which the kernel ends a call that something else holds up, such as a disk that does not
+answer.
+"""
+# the directory belongs to Ganeti, not to root alone: follow no link, wait for nobody's pipe
+LOG_FLAGS = (
+    posix.O_WRONLY | posix.O_APPEND | posix.O_CREAT | posix.O_NOFOLLOW | posix.O_NONBLOCK | posix.O_CLOEXEC
+)
+
+
+def environment() -> dict[str, str]:
+    """The environment as text; bytes that are not UTF-8 stay visible to the checks."""
+    return {
+        name.decode("utf-8", "surrogateescape"): value.decode("utf-8", "surrogateescape")
+        for name, value in posix.environ.items()
+    }
+
+
+def settle() -> None:
+    """Make this process fit to work, whatever called it: umask, a deadline, three open descriptors."""
+    posix.umask(0o022)  # Ganeti's is 0077: nfdhcpd could not read its bindings
+    kernel.give_up_after(SECONDS)
+    alarm(LAST)
+    open_descriptors()
+
+
+def take_time() -> None:
+    """Lift the limits of `settle`: nobody waits for this process."""
+    alarm(0)
+    kernel.give_up_after(float("inf"))
+
+
+def open_descriptors() -> None:
+    """Open descriptors 0 to 2 where the caller closed them, so that nothing opened later is taken for a tool's
+    output.
+    """
+    descriptor = 0
+    while descriptor < 3:
+        descriptor = posix.open("/dev/null", posix.O_RDWR)
+    posix.close(descriptor)
+
+
+def leave(status: int) -> NoReturn:
+    """End the process at once: tearing the interpreter down would cost a fifth of its start (bench/ifup)."""
+    posix._exit(status)
+
+
+class Log:
+    """Where one call says what it does: LOGFILE and, for what the caller must see, stderr."""
+
+    def __init__(self, name: str, interface: str = "-", path: str = Config.logfile) -> None:
+        self.name, self.interface, self.path = name, interface, path
+        self.said = ""
+        """The last line that went to stderr: vif-custom hands it to Xen's toolstack."""
+
+    def say(self, words: object) -> None:
+        """One line on stderr, which Ganeti shows if the call fails, and in the log."""
+        self.said = str(words)
+        try:
+            posix.write(2, f"{self.name}: {words}\n".encode("utf-8", "backslashreplace"))
+        except OSError:
+            pass  # nobody reads it, and that is no reason to stop
+        self.log(words)
+
+    def log(self, words: object) -> None:
+        """One line in LOGFILE. A full disk or a missing directory must not stop a NIC."""
+        try:
+            file = posix.open(self.path, LOG_FLAGS, 0o640)
+        except OSError:
+            return
+        when, about = strftime("%Y-%m-%d %H:%M:%S"), shown(self.interface)[1:-1] or "-"
+        line = f"{when} {self.name}[{posix.getpid()}] {about}: {words}\n"
+        try:
+            posix.write(file, line.encode("utf-8", "backslashreplace"))
+        except OSError:
+            pass
+        posix.close(file)
+
+
+def run(argv0: str, interface: str, act: Callable[[Config, Log], int]) -> int:
+    """Load the settings and run `act` with a log that follows them. A failure is one line and exit status 1."""
+    return run_logged(Log(argv0.rpartition("/")[2], interface), act)
+
+
+def run_logged(log: Log, act: Callable[[Config, Log], int]) -> int:
+    """As `run`, with a log that the caller keeps."""
+    try:
+        config = Config.load()
+        log.path = config.logfile
+        return act(config, log)
+    except (SnfNetworkError, OSError) as error:
+        log.say(error)
+        return 1
