@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from snf_network import setups
 from snf_network.errors import BadEnvironment, shown
-from snf_network.model.resources import Element, NeighProxy, Port, Route
+from snf_network.model.resources import Announcement, Element, NeighProxy, Port, Route
 from snf_network.setups import firewall, pins
 from snf_network.setups.allow import setting
 
@@ -21,14 +21,6 @@ if TYPE_CHECKING:
     from snf_network.model.resources import Resource
 else:
     from snf_network.lean import dataclass
-
-
-@dataclass(frozen=True)
-class Announcement:
-    """An address of the guest that this node answers for on an uplink: told to all who listen there."""
-
-    address: str
-    interface: str
 
 
 @dataclass(frozen=True)

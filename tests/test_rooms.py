@@ -16,7 +16,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = ROOT / "snf_network"
-GROUND = ("errors", "lean")
+GROUND = ("__init__", "errors", "lean", "wire")
 """Everybody's."""
 
 # room: the rooms that its modules may import
@@ -24,6 +24,7 @@ ROOMS = {
     "__init__": (),
     "errors": (),
     "lean": (),
+    "wire": (),
     "addresses": (),
     # what is said, and what is
     "model": ("addresses",),
@@ -44,7 +45,6 @@ ROOMS = {
     # speak with those who call
     "scripts": ("addresses", "apply", "dns", "host", "model", "observe", "plan", "setups", "show"),
     "commands": (
-        "__init__",
         "addresses",
         "apply",
         "dhcpd",

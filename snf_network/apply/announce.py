@@ -10,15 +10,17 @@ from __future__ import annotations
 
 import posix
 from _socket import AF_INET6, AF_PACKET, SOCK_RAW, inet_aton, inet_pton, socket
-from _struct import pack, unpack
+from _struct import pack
 from fcntl import ioctl
 from time import sleep
+
+from snf_network.wire import checksum
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from snf_network.plan import Announcement
+    from snf_network.model.resources import Announcement
 
 PAUSES = (0.0, 1.0, 2.0)
 """Seconds before each round."""
@@ -44,18 +46,10 @@ def unsolicited_na(mac: bytes, address: str) -> bytes:
     """
     target = inet_pton(AF_INET6, address)
     body = pack("!BBHI", 136, 0, 0, 0x20000000) + target + bytes((2, 1)) + mac
-    body = body[:2] + pack("!H", _checksum(target, body)) + body[4:]
+    pseudo_header = target + ALL_NODES + pack("!II", len(body), 58)  # RFC 8200, 8.1
+    body = body[:2] + pack("!H", checksum(pseudo_header + body)) + body[4:]
     header = pack("!IHBB", 0x60000000, len(body), 58, 255) + target + ALL_NODES
     return b"\x33\x33\x00\x00\x00\x01" + mac + pack("!H", IPV6) + header + body
-
-
-def _checksum(source: bytes, body: bytes) -> int:
-    """That of ICMPv6, over the pseudo-header (RFC 8200, 8.1)."""
-    data = source + ALL_NODES + pack("!II", len(body), 58) + body
-    total = sum(unpack(f"!{len(data) // 2}H", data))
-    while total >> 16:
-        total = (total & 0xFFFF) + (total >> 16)
-    return 0xFFFF - int(total)
 
 
 def send(announcement: Announcement) -> None:

@@ -12,6 +12,18 @@ from _struct import pack, unpack_from
 
 from snf_network.errors import KernelError
 from snf_network.model.resources import PROTOCOL, RULE_PRIORITY, Rule
+from snf_network.wire import (
+    NLM_F_ACK,
+    NLM_F_CREATE,
+    NLM_F_DUMP,
+    NLM_F_REPLACE,
+    NLMSG_DONE,
+    NLMSG_ERROR,
+    attribute,
+    attributes,
+    message,
+    messages,
+)
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -23,8 +35,6 @@ else:
     from snf_network.lean import dataclass
 
 AF_NETLINK, SOCK_RAW, NETLINK_ROUTE, SOL_NETLINK, NETLINK_GET_STRICT_CHK = 16, 3, 0, 270, 12
-ERROR, DONE = 2, 3
-REQUEST, ACK, REPLACE, DUMP, CREATE = 0x1, 0x4, 0x100, 0x300, 0x400
 NEWLINK, GETLINK, NEWROUTE, GETROUTE, NEWNEIGH, DELNEIGH, GETRULE = 16, 18, 24, 26, 28, 29, 34
 # RTM_F_FIB_MATCH; IPv4 tells which table only with RTM_F_LOOKUP_TABLE, which IPv6 refuses
 FIB_MATCH = {AF_INET: 0x3000, AF_INET6: 0x2000}
@@ -103,15 +113,15 @@ class Netlink:
         packed = inet_pton(family, address)
         body = (
             _rtmsg(family, FIB_MATCH[family], len(packed) * 8)
-            + _attribute(RTA_DST, packed)
-            + _attribute(RTA_MARK, pack("=I", mark))
+            + attribute(RTA_DST, packed)
+            + attribute(RTA_MARK, pack("=I", mark))
         )
         return next((_found(reply) for kind, reply in self.ask(GETROUTE, 0, body) if kind == NEWROUTE), None)
 
     def routes(self, family: int, table: int) -> Iterator[Found]:
         """Every route of `table`: costs as much as it has. As `ip route show table`."""
-        body = _rtmsg(family, 0, 0) + _attribute(RTA_TABLE, pack("=I", table))
-        return (_found(reply) for kind, reply in self.ask(GETROUTE, DUMP, body) if kind == NEWROUTE)
+        body = _rtmsg(family, 0, 0) + attribute(RTA_TABLE, pack("=I", table))
+        return (_found(reply) for kind, reply in self.ask(GETROUTE, NLM_F_DUMP, body) if kind == NEWROUTE)
 
     def has_table(self, table: int) -> bool:
         """True if the kernel has such a table with a route in it."""
@@ -119,17 +129,17 @@ class Netlink:
 
     def device(self, name: str) -> Device | None:
         """The device of that name; None if there is none. As `ip -d link show dev NAME`."""
-        body = IFINFOMSG + _attribute(IFLA_IFNAME, name.encode() + b"\0")
+        body = IFINFOMSG + attribute(IFLA_IFNAME, name.encode() + b"\0")
         return next((_device(reply) for kind, reply in self.ask(GETLINK, 0, body) if kind == NEWLINK), None)
 
     def ports(self, bridge: int) -> Iterator[Device]:
         """The ports of a bridge, by its ifindex. As `ip link show master NAME`."""
-        body = IFINFOMSG + _attribute(IFLA_MASTER, pack("=I", bridge))
-        return (_device(reply) for kind, reply in self.ask(GETLINK, DUMP, body) if kind == NEWLINK)
+        body = IFINFOMSG + attribute(IFLA_MASTER, pack("=I", bridge))
+        return (_device(reply) for kind, reply in self.ask(GETLINK, NLM_F_DUMP, body) if kind == NEWLINK)
 
     def rules(self) -> set[Rule]:
         """Our policy rules, as they are in the kernel now."""
-        replies = self.ask(GETRULE, DUMP, FIB_RULE_HDR)
+        replies = self.ask(GETRULE, NLM_F_DUMP, FIB_RULE_HDR)
         return {rule for _, reply in replies for rule in _rule(reply)}
 
     def neighbour(self, resource: Neighbour | NeighProxy, add: bool, device: int) -> None:
@@ -139,17 +149,17 @@ class Netlink:
         mac = bytes.fromhex(getattr(resource, "mac", "").replace(":", ""))
         family = AF_INET6 if ":" in resource.address else AF_INET
         state, flags = (NUD_PERMANENT, 0) if mac else (0, NTF_PROXY)
-        body = pack("=BxxxiHBB", family, device, state, flags, 0) + _attribute(
+        body = pack("=BxxxiHBB", family, device, state, flags, 0) + attribute(
             NDA_DST, inet_pton(family, resource.address)
         )
         if add and mac:
-            body += _attribute(NDA_LLADDR, mac)
-        body += _attribute(NDA_PROTOCOL, bytes((PROTOCOL,))) if add else b""
+            body += attribute(NDA_LLADDR, mac)
+        body += attribute(NDA_PROTOCOL, bytes((PROTOCOL,))) if add else b""
         error = 0
         for kind, reply in self.ask(
-            NEWNEIGH if add else DELNEIGH, ACK | (CREATE | REPLACE if add else 0), body
+            NEWNEIGH if add else DELNEIGH, NLM_F_ACK | (NLM_F_CREATE | NLM_F_REPLACE if add else 0), body
         ):
-            error = -unpack_from("=i", reply)[0] if kind == ERROR else 0
+            error = -unpack_from("=i", reply)[0] if kind == NLMSG_ERROR else 0
         if error and (add or error not in (ENOENT, ENODEV, ESRCH)):
             from posix import strerror
 
@@ -160,34 +170,18 @@ class Netlink:
         next question.
         """
         replies: list[tuple[int, bytes]] = []
-        self.socket.send(pack("=IHHII", 16 + len(body), kind, REQUEST | flags, 1, 0) + body)
+        self.socket.send(message(kind, flags, body))
         while True:
-            datagram = self.socket.recv(65536)
-            while datagram:
-                length, reply = unpack_from("=IH", datagram)
-                if reply == DONE:
+            for reply, _, answer in messages(self.socket.recv(65536)):
+                if reply == NLMSG_DONE:
                     return replies
-                replies.append((reply, datagram[16:length]))
-                if reply == ERROR or flags & DUMP != DUMP:
+                replies.append((reply, answer))
+                if reply == NLMSG_ERROR or flags & NLM_F_DUMP != NLM_F_DUMP:
                     return replies
-                datagram = datagram[(length + 3) & ~3 :]
 
 
 def _rtmsg(family: int, flags: int, length: int) -> bytes:
     return pack("=BBBBBBBBI", family, length, 0, 0, 0, 0, 0, 0, flags)
-
-
-def _attribute(kind: int, value: bytes) -> bytes:
-    return pack("=HH", 4 + len(value), kind) + value + bytes(-len(value) % 4)
-
-
-def _attributes(data: bytes) -> dict[int, bytes]:
-    found = {}
-    while len(data) >= 4:
-        length, kind = unpack_from("=HH", data)
-        found[kind & 0x3FFF] = data[4:length]
-        data = data[(length + 3) & ~3 :] if length >= 4 else b""
-    return found
 
 
 def _found(message: bytes) -> Found:
@@ -196,13 +190,13 @@ def _found(message: bytes) -> Found:
 
     Only a unicast route leads to a device: an unreachable one of IPv6 is on lo.
     """
-    attributes = _attributes(message[12:])
+    fields = attributes(message[12:])
     devices = (
-        [unpack_from("=i", attributes[RTA_OIF])[0]]
-        if RTA_OIF in attributes
-        else _hops(attributes.get(RTA_MULTIPATH, b""))
+        [unpack_from("=i", fields[RTA_OIF])[0]]
+        if RTA_OIF in fields
+        else _hops(fields.get(RTA_MULTIPATH, b""))
     )
-    table = unpack_from("=I", attributes.get(RTA_TABLE, message[4:5] + bytes(3)))[0]
+    table = unpack_from("=I", fields.get(RTA_TABLE, message[4:5] + bytes(3)))[0]
     return Found(table, message[1], min(devices, default=0) if message[7] == UNICAST else 0)
 
 
@@ -218,17 +212,17 @@ def _hops(data: bytes) -> list[int]:
 
 def _device(message: bytes) -> Device:
     """ifinfomsg; what is about a bridge only stands in its LINKINFO."""
-    attributes = _attributes(message[len(IFINFOMSG) :])
-    info = _attributes(attributes.get(IFLA_LINKINFO, b""))
-    name, kind = attributes[IFLA_IFNAME].rstrip(b"\0"), info.get(INFO_KIND, b"").rstrip(b"\0")
+    fields = attributes(message[len(IFINFOMSG) :])
+    info = attributes(fields.get(IFLA_LINKINFO, b""))
+    name, kind = fields[IFLA_IFNAME].rstrip(b"\0"), info.get(INFO_KIND, b"").rstrip(b"\0")
     mtu, master = (
-        unpack_from("=I", attributes.get(number, bytes(4)))[0] for number in (IFLA_MTU, IFLA_MASTER)
+        unpack_from("=I", fields.get(number, bytes(4)))[0] for number in (IFLA_MTU, IFLA_MASTER)
     )
-    bridge = _attributes(info.get(INFO_DATA, b"")) if kind == b"bridge" else {}
+    bridge = attributes(info.get(INFO_DATA, b"")) if kind == b"bridge" else {}
     return Device(
         name.decode("utf-8", "replace"),
         kind.decode("utf-8", "replace"),
-        attributes.get(IFLA_ADDRESS, b"").hex(":"),
+        fields.get(IFLA_ADDRESS, b"").hex(":"),
         mtu,
         master,
         bridge.get(BR_VLAN_FILTERING) == b"\1",
@@ -240,18 +234,18 @@ def _rule(message: bytes) -> Iterator[Rule]:
     """fib_rule_hdr: ours by FRA_PROTOCOL and priority, and by asking for nothing but the whole mark, which is
     the table.
     """
-    attributes = _attributes(message[len(FIB_RULE_HDR) :])
+    fields = attributes(message[len(FIB_RULE_HDR) :])
     whole_mark = (
-        attributes.get(FRA_FWMASK) == b"\xff" * 4 and message[1:4] == bytes(3) and not message[8] & INVERT
+        fields.get(FRA_FWMASK) == b"\xff" * 4 and message[1:4] == bytes(3) and not message[8] & INVERT
     )
     ours = (
-        attributes.get(FRA_PROTOCOL) == bytes((PROTOCOL,))
-        and {FRA_PRIORITY, FRA_FWMARK} <= attributes.keys() <= MARK_ONLY
+        fields.get(FRA_PROTOCOL) == bytes((PROTOCOL,))
+        and {FRA_PRIORITY, FRA_FWMARK} <= fields.keys() <= MARK_ONLY
     )
     if whole_mark and ours:
-        priority, mark = (unpack_from("=I", attributes[number])[0] for number in (FRA_PRIORITY, FRA_FWMARK))
+        priority, mark = (unpack_from("=I", fields[number])[0] for number in (FRA_PRIORITY, FRA_FWMARK))
         family = "-6" if message[0] == AF_INET6 else "-4"
-        if (priority, message[7]) == (RULE_PRIORITY, TO_TABLE) and attributes.get(FRA_TABLE) == attributes[
+        if (priority, message[7]) == (RULE_PRIORITY, TO_TABLE) and fields.get(FRA_TABLE) == fields[
             FRA_FWMARK
         ]:
             yield Rule(family, str(mark), "lookup")

@@ -206,6 +206,16 @@ class NeighProxy(Resource):
 
 
 @dataclass(frozen=True)
+class Announcement:
+    """An address of the guest that this node answers for on an uplink: told to all who listen there. Not a Resource: it
+    leaves nothing to take back.
+    """
+
+    address: str
+    interface: str
+
+
+@dataclass(frozen=True)
 class Sysctl(Resource):
     """A setting of the kernel. A tap's dies with it; any other is set if wrong and left."""
 

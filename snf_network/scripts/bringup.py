@@ -20,7 +20,8 @@ if TYPE_CHECKING:
     from snf_network.host.record import Record
     from snf_network.model.config import Config
     from snf_network.model.names import Names
-    from snf_network.plan import Announcement, Plan
+    from snf_network.model.resources import Announcement
+    from snf_network.plan import Plan
     from snf_network.scripts.process import Log
 
 
