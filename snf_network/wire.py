@@ -1,7 +1,8 @@
-"""Bytes that more than one room reads or writes: netlink messages, the Internet checksum, capture files. Pure.
+"""Bytes that more than one room reads or writes: netlink messages, the Internet checksum, capture files.
+Pure.
 
-Netlink numbers are in the order of this machine (netlink(7)), a packet's in network order. What is read comes
-from the kernel or from a guest: no length in it is believed beyond the end of the data.
+Netlink numbers are in the order of this machine (netlink(7)), a packet's in network order. What is read
+comes from the kernel or from a guest: no length in it is believed beyond the end of the data.
 """
 
 from __future__ import annotations
@@ -91,3 +92,27 @@ def pcap_record(frame: bytes, microseconds: int) -> bytes:
     """One frame, seen so long after the epoch."""
     seconds, rest = divmod(microseconds, 1000000)
     return Struct("=IIII").pack(seconds, rest, len(frame), len(frame)) + frame
+
+
+# --- rtnetlink: numbers of linux/rtnetlink.h, if_link.h, if_bridge.h, neighbour.h and fib_rules.h
+
+RTM_NEWLINK, RTM_DELLINK, RTM_GETLINK, RTM_SETLINK = 16, 17, 18, 19
+RTM_NEWROUTE, RTM_DELROUTE, RTM_GETROUTE = 24, 25, 26
+RTM_NEWNEIGH, RTM_DELNEIGH = 28, 29
+RTM_NEWRULE, RTM_DELRULE, RTM_GETRULE = 32, 33, 34
+IFF_UP = 1
+IFLA_ADDRESS, IFLA_IFNAME, IFLA_MTU, IFLA_MASTER, IFLA_LINKINFO, IFLA_AF_SPEC = 1, 3, 4, 10, 18, 26
+IFLA_INFO_KIND, IFLA_INFO_DATA = 1, 2
+IFLA_BR_VLAN_FILTERING, IFLA_BR_VLAN_DEFAULT_PVID, IFLA_BR_MULTI_BOOLOPT = 7, 39, 46
+RTA_DST, RTA_OIF, RTA_GATEWAY, RTA_MULTIPATH, RTA_TABLE, RTA_MARK = 1, 4, 5, 9, 15, 16
+NDA_DST, NDA_LLADDR, NDA_PROTOCOL, NUD_PERMANENT, NTF_PROXY = 1, 2, 12, 0x80, 0x08
+FRA_PRIORITY, FRA_FWMARK, FRA_SUPPRESS_PREFIXLEN, FRA_TABLE, FRA_FWMASK, FRA_PROTOCOL = 6, 10, 14, 15, 16, 21
+IFINFOMSG = Struct("=BxHiII")
+"""Family, hardware type, index, flags, which flags to change."""
+RTMSG = Struct("=BBBBBBBBI")
+"""Family, length of destination and of source, TOS, table, protocol, scope, type, flags."""
+NDMSG = Struct("=BxxxiHBB")
+"""Family, index, state, flags, type."""
+FIB_RULE_HDR = Struct("=BBBBBxxBI")
+"""Family, length of destination and of source, TOS, table, action, flags."""
+U32 = Struct("=I")

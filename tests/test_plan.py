@@ -12,7 +12,6 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from snf_network import show
 from snf_network.errors import BadEnvironment, SnfNetworkError
 from snf_network.lean import replace
 from snf_network.model.config import Config, parse
@@ -217,7 +216,7 @@ def test_any_environment_has_a_plan_or_is_bad(
 @given(st.lists(ANYTHING, max_size=3))
 def test_what_is_shown_can_be_printed(tags: list[str]) -> None:
     words = " ".join(tags)
-    text = show.text(plan(ROUTED, NETWORK_TAGS=f"nfdhcpd {words}", TAGS=words))
+    text = plan(ROUTED, NETWORK_TAGS=f"nfdhcpd {words}", TAGS=words).text()
     assert text.replace("\n", "").isprintable() and text.encode()
 
 
@@ -468,12 +467,12 @@ def test_a_bridged_nic_is_a_port_with_the_bridges_mtu() -> None:
     made = plan(BRIDGED, NETWORK_TAGS="")
     assert made.resources == (
         Sysctl("net/ipv6/conf/tap1/addr_gen_mode", "1"),
-        Port("tap1", "prv0"),
-        Link("tap1", "fe:55:60:25:ae:2e", "1500"),
+        Port("tap1", "prv0", "1500"),
+        Link("tap1", "fe:55:60:25:ae:2e"),
     )
     assert plan(BRIDGED, NETWORK_TAGS="", XEN="true").resources[1:] == (
-        Port("tap1", "prv0"),
-        Link("tap1", "", "1500"),
+        Port("tap1", "prv0", "1500"),
+        Link("tap1"),
     )
 
 
@@ -528,8 +527,8 @@ def test_masq_translates_only_where_it_is_switched_on() -> None:
     made = plan(BRIDGED, node, replace(Config(), masq=True), NETWORK_TAGS="masq")
     assert kinds(made, SharedElement, Sysctl) == [
         own,
-        SharedElement("inet", "masq_networks", "203.0.113.0/24"),
-        SharedElement("inet", "masq", '203.0.113.0/24 . "eth0"'),
+        SharedElement("inet", "masq_networks", "", "203.0.113.0/24"),
+        SharedElement("inet", "masq", "", '203.0.113.0/24 . "eth0"'),
         Sysctl("net/ipv4/conf/eth0/forwarding", "1"),
         Sysctl("net/ipv4/conf/prv0/forwarding", "1"),
     ]
@@ -550,7 +549,7 @@ def test_a_subnet_has_the_form_the_kernel_lists(values: dict[str, str]) -> None:
         made = plan(BRIDGED, NODE, replace(Config(), masq=True), NETWORK_TAGS="masq", **values)
     except BadEnvironment:
         return
-    assert kinds(made, SharedElement) == [SharedElement("inet", "masq_networks", "203.0.113.0/24")]
+    assert kinds(made, SharedElement) == [SharedElement("inet", "masq_networks", "", "203.0.113.0/24")]
 
 
 def test_the_taps_mac_has_the_form_the_kernel_lists() -> None:

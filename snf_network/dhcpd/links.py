@@ -8,11 +8,7 @@ import struct
 from collections.abc import Iterator
 from socket import AF_NETLINK, SO_RCVBUF, SOCK_RAW, SOL_SOCKET, socket
 
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from dataclasses import dataclass
-else:
-    from snf_network.lean import dataclass
+from snf_network.lean import dataclass
 
 NETLINK_ROUTE, GROUP_LINK = 0, 1
 ERROR, DONE, NEWLINK, DELLINK, GETLINK = 2, 3, 16, 17, 18

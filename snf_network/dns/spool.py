@@ -28,14 +28,12 @@ from snf_network.errors import KernelError
 from snf_network.host import kernel
 from snf_network.host.lock import Held, Lock
 from snf_network.host.record import columns, row
+from snf_network.lean import dataclass
 from snf_network.model.names import Names
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
-    from dataclasses import dataclass
-else:
-    from snf_network.lean import dataclass
 
 SENDER = "snf-network-dnssend"
 FOREVER = float("inf")

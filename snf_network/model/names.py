@@ -6,13 +6,11 @@ from __future__ import annotations
 
 from _socket import AF_INET6, inet_pton
 
+from snf_network.lean import dataclass
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from dataclasses import dataclass
-
     from snf_network.model.nic import Nic
-else:
-    from snf_network.lean import dataclass
 
 
 @dataclass(frozen=True)

@@ -15,13 +15,11 @@ from snf_network.addresses import (
     is_prefix6,
 )
 from snf_network.errors import BadEnvironment, shown
+from snf_network.lean import dataclass
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
-    from dataclasses import dataclass
-else:
-    from snf_network.lean import dataclass
 
 MODES = ("bridged", "routed", "openvswitch", "ext")
 # all that a NIC is made from (XEN is ours: vif-custom sets it): what a record keeps, so that a NIC can be

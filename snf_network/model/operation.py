@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from snf_network.errors import BadEnvironment
+from snf_network.lean import dataclass
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from dataclasses import dataclass
-else:
-    from snf_network.lean import dataclass
 
 COPIED = (
     "IP",

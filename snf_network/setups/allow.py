@@ -19,16 +19,14 @@ from snf_network.addresses import (
     within,
 )
 from snf_network.errors import BadEnvironment, shown
+from snf_network.lean import dataclass
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
-    from dataclasses import dataclass
 
     from snf_network.model.config import Config
     from snf_network.model.nic import Nic
-else:
-    from snf_network.lean import dataclass
 
 WIDEST4, WIDEST6 = 8, 16
 """The shortest prefixes that may be allowed: none of them has multicast or loopback in it."""

@@ -23,9 +23,9 @@ def setup(nic: Nic, node: Node, config: Config) -> Iterator[Resource]:
     mac = "" if nic.xen else f"fe{nic.mac[2:]}"
     if node.ipv6:  # an address of its own would speak to the guest past every hook of the bridge
         yield Sysctl(f"net/ipv6/conf/{nic.interface}/addr_gen_mode", "1")
-    yield Port(nic.interface, nic.link)
+    yield Port(nic.interface, nic.link, str(node.mtu))
     yield from _vlans(nic, node)
-    yield Link(nic.interface, mac, str(node.mtu))
+    yield Link(nic.interface, mac)
 
 
 def _vlans(nic: Nic, node: Node) -> Iterator[Resource]:

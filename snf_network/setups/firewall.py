@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from snf_network.errors import BadEnvironment, shown
 from snf_network.model.resources import Element, Resource
-from snf_network.setups.pins import quoted
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -37,9 +36,9 @@ def setup(nic: Nic, node: Node, config: Config, filtered: bool) -> Iterator[Reso
         )
     chain = "_".join(filter(None, ("filtered" if filtered else "", f"profile_{profile}" if profile else "")))
     if nic.mode == "routed" and profile:
-        yield Element("inet", "egress", quoted(nic), f"goto profile_{profile}")
+        yield Element("inet", "egress", nic.interface, value=f"goto profile_{profile}")
     if nic.mode == "bridged" and chain:
-        yield Element("bridge", "egress", quoted(nic), f"goto {chain}")
+        yield Element("bridge", "egress", nic.interface, value=f"goto {chain}")
 
 
 def profile_of(nic: Nic, config: Config) -> str:

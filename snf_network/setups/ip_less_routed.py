@@ -8,7 +8,6 @@ from snf_network.addresses import as_bits
 from snf_network.errors import BadEnvironment
 from snf_network.model.resources import Element, NeighProxy, Resource, Sysctl
 from snf_network.setups.allow import extra
-from snf_network.setups.pins import quoted
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -27,7 +26,7 @@ def setup(nic: Nic, node: Node, config: Config) -> Iterator[Resource]:
         return
     _refuse_what_is_not_the_guests(nic)
     if nic.network.gateway:
-        yield Element("arp", "gateways", quoted(nic), nic.network.gateway)
+        yield Element("arp", "gateways", nic.interface, value=nic.network.gateway)
     if nic.ip and node.uplink:
         yield Sysctl(f"net/ipv4/conf/{node.uplink}/forwarding", "1")
         yield Sysctl(f"net/ipv4/neigh/{node.uplink}/proxy_delay", "0")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from snf_network.model.resources import Element, Resource, SharedElement, Sysctl
-from snf_network.setups.pins import quoted
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -19,11 +18,11 @@ def setup(nic: Nic, node: Node, config: Config) -> Iterator[Resource]:
     towards the default route.
     """
     if nic.mode == "bridged":
-        yield Element("bridge", "hosts", quoted(nic))
+        yield Element("bridge", "hosts", nic.interface)
     if not config.masq or not nic.network.subnet:
         return
-    yield SharedElement("inet", "masq_networks", nic.network.subnet)
+    yield SharedElement("inet", "masq_networks", "", nic.network.subnet)
     if node.wan:
-        yield SharedElement("inet", "masq", f'{nic.network.subnet} . "{node.wan}"')
+        yield SharedElement("inet", "masq", "", f'{nic.network.subnet} . "{node.wan}"')
         yield Sysctl(f"net/ipv4/conf/{node.wan}/forwarding", "1")
         yield Sysctl(f"net/ipv4/conf/{nic.link if nic.mode == 'bridged' else nic.interface}/forwarding", "1")

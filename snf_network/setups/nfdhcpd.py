@@ -5,7 +5,6 @@ that keeps both to the tap.
 from __future__ import annotations
 
 from snf_network.model.resources import Binding, Element, Resource
-from snf_network.setups.pins import quoted
 
 # what a Ganeti tag is made of; anything else could end the quotes in the file
 TAG = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_.+*/:@-")
@@ -45,7 +44,7 @@ def _guard(nic: Nic, config: Config) -> Iterator[Resource]:
     """
     if nic.mode not in ("routed", "bridged"):
         return
-    tap, bridged = quoted(nic), nic.mode == "bridged"
+    tap, bridged = nic.interface, nic.mode == "bridged"
     if bridged:  # a routed NIC is never a server
         from snf_network.setups.port import port
 

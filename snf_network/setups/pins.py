@@ -16,11 +16,6 @@ if TYPE_CHECKING:
     from snf_network.setups.allow import Extra
 
 
-def quoted(nic: Nic) -> str:
-    """The interface name as nft takes it in a set."""
-    return f'"{nic.interface}"'
-
-
 def raw_address(address: str) -> str:
     """An IPv6 address or prefix as the number that nft 1.0.6 wants where it compares raw payload (the target
     of an ND message).
@@ -39,7 +34,7 @@ def raw_mac(mac: str) -> str:
 def macs(nic: Nic, family: str, allowed: Extra) -> Iterator[Resource]:
     """The NIC's MAC addresses, as Ethernet source (and as ARP sender, in the same set)."""
     for mac in (nic.mac, *allowed.macs):
-        yield Element(family, "macs", f"{quoted(nic)} . {mac}")
+        yield Element(family, "macs", nic.interface, mac)
 
 
 def addresses4(nic: Nic, family: str, allowed: Extra) -> Iterator[Resource]:
@@ -47,21 +42,21 @@ def addresses4(nic: Nic, family: str, allowed: Extra) -> Iterator[Resource]:
     for mac in (nic.mac, *allowed.macs):
         for value in filter(None, (nic.ip, *allowed.addresses, *allowed.prefixes)):
             if ":" not in value:
-                yield Element(family, "nets4" if "/" in value else "src4", f"{quoted(nic)} . {mac} . {value}")
+                yield Element(family, "nets4" if "/" in value else "src4", nic.interface, f"{mac} . {value}")
 
 
 def addresses6(nic: Nic, family: str, allowed: Extra, own: Iterable[str]) -> Iterator[Resource]:
     """The NIC's `own` and allowed IPv6 addresses, as source and as target of neighbour discovery; and its
     MACs, as its options.
     """
-    tap, stations = quoted(nic), (nic.mac, *allowed.macs)
+    tap, stations = nic.interface, (nic.mac, *allowed.macs)
     values = [value for value in (*own, *allowed.addresses, *allowed.prefixes) if ":" in value]
     for mac in stations:
-        yield Element(family, "ndmacs", f"{tap} . {raw_mac(mac)}")
+        yield Element(family, "ndmacs", tap, raw_mac(mac))
         for value in values:
-            yield Element(family, "nets6" if "/" in value else "src6", f"{tap} . {mac} . {value}")
+            yield Element(family, "nets6" if "/" in value else "src6", tap, f"{mac} . {value}")
     for value in values:
-        yield Element(family, "tgtnets" if "/" in value else "targets", f"{tap} . {raw_address(value)}")
+        yield Element(family, "tgtnets" if "/" in value else "targets", tap, raw_address(value))
 
 
 def ingress(nic: Nic, members: set[str]) -> Iterator[Resource]:
@@ -78,4 +73,4 @@ def ingress(nic: Nic, members: set[str]) -> Iterator[Resource]:
         else ""
     )
     if nic.mode == "bridged" and chain:
-        yield Element("bridge", "ingress", quoted(nic), f"goto {chain}")
+        yield Element("bridge", "ingress", nic.interface, value=f"goto {chain}")

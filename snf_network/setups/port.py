@@ -5,7 +5,6 @@ use it.
 from __future__ import annotations
 
 from snf_network.model.resources import BridgeOption, Element, Resource
-from snf_network.setups.pins import quoted
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -20,4 +19,4 @@ def port(nic: Nic) -> Iterator[Resource]:
     """
     yield BridgeOption(nic.link, "no_linklocal_learn", "1")
     for family in ("bridge", "inet", "arp"):
-        yield Element(family, "ports", quoted(nic))
+        yield Element(family, "ports", nic.interface)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from snf_network.errors import BadEnvironment
 from snf_network.model.resources import Element, Resource
 from snf_network.setups.allow import extra
-from snf_network.setups.pins import macs, quoted
+from snf_network.setups.pins import macs
 from snf_network.setups.port import port
 
 TYPE_CHECKING = False
@@ -25,7 +25,7 @@ def setup(nic: Nic, node: Node, config: Config) -> Iterator[Resource]:
         raise BadEnvironment(
             f"MODE={nic.mode}: a filtered network cannot be kept apart there", "bridged NICs only"
         )
-    tap, prefix, allowed = quoted(nic), masked(nic.mac, config.mac_mask), extra(nic, config)
+    tap, prefix, allowed = nic.interface, masked(nic.mac, config.mac_mask), extra(nic, config)
     wanted = nic.network.mac_prefix
     if wanted and masked(f"{wanted}:00:00:00", config.mac_mask) != prefix:
         raise BadEnvironment(
@@ -40,7 +40,7 @@ def setup(nic: Nic, node: Node, config: Config) -> Iterator[Resource]:
             )
     yield from macs(nic, "bridge", allowed)
     yield Element("bridge", "prefixed", tap)
-    yield Element("bridge", "prefixes", f"{tap} . {prefix}")
+    yield Element("bridge", "prefixes", tap, prefix)
     yield from port(nic)
 
 

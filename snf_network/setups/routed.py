@@ -10,7 +10,7 @@ from snf_network.addresses import eui64, is_link_local
 from snf_network.errors import BadEnvironment
 from snf_network.model.resources import Element, Link, Neighbour, Port, Resource, Route, Rule, Sysctl
 from snf_network.setups.allow import Extra, extra
-from snf_network.setups.pins import addresses4, addresses6, macs, quoted, raw_address
+from snf_network.setups.pins import addresses4, addresses6, macs, raw_address
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -55,14 +55,14 @@ def _routable(nic: Nic, node: Node, allowed: Extra) -> Extra:
 
 
 def _pins(nic: Nic, node: Node, config: Config, allowed: Extra) -> Iterator[Resource]:
-    tap = quoted(nic)
+    tap = nic.interface
     yield Element("inet", "routed", tap)
     yield from macs(nic, "inet", allowed)
     yield from addresses4(nic, "inet", allowed)
     yield from addresses6(nic, "inet", allowed, (nic.ip6,) if node.ipv6 else ())
     for address in _routers(nic, config):
-        yield Element("inet", "routers", f"{tap} . {address}")
-        yield Element("inet", "router_targets", f"{tap} . {raw_address(address)}")
+        yield Element("inet", "routers", tap, address)
+        yield Element("inet", "router_targets", tap, raw_address(address))
     yield Element("arp", "routed", tap)
     yield from macs(nic, "arp", allowed)
     yield from addresses4(nic, "arp", allowed)
@@ -78,9 +78,9 @@ def _routers(nic: Nic, config: Config) -> Iterator[str]:
 
 def _marks(nic: Nic, node: Node) -> Iterator[Resource]:
     """The mark is the table's number. ARP input has it too: proxy ARP asks for a route by itself."""
-    tap, table = quoted(nic), str(node.table)
+    tap, table = nic.interface, str(node.table)
     for family in ("inet", "arp"):
-        yield Element(family, "tables", tap, table)
+        yield Element(family, "tables", tap, value=table)
     for family in ("-4", "-6") if node.ipv6 else ("-4",):
         yield Rule(family, table, "lookup")
         yield Rule(family, table, "unreachable")

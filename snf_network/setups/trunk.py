@@ -6,7 +6,6 @@ from __future__ import annotations
 
 from snf_network.model.resources import Element, Resource
 from snf_network.setups.bridged import vlans
-from snf_network.setups.pins import quoted
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -23,4 +22,4 @@ def setup(nic: Nic, node: Node, config: Config) -> Iterator[Resource]:
     """
     if nic.mode == "bridged" and nic.vlan:
         for vid in vlans(nic.vlan)[1]:
-            yield Element("bridge", "trunks", f"{quoted(nic)} . {vid}")
+            yield Element("bridge", "trunks", nic.interface, vid)

@@ -1,0 +1,56 @@
+"""The kinds of thing that a NIC puts on a node. Each is plain data that says all of itself in one place:
+its add and delete line, its message, how it is read back, whose it is and when it goes. base.py has what
+they share.
+"""
+
+from __future__ import annotations
+
+from snf_network.lean import dataclass
+from snf_network.model.resources.base import PROTOCOL, Resource
+from snf_network.model.resources.links import BridgeOption, BridgeVlan, Link, Port
+from snf_network.model.resources.nft import Element, SharedElement
+from snf_network.model.resources.routes import RULE_PRIORITY, Neighbour, NeighProxy, Route, Rule
+from snf_network.model.resources.settings import Binding, OvsPort, Sysctl
+
+__all__ = [
+    "KINDS",
+    "PROTOCOL",
+    "RULE_PRIORITY",
+    "Announcement",
+    "Binding",
+    "BridgeOption",
+    "BridgeVlan",
+    "Element",
+    "Link",
+    "NeighProxy",
+    "Neighbour",
+    "OvsPort",
+    "Port",
+    "Resource",
+    "Route",
+    "Rule",
+    "SharedElement",
+    "Sysctl",
+]
+
+
+@dataclass(frozen=True)
+class Announcement:
+    """An address of the guest that this node answers for on an uplink: told to all who listen there. Not a
+    Resource: it leaves nothing to take back.
+    """
+
+    address: str
+    interface: str
+
+
+KINDS: dict[str, type[Resource]] = {
+    kind.__name__: kind
+    for kind in (
+        *(Element, SharedElement),
+        *(Port, Link, BridgeOption, BridgeVlan),
+        *(Route, Rule, Neighbour, NeighProxy),
+        *(Sysctl, Binding, OvsPort),
+    )
+}
+"""Every kind by its name, as a record has it."""

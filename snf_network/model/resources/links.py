@@ -1,0 +1,197 @@
+"""Devices: a tap's own settings, the bridge that it is in, and what that bridge does with it."""
+
+from __future__ import annotations
+
+from snf_network.lean import dataclass
+from snf_network.model.resources.base import Resource
+from snf_network.wire import (
+    IFF_UP,
+    IFINFOMSG,
+    IFLA_ADDRESS,
+    IFLA_AF_SPEC,
+    IFLA_BR_MULTI_BOOLOPT,
+    IFLA_INFO_DATA,
+    IFLA_INFO_KIND,
+    IFLA_LINKINFO,
+    IFLA_MASTER,
+    IFLA_MTU,
+    RTM_DELLINK,
+    RTM_NEWLINK,
+    RTM_SETLINK,
+    U32,
+    attribute,
+)
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import ClassVar
+
+    from snf_network.model.resources.base import Index, Request, View
+
+AF_BRIDGE = 7
+BOOLEAN_OPTIONS = {"no_linklocal_learn": 0}
+"""Options of a bridge that are bits of IFLA_BR_MULTI_BOOLOPT (linux/if_bridge.h, br_boolopt_id)."""
+IFLA_BRIDGE_FLAGS, IFLA_BRIDGE_VLAN_INFO, MASTER = 0, 2, 1
+VLAN_FLAGS = {"": 0, "uplink": 0, "absent": 0, "pvid untagged": 0x2 | 0x4}
+
+
+@dataclass(frozen=True)
+class Port(Resource):
+    """The bridge that a tap is in; none, if empty. The tap gets its MTU first, as a bridge whose MTU
+    nobody has set takes the smallest of its ports.
+    """
+
+    door: ClassVar[str] = "rtnetlink"
+    heading: ClassVar[str] = "ip -batch -"
+    tool: ClassVar[str] = "ip"
+    of_device: ClassVar[bool] = True
+    place: ClassVar[tuple[str, ...]] = ("interface",)
+    interface: str
+    bridge: str = ""
+    mtu: str = ""
+
+    def add(self) -> str:
+        """Moves the tap out of another bridge."""
+        mtu = self.mtu and f" mtu {self.mtu}"
+        return f"link set dev {self.interface}{mtu} {f'master {self.bridge}' if self.bridge else 'nomaster'}"
+
+    def delete(self) -> str:
+        """Only a tap in a bridge has something to undo."""
+        return f"link set dev {self.interface} nomaster" if self.bridge else ""
+
+    def message(self, add: bool, index: Index) -> Request:
+        """The kernel sets the MTU before the master (do_setlink)."""
+        bridge = index(self.bridge) if add and self.bridge else 0
+        mtu = attribute(IFLA_MTU, U32.pack(int(self.mtu))) if add and self.mtu else b""
+        return RTM_NEWLINK, 0, _link(index(self.interface)) + mtu + attribute(IFLA_MASTER, U32.pack(bridge))
+
+    def is_in(self, view: View) -> bool:
+        """The MTU counts as well."""
+        link = view.links.get(self.interface)
+        return (
+            link is not None and link.get("master", "") == self.bridge and self.mtu in ("", str(link["mtu"]))
+        )
+
+
+@dataclass(frozen=True)
+class Link(Resource):
+    """The tap itself: its MAC address, its MTU, and that it is up. Empty: left as it is."""
+
+    door: ClassVar[str] = "rtnetlink"
+    heading: ClassVar[str] = "ip -batch -"
+    tool: ClassVar[str] = "ip"
+    of_device: ClassVar[bool] = True
+    rank: ClassVar[int] = 0
+    place: ClassVar[tuple[str, ...]] = ("interface",)
+    interface: str
+    mac: str = ""
+    mtu: str = ""
+
+    def add(self) -> str:
+        """The kernel takes the address before the flag, so a guest never sees another one."""
+        mac, mtu = self.mac and f" address {self.mac}", self.mtu and f" mtu {self.mtu}"
+        return f"link set dev {self.interface}{mac}{mtu} up"
+
+    def delete(self) -> str:
+        """Down, before its filters go."""
+        return f"link set dev {self.interface} down"
+
+    def message(self, add: bool, index: Index) -> Request:
+        """RTM_NEWLINK of a device that is there changes it."""
+        body = _link(index(self.interface), IFF_UP if add else 0, IFF_UP)
+        if add and self.mac:
+            body += attribute(IFLA_ADDRESS, bytes.fromhex(self.mac.replace(":", "")))
+        return (
+            RTM_NEWLINK,
+            0,
+            body + (attribute(IFLA_MTU, U32.pack(int(self.mtu))) if add and self.mtu else b""),
+        )
+
+    def is_in(self, view: View) -> bool:
+        """Up, and with the addresses that were given to it."""
+        link = view.links.get(self.interface)
+        if link is None:
+            return False
+        mac = self.mac in ("", link.get("address"))
+        return "UP" in link["flags"] and mac and self.mtu in ("", str(link["mtu"]))
+
+
+@dataclass(frozen=True)
+class BridgeOption(Resource):
+    """An option of a bridge that has to be so for all its ports: set, and left."""
+
+    door: ClassVar[str] = "rtnetlink"
+    heading: ClassVar[str] = "ip -batch -"
+    tool: ClassVar[str] = "ip"
+    place: ClassVar[tuple[str, ...]] = ("bridge", "option")
+    bridge: str
+    option: str
+    value: str
+
+    def add(self) -> str:
+        """As ip-link(8) has it."""
+        return f"link set dev {self.bridge} type bridge {self.option} {self.value}"
+
+    def message(self, add: bool, index: Index) -> Request:
+        """Raises KeyError for an option that is none of BOOLEAN_OPTIONS."""
+        bit = 1 << BOOLEAN_OPTIONS[self.option]
+        option = attribute(IFLA_BR_MULTI_BOOLOPT, U32.pack(bit * int(self.value)) + U32.pack(bit))
+        info = attribute(IFLA_INFO_KIND, b"bridge") + attribute(IFLA_INFO_DATA, option)
+        return RTM_NEWLINK, 0, _link(index(self.bridge)) + attribute(IFLA_LINKINFO, info)
+
+    def is_in(self, view: View) -> bool:
+        """As sysfs has it."""
+        said = view.content(f"/sys/class/net/{self.bridge}/bridge/{self.option}")
+        return said is not None and said.strip() == self.value
+
+
+@dataclass(frozen=True)
+class BridgeVlan(Resource):
+    """Membership of a port in a VLAN of a VLAN-aware bridge; `flags` are those of bridge(8), or `absent`, or
+    `uplink`.
+    """
+
+    door: ClassVar[str] = "rtnetlink"
+    heading: ClassVar[str] = "bridge -batch -"
+    tool: ClassVar[str] = "bridge"
+    of_device: ClassVar[bool] = True
+    place: ClassVar[tuple[str, ...]] = ("interface", "vid")
+    interface: str
+    vid: str
+    flags: str = ""
+
+    def add(self) -> str:
+        """In the way that `flags` say; `absent`: not at all."""
+        return self._line(self.flags != "absent", self.flags)
+
+    def delete(self) -> str:
+        """The tap's own membership goes, and the one taken from it comes back. An uplink's stays: it may have
+        been there before.
+        """
+        absent = self.flags == "absent"
+        return "" if self.flags == "uplink" else self._line(absent, "pvid untagged" if absent else "")
+
+    def _line(self, there: bool, flags: str) -> str:
+        words = f" {flags}" if VLAN_FLAGS[flags] else ""
+        return f"vlan {'add' if there else 'del'} dev {self.interface} vid {self.vid}{words} master"
+
+    def message(self, add: bool, index: Index) -> Request:
+        """As bridge(8) sends it; `master` says that the bridge is told and not the device."""
+        absent = self.flags == "absent"
+        there, flags = (not absent, self.flags) if add else (absent, "pvid untagged" if absent else "")
+        flag, vid = VLAN_FLAGS[flags] if there else 0, int(self.vid)
+        spec = attribute(IFLA_BRIDGE_FLAGS, MASTER.to_bytes(2, "little"))
+        spec += attribute(IFLA_BRIDGE_VLAN_INFO, flag.to_bytes(2, "little") + vid.to_bytes(2, "little"))
+        body = _link(index(self.interface), family=AF_BRIDGE) + attribute(IFLA_AF_SPEC, spec)
+        return RTM_SETLINK if there else RTM_DELLINK, 0, body
+
+    def is_in(self, view: View) -> bool:
+        """The tap's own must be exactly so; an uplink only has to be in the VLAN."""
+        flags = view.vlans.get((self.interface, int(self.vid)))
+        if self.flags in ("absent", "uplink"):
+            return (flags is None) is (self.flags == "absent")
+        return flags == ({"PVID", "Egress Untagged"} if self.flags else set())
+
+
+def _link(index: int, flags: int = 0, change: int = 0, family: int = 0) -> bytes:
+    return IFINFOMSG.pack(family, 0, index, flags, change)

@@ -1,0 +1,117 @@
+"""Members of the sets and maps of base.nft: the only nft state that a NIC has."""
+
+from __future__ import annotations
+
+from snf_network.lean import dataclass
+from snf_network.model.resources.base import Resource
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from typing import Any, ClassVar
+
+    from snf_network.model.resources.base import View
+
+FAMILIES = ("bridge", "inet", "arp")
+"""The families that have a table snf_network."""
+COUNTERS = "drops"
+"""The set that counts what was dropped: its members are the kernel's."""
+DIGITS = {"ndmacs": 12, "targets": 32, "tgtnets": 32, "router_targets": 32}
+"""Hexadecimal digits of the numbers that nft lists for raw payload."""
+NAMED = {"masq": 1, "masq_networks": None}
+"""Which part of a member is a device: the first, in all other sets."""
+
+
+@dataclass(frozen=True)
+class Element(Resource):
+    """A member of an nft set or, with a value, of a map."""
+
+    door: ClassVar[str] = "nft"
+    heading: ClassVar[str] = "nft -f -"
+    tool: ClassVar[str] = "nft"
+    place: ClassVar[tuple[str, ...]] = ("family", "set", "interface", "rest")
+    family: str
+    set: str
+    interface: str
+    """The NIC that it is about; empty for a member that is about none."""
+    rest: str = ""
+    """What stands behind the interface, or instead of it."""
+    value: str = ""
+
+    @property
+    def key(self) -> str:
+        """As nft takes it."""
+        named = self.interface and f'"{self.interface}"'
+        return f"{named} . {self.rest}" if named and self.rest else named or self.rest
+
+    @classmethod
+    def read(cls, words: Sequence[str]) -> Resource:
+        """Before 0.21 a line had the whole key in one field."""
+        if len(words) < 5:
+            family, name, key, value = (*words, "")[:4]
+            interface, _, rest = key[1:].partition('"') if key.startswith('"') else ("", "", key)
+            return cls(family, name, interface, rest.removeprefix(" . "), value)
+        return cls(*words[:5])
+
+    def add(self) -> str:
+        """Adding a member again does nothing; adding another value for a key of a map fails."""
+        member = f"{self.key} : {self.value}" if self.value else self.key
+        return f"add element {self.family} snf_network {self.set} {{ {member} }}"
+
+    def delete(self) -> str:
+        """Fails where it is absent."""
+        return f"delete element {self.family} snf_network {self.set} {{ {self.key} }}"
+
+    def is_in(self, view: View) -> bool:
+        """The kernel lists a shared member like any other."""
+        return Element(*self.fields()) in view.found if self.shared else self in view.found
+
+
+@dataclass(frozen=True)
+class SharedElement(Element):
+    """A member that stands for a network rather than for one NIC."""
+
+    shared: ClassVar[bool] = True
+
+
+def listed(family: str, entries: list[dict[str, Any]]) -> Iterator[Element]:
+    """The members in what `nft -j list table` says of one of our tables."""
+    for entry in entries:
+        kind = entry.get("set") or entry.get("map")
+        if kind and kind["name"] != COUNTERS:
+            for member in kind.get("elem", ()):
+                yield _member(family, kind["name"], member)
+
+
+def _member(family: str, name: str, member: Any) -> Element:
+    key, value = member if isinstance(member, list) else (member, "")
+    if isinstance(key, dict) and "elem" in key:  # somebody's, with a comment
+        key = key["elem"]["val"]
+    parts = key["concat"] if isinstance(key, dict) and "concat" in key else [key]
+    named = NAMED.get(name, 0)
+    words = [f'"{part}"' if place == named else _word(part, name) for place, part in enumerate(parts)]
+    interface = words.pop(0)[1:-1] if named == 0 else ""
+    return Element(
+        family, name, interface, " . ".join(words), _verdict(value) if isinstance(value, dict) else str(value)
+    )
+
+
+def _verdict(value: dict[str, Any]) -> str:
+    ((verdict, target),) = value.items()
+    return f"{verdict} {target['target']}" if target else verdict
+
+
+def _word(part: Any, name: str) -> str:
+    if isinstance(part, dict) and "range" in part:
+        return _prefix(name, *part["range"]) if name in DIGITS else "-".join(map(str, part["range"]))
+    if isinstance(part, dict):
+        return f"{part['prefix']['addr']}/{part['prefix']['len']}"
+    if name in DIGITS and (isinstance(part, int) or part.startswith("0x")):
+        return f"0x{int(str(part), 0):0{DIGITS[name]}x}"
+    return str(part)
+
+
+def _prefix(name: str, first: Any, last: Any) -> str:
+    """How a prefix of raw payload is listed: its first and its last value."""
+    low, high = (int(str(end), 0) for end in (first, last))
+    return f"0x{low:0{DIGITS[name]}x}/{DIGITS[name] * 4 - (low ^ high).bit_length()}"

@@ -1,0 +1,244 @@
+"""Where packets go: routes, policy rules, and neighbours that the node knows or answers for."""
+
+from __future__ import annotations
+
+from _socket import AF_INET, AF_INET6, inet_pton
+
+from snf_network.addresses import family_of
+from snf_network.lean import dataclass
+from snf_network.model.resources.base import PROTOCOL, Resource
+from snf_network.wire import (
+    FIB_RULE_HDR,
+    FRA_FWMARK,
+    FRA_PRIORITY,
+    FRA_PROTOCOL,
+    FRA_TABLE,
+    NDA_DST,
+    NDA_LLADDR,
+    NDA_PROTOCOL,
+    NDMSG,
+    NLM_F_CREATE,
+    NLM_F_EXCL,
+    NLM_F_REPLACE,
+    NTF_PROXY,
+    NUD_PERMANENT,
+    RTA_DST,
+    RTA_GATEWAY,
+    RTA_OIF,
+    RTA_TABLE,
+    RTM_DELNEIGH,
+    RTM_DELROUTE,
+    RTM_DELRULE,
+    RTM_NEWNEIGH,
+    RTM_NEWROUTE,
+    RTM_NEWRULE,
+    RTMSG,
+    U32,
+    attribute,
+)
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from typing import Any, ClassVar
+
+    from snf_network.model.resources.base import Index, Request
+
+RULE_PRIORITY = 14800
+"""Preference of the rule that looks a marked packet up in its table; the next one makes it unreachable."""
+FAMILIES = {"-4": AF_INET, "-6": AF_INET6}
+UNICAST, RTNH_F_ONLINK = 1, 4
+SCOPE_UNIVERSE, SCOPE_LINK, SCOPE_NOWHERE = 0, 253, 255
+ACTIONS = {"lookup": 1, "unreachable": 7}
+"""FR_ACT_TO_TBL, FR_ACT_UNREACHABLE."""
+
+
+@dataclass(frozen=True)
+class Route(Resource):
+    """A route to the guest, in a table."""
+
+    door: ClassVar[str] = "rtnetlink"
+    heading: ClassVar[str] = "ip -batch -"
+    tool: ClassVar[str] = "ip"
+    place: ClassVar[tuple[str, ...]] = ("prefix", "table")
+    prefix: str
+    interface: str
+    table: str
+    via: str = ""
+
+    def _words(self) -> str:
+        via, onlink = (f" via {self.via}", " onlink") if self.via else ("", "")
+        return f"{self.prefix}{via} dev {self.interface} table {self.table} proto {PROTOCOL}{onlink}"
+
+    def add(self) -> str:
+        """Replaces a route of the same prefix; facts.node_for has refused an address that a live tap has."""
+        return f"route replace {self._words()}"
+
+    def delete(self) -> str:
+        """Only this route, not one to another device."""
+        return f"route del {self._words()}"
+
+    def message(self, add: bool, index: Index) -> Request:
+        """IPv4 has a scope: a destination without a gateway is on the link; a delete takes any."""
+        address, _, length = self.prefix.partition("/")
+        family = family_of(address)
+        scope = SCOPE_UNIVERSE if family == AF_INET6 or self.via else SCOPE_LINK
+        body = RTMSG.pack(
+            *(family, int(length), 0, 0, 0, PROTOCOL),
+            *(
+                scope if add or family == AF_INET6 else SCOPE_NOWHERE,
+                UNICAST,
+                RTNH_F_ONLINK if self.via else 0,
+            ),
+        )
+        body += attribute(RTA_DST, inet_pton(family, address)) + attribute(
+            RTA_TABLE, U32.pack(int(self.table))
+        )
+        body += attribute(RTA_OIF, U32.pack(index(self.interface)))
+        body += attribute(RTA_GATEWAY, inet_pton(family, self.via)) if self.via else b""
+        return (RTM_NEWROUTE, NLM_F_CREATE | NLM_F_REPLACE, body) if add else (RTM_DELROUTE, 0, body)
+
+    @staticmethod
+    def listed(messages: list[Any], names: dict[int, str]) -> Iterator[Route]:
+        """Ours among what RTM_GETROUTE tells, as pyroute2 reads it."""
+        for found in messages:
+            if found["proto"] == PROTOCOL:
+                anywhere = "::" if found["family"] == AF_INET6 else "0.0.0.0"
+                prefix = f"{found.get_attr('RTA_DST') or anywhere}/{found['dst_len']}"
+                device, table = names.get(found.get_attr("RTA_OIF"), ""), str(found.get_attr("RTA_TABLE"))
+                yield Route(prefix, device, table, found.get_attr("RTA_GATEWAY") or "")
+
+
+@dataclass(frozen=True)
+class Rule(Resource):
+    """A policy rule of a table: its mark leads to it (`lookup`) and nowhere else (`unreachable`)."""
+
+    door: ClassVar[str] = "rtnetlink"
+    shared: ClassVar[bool] = True
+    early: ClassVar[bool] = True
+    family: str
+    """-4 or -6, as ip(8) takes it."""
+    table: str
+    action: str
+
+    @property
+    def heading(self) -> str:  # type: ignore[override]
+        """A batch of ip(8) has one family for its rules."""
+        return f"ip {self.family} -batch -"
+
+    @property
+    def tool(self) -> str:  # type: ignore[override]
+        """With the family."""
+        return f"ip {self.family}"
+
+    @property
+    def priority(self) -> int:
+        """A fixed preference: without one, each repeat would make another rule."""
+        return RULE_PRIORITY + (self.action != "lookup")
+
+    def _words(self) -> str:
+        action = f"lookup {self.table}" if self.action == "lookup" else self.action
+        return f"pref {self.priority} fwmark {self.table} {action} proto {PROTOCOL}"
+
+    def add(self) -> str:
+        """Fails where it is there."""
+        return f"rule add {self._words()}"
+
+    def delete(self) -> str:
+        """Exactly that rule."""
+        return f"rule del {self._words()}"
+
+    def message(self, add: bool, index: Index) -> Request:
+        """Where the rule is there already the kernel says EEXIST, which the door takes for done."""
+        body = FIB_RULE_HDR.pack(FAMILIES[self.family], 0, 0, 0, 0, ACTIONS[self.action], 0)
+        body += attribute(FRA_PRIORITY, U32.pack(self.priority)) + attribute(
+            FRA_FWMARK, U32.pack(int(self.table))
+        )
+        if self.action == "lookup":
+            body += attribute(FRA_TABLE, U32.pack(int(self.table)))
+        body += attribute(FRA_PROTOCOL, bytes((PROTOCOL,)))
+        return (RTM_NEWRULE, NLM_F_CREATE | NLM_F_EXCL, body) if add else (RTM_DELRULE, 0, body)
+
+    @staticmethod
+    def listed(messages: list[Any]) -> Iterator[Rule]:
+        """Ours among what RTM_GETRULE tells, as pyroute2 reads it."""
+        actions = {RULE_PRIORITY: "lookup", RULE_PRIORITY + 1: "unreachable"}
+        for rule in messages:
+            action, mark = actions.get(rule.get_attr("FRA_PRIORITY")), rule.get_attr("FRA_FWMARK")
+            if rule.get_attr("FRA_PROTOCOL") == PROTOCOL and action and mark:
+                yield Rule("-6" if rule["family"] == AF_INET6 else "-4", str(mark), action)
+
+
+@dataclass(frozen=True)
+class Neighbour(Resource):
+    """A permanent neighbour entry: the node knows its guest and never asks, so nobody else can answer
+    (docs/design.md).
+    """
+
+    door: ClassVar[str] = "rtnetlink"
+    heading: ClassVar[str] = "ip -batch -"
+    tool: ClassVar[str] = "ip"
+    place: ClassVar[tuple[str, ...]] = ("address", "interface")
+    address: str
+    mac: str
+    interface: str
+
+    def add(self) -> str:
+        """The kernel deletes it when the tap's MAC changes or the tap goes down."""
+        words = f"{self.address} lladdr {self.mac} dev {self.interface}"
+        return f"neigh replace {words} nud permanent proto {PROTOCOL}"
+
+    def delete(self) -> str:
+        """The entry of that address."""
+        return f"neigh del {self.address} dev {self.interface}"
+
+    def message(self, add: bool, index: Index) -> Request:
+        """As ip(8) sends it."""
+        mac = attribute(NDA_LLADDR, bytes.fromhex(self.mac.replace(":", ""))) if add else b""
+        return _neighbour(self.address, index(self.interface), 0, mac, add)
+
+
+@dataclass(frozen=True)
+class NeighProxy(Resource):
+    """The node answers ARP or neighbour solicitations for `address` on `interface`."""
+
+    door: ClassVar[str] = "rtnetlink"
+    heading: ClassVar[str] = "ip -batch -"
+    tool: ClassVar[str] = "ip"
+    shared: ClassVar[bool] = True
+    address: str
+    interface: str
+
+    def add(self) -> str:
+        """Needs forwarding (IPv4) or proxy_ndp (IPv6) on the device."""
+        return f"neigh replace proxy {self.address} dev {self.interface} proto {PROTOCOL}"
+
+    def delete(self) -> str:
+        """Works without the tap: it stands on the uplink."""
+        return f"neigh del proxy {self.address} dev {self.interface}"
+
+    def message(self, add: bool, index: Index) -> Request:
+        """Permanent, as ip(8) makes it: the kernel drops any other when the device loses its carrier."""
+        return _neighbour(self.address, index(self.interface), NTF_PROXY, b"", add)
+
+
+def _neighbour(address: str, index: int, flags: int, more: bytes, add: bool) -> Request:
+    family = family_of(address)
+    body = (
+        NDMSG.pack(family, index, NUD_PERMANENT, flags, 0)
+        + attribute(NDA_DST, inet_pton(family, address))
+        + more
+    )
+    if not add:
+        return RTM_DELNEIGH, 0, body
+    return RTM_NEWNEIGH, NLM_F_CREATE | NLM_F_REPLACE, body + attribute(NDA_PROTOCOL, bytes((PROTOCOL,)))
+
+
+def listed_neighbours(entries: list[dict[str, Any]], proxy: bool) -> Iterator[Resource]:
+    """Ours among what `ip -j neigh show` tells: pyroute2's public calls return no proxy entries (0.7,
+    0.9).
+    """
+    for entry in entries:
+        if str(entry.get("protocol")) == str(PROTOCOL):
+            address, device = entry["dst"], entry["dev"]
+            yield NeighProxy(address, device) if proxy else Neighbour(address, entry["lladdr"], device)
