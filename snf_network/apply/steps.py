@@ -1,220 +1,123 @@
-"""Bring Resources to the tools that take them, and back: nft members in one transaction, everything else in
-batches, in order.
+"""Which Resource goes through which door, and in what order. Members go through rules.ruleset.
 
-Knows tools and kinds, and nothing of records, NICs or what any of it is for.
+Knows doors, and nothing of records, NICs or what any of it is for.
 """
 
 from __future__ import annotations
 
-from _socket import AF_INET, AF_INET6, if_nametoindex
 from itertools import groupby
 
 from snf_network.errors import Hung, KernelError
-from snf_network.host import kernel
-from snf_network.host.netlink import Netlink
-from snf_network.model.resources import Element, Neighbour, NeighProxy, Route, Sysctl
+from snf_network.model.resources import Binding, Route, Sysctl
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
-    from contextlib import AbstractContextManager
+    from collections.abc import Callable, Iterable
 
-    from snf_network.model.config import Config
+    from snf_network.host import Host
     from snf_network.model.resources import Resource
 
-    Door = Callable[[list[Resource], bool], None]
+    Door = Callable[[list[Resource], bool, Host], list[str]]
+    """Adds or deletes Resources; gives for each why it failed, or an empty string."""
 
 
-def members(
-    dead: Sequence[Element],
-    stale: Sequence[Element],
-    wanted: Sequence[Element],
-    config: Config,
-    alone: AbstractContextManager[object],
-    loading: Callable[[], None],
-) -> bool:
-    """Take `dead` out of the sets and maps and put `wanted` in, `stale` being values of theirs that may stand
-    there; one transaction.
-
-    Raises KernelError, with nothing changed. True if the ruleset had to be loaded; `loading` is called
-    before.
-
-    A set takes an add before a delete, so absent or present is all the same. A map does not: its keys are
-    looked at, and the ruleset loaded, only if the transaction is refused, which a first NIC, a crash or
-    somebody's flush can make it. That is done `alone`: of fifty first NICs at once, one loads.
-    """
-    adds = [element.add() for element in wanted]
-    lines = (*_deletes(dead), *(element.delete() for element in stale), *adds)
-    if not kernel.nft(lines):
-        return False
-    from snf_network.rules import ruleset
-
-    maps = {element.slot: element for element in (*dead, *wanted) if element.value}
-    sets = _deletes(element for element in dead if not element.value)
-    with alone:
-        if not kernel.nft(lines):  # somebody has loaded it meanwhile
-            return False
-        present = [
-            element.delete()
-            for element in maps.values()
-            if kernel.has_element(element.family, element.set, element.key)
-        ]
-        loading()
-        said = kernel.nft((ruleset.text(config), *sets, *present, *adds))
-        if said and sets:  # an earlier version had that set
-            sets = [
-                element.delete()
-                for element in dead
-                if not element.value and kernel.has_element(element.family, element.set, element.key)
-            ]
-            said = kernel.nft((ruleset.text(config), *sets, *present, *adds))
-    if said:
-        raise ruleset.explained(said)
-    return True
-
-
-def _deletes(elements: Iterable[Element]) -> list[str]:
-    """Deletes that do not mind an absent member: each is added first."""
-    return [line for element in elements for line in (element.add(), element.delete())]
-
-
-def prepare(resources: Iterable[Resource]) -> None:
+def prepare(resources: Iterable[Resource], host: Host) -> None:
     """What has to be there before a member leads to it: a marked packet would otherwise take the node's own
-    routes.
+    routes. Raises KernelError.
     """
-    rules = [resource for resource in resources if resource.early]
-    if rules:
-        _rules(rules, True)
+    early = [resource for resource in resources if resource.early]
+    for failure in _through("rtnetlink", early, True, host):
+        raise KernelError(failure)
 
 
-def refuse_taken(resources: Iterable[Resource]) -> None:
-    """Raise KernelError if the route of another live device leads to an address: replacing it would steal
-    that guest's traffic.
+def put(resources: Iterable[Resource], host: Host) -> tuple[list[str], list[str]]:
+    """Everything but members and what `prepare` did, in the order given. Gives the settings that it had to
+    change, and why something could not be put in place; one failure stops none of the others.
+
+    An address that the route of another live device leads to is a failure: replacing that route would
+    steal the traffic of that guest.
     """
-    with Netlink() as netlink:
-        for resource in resources:
-            if isinstance(resource, Route):
-                address, _, length = resource.prefix.partition("/")
-                found = netlink.route(AF_INET6 if ":" in address else AF_INET, int(resource.table), address)
-                taken = (
-                    found
-                    and found.table == int(resource.table)
-                    and found.length == int(length)
-                    and found.device
-                )
-                if (
-                    taken
-                    and taken != if_nametoindex(resource.interface)
-                    and not resource.interface.startswith("vif")
-                ):
-                    raise KernelError(
-                        f"{address} has a route to another device by now",
-                        "two live NICs cannot have one address",
-                    )
-
-
-def put(resources: Iterable[Resource]) -> list[str]:
-    """All else, in the order given, a batch for each run of one tool. Gives the settings it had to change."""
     changed: list[str] = []
-    rest = (resource for resource in resources if not (isinstance(resource, Element) or resource.early))
-    for door, group in groupby(rest, _door):
+    failed: list[str] = []
+    rest = [resource for resource in resources if not (resource.door == "nft" or resource.early)]
+    taken = {resource for resource in rest if isinstance(resource, Route) and _is_taken(resource, host)}
+    for route in taken:
+        address = route.prefix.partition("/")[0]
+        failed.append(
+            f"{address} has a route to another device by now (two live NICs cannot have one address)"
+        )
+    rest = [resource for resource in rest if resource not in taken]
+    for door, group in groupby(rest, lambda resource: resource.door):
         if door == "sysctl":
-            changed += [
-                resource.add()
-                for resource in group
-                if isinstance(resource, Sysctl) and kernel.sysctl(resource.key, resource.value)
-            ]
+            _settings(group, host, changed, failed)
         else:
-            DOORS[door](list(group), True)
-    return changed
+            failed += _through(door, list(group), True, host)
+    return changed, failed
 
 
-def undo(resources: Iterable[Resource]) -> None:
-    """Take away everything but members, links down first. What is absent already is no failure."""
-    doomed = [resource for resource in resources if resource.door in DOORS and resource.delete()]
-    for door, group in groupby(sorted(doomed, key=_undo_order), _door):
-        DOORS[door](list(group), False)
+def _is_taken(route: Route, host: Host) -> bool:
+    if route.interface.startswith("vif"):  # the emulated tap of the same guest may have it
+        return False
+    return host.holder(route.prefix, int(route.table)) not in (0, host.ifindex(route.interface))
 
 
-def _door(resource: Resource) -> str:
-    return resource.door
+def undo(resources: Iterable[Resource], host: Host) -> None:
+    """Take away everything but members, links down first. What is absent already is no failure. Raises
+    Hung.
+    """
+    doomed = sorted(
+        (one for one in resources if one.door in DOORS and one.delete()), key=lambda one: one.rank
+    )
+    for door, group in groupby(doomed, lambda resource: resource.door):
+        DOORS[door](list(group), False, host)
 
 
-def _undo_order(resource: Resource) -> tuple[bool, str, bool]:
-    """ip before all, and in it the link: down before anything of it goes."""
-    return resource.door != "ip", resource.door, type(resource).__name__ != "Link"
+def _settings(settings: Iterable[Resource], host: Host, changed: list[str], failed: list[str]) -> None:
+    for setting in settings:
+        if isinstance(setting, Sysctl):
+            try:
+                if host.sysctl(setting.key, setting.value):
+                    changed.append(setting.add())
+            except KernelError as error:
+                failed.append(str(error))
 
 
-def _batch(*tool: str) -> Door:
-    def door(resources: list[Resource], add: bool) -> None:
-        lines = [resource.add() if add else resource.delete() for resource in resources]
-        lenient = [line for line in lines if not add or " del " in line]
-        kernel.batch(tool, lenient, [line for line in lines if line not in lenient])
-
-    return door
+def _through(door: str, resources: list[Resource], add: bool, host: Host) -> list[str]:
+    """Why some of the Resources failed, each with its line."""
+    said = DOORS[door](resources, add, host) if resources else []
+    return [f"{resource.command}: {why}" for resource, why in zip(resources, said) if why]
 
 
-def _rules(resources: list[Resource], add: bool) -> None:
-    """One batch a family, and none if the kernel has them all already."""
-    with Netlink() as netlink:
-        present = netlink.rules()
-    for family in ("-4", "-6"):
-        changes = [rule for rule in resources if rule.fields()[0] == family and (rule in present) is not add]
-        kernel.batch(("ip", family), [rule.add() if add else rule.delete() for rule in changes], [])
-    if add and not present.issuperset(
-        resources
-    ):  # another NIC may have been first: what counts is that they are there
-        with Netlink() as netlink:
-            absent = [rule for rule in resources if rule not in netlink.rules()]
-        if absent:
-            raise KernelError(f"ip {absent[0].fields()[0]} {absent[0].add()}: refused")
+def _rtnetlink(resources: list[Resource], add: bool, host: Host) -> list[str]:
+    return host.rtnetlink(resources, add)
 
 
-def _neighbours(resources: list[Resource], add: bool) -> None:
-    with Netlink() as netlink:
-        for resource in resources:
-            if isinstance(resource, (Neighbour, NeighProxy)):
-                try:
-                    netlink.neighbour(resource, add, if_nametoindex(resource.interface))
-                except (
-                    OSError,
-                    ValueError,
-                ) as error:  # no such device; or no such address, in a record that was not ours
-                    if add:
-                        raise KernelError(
-                            f"ip {resource.add()}: {getattr(error, 'strerror', error)}"
-                        ) from None
-
-
-def _files(resources: list[Resource], add: bool) -> None:
+def _files(resources: list[Resource], add: bool, host: Host) -> list[str]:
+    said = []
     for resource in resources:
-        path, content = resource.fields()
-        if add:
-            kernel.write_file(path, content)
-        else:
-            kernel.withdraw_file(path)
-
-
-def _ovs(resources: list[Resource], add: bool) -> None:
-    for resource in resources:
-        words = (resource.add() if add else resource.delete()).split()
+        assert isinstance(resource, Binding)
+        why = ""
         try:
-            status, said = kernel.run(("ovs-vsctl", "--timeout=3", *words))
+            if add:
+                host.write_file(resource.path, resource.content)
+            else:
+                host.withdraw_file(resource.path)
         except KernelError as error:
-            if add or isinstance(error, Hung):  # a port that stays behind has to stay in the record
-                raise
-            continue  # where it is not installed, nothing of it can be left
-        if status and add:
-            raise KernelError(
-                f"ovs-vsctl {resource.add()}: {said.strip()}", "is the Open vSwitch bridge there?"
-            )
+            why = error.message
+        said.append(why)
+    return said
 
 
-DOORS: dict[str, Door] = {
-    "ip": _batch("ip"),
-    "bridge": _batch("bridge"),
-    "rule": _rules,
-    "neigh": _neighbours,
-    "file": _files,
-    "ovs": _ovs,
-}
+def _ovs(resources: list[Resource], add: bool, host: Host) -> list[str]:
+    said = []
+    for resource in resources:
+        try:
+            said.append(host.ovs(resource.add() if add else resource.delete()))
+        except Hung:  # a port that stays behind has to stay in the record
+            raise
+        except KernelError as error:
+            said.append(str(error))
+    return said
+
+
+DOORS: dict[str, Door] = {"rtnetlink": _rtnetlink, "file": _files, "ovs": _ovs}

@@ -9,11 +9,15 @@ from _socket import if_nametoindex
 from select import POLLIN, poll
 from time import monotonic
 
+from snf_network.addresses import family_of
 from snf_network.errors import Hung, KernelError
+from snf_network.host.netlink import Netlink
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
+
+    from snf_network.model.resources import Resource
 
 
 PATHS = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
@@ -34,6 +38,11 @@ RULES = f"{PACKAGE}/rules"
 """Where the rules are: what nft includes them from."""
 LAUNCHERS = (f"{PACKAGE}/../scripts", "/usr/lib/snf-network")
 """Where our own scripts are: in a checkout, and installed."""
+NEWLINE = "\n"
+TRIES, INTERRUPTED = 5, "Dump was interrupted"
+"""How often a list is asked for that changes in the middle, and how ip(8) tells of that, with exit status
+0.
+"""
 ENVIRONMENT = {"PATH": PATHS, "LC_ALL": "C"}
 _deadline = [0.0]
 
@@ -57,27 +66,51 @@ def is_late() -> bool:
 
 
 def run(argv: Sequence[str], text: str = "", env: Mapping[str, str] = ENVIRONMENT) -> tuple[int, str]:
-    """Run a tool with `text` as its input; give its exit status and what it printed.
+    """Run a tool with `text` as its input; give its exit status and what it printed: where it fails, what
+    it said on stderr, if anything.
 
     Raises Hung if it hangs or is killed: what it had done by then, nobody knows; KernelError if it is
-    missing, OSError if it could not be started.
+    missing or cannot be started.
     """
-    given, said = (posix.memfd_create(name, posix.MFD_CLOEXEC) for name in ("stdin", "stdout"))
+    status, out, error = _run(argv, text, env)
+    return status, (error or out) if status else out
+
+
+def ask(argv: Sequence[str]) -> str:
+    """What a tool prints that lists something; asked again where the list changed in the middle. Raises
+    KernelError.
+    """
+    for _ in range(TRIES):
+        status, out, error = _run(argv, "", ENVIRONMENT)
+        if status:
+            raise KernelError(f"{' '.join(argv)}: {(error or out).strip().partition(NEWLINE)[0]}")
+        if INTERRUPTED not in error:
+            return out
+    raise KernelError(
+        f"{' '.join(argv)}: the list changed again and again", "links come and go too fast: try again"
+    )
+
+
+def _run(argv: Sequence[str], text: str, env: Mapping[str, str]) -> tuple[int, str, str]:
+    files: list[int] = []
     try:
-        posix.write(given, text.encode("utf-8", "surrogateescape"))
-        posix.lseek(given, 0, 0)
-        actions = [
-            (posix.POSIX_SPAWN_DUP2, given, 0),
-            (posix.POSIX_SPAWN_DUP2, said, 1),
-            (posix.POSIX_SPAWN_DUP2, said, 2),
-        ]
+        for name in ("stdin", "stdout", "stderr"):
+            files.append(posix.memfd_create(name, posix.MFD_CLOEXEC))
+        write_all(files[0], text)
+        posix.lseek(files[0], 0, 0)
+        actions = [(posix.POSIX_SPAWN_DUP2, file, number) for number, file in enumerate(files)]
         status = _wait(argv, _spawn(argv, actions, env))
         if status < 0:
             raise Hung(f"{' '.join(argv)} was killed by signal {-status}")
-        return status, posix.pread(said, posix.fstat(said).st_size, 0).decode("utf-8", "replace")
+        out, error = (
+            posix.pread(file, posix.fstat(file).st_size, 0).decode("utf-8", "replace") for file in files[1:]
+        )
+        return status, out, error
+    except OSError as error:
+        raise KernelError(f"{argv[0]}: {error.strerror}") from error
     finally:
-        posix.close(given)
-        posix.close(said)
+        for file in files:
+            posix.close(file)
 
 
 def _spawn(argv: Sequence[str], actions: list[tuple[int, int, int]], env: Mapping[str, str]) -> int:
@@ -141,41 +174,69 @@ def has_element(family: str, set_name: str, key: str) -> bool:
     return run(("nft", "get", "element", family, "snf_network", set_name, f"{{ {key} }}"))[0] == 0
 
 
-def batch(tool: Sequence[str], optional: Sequence[str], required: Sequence[str]) -> None:
-    """Run lines through `ip -batch` or `bridge -batch`. Raises KernelError naming the first required line
-    that was refused.
+def rtnetlink(resources: Sequence[Resource], add: bool) -> list[str]:
+    """Add or delete each; why the kernel refused it, empty if it is done. Raises KernelError without a
+    socket.
     """
-    lines = (*optional, *required)
-    if not lines:
-        return
-    status, said = run((*tool, "-force", "-batch", "-"), "".join(f"{line}\n" for line in lines))
-    reason = "RTNETLINK answers: "
-    why, refused = "", 0
-    for line in said.splitlines() if status else ():
-        if line.startswith("Command failed -:"):
-            refused = int(line.rpartition(":")[2])
-            if refused > len(optional):
-                raise KernelError(f"{tool[0]} {lines[refused - 1]}: {why}")
-        else:
-            why = line.removeprefix(reason)
-    if status and not refused:
-        raise KernelError(f"{' '.join(tool)}: {why or f'exit {status}'}")
+    try:
+        with Netlink() as netlink:
+            return netlink.send(resources, add, _index)
+    except OSError as error:
+        raise KernelError(f"rtnetlink: {error.strerror or error}") from error
+
+
+def holder(prefix: str, table: int) -> int:
+    """ifindex of the device that a route of exactly that prefix leads to in a table; 0 if there is none.
+    Raises KernelError.
+    """
+    address, _, length = prefix.partition("/")
+    with Netlink() as netlink:
+        found = netlink.route(family_of(address), table, address)
+    exact = found and (found.table, found.length) == (table, int(length))
+    return found.device if found and exact else 0
+
+
+def ovs(words: str) -> str:
+    """Run ovs-vsctl; why it failed, empty if it is done. Raises Hung, and KernelError where it is missing."""
+    status, said = run(("ovs-vsctl", "--timeout=3", *words.split()))
+    return f"{said.strip()} (is the Open vSwitch bridge there?)" if status else ""
+
+
+def _index(interface: str) -> int:
+    number = ifindex(interface)
+    if not number:
+        raise KernelError(f"{interface}: no such device")
+    return number
 
 
 def sysctl(key: str, value: str) -> bool:
-    """Set a key if it has another value; True if it had to be. Raises KernelError if the kernel has no such
-    key.
+    """Set a key if it has another value; True if it had to be. Raises KernelError if the kernel has no
+    such key, or does not take the value.
     """
     path = f"/proc/sys/{key}"
     try:
-        with open(path, "rb+", buffering=0) as file:
+        with open(path, "rb", buffering=0) as file:
             if file.read().strip() == value.encode():
                 return False
-            file.seek(0)  # sysctl_writes_strict: a write anywhere else is ignored
+        with open(path, "wb", buffering=0) as file:  # only now: /proc/sys may be read-only in a container
             file.write(value.encode())
             return True
     except OSError as error:
         raise KernelError(f"sysctl {key}={value}: {error.strerror}") from error
+
+
+def flush_port(interface: str) -> None:
+    """Forget the MAC addresses that a bridge has learned by a port; nothing, where it is no port."""
+    try:
+        with open(f"/sys/class/net/{interface}/brport/flush", "wb", buffering=0) as file:
+            file.write(b"1")
+    except OSError:
+        pass
+
+
+def flush_neighbours(interface: str) -> None:
+    """Forget the neighbours that the node has learned on a device, but not what is permanent."""
+    run(("ip", "neigh", "flush", "dev", interface))
 
 
 def write_file(path: str, content: str) -> None:
@@ -268,7 +329,15 @@ def ifindex(interface: str) -> int:
         return 0
 
 
+def is_up(interface: str) -> bool:
+    """True if there is such a device and it is administratively up."""
+    flags = read_file(f"/sys/class/net/{interface}/flags")
+    return flags is not None and bool(int(flags, 16) & 1)
+
+
 def boot() -> str:
-    """What tells this boot of the kernel from any other."""
-    with open("/proc/sys/kernel/random/boot_id", encoding="utf-8") as file:
-        return file.read().strip()
+    """What tells this boot of the kernel from any other. Raises KernelError."""
+    said = read_file("/proc/sys/kernel/random/boot_id")
+    if not said:
+        raise KernelError("/proc/sys/kernel/random/boot_id cannot be read", "is /proc mounted?")
+    return said.strip()

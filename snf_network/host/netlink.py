@@ -1,24 +1,53 @@
-"""The rtnetlink messages that the up/down path speaks itself: routes, rules and one link are read, neighbours
-are written.
+"""rtnetlink(7), spoken directly: one socket asks about routes, rules and links, and takes batches of changes.
 
-`ip` would dump every link before it answers (docs/design.md); what is written here is printed as the equal
-`ip` line. Numbers are those of linux/rtnetlink.h, fib_rules.h, if_link.h and neighbour.h.
+`ip` would cost a process, dump every link before it answers, stop at the first EEXIST and tell errors as text
+(docs/design.md). Each message here has an equal line of ip(8) or bridge(8), which is what a plan prints.
 """
 
 from __future__ import annotations
 
 from _socket import AF_INET, AF_INET6, inet_pton, socket
+from _struct import error as struct_error  # type: ignore[attr-defined]
 from _struct import pack, unpack_from
+from posix import strerror
 
 from snf_network.errors import KernelError
+from snf_network.lean import dataclass
 from snf_network.model.resources import PROTOCOL, RULE_PRIORITY, Rule
 from snf_network.wire import (
+    FIB_RULE_HDR,
+    FRA_FWMARK,
+    FRA_FWMASK,
+    FRA_PRIORITY,
+    FRA_PROTOCOL,
+    FRA_SUPPRESS_PREFIXLEN,
+    FRA_TABLE,
+    HEADER,
+    IFINFOMSG,
+    IFLA_ADDRESS,
+    IFLA_BR_VLAN_DEFAULT_PVID,
+    IFLA_BR_VLAN_FILTERING,
+    IFLA_IFNAME,
+    IFLA_INFO_DATA,
+    IFLA_INFO_KIND,
+    IFLA_LINKINFO,
+    IFLA_MASTER,
+    IFLA_MTU,
     NLM_F_ACK,
-    NLM_F_CREATE,
     NLM_F_DUMP,
-    NLM_F_REPLACE,
     NLMSG_DONE,
     NLMSG_ERROR,
+    RTA_DST,
+    RTA_MARK,
+    RTA_MULTIPATH,
+    RTA_OIF,
+    RTA_TABLE,
+    RTM_GETLINK,
+    RTM_GETROUTE,
+    RTM_GETRULE,
+    RTM_NEWLINK,
+    RTM_NEWROUTE,
+    RTMSG,
     attribute,
     attributes,
     message,
@@ -27,30 +56,28 @@ from snf_network.wire import (
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from dataclasses import dataclass
+    from collections.abc import Iterator, Sequence
 
-    from snf_network.model.resources import Neighbour, NeighProxy
-else:
-    from snf_network.lean import dataclass
+    from snf_network.model.resources import Resource
+    from snf_network.model.resources.base import Index
 
-AF_NETLINK, SOCK_RAW, NETLINK_ROUTE, SOL_NETLINK, NETLINK_GET_STRICT_CHK = 16, 3, 0, 270, 12
-NEWLINK, GETLINK, NEWROUTE, GETROUTE, NEWNEIGH, DELNEIGH, GETRULE = 16, 18, 24, 26, 28, 29, 34
+AF_NETLINK, SOCK_RAW, NETLINK_ROUTE, SOL_NETLINK = 16, 3, 0, 270
+OPTIONS = (10, 11, 12)
+"""NETLINK_CAP_ACK, NETLINK_EXT_ACK, NETLINK_GET_STRICT_CHK: short answers, with words, and exact dumps."""
+NLMSGERR_ATTR_MSG = 1
 # RTM_F_FIB_MATCH; IPv4 tells which table only with RTM_F_LOOKUP_TABLE, which IPv6 refuses
 FIB_MATCH = {AF_INET: 0x3000, AF_INET6: 0x2000}
 UNICAST = 1
-# attributes of a route, of a link, of a bridge within its link, of a neighbour, of a rule
-RTA_DST, RTA_OIF, RTA_MULTIPATH, RTA_TABLE, RTA_MARK = 1, 4, 9, 15, 16
-IFLA_ADDRESS, IFLA_IFNAME, IFLA_MTU, IFLA_MASTER, IFLA_LINKINFO = 1, 3, 4, 10, 18
-INFO_KIND, INFO_DATA, BR_VLAN_FILTERING, BR_VLAN_DEFAULT_PVID = 1, 2, 7, 39
-NDA_DST, NDA_LLADDR, NDA_PROTOCOL, NUD_PERMANENT, NTF_PROXY = 1, 2, 12, 0x80, 0x08
-FRA_PRIORITY, FRA_FWMARK, FRA_SUPPRESS_PREFIXLEN, FRA_TABLE, FRA_FWMASK, FRA_PROTOCOL = 6, 10, 14, 15, 16, 21
 # a rule that asks for nothing but its mark has no other attributes than these
 MARK_ONLY = frozenset((FRA_PRIORITY, FRA_FWMARK, FRA_SUPPRESS_PREFIXLEN, FRA_TABLE, FRA_FWMASK, FRA_PROTOCOL))
 TO_TABLE, UNREACHABLE, INVERT = 1, 7, 2
-IFINFOMSG, FIB_RULE_HDR = bytes(16), bytes(12)
-"""The heads of questions about links and rules, which leave all to attributes and flags."""
-ENOENT, ENODEV, ESRCH = 2, 19, 3
+ABSENT = frozenset((2, 3, 19, 99))
+"""ENOENT, ESRCH, ENODEV, EADDRNOTAVAIL: what is absent already is as good as deleted."""
+EEXIST = 17
+REFUSALS = (KernelError, OSError, ValueError, KeyError, struct_error)
+"""What a Resource raises that no message can be made of: no such device, or no address or number at all."""
+BATCH = 64
+"""Messages sent before their answers are read: both fit into the socket's buffers."""
 # addresses that nothing but a default route leads to: class E, and 2000::
 ANYWHERE = {AF_INET: "240.0.0.1", AF_INET6: "2000::"}
 
@@ -87,7 +114,8 @@ class Netlink:
     def __init__(self) -> None:
         self.socket = socket(AF_NETLINK, SOCK_RAW, NETLINK_ROUTE)
         self.socket.settimeout(4)
-        self.socket.setsockopt(SOL_NETLINK, NETLINK_GET_STRICT_CHK, 1)
+        for option in OPTIONS:
+            self.socket.setsockopt(SOL_NETLINK, option, 1)
 
     def __enter__(self) -> Netlink:
         return self
@@ -116,12 +144,16 @@ class Netlink:
             + attribute(RTA_DST, packed)
             + attribute(RTA_MARK, pack("=I", mark))
         )
-        return next((_found(reply) for kind, reply in self.ask(GETROUTE, 0, body) if kind == NEWROUTE), None)
+        return next(
+            (_found(reply) for kind, reply in self.ask(RTM_GETROUTE, 0, body) if kind == RTM_NEWROUTE), None
+        )
 
     def routes(self, family: int, table: int) -> Iterator[Found]:
         """Every route of `table`: costs as much as it has. As `ip route show table`."""
         body = _rtmsg(family, 0, 0) + attribute(RTA_TABLE, pack("=I", table))
-        return (_found(reply) for kind, reply in self.ask(GETROUTE, NLM_F_DUMP, body) if kind == NEWROUTE)
+        return (
+            _found(reply) for kind, reply in self.ask(RTM_GETROUTE, NLM_F_DUMP, body) if kind == RTM_NEWROUTE
+        )
 
     def has_table(self, table: int) -> bool:
         """True if the kernel has such a table with a route in it."""
@@ -129,41 +161,51 @@ class Netlink:
 
     def device(self, name: str) -> Device | None:
         """The device of that name; None if there is none. As `ip -d link show dev NAME`."""
-        body = IFINFOMSG + attribute(IFLA_IFNAME, name.encode() + b"\0")
-        return next((_device(reply) for kind, reply in self.ask(GETLINK, 0, body) if kind == NEWLINK), None)
+        body = bytes(IFINFOMSG.size) + attribute(IFLA_IFNAME, name.encode() + b"\0")
+        return next(
+            (_device(reply) for kind, reply in self.ask(RTM_GETLINK, 0, body) if kind == RTM_NEWLINK), None
+        )
 
     def ports(self, bridge: int) -> Iterator[Device]:
         """The ports of a bridge, by its ifindex. As `ip link show master NAME`."""
-        body = IFINFOMSG + attribute(IFLA_MASTER, pack("=I", bridge))
-        return (_device(reply) for kind, reply in self.ask(GETLINK, NLM_F_DUMP, body) if kind == NEWLINK)
+        body = bytes(IFINFOMSG.size) + attribute(IFLA_MASTER, pack("=I", bridge))
+        return (
+            _device(reply) for kind, reply in self.ask(RTM_GETLINK, NLM_F_DUMP, body) if kind == RTM_NEWLINK
+        )
 
     def rules(self) -> set[Rule]:
         """Our policy rules, as they are in the kernel now."""
-        replies = self.ask(GETRULE, NLM_F_DUMP, FIB_RULE_HDR)
+        replies = self.ask(RTM_GETRULE, NLM_F_DUMP, bytes(FIB_RULE_HDR.size))
         return {rule for _, reply in replies for rule in _rule(reply)}
 
-    def neighbour(self, resource: Neighbour | NeighProxy, add: bool, device: int) -> None:
-        """Put a neighbour entry in place, or take it away. Raises KernelError if the kernel refuses; absent
-        is as good as deleted.
+    def send(self, resources: Sequence[Resource], add: bool, index: Index) -> list[str]:
+        """Add or delete each by a message of its own, many in one go; what the kernel said of each, empty
+        if it is done. One refusal stops none of the others. Absent is as good as deleted.
         """
-        mac = bytes.fromhex(getattr(resource, "mac", "").replace(":", ""))
-        family = AF_INET6 if ":" in resource.address else AF_INET
-        state, flags = (NUD_PERMANENT, 0) if mac else (0, NTF_PROXY)
-        body = pack("=BxxxiHBB", family, device, state, flags, 0) + attribute(
-            NDA_DST, inet_pton(family, resource.address)
-        )
-        if add and mac:
-            body += attribute(NDA_LLADDR, mac)
-        body += attribute(NDA_PROTOCOL, bytes((PROTOCOL,))) if add else b""
-        error = 0
-        for kind, reply in self.ask(
-            NEWNEIGH if add else DELNEIGH, NLM_F_ACK | (NLM_F_CREATE | NLM_F_REPLACE if add else 0), body
-        ):
-            error = -unpack_from("=i", reply)[0] if kind == NLMSG_ERROR else 0
-        if error and (add or error not in (ENOENT, ENODEV, ESRCH)):
-            from posix import strerror
+        said: list[str] = []
+        for start in range(0, len(resources), BATCH):
+            requests: list[bytes] = []
+            refused: dict[int, str] = {}
+            for number, resource in enumerate(resources[start : start + BATCH]):
+                try:
+                    kind, flags, body = resource.message(add, index)
+                    requests.append(message(kind, flags | NLM_F_ACK, body, number))
+                except REFUSALS as error:  # a record need not be ours
+                    refused[number] = getattr(error, "strerror", None) or str(error)
+            refused |= {number: words for number, words in self._acknowledged(requests, add) if words}
+            said += [refused.get(number, "") for number in range(len(resources[start : start + BATCH]))]
+        return said
 
-            raise KernelError(f"ip {resource.add() if add else resource.delete()}: {strerror(error)}")
+    def _acknowledged(self, requests: list[bytes], add: bool) -> Iterator[tuple[int, str]]:
+        """Send requests; give the number of each, and why it was refused."""
+        if requests:
+            self.socket.send(b"".join(requests))
+        left = len(requests)
+        while left:
+            for kind, number, body in messages(self.socket.recv(1 << 18)):
+                if kind == NLMSG_ERROR:
+                    left -= 1
+                    yield number, _refusal(body, add)
 
     def ask(self, kind: int, flags: int, body: bytes) -> list[tuple[int, bytes]]:
         """Send one request; give the kind and body of each reply. All are read: what is left would answer the
@@ -180,8 +222,24 @@ class Netlink:
                     return replies
 
 
+def _refusal(body: bytes, add: bool) -> str:
+    """Why a request was refused (nlmsgerr): errno, and the words that the kernel may add. A rule that is
+    there is as good as added, and what is absent as good as deleted.
+    """
+    code = -unpack_from("=i", body)[0]
+    if not code or (code == EEXIST if add else code in ABSENT):
+        return ""
+    words = (
+        attributes(body[4 + HEADER.size :])
+        .get(NLMSGERR_ATTR_MSG, b"")
+        .rstrip(b"\0")
+        .decode("ascii", "replace")
+    )
+    return f"{strerror(code)}{f' ({words})' if words else ''}"
+
+
 def _rtmsg(family: int, flags: int, length: int) -> bytes:
-    return pack("=BBBBBBBBI", family, length, 0, 0, 0, 0, 0, 0, flags)
+    return RTMSG.pack(family, length, 0, 0, 0, 0, 0, 0, flags)
 
 
 def _found(message: bytes) -> Found:
@@ -212,21 +270,19 @@ def _hops(data: bytes) -> list[int]:
 
 def _device(message: bytes) -> Device:
     """ifinfomsg; what is about a bridge only stands in its LINKINFO."""
-    fields = attributes(message[len(IFINFOMSG) :])
+    fields = attributes(message[IFINFOMSG.size :])
     info = attributes(fields.get(IFLA_LINKINFO, b""))
-    name, kind = fields[IFLA_IFNAME].rstrip(b"\0"), info.get(INFO_KIND, b"").rstrip(b"\0")
-    mtu, master = (
-        unpack_from("=I", fields.get(number, bytes(4)))[0] for number in (IFLA_MTU, IFLA_MASTER)
-    )
-    bridge = attributes(info.get(INFO_DATA, b"")) if kind == b"bridge" else {}
+    name, kind = fields[IFLA_IFNAME].rstrip(b"\0"), info.get(IFLA_INFO_KIND, b"").rstrip(b"\0")
+    mtu, master = (unpack_from("=I", fields.get(number, bytes(4)))[0] for number in (IFLA_MTU, IFLA_MASTER))
+    bridge = attributes(info.get(IFLA_INFO_DATA, b"")) if kind == b"bridge" else {}
     return Device(
         name.decode("utf-8", "replace"),
         kind.decode("utf-8", "replace"),
         fields.get(IFLA_ADDRESS, b"").hex(":"),
         mtu,
         master,
-        bridge.get(BR_VLAN_FILTERING) == b"\1",
-        unpack_from("=H", bridge.get(BR_VLAN_DEFAULT_PVID, bytes(2)))[0],
+        bridge.get(IFLA_BR_VLAN_FILTERING) == b"\1",
+        unpack_from("=H", bridge.get(IFLA_BR_VLAN_DEFAULT_PVID, bytes(2)))[0],
     )
 
 
@@ -234,7 +290,7 @@ def _rule(message: bytes) -> Iterator[Rule]:
     """fib_rule_hdr: ours by FRA_PROTOCOL and priority, and by asking for nothing but the whole mark, which is
     the table.
     """
-    fields = attributes(message[len(FIB_RULE_HDR) :])
+    fields = attributes(message[FIB_RULE_HDR.size :])
     whole_mark = (
         fields.get(FRA_FWMASK) == b"\xff" * 4 and message[1:4] == bytes(3) and not message[8] & INVERT
     )

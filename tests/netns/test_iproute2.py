@@ -1,11 +1,11 @@
-"""What is printed is what runs: iproute2 takes every line, and our own netlink messages leave the kernel as
-their lines would.
+"""What is printed is what runs: of two machines that are alike, one gets the printed lines by iproute2 and
+the other our messages, and the kernel then has the same in both.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import pytest
@@ -13,7 +13,6 @@ import pytest
 from snf_network.apply import steps
 from snf_network.errors import KernelError
 from snf_network.host import kernel
-from snf_network.host.netlink import Netlink
 from snf_network.model.config import Config
 from snf_network.model.nic import Nic
 from snf_network.model.resources import (
@@ -33,378 +32,222 @@ from tests.test_nic import ROUTED
 from tests.test_plan import NODE
 
 MAC, OTHER = "aa:00:00:ad:35:c9", "aa:00:00:ad:35:ca"
-ADDRESSES = ("198.51.100.10", "2001:db8:1::5", "fe80::a800:ff:fead:35c9")
-PERMANENT = [Neighbour(address, MAC, "DEV") for address in ADDRESSES]
-PROXIES = [NeighProxy(address, "DEV") for address in ADDRESSES]
+IP4, IP6, LINK_LOCAL = "198.51.100.10", "2001:db8:1::5", "fe80::a800:ff:fead:35c9"
+
+
+def made(name: str) -> Machine:
+    """A machine with some devices and two bridges, of which nothing in it is by chance."""
+    machine = Machine(name)
+    machine.run("sh", "-c", "rm -f /etc/iproute2/rt_tables.d/*.conf")  # numbers have no names
+    machine.ip(
+        *(f"link add {device} type veth peer name far-{device}" for device in ("tap0", "tap1", "eth1")),
+        *(f"link set {device} address 02:00:00:00:00:0{number}" for number, device in enumerate(DEVICES)),
+        *(f"link set {device} up" for device in DEVICES),
+        *(f"link add {bridge} address 02:00:00:00:01:00 type bridge" for bridge in ("br0", "br1")),
+    )
+    return machine
+
+
+DEVICES = ("tap0", "far-tap0", "tap1", "far-tap1", "eth1", "far-eth1")
 
 
 @pytest.fixture(scope="module")
-def machine() -> Iterator[Machine]:
-    """A machine with two devices that are alike, one for ip(8) and one for us, and two bridges."""
-    made = Machine("iproute2")
-    made.run(
-        "sh", "-c", "rm -f /etc/iproute2/rt_tables.d/*.conf"
-    )  # numbers have the names of nobody's machine
-    made.ip(
-        *(f"link add {name} type veth peer name far-{name}" for name in ("theirs", "ours", "tap0", "eth1")),
-        *(
-            f"link set {name} address 02:00:00:00:00:{number:02} up"
-            for name, number in (
-                ("theirs", 1),
-                ("ours", 1),
-                ("far-theirs", 2),
-                ("far-ours", 2),
-                ("eth1", 3),
-                ("far-eth1", 4),
-            )
-        ),
-        "link add br0 type bridge",
-        "link add br1 type bridge",
-    )
-    yield made
-    made.close()
+def twins() -> Iterator[tuple[Machine, Machine]]:
+    theirs, ours = made("theirs"), made("ours")
+    yield theirs, ours
+    theirs.close()
+    ours.close()
 
 
-@pytest.fixture
-def netlink(machine: Machine) -> Iterator[Netlink]:
-    with machine.inside(), Netlink() as made:
-        yield made
+@pytest.fixture(autouse=True)
+def afresh(twins: tuple[Machine, Machine]) -> None:
+    """The tap as it was."""
+    for machine in twins:
+        machine.ip("link set tap0 nomaster mtu 1500 address 02:00:00:00:00:00 up")
 
 
-def said(machine: Machine, *argv: object) -> Any:
-    ran = machine.run("ip", "-j", *argv, check=False)
-    return json.loads(ran.stdout or "[]") if not ran.returncode else []
+def by_lines(machine: Machine, resources: Sequence[Resource], add: bool) -> None:
+    """Type each line; one that is refused is passed over, as our door passes over what is done already."""
+    for resource in resources:
+        words = (resource.add() if add else resource.delete()).split()
+        if words:
+            machine.run(*resource.tool.split(), *words, check=False)
 
 
-def neighbours(machine: Machine, device: str) -> list[dict[str, Any]]:
-    """Permanent and proxy entries of a device, without its name."""
-    entries = [
-        {**entry, "proxy": bool(what)}
+def by_messages(machine: Machine, resources: Sequence[Resource], add: bool) -> list[str]:
+    with machine.inside():
+        return kernel.rtnetlink([one for one in resources if add or one.delete()], add)
+
+
+def state(machine: Machine) -> dict[str, Any]:
+    """All that rtnetlink can change here."""
+    asked = {
+        "link": ("-d", "link", "show"),
+        **{f"rule {family}": (family, "rule", "show") for family in ("-4", "-6")},
+        **{f"route {family}": (family, "route", "show", "table", "all") for family in ("-4", "-6")},
+        "permanent": ("neigh", "show", "nud", "permanent"),
+        **{f"proxy {family}": (family, "neigh", "show", "proxy") for family in ("-4", "-6")},
+    }
+    return {name: sorted(map(json.dumps, _listed(machine, words))) for name, words in asked.items()}
+
+
+def _listed(machine: Machine, words: tuple[str, ...]) -> list[dict[str, Any]]:
+    found = json.loads(machine.out("ip", "-j", "-N", *words) or "[]")
+    for entry in found:
+        info = entry.get("linkinfo", {}).get("info_data", {})
+        for name in [key for key in info if key.endswith("_timer")]:
+            del info[name]
+        entry["up"] = "UP" in entry.get("flags", ())
+    return [{key: value for key, value in entry.items() if key not in PASSING} for entry in found]
+
+
+PASSING = ("ifindex", "link_index", "flags", "operstate", "qdisc", "link")
+"""What differs between two machines, or follows from something else after a while."""
+KINDS: dict[str, list[Resource]] = {
+    "a route": [Route(f"{IP4}/32", "tap0", "500"), Route(f"{IP6}/128", "tap0", "500")],
+    "a route of a table above 255": [Route(f"{IP4}/32", "tap0", "70000")],
+    "a route by a gateway": [
+        Route("203.0.113.0/28", "tap0", "500", IP4),
+        Route("2001:db8:9::/56", "tap0", "500", LINK_LOCAL),
+    ],
+    "rules": [
+        Rule(family, table, action)
         for family in ("-4", "-6")
-        for what in ((), ("proxy",))
-        for entry in said(
-            machine,
-            family,
-            "-N",
-            "neigh",
-            "show",
-            *what,
-            *(() if what else ("nud", "permanent")),
-            "dev",
-            device,
-        )
-    ]
-    return sorted(
-        ({key: value for key, value in entry.items() if key != "dev"} for entry in entries), key=repr
-    )
+        for table in ("222", "70000", "4294967295")
+        for action in ("lookup", "unreachable")
+    ],
+    "neighbours": [Neighbour(address, MAC, "tap0") for address in (IP4, IP6, LINK_LOCAL)],
+    "proxies": [NeighProxy(address, "eth1") for address in (IP4, IP6, LINK_LOCAL)],
+    "a neighbour and a proxy of one address": [Neighbour(IP6, MAC, "tap0"), NeighProxy(IP6, "tap0")],
+    "a port": [Port("tap0", "br0"), Link("tap0", "fe:00:00:ad:35:c9")],
+    "a port with an MTU": [Port("tap0", "br0", "1400"), Link("tap0", "fe:00:00:ad:35:c9")],
+    "a link with an MTU": [Port("tap0"), Link("tap0", "fe:00:00:ad:35:c9", "1300")],
+    "a bridge's option": [BridgeOption("br0", "no_linklocal_learn", "1")],
+}
 
 
-def on(resource: Any, device: str) -> Any:
-    """The same entry on another device."""
-    return type(resource)(*(device if field == "DEV" else field for field in resource.fields()))
-
-
-def ifindex(machine: Machine, name: str) -> int:
-    return int(said(machine, "link", "show", "dev", name)[0]["ifindex"])
-
-
-def batch(machine: Machine, *lines: str, flags: tuple[str, ...] = ()) -> None:
-    """Run lines through ip -batch; any refusal fails the test."""
-    machine.run("ip", *flags, "-batch", "-", input="".join(f"{line}\n" for line in lines))
-
-
-# --- neighbours: the one kind that is not sent as text
-
-
-@pytest.mark.parametrize("resource", [*PERMANENT, *PROXIES], ids=repr)
-def test_a_neighbour_message_does_what_its_line_does(
-    machine: Machine, netlink: Netlink, resource: Any
-) -> None:
-    theirs, ours = on(resource, "theirs"), on(resource, "ours")
-    before = neighbours(machine, "theirs")
-    assert before == neighbours(machine, "ours")
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_message_does_what_its_line_does(twins: tuple[Machine, Machine], kind: str) -> None:
+    theirs, ours = twins
+    before, resources = state(ours), KINDS[kind]
+    assert before == state(theirs)
     for _ in range(2):
-        batch(machine, theirs.add())
-        netlink.neighbour(ours, True, ifindex(machine, "ours"))
-        state = neighbours(machine, "theirs")
-        assert state == neighbours(machine, "ours")
-        assert len(state) == len(before) + 1
-        [entry] = [entry for entry in state if entry not in before]
-        assert str(entry.get("protocol", entry.get("proto"))) == "148" and entry["proxy"] is isinstance(
-            resource, NeighProxy
-        )
-    batch(machine, theirs.delete())
-    netlink.neighbour(ours, False, ifindex(machine, "ours"))
-    assert neighbours(machine, "theirs") == neighbours(machine, "ours") == before
-
-
-@pytest.mark.parametrize("resource", PERMANENT, ids=repr)
-def test_another_mac_replaces_the_first(machine: Machine, netlink: Netlink, resource: Neighbour) -> None:
-    changed = Neighbour(resource.address, OTHER, "DEV")
-    for entry in (resource, changed):
-        batch(machine, on(entry, "theirs").add())
-        netlink.neighbour(on(entry, "ours"), True, ifindex(machine, "ours"))
-    assert neighbours(machine, "theirs") == neighbours(machine, "ours")
-    assert [entry["lladdr"] for entry in neighbours(machine, "ours")] == [OTHER]
-    batch(machine, on(changed, "theirs").delete())
-    netlink.neighbour(on(resource, "ours"), False, ifindex(machine, "ours"))
-    assert neighbours(machine, "ours") == []
-
-
-@pytest.mark.parametrize("resource", PERMANENT[:2], ids=repr)
-def test_an_entry_that_the_kernel_learned_becomes_permanent(
-    machine: Machine, netlink: Netlink, resource: Neighbour
-) -> None:
-    for device in ("theirs", "ours"):
-        machine.ip(f"neigh add {resource.address} lladdr {OTHER} dev {device} nud stale")
-    batch(machine, on(resource, "theirs").add())
-    netlink.neighbour(on(resource, "ours"), True, ifindex(machine, "ours"))
-    assert (
-        neighbours(machine, "theirs") == neighbours(machine, "ours")
-        and neighbours(machine, "ours")[0]["lladdr"] == MAC
-    )
-    for device in ("theirs", "ours"):
-        machine.ip(on(resource, device).delete())
-
-
-def test_a_neighbour_and_a_proxy_of_one_address_stand_side_by_side(
-    machine: Machine, netlink: Netlink
-) -> None:
-    index = ifindex(machine, "ours")
-    for resource in (PERMANENT[1], PROXIES[1]):
-        netlink.neighbour(on(resource, "ours"), True, index)
-    assert [entry["proxy"] for entry in neighbours(machine, "ours")] in ([False, True], [True, False])
-    netlink.neighbour(on(PROXIES[1], "ours"), False, index)
-    assert [entry["proxy"] for entry in neighbours(machine, "ours")] == [False]
-    netlink.neighbour(on(PERMANENT[1], "ours"), False, index)
-
-
-@pytest.mark.parametrize("resource", [*PERMANENT, *PROXIES], ids=repr)
-def test_deleting_what_is_absent_is_no_failure(machine: Machine, netlink: Netlink, resource: Any) -> None:
-    netlink.neighbour(on(resource, "ours"), False, ifindex(machine, "ours"))
-    netlink.neighbour(on(resource, "gone"), False, 999999)
-
-
-@pytest.mark.parametrize("resource", [*PERMANENT, *PROXIES], ids=repr)
-def test_a_refusal_names_the_line(netlink: Netlink, resource: Any) -> None:
-    with pytest.raises(KernelError) as caught:
-        netlink.neighbour(on(resource, "gone"), True, 999999)
-    assert str(caught.value) == f"ip {on(resource, 'gone').add()}: No such device"
-
-
-def test_an_ipv6_neighbour_where_there_is_no_ipv6_is_refused_by_line(
-    machine: Machine, netlink: Netlink
-) -> None:
-    machine.sysctl("net/ipv6/conf/ours/disable_ipv6", 1)
-    with pytest.raises(KernelError, match="neigh replace 2001:db8:1::5"):
-        netlink.neighbour(on(PERMANENT[1], "ours"), True, ifindex(machine, "ours"))
-    machine.sysctl("net/ipv6/conf/ours/disable_ipv6", 0)
-
-
-# --- the kinds that are sent as text
-
-
-def routes(machine: Machine, family: str, table: int) -> list[dict[str, Any]]:
-    return [
-        {key: route[key] for key in ("dst", "dev", "gateway", "protocol", "flags") if key in route}
-        for route in said(machine, family, "-N", "route", "show", "table", table)
-    ]
+        by_lines(theirs, resources, True)
+        assert not any(by_messages(ours, resources, True)), "saying it again is no failure"
+        assert state(ours) == state(theirs) != before
+    by_lines(theirs, resources[::-1], False)
+    assert not any(by_messages(ours, resources[::-1], False))
+    assert state(ours) == state(theirs)
+    assert not any(by_messages(ours, resources[::-1], False)), "what is absent is as good as deleted"
 
 
 @pytest.mark.parametrize(
-    ("route", "shown"),
+    ("old", "new"),
     [
-        (
-            Route("198.51.100.10/32", "theirs", "500"),
-            {"dst": "198.51.100.10", "dev": "theirs", "protocol": "148", "flags": []},
-        ),
-        (
-            Route("2001:db8:1::5/128", "theirs", "500"),
-            {"dst": "2001:db8:1::5", "dev": "theirs", "protocol": "148", "flags": []},
-        ),
-        (
-            Route("203.0.113.0/28", "theirs", "500", "198.51.100.10"),
-            {
-                "dst": "203.0.113.0/28",
-                "dev": "theirs",
-                "gateway": "198.51.100.10",
-                "protocol": "148",
-                "flags": ["onlink"],
-            },
-        ),
-        (
-            Route("2001:db8:9::/56", "theirs", "500", "2001:db8:1::5"),
-            {
-                "dst": "2001:db8:9::/56",
-                "dev": "theirs",
-                "gateway": "2001:db8:1::5",
-                "protocol": "148",
-                "flags": ["onlink"],
-            },
-        ),
+        (Route(f"{IP4}/32", "tap1", "500"), Route(f"{IP4}/32", "tap0", "500")),
+        (Route(f"{IP6}/128", "tap1", "500"), Route(f"{IP6}/128", "tap0", "500")),
+        (Neighbour(IP4, OTHER, "tap0"), Neighbour(IP4, MAC, "tap0")),
+        (Neighbour(IP6, OTHER, "tap0"), Neighbour(IP6, MAC, "tap0")),
+        (Port("tap0", "br0"), Port("tap0", "br1")),
+        (Port("tap0", "br0"), Port("tap0")),
+        (Link("tap0", "fe:00:00:ad:35:c9", "1300"), Link("tap0", "cc:47:52:4e:45:54")),
     ],
-    ids=lambda value: repr(value) if isinstance(value, Route) else "",
+    ids=repr,
 )
-def test_a_route_is_put_replaced_and_taken_away(
-    machine: Machine, route: Route, shown: dict[str, Any]
-) -> None:
-    family = "-6" if ":" in route.prefix else "-4"
-    other = Route(route.prefix, "ours", route.table, route.via)
-    for line in (other.add(), route.add(), route.add()):
-        batch(machine, line)
-    assert routes(machine, family, 500) == [shown], "a tap that is gone is replaced, not stood beside"
-    assert machine.run("ip", *other.delete().split(), check=False).returncode, (
-        "another's route is not this one"
-    )
-    batch(machine, route.delete())
-    assert routes(machine, family, 500) == []
+def test_one_replaces_the_other(twins: tuple[Machine, Machine], old: Resource, new: Resource) -> None:
+    theirs, ours = twins
+    for resource in (old, new):
+        by_lines(theirs, [resource], True)
+        assert not any(by_messages(ours, [resource], True))
+        assert state(ours) == state(theirs)
+    by_lines(theirs, [old], False)
+    by_messages(ours, [old], False)
+    assert state(ours) == state(theirs), "what another has the place of is not deleted with it"
+    by_lines(theirs, [new], False)
+    by_messages(ours, [new], False)
 
 
-def rules(machine: Machine, family: str) -> list[dict[str, Any]]:
-    return [
-        {key: rule[key] for key in ("priority", "fwmark", "table", "action", "protocol") if key in rule}
-        for rule in said(machine, family, "rule", "show")
-        if str(rule.get("protocol")) == "148"
-    ]
+def test_an_entry_that_the_kernel_learned_becomes_permanent(twins: tuple[Machine, Machine]) -> None:
+    theirs, ours = twins
+    for machine in twins:
+        machine.ip(f"neigh add {IP4} lladdr {OTHER} dev tap0 nud stale")
+    by_lines(theirs, [Neighbour(IP4, MAC, "tap0")], True)
+    by_messages(ours, [Neighbour(IP4, MAC, "tap0")], True)
+    assert state(ours) == state(theirs) and MAC in state(ours)["permanent"][0]
+    for machine in twins:
+        machine.ip(f"neigh del {IP4} dev tap0")
 
 
-@pytest.mark.parametrize("family", ["-4", "-6"])
-@pytest.mark.parametrize("table", ["222", "70000", "4294967295"])
-def test_rules_are_put_once_and_taken_away(machine: Machine, family: str, table: str) -> None:
-    lookup, unreachable = Rule(family, table, "lookup"), Rule(family, table, "unreachable")
-    batch(machine, lookup.add(), unreachable.add(), flags=(family,))
-    shown = [
-        {"priority": 14800, "fwmark": hex(int(table)), "table": table, "protocol": "148"},
-        {"priority": 14801, "fwmark": hex(int(table)), "action": "unreachable", "protocol": "148"},
-    ]
-    assert rules(machine, family) == shown
-    assert (
-        "File exists"
-        in machine.run("ip", family, "-batch", "-", input=f"{lookup.add()}\n", check=False).stderr
-    )
-    assert rules(machine, family) == shown, "a fixed preference: no second one"
-    batch(machine, lookup.delete(), unreachable.delete(), flags=(family,))
-    assert rules(machine, family) == []
-
-
-def test_a_batch_gives_a_rule_the_family_of_the_batch(machine: Machine) -> None:
-    batch(machine, Rule("-6", "222", "lookup").add(), flags=("-6",))
-    assert rules(machine, "-4") == [] and len(rules(machine, "-6")) == 1
-    batch(machine, Rule("-6", "222", "lookup").delete(), flags=("-6",))
-
-
-def link(machine: Machine) -> dict[str, Any]:
-    [shown] = said(machine, "link", "show", "dev", "tap0")
-    return {
-        "mac": shown["address"],
-        "mtu": shown["mtu"],
-        "master": shown.get("master", ""),
-        "up": "UP" in shown["flags"],
-    }
-
-
-def test_links_and_ports_are_what_their_lines_say(machine: Machine) -> None:
-    batch(machine, Port("tap0", "br0").add(), Link("tap0", "fe:00:00:ad:35:c9", "1400").add())
-    assert link(machine) == {"mac": "fe:00:00:ad:35:c9", "mtu": 1400, "master": "br0", "up": True}
-    batch(machine, Port("tap0", "br1").add(), Link("tap0", "", "1300").add())
-    assert link(machine) == {"mac": "fe:00:00:ad:35:c9", "mtu": 1300, "master": "br1", "up": True}
-    batch(machine, Link("tap0").delete(), Port("tap0", "br1").delete())
-    assert link(machine) == {"mac": "fe:00:00:ad:35:c9", "mtu": 1300, "master": "", "up": False}
-    batch(machine, Port("tap0").add(), Link("tap0", "cc:47:52:4e:45:54").add())
-    assert link(machine) == {"mac": "cc:47:52:4e:45:54", "mtu": 1300, "master": "", "up": True}
-
-
-@pytest.mark.parametrize("value", ["1", "0"])
-def test_a_bridges_option_is_what_its_line_says(machine: Machine, value: str) -> None:
-    batch(machine, BridgeOption("br0", "no_linklocal_learn", value).add())
-    assert machine.read("/sys/class/net/br0/bridge/no_linklocal_learn").strip() == value
-
-
-def test_settings_are_what_their_lines_say(machine: Machine) -> None:
-    for line in ("net/ipv4/conf/tap0/proxy_arp=1", "net/ipv6/neigh/tap0/proxy_delay=0"):
-        key, _, value = line.partition("=")
-        machine.run("sysctl", "-w", Sysctl(key, value).add())
-        assert machine.read(f"/proc/sys/{key}").strip() == value
-
-
-# --- a whole plan, by its lines and by our doors
-
-
-def everything(machine: Machine, table: str) -> dict[str, Any]:
-    """All that a plan's resources, nft members aside, can change."""
-    return {
-        "link": link(machine),
-        "rules": [rules(machine, family) for family in ("-4", "-6")],
-        "routes": [routes(machine, family, int(table)) for family in ("-4", "-6")],
-        "neighbours": [neighbours(machine, device) for device in ("tap0", "eth1")],
-        "sysctl": machine.out(
-            "sysctl", "-a", "--pattern", r"\.(tap0|eth1)\.(forwarding|proxy|src_valid|addr_gen|dad_tr)"
-        ),
-    }
-
-
-def planned() -> list[Resource]:
+def test_a_whole_plan_by_lines_and_by_messages(twins: tuple[Machine, Machine]) -> None:
+    theirs, ours = twins
     plan = plan_for(Nic.from_env({**ROUTED, "NETWORK_TAGS": "ip-less-routed", "TAGS": ""}), NODE, Config())
-    return [resource for resource in plan.resources if resource.door in ("ip", "rule", "neigh", "sysctl")]
-
-
-def test_a_plan_typed_line_by_line_is_a_plan_put_by_our_doors(machine: Machine) -> None:
-    wanted = planned()
-    machine.ip("link set tap0 down")
-    before = everything(machine, "222")
-    for resource in wanted:
-        flags = resource.fields()[:1] if isinstance(resource, Rule) else ()
+    wanted = [one for one in plan.resources if one.door != "nft"]
+    for resource in sorted(wanted, key=lambda one: not one.early):
         if isinstance(resource, Sysctl):
-            machine.run("sysctl", "-w", resource.add())
+            theirs.run("sysctl", "-w", resource.add())
         else:
-            batch(machine, resource.add(), flags=flags)
-    typed = everything(machine, "222")
-    for resource in reversed(wanted):
-        if resource.delete():
-            machine.run(
-                "ip",
-                *(resource.fields()[:1] if isinstance(resource, Rule) else ()),
-                *resource.delete().split(),
-                check=False,
-            )
-    machine.ip("link set tap0 down")
-    assert {**everything(machine, "222"), "sysctl": "", "link": ""} == {**before, "sysctl": "", "link": ""}, (
-        "the delete lines undo it"
+            by_lines(theirs, [resource], True)
+    with ours.inside():
+        steps.prepare(wanted, kernel)
+        assert steps.put(wanted, kernel)[1] == []
+    assert state(ours) == state(theirs)
+    pattern = ("sysctl", "-a", "--pattern", r"\.(tap0|eth1)\.(forwarding|proxy|src_valid|addr_gen|dad_tr)")
+    assert ours.out(*pattern) == theirs.out(*pattern)
+    with ours.inside():
+        steps.undo(wanted, kernel)
+    by_lines(
+        theirs, sorted((one for one in wanted if one.door == "rtnetlink"), key=lambda one: one.rank), False
     )
-    with machine.inside():
-        steps.prepare(wanted)
-        steps.put(wanted)
-        put = everything(machine, "222")
-        assert put == typed != before
-        steps.put(wanted)
-        assert everything(machine, "222") == put, "said again, nothing changes"
-        steps.undo(wanted)
-        assert {**everything(machine, "222"), "sysctl": "", "link": ""} == {
-            **before,
-            "sysctl": "",
-            "link": "",
-        }
-        steps.undo(wanted)
+    assert state(ours) == state(theirs)
 
 
-def test_a_refused_line_is_named_with_its_reason(machine: Machine) -> None:
-    with machine.inside(), pytest.raises(KernelError) as caught:
-        kernel.batch(
-            ("ip",),
-            ["link set dev nobody nomaster"],
-            [Port("tap0").add(), Route("198.51.100.10/32", "nobody", "222").add(), Link("tap0").add()],
-        )
-    assert (
-        str(caught.value)
-        == 'ip route replace 198.51.100.10/32 dev nobody table 222 proto 148: Cannot find device "nobody"'
-    )
+# --- refusals
 
 
-def test_an_optional_line_may_be_refused(machine: Machine) -> None:
-    with machine.inside():
-        kernel.batch(
-            ("ip",),
-            ["link set dev nobody nomaster", Route("198.51.100.10/32", "tap0", "222").delete()],
-            [Link("tap0").add()],
-        )
-    assert link(machine)["up"]
+@pytest.mark.parametrize(
+    ("resource", "why"),
+    [
+        (Neighbour(IP4, MAC, "gone"), "gone: no such device"),
+        (NeighProxy(IP6, "gone"), "gone: no such device"),
+        (Route("203.0.113.0/28", "tap0", "500", "192.0.2.7"), "onlink"),
+        (Link("tap0", "fe:00:00:ad:35:c9", "9"), "mtu"),
+        (BridgeOption("br0", "no_such", "1"), "no_such"),
+        (Route("nonsense", "tap0", "500"), ""),
+        (Link("tap0", "nonsense"), ""),
+    ],
+    ids=repr,
+)
+def test_a_refusal_is_told_and_stops_none_of_the_others(
+    twins: tuple[Machine, Machine], resource: Resource, why: str
+) -> None:
+    ours = twins[1]
+    first, last = NeighProxy(IP4, "eth1"), NeighProxy(LINK_LOCAL, "eth1")
+    said = by_messages(ours, [first, resource, last], True)
+    if resource != Route("203.0.113.0/28", "tap0", "500", "192.0.2.7"):
+        assert said[1] and why in said[1]
+    assert [said[0], said[2]] == ["", ""] and len(state(ours)["proxy -4"]) == 1
+    by_messages(ours, [first, last, *([resource] if isinstance(resource, Route) else [])], False)
+
+
+def test_a_refusal_names_the_line_and_the_reason(twins: tuple[Machine, Machine]) -> None:
+    ours = twins[1]
+    ours.sysctl("net/ipv6/conf/tap0/disable_ipv6", 1)
+    with ours.inside():
+        _, failed = steps.put([Neighbour(IP6, MAC, "tap0"), Neighbour(IP4, MAC, "tap0")], kernel)
+    ours.sysctl("net/ipv6/conf/tap0/disable_ipv6", 0)
+    line = f"ip neigh replace {IP6} lladdr {MAC} dev tap0 nud permanent proto 148"
+    assert len(failed) == 1 and failed[0].startswith(f"{line}: ")
+    by_messages(ours, [Neighbour(IP4, MAC, "tap0")], False)
+
+
+def test_a_rule_that_is_refused_stops_the_call(twins: tuple[Machine, Machine]) -> None:
+    with twins[1].inside(), pytest.raises(KernelError, match=r"ip -4 rule add pref 14800 fwmark 4294967296"):
+        steps.prepare([Rule("-4", "4294967296", "lookup")], kernel)
+
+
+def test_hundreds_of_messages_are_answered_each(twins: tuple[Machine, Machine]) -> None:
+    proxies = [NeighProxy(f"10.0.{number // 256}.{number % 256}", "eth1") for number in range(1000)]
+    assert by_messages(twins[1], proxies, True) == [""] * 1000
+    assert len(state(twins[1])["proxy -4"]) == 1000
+    assert by_messages(twins[1], proxies, False) == [""] * 1000
+    assert state(twins[1])["proxy -4"] == []

@@ -11,9 +11,9 @@ from socket import AF_INET, AF_INET6
 from typing import Any
 
 import pytest
-from snf_network.facts.netlink import ANYWHERE, Device, Netlink, _device
 
 from snf_network.errors import BadEnvironment
+from snf_network.host.netlink import ANYWHERE, Device, Netlink, _device
 from snf_network.model.resources import Rule
 from snf_network.observe import facts
 from tests.netns.lab import Machine
