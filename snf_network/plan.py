@@ -1,17 +1,21 @@
-"""What a NIC shall have on this node. Pure: it asks nobody and changes nothing."""
+"""What a NIC should have on this node, and the same as the lines an admin would type. Pure: it asks nobody
+and changes nothing.
+"""
 
 from __future__ import annotations
 
+from itertools import groupby
+
 from snf_network import setups
 from snf_network.errors import BadEnvironment, shown
+from snf_network.lean import dataclass
 from snf_network.model.resources import Announcement, Element, NeighProxy, Port, Route
 from snf_network.setups import firewall, pins
 from snf_network.setups.allow import setting
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from dataclasses import dataclass
+    from collections.abc import Iterable, Iterator
     from typing import Optional
 
     from snf_network.model.config import Config
@@ -19,8 +23,6 @@ if TYPE_CHECKING:
     from snf_network.model.nic import Nic
     from snf_network.model.node import Node
     from snf_network.model.resources import Resource
-else:
-    from snf_network.lean import dataclass
 
 
 @dataclass(frozen=True)
@@ -37,6 +39,35 @@ class Plan:
     """Tags that mean nothing here."""
     names: Optional[Names] = None
     """What shall be in DNS; None: nothing is said of it, for now or at all."""
+
+    def text(self) -> str:
+        """All that bringing the NIC up would do, in that order: what is printed is what runs."""
+        told = [f"{one.address} on {one.interface}" for one in self.announcements]
+        names = [f"{self.names.instance} {address}" for address in self.names.addresses] if self.names else []
+        parts = [
+            *_lines(self.resources),
+            *_part("announce", told),
+            *_part("dns", names),
+            *_part("warnings", self.warnings),
+            *_part("lacking", self.lacking),
+            *_part("ignored tags", [ascii(tag)[1:-1] for tag in self.ignored]),
+        ]
+        return "\n".join(parts)
+
+
+def _lines(resources: Iterable[Resource]) -> Iterator[str]:
+    """The add lines, one heading a tool: what members lead to, all members, then the rest in the plan's
+    order.
+    """
+    ordered = sorted(resources, key=lambda one: 0 if one.early else 1 if isinstance(one, Element) else 2)
+    for heading, group in groupby(ordered, lambda resource: resource.heading):
+        yield from _part(heading, [resource.add() for resource in group])
+
+
+def _part(heading: str, lines: Iterable[str]) -> Iterator[str]:
+    body = "".join(f"{line}\n" for line in lines)
+    if body:
+        yield f"# {heading}\n{body}"
 
 
 def plan_for(nic: Nic, node: Node, config: Config) -> Plan:
@@ -111,9 +142,9 @@ def _lacking(nic: Nic, node: Node, config: Config, tags: tuple[str, ...]) -> Ite
         yield "the guest is still on its way here (MIGRATION_PHASE=pre): no route and no announcement yet"
     if nic.mode == "routed" and config.ip_less_routed_tag in tags:
         if nic.ip and not node.uplink:
-            yield f"table {nic.link} has no IPv4 default route: no proxy ARP and no announcement for {nic.ip}"
+            yield f"table {nic.link} has no IPv4 default route: {nic.ip} has no proxy ARP, no announcement"
         if nic.ip6 and node.ipv6 and not node.uplink6:
-            yield f"table {nic.link} has no IPv6 default route: no proxy NDP and no announcement for {nic.ip6}"
+            yield f"table {nic.link} has no IPv6 default route: {nic.ip6} has no proxy NDP, no announcement"
     if nic.network.subnet6 and nic.mode == "routed" and not node.ipv6 and node.ipv6_possible:
         yield f"IPv6 is off on {nic.interface}: nothing of IPv6 for this NIC"
     if config.masq and config.masq_tag in tags and nic.network.subnet and not node.wan:

@@ -13,7 +13,6 @@ from pathlib import Path
 
 import pytest
 
-from snf_network import show
 from snf_network.errors import SnfNetworkError
 from snf_network.lean import replace
 from snf_network.model.config import parse
@@ -51,7 +50,7 @@ def outcome(path: Path) -> str:
     with pytest.MonkeyPatch.context() as patch:  # what is installed on this machine has no say
         patch.setattr(foreign, "find", lambda tag: None)
         try:
-            return show.text(plan_for(Nic.from_env(env), node, config))
+            return plan_for(Nic.from_env(env), node, config).text()
         except SnfNetworkError as error:
             return f"# exit 1\n{error}\n"
 

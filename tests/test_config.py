@@ -91,7 +91,7 @@ def test_every_key_has_the_default_of_the_bash_package(key: str, value: object) 
 
 
 def test_there_is_no_setting_but_these() -> None:
-    assert set(Config().__dict__) == {key.lower() for key in DEFAULTS} | {"warnings"}
+    assert set(Config().__dict__) == {key.lower() for key in DEFAULTS} | {"warnings", "errors"}
 
 
 @pytest.mark.parametrize("key", DEFAULTS)

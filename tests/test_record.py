@@ -20,7 +20,7 @@ from snf_network.host.lock import Lock
 from snf_network.host.record import ALWAYS, Record, Records, parse
 from snf_network.lean import replace
 from snf_network.model import resources
-from snf_network.model.resources import Binding, Element, Link, NeighProxy, Route, Rule
+from snf_network.model.resources import Binding, Element, Link, NeighProxy, Port, Route, Rule, SharedElement
 
 KINDS = resources.KINDS
 RECORD = Record(
@@ -31,23 +31,39 @@ RECORD = Record(
     "uu1d",
     (("INSTANCE", "inst1.example.com"), ("TAGS", "a\tb\nc\\d\\te\r")),
     (
-        Element("inet", "tables", '"tap0"', "222"),
+        Element("inet", "tables", "tap0", "", "222"),
         Link("tap0", "cc:47:52:4e:45:54"),
         Route("198.51.100.10/32", "tap0", "222"),
         Binding("/var/lib/nfdhcpd/tap0", 'INDEV=tap0\nTAGS="a b"\n'),
     ),
     ("no default route",),
+    (),
+    (("uplink", "eth1"),),
 )
 TEXT = (
-    "nic\ttap0\t7\tb00t\tinst1.example.com\tuu1d\n"
+    "nic\ttap0\t7\tb00t\tinst1.example.com\tuu1d\t2\n"
     "variable\tINSTANCE\tinst1.example.com\n"
     "variable\tTAGS\ta\\tb\\nc\\\\d\\\\te\\r\n"
+    "node\tuplink\teth1\n"
     "lacking\tno default route\n"
-    'Element\tinet\ttables\t"tap0"\t222\n'
+    "Element\tinet\ttables\ttap0\t\t222\n"
     "Link\ttap0\tcc:47:52:4e:45:54\t\n"
     "Route\t198.51.100.10/32\ttap0\t222\t\n"
     'Binding\t/var/lib/nfdhcpd/tap0\tINDEV=tap0\\nTAGS="a b"\\n\n'
+    "end\n"
 )
+FIRST_FORMAT = (
+    "nic\ttap0\t7\tb00t\tinst1.example.com\tuu1d\n"
+    'Element\tinet\ttables\t"tap0"\t222\n'
+    'Element\tinet\tsrc4\t"tap0" . aa:00:00:ad:35:c9 . 198.51.100.10\t\n'
+    'SharedElement\tinet\tmasq\t10.0.0.0/8 . "eth0"\t\n'
+    "Port\ttap0\tbr0\n"
+)
+
+
+def later(line: str) -> str:
+    """TEXT with one more line, where a line may be."""
+    return TEXT.removesuffix("end\n") + line + "end\n"
 
 
 def test_a_record_is_a_line_a_fact() -> None:
@@ -91,6 +107,8 @@ def _names(kind: Any) -> list[str]:
         st.lists(st.tuples(HARD, HARD), max_size=3).map(tuple),
         st.lists(RESOURCES, max_size=4).map(tuple),
         st.lists(HARD, max_size=2).map(tuple),
+        st.lists(RESOURCES, max_size=2).map(tuple),
+        st.lists(st.tuples(HARD, HARD), max_size=2).map(tuple),
     )
 )
 def test_any_strings_round_trip(record: Record) -> None:
@@ -129,10 +147,10 @@ FOREIGN = [
     "nic\ttap0\t7\tb\ti\n",
     "INSTANCE=inst1\nMAC=aa\n",
     "variable\ta\tb\n" + TEXT,
-    TEXT + "Link\n",
-    TEXT + "Link\ta\tb\tc\td\n",
-    TEXT + "variable\ta\n",
-    TEXT + "lacking\n",
+    later("Link\n"),
+    later("variable\ta\n"),
+    later("lacking\n"),
+    *(TEXT[:length] for length in range(len(TEXT) - 1)),
 ]
 
 
@@ -141,8 +159,20 @@ def test_what_is_no_record_of_ours_is_none(text: str) -> None:
     assert parse(text) is None
 
 
-def test_a_kind_of_a_later_version_is_passed_over() -> None:
-    assert parse(TEXT + "Teleport\ta\tb\n") == RECORD
+def test_what_a_later_version_adds_is_passed_over() -> None:
+    assert parse(later("Teleport\ta\tb\n")) == RECORD
+    more = parse(later("Link\ttap9\tmac\tmtu\tmore\n"))
+    assert more and more.resources[-1] == Link("tap9", "mac", "mtu")
+
+
+def test_a_record_of_the_first_format_is_read() -> None:
+    record = parse(FIRST_FORMAT)
+    assert record and record.resources == (
+        Element("inet", "tables", "tap0", "", "222"),
+        Element("inet", "src4", "tap0", "aa:00:00:ad:35:c9 . 198.51.100.10"),
+        SharedElement("inet", "masq", "", '10.0.0.0/8 . "eth0"'),
+        Port("tap0", "br0"),
+    )
 
 
 # --- the directory
@@ -236,7 +266,7 @@ def test_what_is_held_without_a_record_is_nobodys(records: Records) -> None:
 SHARED = [
     Rule("-4", "222", "lookup"),
     NeighProxy("2001:db8::1", "eth1"),
-    Element("inet", "masq", '10.0.0.0/8 . "eth0"'),
+    Element("inet", "masq", "", '10.0.0.0/8 . "eth0"'),
 ]
 
 

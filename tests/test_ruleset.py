@@ -14,6 +14,7 @@ from snf_network.lean import replace
 from snf_network.model.config import Config
 from snf_network.rules import ruleset
 from snf_network.rules.reasons import REASONS
+from snf_network.rules.ruleset import Ruleset
 
 PACKAGE = Path(ruleset.__file__).parent
 SHIPPED = ["limited", "protected", "unprotected"]
@@ -56,7 +57,7 @@ def test_profiles_are_the_shipped_ones_and_the_administrators(directory: Path) -
 def test_an_administrators_profile_replaces_the_shipped_one(directory: Path) -> None:
     (directory / "limited.nft").write_text("drop\n")
     assert ruleset.profiles()["limited"] == f"{directory}/limited.nft"
-    text = ruleset.text(Config())
+    text = Ruleset(Config()).text()
     assert f'include "{directory}/limited.nft"' in text and f"{PACKAGE}/profiles/limited.nft" not in text
 
 
@@ -88,7 +89,7 @@ def test_no_directory_of_the_administrators_is_fine(monkeypatch: pytest.MonkeyPa
 
 
 def test_the_text_defines_includes_and_gives_each_profile_its_chains(directory: Path) -> None:
-    text = ruleset.text(Config())
+    text = Ruleset(Config()).text()
     assert text.startswith('define MAC_MASK = ff:ff:f0:00:00:00\ninclude "base.nft"\n') and text.endswith(
         "}\n"
     )
@@ -108,19 +109,21 @@ def test_the_text_defines_includes_and_gives_each_profile_its_chains(directory: 
 
 
 def test_the_mask_is_a_setting(directory: Path) -> None:
-    assert ruleset.text(replace(Config(), mac_mask="ff:ff:ff:00:00:00")).startswith(
-        "define MAC_MASK = ff:ff:ff:00:00:00\n"
+    assert (
+        Ruleset(replace(Config(), mac_mask="ff:ff:ff:00:00:00"))
+        .text()
+        .startswith("define MAC_MASK = ff:ff:ff:00:00:00\n")
     )
 
 
 def test_source_nat_is_there_only_where_it_is_switched_on(directory: Path) -> None:
-    assert "masq.nft" not in ruleset.text(Config())
-    assert ruleset.text(replace(Config(), masq=True)).endswith('include "masq.nft"\n')
+    assert "masq.nft" not in Ruleset(Config()).text()
+    assert Ruleset(replace(Config(), masq=True)).text().endswith('include "masq.nft"\n')
 
 
 def test_a_profile_whose_file_is_gone_is_closed(directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     loaded(monkeypatch, "limited", "gone")
-    text = ruleset.text(Config())
+    text = Ruleset(Config()).text()
     assert text.count("chain profile_gone {") == 2 and "chain profile_gone {\ndrop\n}" in text
     assert "chain ip_profile_gone {\ndrop\n}" in text
     assert text.count("chain profile_limited {") == 2
@@ -131,14 +134,14 @@ def test_a_refusal_of_nft_is_told_in_one_line() -> None:
         "/usr/lib/python3/dist-packages/snf_network/profiles/limited.nft:3:1-5: Error: syntax error, unexpected string\n"
         "accpt\n^^^^^\n"
     )
-    error = ruleset.explained(said)
+    error = ruleset._refused(said)
     assert error.message == "nft: " + said.splitlines()[0] and "profile" in error.hint
     assert "\n" not in str(
-        ruleset.explained(
+        ruleset._refused(
             "In file included from x\nError: Could not process rule: No such file\nadd element\n^^^"
         )
     )
-    assert str(ruleset.explained("")), "even if it said nothing"
+    assert str(ruleset._refused("")), "even if it said nothing"
 
 
 @pytest.mark.parametrize("name", ["base.nft", "masq.nft", "pins.nft", "pin_arp.nft", "sets.nft"])

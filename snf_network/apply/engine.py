@@ -1,190 +1,328 @@
-"""Bring one NIC to what is wanted of it, or to nothing. Knows Resources and records, and not what any of them
-is for.
+"""Bring NICs to what is wanted of them, or to nothing. Knows Resources and records, and not what any is
+for.
 
-The order is the plan's own: nft members first, then one tool after another. The record says what may be there
-before anything is, so whoever comes next can finish or undo what a crash left.
+The record says what may be there before anything is, so whoever comes next can finish or undo what a crash
+left. Filters come first: a NIC whose members are in place is never closed because something else failed.
+What failed is recorded as lacking.
 """
 
 from __future__ import annotations
 
-from itertools import groupby
-from posix import F_OK, access
-
 from snf_network.apply import steps
 from snf_network.errors import Hung, KernelError
 from snf_network.host import kernel
-from snf_network.host.lock import Lock
-from snf_network.host.record import ALWAYS, Records, is_live
+from snf_network.host.lock import Lock, Locks
+from snf_network.host.record import ALWAYS, FAILED, Records, is_live
 from snf_network.lean import replace as changed
-from snf_network.model.resources import Binding, Element, Link, Port, Rule
+from snf_network.model.resources import Element, Link, Port, Rule
+from snf_network.rules.ruleset import Ruleset
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
+    from snf_network.host import Host
     from snf_network.host.record import Record
     from snf_network.model.config import Config
     from snf_network.model.resources import Resource
 
-RULESET = "="
-"""The lock of the ruleset and of the note on it: of first NICs that come at once, one loads it, and one
-writes.
-"""
-LOADING = 60.0
-"""Seconds to wait for another's loading, or as many as the call has: 50 first NICs at once need 3 on a busy
-machine.
-"""
 
-OF_THE_DEVICE = ("Link", "Port", "BridgeVlan")
-"""Kinds that went with the device they were put on, whatever has its name now."""
+CHUNK = 400
+"""NICs whose locks one call holds at once: a process may have 1024 descriptors."""
 
 
-def replace(wanted: Record, config: Config) -> list[str]:
-    """Make the node have what `wanted` says, instead of what the record of that interface says. Gives the
-    settings it had to change.
+class Engine:
+    """What a node has, by its records."""
 
-    Raises KernelError: then the earlier state is as it was, or the interface is down and nothing of it is
-    left.
-    """
-    records, interface = Records(config.state_dir), wanted.interface
-    with Lock(config.state_dir, interface):
-        old = records.load(interface)
-        kept, slots = set(wanted.resources), {resource.slot for resource in wanted.resources}
-        stale = [
-            resource for resource in ((*old.resources, *old.stale) if old else ()) if resource not in kept
-        ]
-        doomed = [resource for resource in stale if resource.slot not in slots]
-        possible = changed(wanted, stale=tuple(stale))
+    def __init__(self, config: Config, host: Host = kernel) -> None:
+        self.config, self.host = config, host
+        self.records = Records(config.state_dir)
+        self.ruleset = Ruleset(config, host)
+
+    def replace(self, wanted: Record) -> list[str]:
+        """Make the node have what `wanted` says, instead of what the record of that interface says. Gives
+        the settings that it had to change.
+
+        Raises KernelError. A NIC that was up then stays up, filtered, and its record says what it lacks;
+        of any other nothing is left.
+        """
+        with self._lock(wanted.interface):
+            old = self.records.load(wanted.interface)
+            running = old is not None and (old.ifindex, old.boot) == (wanted.ifindex, wanted.boot)
+            before = _all(old) if old else ()
+            replaced = _without(before, wanted.resources)
+            possible = changed(wanted, stale=tuple(replaced))
+            self.records.save(possible)
+            removed = self._pin(old, possible, running)
+            return self._place(possible, removed, running)
+
+    def _pin(self, old: Record | None, possible: Record, running: bool) -> list[Resource]:
+        """The members of a NIC, in one transaction. Gives the Resources that nothing new takes the place
+        of.
+        """
+        slots = {resource.slot for resource in possible.resources}
+        moves = running and _moves(old, possible)
+        removed = [resource for resource in possible.stale if resource.slot not in slots]
+        replaced = [resource for resource in possible.stale if resource.slot in slots]
         try:
-            records.save(possible)
-            _hold(records, wanted)
-            steps.prepare(wanted.resources)
-            if _moves(old, wanted):
-                steps.undo([Link(interface)])
-            _members(
-                _unshared(doomed),
-                [resource for resource in stale if resource.slot in slots],
-                wanted.resources,
-                config,
-            )
-        except Hung:
-            _take_back(records, possible, config)  # it may be done or not
+            self._hold(possible)
+            steps.prepare(possible.resources, self.host)
+            if moves:
+                steps.undo([Link(possible.interface)], self.host)
+            self.ruleset.change(*map(_members, (_unshared(removed), replaced, possible.resources)))
+        except Hung as error:  # it may be done or not: either is filtered, and the next call completes it
+            if running:
+                self._note(possible, [str(error)])
+            else:
+                self._take_back(possible)
             raise
-        except (KernelError, OSError):
-            _roll_back(records, old, wanted, config)
+        except KernelError:
+            self._roll_back(old, possible, moves)
             raise
+        return removed
+
+    def _place(self, possible: Record, removed: list[Resource], running: bool) -> list[str]:
+        """Everything that is no member: what is gone is taken away, what is wanted is put in place."""
+        settings: list[str] = []
+        failed: list[str] = []
         try:
-            steps.undo(_unshared(doomed))
-            with Lock(
-                config.state_dir, ALWAYS
-            ):  # two NICs with one address may have passed the same question before either was up
-                steps.refuse_taken(wanted.resources)
-                settings = steps.put(wanted.resources)
-            _release(records, doomed, interface, config)
-        except (KernelError, OSError):
-            _take_back(records, possible, config)
-            raise
-        if stale:
-            _forget_stale(records, changed(wanted, stale=()))
+            steps.undo(_unshared(removed), self.host)
+            with self._lock(ALWAYS):  # two NICs with one address may have asked before either was up
+                settings, failed = steps.put(possible.resources, self.host)
+            self._release({possible.interface: removed})
+        except KernelError as error:
+            failed.insert(0, str(error))
+        if failed and not running:
+            self._take_back(possible)
+        elif failed:
+            self._note(possible, failed)
+        elif possible.stale:
+            self._forget_stale(possible)
+        if failed:
+            raise KernelError(failed[0])
         return settings
 
+    def remove(self, interface: str, mine: Callable[[Record], bool] = lambda record: True) -> Record | None:
+        """Take back all that the record of `interface` says, if it is `mine`; give that record. The tap
+        need not exist. Raises KernelError.
+        """
+        with self._lock(interface):
+            record = self.records.load(interface)
+            self.records.tidy(interface)
+            if not record or not mine(record):
+                return None
+            self._take_back(record)
+            return record
 
-def remove(
-    interface: str, config: Config, mine: Callable[[Record], bool] = lambda record: True
-) -> Record | None:
-    """Take back all that the record of `interface` says, if the record is `mine`; give that record. The tap
-    need not exist.
-    """
-    records = Records(config.state_dir)
-    with Lock(config.state_dir, interface):
-        record = records.load(interface)
-        records.tidy(interface)
-        if not record or not mine(record):
-            return None
-        _take_back(records, record, config)
-        return record
+    def restore(self, record: Record) -> None:
+        """Put all of a record in place again, unless another call has changed it meanwhile. Raises
+        KernelError.
+        """
+        if self.records.load(record.interface) == record:
+            self.replace(record)
 
+    def load(self) -> list[str]:
+        """Load the rules; give what is wrong with profiles that are closed now. Raises KernelError."""
+        return self.ruleset.load()
 
-def restore(record: Record, config: Config) -> None:
-    """Put all of a record in place again, unless another call has changed it meanwhile. Raises
-    KernelError.
-    """
-    if Records(config.state_dir).load(record.interface) == record:
-        replace(record, config)
+    def keep_rules(self, table: str, families: Sequence[str]) -> None:
+        """Make the policy rules of a table, for `families` as ip(8) takes them, and keep them, with and
+        without NICs. Raises KernelError.
+        """
+        rules = [Rule(family, table, action) for family in families for action in ("lookup", "unreachable")]
+        with self._lock(ALWAYS):
+            for rule in rules:
+                self.records.hold(rule, ALWAYS)
+            steps.prepare(rules, self.host)
 
+    def close(self, record: Record, why: str) -> None:
+        """Take a link down that cannot be filtered, and record that. Raises KernelError."""
+        with self._lock(record.interface):
+            if self.records.load(record.interface) == record and is_live(record):
+                self._note(record, [f"closed: {why}"])
+                steps.undo([Link(record.interface)], self.host)
 
-def sweep(orphans: Iterable[Resource], config: Config) -> None:
-    """Take away what no record has. Each is looked for once more under the lock of its interface: a NIC may
-    have come up meanwhile.
+    # --- many NICs at once
 
-    Raises KernelError at the end, if one could not be taken away.
-    """
-    records = Records(config.state_dir)
-    with Lock(config.state_dir, ALWAYS):
-        records.prune()
-    failed = None
-    for interface, group in groupby(sorted(orphans, key=_interface), _interface):
+    def mend(self, lost: Mapping[str, tuple[Record, Sequence[Resource]]]) -> dict[str, str]:
+        """Put back what live NICs have lost: members first, of hundreds of NICs in one transaction. Gives
+        why it failed, by interface; what there is no time for is left as it is. Raises KernelError.
+        """
+        failed: dict[str, str] = {}
+        for names in _chunks(lost):
+            with Locks(self.config.state_dir, names, failed) as held:
+                mine = [lost[name] for name in held if self._is_current(lost[name][0])]
+                resources = [one for _, some in mine for one in some]
+                steps.prepare(resources, self.host)
+                refused = self.ruleset.add(_members(resources))
+                failed |= {} if refused else self._put(mine)
+            for record, _ in mine if refused else ():  # a key with another value: looked at NIC by NIC
+                failed |= self._restored(record)
+        return failed
+
+    def _put(self, lost: Iterable[tuple[Record, Sequence[Resource]]]) -> dict[str, str]:
+        failed = {}
+        with self._lock(ALWAYS):
+            for record, resources in lost:
+                for resource in record.resources:
+                    if resource.shared:
+                        self.records.hold(resource, record.interface)
+                if why := steps.put(resources, self.host)[1]:
+                    failed[record.interface] = why[0]
+                    self._note(record, why)
+        return failed
+
+    def _restored(self, record: Record) -> dict[str, str]:
         try:
-            with Lock(config.state_dir, interface or ALWAYS):
-                record = records.load(interface) if interface else None
-                kept = {resource.slot for resource in record.resources} if record else set()
-                doomed = [
-                    orphan
-                    for orphan in group
-                    if orphan.slot not in kept and not (orphan.shared and records.held(orphan))
-                ]
-                steps.undo(doomed if record else [*doomed, *_to_close(interface)])
-                _members(doomed, (), (), config)
+            self.restore(record)
         except KernelError as error:
-            failed = failed or error
-    if failed:
-        raise failed
+            return {record.interface: str(error)}
+        return {}
+
+    def remove_gone(self, gone: Iterable[Record]) -> tuple[list[Record], dict[str, str]]:
+        """Take back what the records of NICs that are no more say, hundreds in one transaction. Gives the
+        records that are gone now, and why another is not, by interface. Raises KernelError.
+        """
+        records = {record.interface: record for record in gone}
+        done: list[Record] = []
+        failed: dict[str, str] = {}
+        for names in _chunks(records):
+            with Locks(self.config.state_dir, names, failed) as held:
+                mine = [records[name] for name in held if self._is_gone(records[name])]
+                self._take_away([one for record in mine for one in _unshared(_all(record))])
+                self._release({record.interface: _all(record) for record in mine})
+                for record in mine:
+                    self.records.forget(record.interface)
+                done += mine
+        return done, failed
+
+    def sweep(self, orphans: Iterable[Resource]) -> dict[str, str]:
+        """Take away what no record has. Each is looked for once more under the lock of its interface: a
+        NIC may have come up meanwhile. Gives why it failed, by interface. Raises KernelError.
+        """
+        with self._lock(ALWAYS):
+            self.records.prune()
+        by_owner: dict[str, list[Resource]] = {}
+        failed: dict[str, str] = {}
+        for orphan in orphans:
+            by_owner.setdefault(orphan.owner or ALWAYS, []).append(orphan)
+        for names in _chunks(by_owner):
+            with Locks(self.config.state_dir, names, failed) as held:
+                kept = {one.slot for name in held for one in self._recorded(name)}
+                found = [one for name in held for one in by_owner[name] if one.slot not in kept]
+                self._take_away([one for one in found if not (one.shared and self.records.held(one))])
+        return failed
+
+    def forget_learned(self, records: Iterable[Record]) -> None:
+        """Drop what bridges and the node learned by ports that had no filters for a while."""
+        ports = [
+            one for record in records for one in record.resources if isinstance(one, Port) and one.bridge
+        ]
+        for port in ports:
+            self.host.flush_port(port.interface)
+        for bridge in dict.fromkeys(port.bridge for port in ports):
+            self.host.flush_neighbours(bridge)
+
+    def take_down(self, interface: str, resources: Sequence[Resource]) -> None:
+        """Close a tap that has no record, and take its Resources away. Raises KernelError."""
+        with self._lock(interface):
+            steps.undo([Link(interface)], self.host)
+            self._take_away(resources)
+
+    def _take_away(self, doomed: Sequence[Resource]) -> None:
+        """Of NICs that are gone: there is no device to take it from, and none to close."""
+        steps.undo((one for one in doomed if not one.of_device), self.host)
+        if self.ruleset.remove(_members(doomed)):  # a key with another value
+            for interface in dict.fromkeys(one.owner for one in doomed):
+                self.ruleset.change(_members(one for one in doomed if one.owner == interface), (), ())
+
+    def _is_current(self, record: Record) -> bool:
+        return is_live(record) and self.records.load(record.interface) == record
+
+    def _is_gone(self, record: Record) -> bool:
+        return not is_live(record) and self.records.load(record.interface) == record
+
+    def _recorded(self, interface: str) -> Sequence[Resource]:
+        record = self.records.load(interface) if interface != ALWAYS else None
+        return record.resources if record else ()
+
+    # --- parts of these
+
+    def _lock(self, name: str) -> Lock:
+        return Lock(self.config.state_dir, name)
+
+    def _hold(self, record: Record) -> None:
+        """Say what this NIC shares with others. Whoever takes such a thing away as its last has done so
+        before, or will not.
+        """
+        with self._lock(ALWAYS):
+            for resource in record.resources:
+                if resource.shared:
+                    self.records.hold(resource, record.interface)
+
+    def _release(self, wants: Mapping[str, Iterable[Resource]]) -> None:
+        """Give up what NICs share with others, by interface, and take away what nobody else wants: nobody
+        can come for it in between.
+        """
+        shared = [(name, one) for name, resources in wants.items() for one in resources if one.shared]
+        if shared:
+            with self._lock(ALWAYS):
+                doomed = [resource for name, resource in shared if self.records.release(resource, name)]
+                steps.undo(doomed, self.host)
+                self.ruleset.change(_members(doomed), (), ())
+
+    def _note(self, record: Record, lacking: Iterable[str]) -> None:
+        """Record what a NIC lacks. On a full disk the record stays as it is, and `check` finds it out."""
+        known = [words for words in record.lacking if not words.startswith(FAILED)]
+        self._save(changed(record, lacking=(*known, *(f"{FAILED}{words}" for words in lacking))))
+
+    def _forget_stale(self, record: Record) -> None:
+        """Drop from the record what is gone; while it stays there, it does no harm."""
+        self._save(changed(record, stale=()))
+
+    def _save(self, record: Record) -> None:
+        try:
+            self.records.save(record)
+        except KernelError:
+            pass
+
+    def _take_back(self, record: Record) -> None:
+        """All that the record says, and the record. Down first, members last: no frame finds the link up
+        and its filters gone. A tap that is somebody else's by now is not touched.
+        """
+        doomed, live = _all(record), is_live(record)
+        steps.undo((one for one in _unshared(doomed) if live or not one.of_device), self.host)
+        self.ruleset.change(_members(_unshared(doomed)), (), ())
+        self._release({record.interface: doomed})
+        self.records.forget(record.interface)
+
+    def _roll_back(self, old: Record | None, possible: Record, moves: bool) -> None:
+        """After a refusal, with no member changed: the record and the link are as they were before."""
+        before = old.resources if old else ()
+        if old:
+            self._save(old)
+            if moves:  # it was down for the change; its members are as they were
+                steps.put(old.resources, self.host)
+        else:
+            self.records.forget(possible.interface)
+        self._release({possible.interface: _without(possible.resources, before)})
 
 
-def load(config: Config) -> None:
-    """Load the ruleset: new rules, old members, no window. Raises KernelError."""
-    from snf_network.rules import ruleset
-
-    with Lock(config.state_dir, RULESET, LOADING):
-        kernel.remove_file(f"{config.state_dir}/base")
-        said = kernel.nft((ruleset.text(config),))
-    if said:
-        raise ruleset.explained(said)
-    _remember_rules(config)
+def _chunks(names: Iterable[str]) -> Iterator[list[str]]:
+    """Some hundreds of names at a time, for as long as there is time."""
+    left = list(names)
+    while left and not kernel.is_late():
+        yield left[:CHUNK]
+        left = left[CHUNK:]
 
 
-def keep_rules(table: str, families: Sequence[str], config: Config) -> None:
-    """Make the policy rules of a table, for `families` as ip(8) takes them, and keep them, with and without
-    NICs.
-    """
-    records = Records(config.state_dir)
-    rules = [Rule(family, table, action) for family in families for action in ("lookup", "unreachable")]
-    with Lock(config.state_dir, ALWAYS):
-        for rule in rules:
-            records.hold(rule, ALWAYS)
-        steps.prepare(rules)
+def _members(resources: Iterable[Resource]) -> list[Element]:
+    return [resource for resource in resources if isinstance(resource, Element)]
 
 
-def _hold(records: Records, record: Record) -> None:
-    """Say what this NIC shares with others. Whoever takes such a thing away as its last has done so before,
-    or will not.
-    """
-    with Lock(records.directory, ALWAYS):
-        for resource in record.resources:
-            if resource.shared:
-                records.hold(resource, record.interface)
-
-
-def _release(records: Records, resources: Iterable[Resource], interface: str, config: Config) -> None:
-    """Give up what this NIC shares with others, and take away what nobody else wants: nobody can come for it
-    in between.
-    """
-    shared = [resource for resource in resources if resource.shared]
-    if shared:
-        with Lock(records.directory, ALWAYS):
-            doomed = [resource for resource in shared if records.release(resource, interface)]
-            steps.undo(doomed)
-            _members(doomed, (), (), config)
+def _all(record: Record) -> tuple[Resource, ...]:
+    """What may be there of a NIC."""
+    return (*record.resources, *record.stale)
 
 
 def _unshared(resources: Iterable[Resource]) -> list[Resource]:
@@ -192,97 +330,17 @@ def _unshared(resources: Iterable[Resource]) -> list[Resource]:
     return [resource for resource in resources if not resource.shared]
 
 
-def _forget_stale(records: Records, wanted: Record) -> None:
-    """Drop from the record what is gone. On a full disk it stays there as stale, which does no harm."""
-    try:
-        records.save(wanted)
-    except KernelError:
-        pass
+def _without(resources: Iterable[Resource], others: Iterable[Resource]) -> list[Resource]:
+    known = set(others)
+    return [resource for resource in resources if resource not in known]
 
 
 def _moves(old: Record | None, wanted: Record) -> bool:
     """True if a live interface goes to another bridge or mode: it must be down while its pins change
     family.
     """
-    if not old or (old.ifindex, old.boot) != (wanted.ifindex, wanted.boot):
-        return False
-    ports = [
-        {resource for resource in record.resources if isinstance(resource, Port)} for record in (old, wanted)
-    ]
-    return ports[0] != ports[1]
-
-
-def _members(
-    dead: Sequence[Resource], stale: Sequence[Resource], wanted: Sequence[Resource], config: Config
-) -> None:
-    """The nft members among these, in one transaction, and a note on the rules if they had to be loaded for
-    it.
-    """
-    note = f"{config.state_dir}/base"
-    lost, old, new = (
-        [resource for resource in group if isinstance(resource, Element)] for group in (dead, stale, wanted)
+    before, after = (
+        {one.bridge for one in record.resources if isinstance(one, Port)}
+        for record in (old or wanted, wanted)
     )
-    alone = Lock(config.state_dir, RULESET, LOADING)
-    if steps.members(lost, old, new, config, alone, lambda: kernel.remove_file(note)) or (
-        new and not access(note, F_OK)
-    ):
-        _remember_rules(config)
-
-
-def _remember_rules(config: Config) -> None:
-    """Note how the kernel lists the rules just loaded: what `check` compares with, and nothing else depends
-    on.
-    """
-    from snf_network.rules import ruleset
-
-    try:
-        with Lock(config.state_dir, RULESET, LOADING):
-            if not access(f"{config.state_dir}/base", F_OK):
-                kernel.write_file(f"{config.state_dir}/base", ruleset.listing())
-    except KernelError:
-        pass  # `check` will say that it is missing
-
-
-def _take_back(records: Records, record: Record, config: Config) -> None:
-    """All that the record says, and the record. Down first, members last: no frame finds the link up and its
-    filters gone.
-
-    A tap that is somebody else's by now is not touched.
-    """
-    doomed, spared = [*record.resources, *record.stale], () if is_live(record) else OF_THE_DEVICE
-    steps.undo(resource for resource in _unshared(doomed) if type(resource).__name__ not in spared)
-    _members(_unshared(doomed), (), (), config)
-    _release(records, doomed, record.interface, config)
-    records.forget(record.interface)
-
-
-def _roll_back(records: Records, old: Record | None, wanted: Record, config: Config) -> None:
-    """After a refusal, with no member changed: the record and the link are as they were before."""
-    before = old.resources if old else ()
-    if old:
-        records.save(old)
-        if _moves(old, wanted):  # it was down for the change; its members are as they were
-            steps.put(old.resources)
-    else:
-        records.forget(wanted.interface)
-    _release(
-        records,
-        [resource for resource in wanted.resources if resource not in before],
-        wanted.interface,
-        config,
-    )
-
-
-def _to_close(interface: str) -> list[Resource]:
-    """The link of a guest whose record is lost, if it is there: it has to be down before its filters go."""
-    tap = access(f"/sys/class/net/{interface}/tun_flags", F_OK) or interface.startswith("vif")
-    return [Link(interface)] if interface and tap else []
-
-
-def _interface(resource: Resource) -> str:
-    """The interface whose record a Resource would be in; "" for one that several NICs may share."""
-    if isinstance(resource, Element):
-        return resource.key.split('"')[1] if resource.key.startswith('"') else ""
-    if isinstance(resource, Binding):
-        return resource.path.rpartition("/")[2]
-    return "" if resource.shared else str(resource.__dict__.get("interface", ""))
+    return before != after

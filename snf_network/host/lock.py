@@ -12,6 +12,10 @@ from time import monotonic, sleep
 from snf_network.errors import KernelError
 from snf_network.host.kernel import patience
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
 RESERVED = ("locks", "shared", "base", "dns")
 """Names in STATE_DIR that no interface may have."""
 WAIT = 2.0
@@ -32,7 +36,7 @@ class Lock:
 
     def __enter__(self) -> Lock:
         until = patience(self.wait)
-        while not self._taken():
+        while not self.take():
             if monotonic() > until:
                 raise Held(
                     f"{self.path} is held by another call",
@@ -44,7 +48,8 @@ class Lock:
     def __exit__(self, *_: object) -> None:
         posix.close(self.descriptor)
 
-    def _taken(self) -> bool:
+    def take(self) -> bool:
+        """Take it if nobody has it. Raises KernelError if there is no such file and none can be made."""
         try:
             self.descriptor = posix.open(
                 self.path, posix.O_RDWR | posix.O_CREAT | posix.O_CLOEXEC | posix.O_NOFOLLOW, 0o600
@@ -52,13 +57,39 @@ class Lock:
         except OSError as error:
             if error.errno != ENOENT or not make_directories(self.path.rpartition("/")[0]):
                 raise KernelError(f"{self.path}: {error.strerror}") from error
-            return self._taken()
+            return self.take()
         try:
             flock(self.descriptor, LOCK_EX | LOCK_NB)
             return True
         except OSError:
             posix.close(self.descriptor)
             return False
+
+
+class Locks:
+    """Many interfaces at once, for a call that waits for none of them. Gives the names that it got; `failed`
+    is told why it did not get another.
+    """
+
+    def __init__(self, directory: str, names: Iterable[str], failed: dict[str, str]) -> None:
+        self.locks = {name: Lock(directory, name, 0) for name in names}
+        self.failed = failed
+        self.held: list[str] = []
+
+    def __enter__(self) -> list[str]:
+        for name, lock in self.locks.items():
+            try:
+                if lock.take():
+                    self.held.append(name)
+                else:
+                    self.failed[name] = "another call is at work on it"
+            except KernelError as error:
+                self.failed[name] = str(error)
+        return self.held
+
+    def __exit__(self, *_: object) -> None:
+        for name in self.held:
+            self.locks[name].__exit__()
 
 
 def refuse_reserved(directory: str, interface: str) -> None:

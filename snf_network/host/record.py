@@ -2,13 +2,16 @@
 can be undone.
 
 A record is text: a line a fact, tab-separated and escaped, the kind of fact first. It is read as data and
-never run.
+never run. What a later version adds, a field or a kind, is passed over; a file that does not end in `end` was
+cut off and is not believed.
 
-    nic         interface, ifindex, boot id, instance, NIC uuid
+    nic         interface, ifindex, boot id, instance, NIC uuid, format
     variable    name, value: what Ganeti said of the NIC
+    node        name, value: what the plan took from the node
     lacking     what could not be done yet
     Route ...   a Resource: its kind and its fields
     stale       a Resource of an earlier state, which may be there still
+    end
 """
 
 from __future__ import annotations
@@ -16,22 +19,24 @@ from __future__ import annotations
 import posix
 
 from snf_network.errors import KernelError
-from snf_network.host.kernel import boot, ifindex, read_file, remove_file, withdraw_file, write_file
+from snf_network.host.kernel import boot, ifindex, is_up, read_file, remove_file, withdraw_file, write_file
 from snf_network.host.lock import RESERVED, make_directories, refuse_reserved
+from snf_network.lean import dataclass
 from snf_network.model.resources import KINDS
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
-    from dataclasses import dataclass
 
     from snf_network.model.resources import Resource
-else:
-    from snf_network.lean import dataclass
 
+FAILED = "failed: "
+"""How what is lacking begins that the machine refused: worth another try though nothing has changed."""
 ALWAYS = "+"
 """Holds a shared thing, and is locked, without being an interface: no interface has such a name."""
-FACTS = ("nic", "variable", "lacking", "stale")
+FACTS = ("nic", "variable", "node", "lacking", "stale", "end")
+FORMAT = "2"
+"""Records of the first format, which have no such field, have no end mark either."""
 ESCAPES = (("\\", "\\\\"), ("\t", "\\t"), ("\n", "\\n"), ("\r", "\\r"))
 
 
@@ -51,16 +56,25 @@ class Record:
     """What may be there from before: a call that has not ended yet, or was killed. To be taken away, never to
     be wanted.
     """
+    node: tuple[tuple[str, str], ...] = ()
+    """What the plan took from the node: another uplink by now means another plan."""
+
+    @property
+    def failed(self) -> bool:
+        """True if something was refused, rather than not there to be had."""
+        return any(words.startswith(FAILED) for words in self.lacking)
 
     def text(self) -> str:
         """As it stands in the file."""
         rows: list[tuple[str, ...]] = [
-            ("nic", self.interface, str(self.ifindex), self.boot, self.instance, self.uuid)
+            ("nic", self.interface, str(self.ifindex), self.boot, self.instance, self.uuid, FORMAT)
         ]
         rows += [("variable", *pair) for pair in self.variables]
+        rows += [("node", *pair) for pair in self.node]
         rows += [("lacking", words) for words in self.lacking]
         rows += [(type(resource).__name__, *resource.fields()) for resource in self.resources]
         rows += [("stale", type(resource).__name__, *resource.fields()) for resource in self.stale]
+        rows.append(("end",))
         return "".join(map(row, rows))
 
 
@@ -76,6 +90,19 @@ class Records:
         """
         text = read_file(f"{self.directory}/{interface}") if interface not in RESERVED else None
         return parse(text) if text else None
+
+    def all(self) -> tuple[list[Record], list[str]]:
+        """Every record, and the names of files that should be one and cannot be read: cut off, or somebody
+        else's.
+        """
+        names = [name for name in _names(self.directory) if name not in RESERVED and not name.startswith(".")]
+        found = {name: self.load(name) for name in names}
+        records = [record for name, record in found.items() if record and record.interface == name]
+        return records, sorted(found.keys() - {record.interface for record in records})
+
+    def holds(self, resource: Resource, interface: str) -> bool:
+        """True if `interface` has said that it wants a shared resource."""
+        return posix.access(f"{self._shared(resource)}/{interface}", posix.F_OK)
 
     def save(self, record: Record) -> None:
         """Put the record in place at once. Raises KernelError."""
@@ -94,10 +121,7 @@ class Records:
             remove_file(f"{self.directory}/.{name}.new")
 
     def __iter__(self) -> Iterator[Record]:
-        for name in _names(self.directory):
-            record = self.load(name) if not name.startswith(".") else None
-            if record and record.interface == name:
-                yield record
+        yield from self.all()[0]
 
     # --- things that several NICs share: STATE_DIR/shared/<resource>/<interface>, empty files. The rmdir that
     # succeeds is the last's
@@ -139,8 +163,8 @@ class Records:
             _remove_directory(directory)
 
     def _wants(self, holder: str) -> bool:
-        """What cannot be read wants nothing: no call would ever give up what is held in its name."""
-        return holder == ALWAYS or self.load(holder) is not None
+        """A tap that is up may have a guest, whether or not it has a record that can be read."""
+        return holder == ALWAYS or is_up(holder) or self.load(holder) is not None
 
     def _shared(self, resource: Resource) -> str:
         return f"{self.directory}/shared/{'+'.join(resource.slot).replace('/', '_')}"
@@ -152,28 +176,31 @@ def is_live(record: Record) -> bool:
 
 
 def parse(text: str) -> Record | None:
-    """The record that `text` is; None if it is something else."""
+    """The record that `text` is; None if it is something else, or not whole."""
     rows = columns(text)
+    head = rows[0] if rows else []
     if (
-        not rows
-        or rows[0][0] != "nic"
-        or len(rows[0]) != 6
-        or not (rows[0][2].isascii() and rows[0][2].isdigit() and len(rows[0][2]) < 11)
+        len(head) < 6
+        or head[0] != "nic"
+        or not (head[2].isascii() and head[2].isdigit() and len(head[2]) < 11)
     ):
         return None
-    _, interface, ifindex, boot, instance, uuid = rows[0]
+    if text[-1:] != "\n" or (len(head) > 6 and rows[-1] != ["end"]):
+        return None
     try:
         resources = tuple(
-            kind(*row[1:]) for row in rows if (kind := None if row[0] in FACTS else KINDS.get(row[0]))
+            kind.read(row[1:]) for row in rows if row[0] not in FACTS and (kind := KINDS.get(row[0]))
         )
-        variables = tuple(
-            (name, value) for kind, name, value in (row for row in rows if row[0] == "variable")
+        stale = tuple(kind.read(row[2:]) for row in rows if row[0] == "stale" and (kind := KINDS.get(row[1])))
+        variables, node = (
+            tuple((row[1], row[2]) for row in rows if row[0] == name) for name in ("variable", "node")
         )
-        stale = tuple(kind(*row[2:]) for row in rows if row[0] == "stale" and (kind := KINDS.get(row[1])))
-        lacking = tuple(words for kind, words in (row for row in rows if row[0] == "lacking"))
+        lacking = tuple(row[1] for row in rows if row[0] == "lacking")
     except (TypeError, ValueError, IndexError):
         return None
-    return Record(interface, int(ifindex), boot, instance, uuid, variables, resources, lacking, stale)
+    return Record(
+        head[1], int(head[2]), head[3], head[4], head[5], variables, resources, lacking, stale, node
+    )
 
 
 def row(words: Iterable[str]) -> str:

@@ -7,21 +7,22 @@ earlier keys.
 
 from __future__ import annotations
 
+import posix
 from posix import F_OK, access
 
 from snf_network.addresses import is_address, is_length, is_mac, is_octets, width
 from snf_network.errors import BadConfig, shown
+from snf_network.lean import dataclass
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from dataclasses import dataclass
-else:
-    from snf_network.lean import dataclass
 
 PATH = "/etc/default/snf-network"
 DNS_PATH = "/etc/snf-network/dns.yaml"
 """What that file cannot say of DNS; read by nobody who is in a hurry."""
+LARGEST = 1 << 20
+"""Bytes that the file may have."""
 NAME = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_")
 TAG = NAME | frozenset("-.:")
 # what only a shell could give a meaning to; refused rather than guessed
@@ -66,18 +67,32 @@ class Config:
     kerberos_kstart_args: str = "-H 1 -l 1h"
     kerberos_ticket: str = "/var/lib/snf-network/snf-network-kerberos.tkt"
     warnings: tuple[str, ...] = ()
+    errors: tuple[str, ...] = ()
+    """Lines that were left out, as they cannot be used; in a lenient reading only."""
 
     @staticmethod
-    def load(path: str = PATH) -> Config:
-        """The settings in `path`, defaults where there is no file. Raises BadConfig, with the line number."""
+    def load(path: str = PATH, lenient: bool = False) -> Config:
+        """The settings in `path`, defaults where there is no file. Raises BadConfig, with the line number;
+        `lenient`: a bad line is a warning, and its key has the default.
+        """
         try:
-            with open(path, "rb") as file:
-                text = file.read().decode("utf-8", "surrogateescape")
+            return parse(_content(path), path, lenient)
         except FileNotFoundError:
             return Config()
         except OSError as error:
             raise BadConfig(f"{path}: {error.strerror}") from error
-        return parse(text, path)
+
+
+def _content(path: str) -> str:
+    """Of a regular file: nobody waits for the writer of a pipe. Raises OSError, BadConfig."""
+    descriptor = posix.open(path, posix.O_RDONLY | posix.O_NONBLOCK | posix.O_CLOEXEC)
+    try:
+        status = posix.fstat(descriptor)
+        if status.st_mode & 0o170000 != 0o100000 or status.st_size > LARGEST:
+            raise BadConfig(f"{path} is not a file of settings", f"a regular file of at most {LARGEST} bytes")
+        return posix.read(descriptor, LARGEST).decode("utf-8", "surrogateescape")
+    finally:
+        posix.close(descriptor)
 
 
 def dns_is_on(config: Config) -> bool:
@@ -85,36 +100,45 @@ def dns_is_on(config: Config) -> bool:
     return bool(config.authentication_method) and (bool(config.server) or access(DNS_PATH, F_OK))
 
 
-def parse(text: str, path: str = PATH) -> Config:
+def parse(text: str, path: str = PATH, lenient: bool = False) -> Config:
     """The settings that `text` holds. Raises BadConfig for a line that is no assignment or has a bad
-    value.
+    value, or, if `lenient`, leaves it out with a warning.
     """
     words: dict[str, str] = {}
     settings: dict[str, str | bool] = {}
-    warnings = []
+    warnings: list[str] = []
+    errors: list[str] = []
     for number, line in enumerate(text.split("\n"), 1):
         where = f"{path}:{number}"
-        key, value = _assignment(line, words, where)
-        if not key:
-            continue
-        words[key] = value
-        if key in CHECKS:
-            settings[key.lower()] = _checked(key, value, where)
-        elif key not in IGNORED:
-            warnings.append(f"{where}: unknown setting {key}, ignored")
-    defaults = Config()
-    records, bindings = (
-        str(settings.get(name, getattr(defaults, name))).rstrip("/")
-        for name in ("state_dir", "nfdhcpd_state_dir")
-    )
-    if records == bindings:
-        raise BadConfig(
-            f"{path}: STATE_DIR and NFDHCPD_STATE_DIR are both {shown(records)}",
-            "their files have the same names",
-        )
+        try:
+            key, value = _assignment(line, words, where)
+            words |= {key: value} if key else {}
+            if key in CHECKS:
+                settings[key.lower()] = _checked(key, value, where)
+            elif key and key not in IGNORED:
+                warnings.append(f"{where}: unknown setting {key}, ignored")
+        except BadConfig as error:
+            if not lenient:
+                raise
+            errors.append(str(error))
     if "state_dir" in settings and "kerberos_ticket" not in settings:
         settings["kerberos_ticket"] = f"{settings['state_dir']}/snf-network-kerberos.tkt"
-    return Config(**{**defaults.__dict__, **settings, "warnings": tuple(warnings)})
+    said = {"warnings": tuple(warnings), "errors": tuple(errors)}
+    return _sound(Config(**{**Config().__dict__, **settings, **said}), path)
+
+
+def _sound(config: Config, path: str) -> Config:
+    """What the keys say together. Raises BadConfig."""
+    if config.state_dir.rstrip("/") == config.nfdhcpd_state_dir.rstrip("/"):
+        both = f"STATE_DIR and NFDHCPD_STATE_DIR are both {shown(config.state_dir)}"
+        raise BadConfig(f"{path}: {both}", "their files have the same names")
+    by_name: dict[str, str] = {}
+    for key in TAG_KEYS:
+        other = by_name.setdefault(getattr(config, key), key)
+        if other != key and not {other, key} <= SILENT_TAGS:
+            both = f"{other.upper()} and {key.upper()} are both {shown(getattr(config, key))}"
+            raise BadConfig(f"{path}: {both}", "a tag has one meaning")
+    return config
 
 
 def _assignment(line: str, words: dict[str, str], where: str) -> tuple[str, str]:
@@ -206,6 +230,9 @@ PATHNAME = (_is_path, "an absolute path")
 BOOLEAN: tuple[Callable[[str], bool], str] = (lambda value: value.lower() in TRUE | FALSE, "true or false")
 TAGNAME: tuple[Callable[[str], bool], str] = (lambda value: bool(value) and TAG.issuperset(value), "a tag")
 TEXT: tuple[Callable[[str], bool], str] = (lambda value: not value or value.isprintable(), "printable text")
+SILENT_TAGS = frozenset(("public_tag", "physical_vlan_tag", "dns_tag"))
+"""Tags that put nothing on the node: two of them may have one name, as DNS_TAG=public in the bash package."""
+TAG_KEYS = tuple(key for key in Config().__dict__ if key.endswith("_tag"))
 DEFAULTS = {key.upper(): value for key, value in Config().__dict__.items() if isinstance(value, str)}
 CHECKS: dict[str, tuple[Callable[[str], bool], str]] = {
     **dict.fromkeys(("STATE_DIR", "NFDHCPD_STATE_DIR", "GANETI_NIC_DIR"), PATHNAME),

@@ -1,12 +1,8 @@
-"""What deciding needs to know of the host. Data only; host.node_for reads it."""
+"""What deciding needs to know of the host. Data only; observe.facts reads it."""
 
 from __future__ import annotations
 
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from dataclasses import dataclass
-else:
-    from snf_network.lean import dataclass
+from snf_network.lean import dataclass
 
 
 @dataclass(frozen=True)
@@ -38,3 +34,10 @@ class Node:
     """VLAN that the bridge puts a new port into, 0 for none; read for VLAN only."""
     profiles: tuple[str, ...] = ()
     """Names of the firewall profiles there are; read for a NIC with a profile tag only."""
+
+    def facts(self) -> tuple[tuple[str, str], ...]:
+        """What of it a plan depends on, as a record keeps it: not the profiles, which the ruleset looks
+        after.
+        """
+        values = {name: value for name, value in self.__dict__.items() if name != "profiles"}
+        return tuple((name, str(value)) for name, value in values.items())

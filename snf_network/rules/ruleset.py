@@ -1,23 +1,170 @@
-"""The whole ruleset as text: base.nft with its definitions, the firewall profiles, and source NAT if it is
-on. Off the fast path.
+"""The loaded ruleset: base.nft with its definitions, the firewall profiles, source NAT if it is on, and
+members.
+
+Members change in one transaction, which loads the rules first where they are not there. STATE_DIR/base
+notes how the kernel lists the rules that were loaded: `check` compares with it, and nothing else depends
+on it.
 """
 
 from __future__ import annotations
 
-from posix import listdir
+from posix import F_OK, access, listdir
 
 from snf_network.errors import KernelError
+from snf_network.host import kernel
 from snf_network.host.kernel import RULES, run
+from snf_network.host.lock import Lock
+from snf_network.model.resources.nft import FAMILIES, Element
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Collection, Iterable, Iterator, Sequence
 
+    from snf_network.host import Host
     from snf_network.model.config import Config
 
 PROFILES = (f"{RULES}/profiles", "/etc/snf-network/profiles")
 """Where profiles are; a file in the second replaces one of that name in the first."""
 NAME = frozenset("abcdefghijklmnopqrstuvwxyz0123456789_")
+CLOSED = "# closed profiles: "
+"""How the note on the rules begins."""
+LOCK = "="
+"""The lock of the rules and of the note on them: of first NICs that come at once, one loads, and one
+notes.
+"""
+LOADING_SECONDS = 60.0
+"""How long to wait for another's loading, or as long as the call has: 50 first NICs at once need 3 seconds
+on a busy machine.
+"""
+
+
+class Ruleset:
+    """The rules and members of this node."""
+
+    def __init__(self, config: Config, host: Host = kernel) -> None:
+        self.config, self.host = config, host
+        self.note = f"{config.state_dir}/base"
+
+    def text(self, closed: Collection[str] = ()) -> str:
+        """What `nft -I snf_network/rules -f -` loads: again and again, without a window, keeping all members.
+        Profiles named in `closed` drop all.
+        """
+        return "\n".join(
+            (
+                f"define MAC_MASK = {self.config.mac_mask}",
+                'include "base.nft"',
+                *_profiles(closed),
+                *_no_tunnels(self.config),
+                *(('include "masq.nft"',) if self.config.masq else ()),
+                "",
+            )
+        )
+
+    def load(self) -> list[str]:
+        """Load the rules: new rules, old members, no window. Gives nft's words about each profile that it
+        refused, which drops all from now on. Raises KernelError, with the rules as they were.
+        """
+        with self._alone():
+            return self._load()
+
+    def change(
+        self, removed: Sequence[Element], replaced: Sequence[Element], wanted: Sequence[Element]
+    ) -> None:
+        """Take `removed` out of the sets and maps and put `wanted` in; `replaced` are values that they may
+        have now. One transaction. Raises KernelError, with nothing changed.
+
+        A set takes an add before a delete, so absent or present is all the same. A map does not: its keys
+        are looked at, and the rules loaded, only if the transaction is refused, which a first NIC, a crash
+        or somebody's flush can make it.
+        """
+        adds = [element.add() for element in wanted]
+        lines = (*_deletes(removed), *(element.delete() for element in replaced), *adds)
+        if not lines:
+            return
+        self._refuse_closed(wanted)
+        if self.host.nft(lines):
+            with self._alone():
+                if self.host.nft(lines):  # nobody has loaded the rules meanwhile
+                    self._load()
+                    self._refuse_closed(wanted)
+                    self._change_by_look(removed, wanted, adds)
+        elif wanted and not access(self.note, F_OK):
+            with self._alone():
+                self._remember()
+
+    def add(self, elements: Iterable[Element]) -> str:
+        """Put back many members in one transaction, or none. Gives nft's refusal, empty if it is done:
+        loading what is missing, and keys with other values, are for `load` and `change`.
+        """
+        return self.host.nft([element.add() for element in elements])
+
+    def remove(self, elements: Iterable[Element]) -> str:
+        """Take away many members in one transaction, or none; likewise."""
+        return self.host.nft(_deletes(elements))
+
+    def noted(self) -> list[str]:
+        """The lines of the rules as they were loaded."""
+        return [
+            line for line in (kernel.read_file(self.note) or "").splitlines() if not line.startswith(CLOSED)
+        ]
+
+    def refused_profiles(self) -> list[str]:
+        """nft's words about each profile that does not load now: path, line and what is wrong."""
+        status, said = run(("nft", "-c", "-I", RULES, "-f", "-"), self.text())
+        paths = profiles().values()
+        return [line for line in said.splitlines() if any(path in line for path in paths)] if status else []
+
+    def listing(self) -> str:
+        """Our rules as the kernel has them now, without members and counters."""
+        tables = [run(("nft", "-s", "-t", "list", "table", family, "snf_network")) for family in FAMILIES]
+        return "".join(said for status, said in tables if not status)
+
+    def _alone(self) -> Lock:
+        return Lock(self.config.state_dir, LOCK, LOADING_SECONDS)
+
+    def _refuse_closed(self, wanted: Sequence[Element]) -> None:
+        """Raise KernelError for a NIC whose firewall profile nft refused: it would get nothing at all."""
+        asked = {element.value.rpartition("profile_")[2] for element in wanted if "profile_" in element.value}
+        for name in asked & self.closed() if asked else ():
+            raise KernelError(f"firewall profile {name} does not load", "snf-network load says why")
+
+    def closed(self) -> set[str]:
+        """Names of the profiles that were closed when the rules were loaded."""
+        first = (kernel.read_file(self.note) or "").partition("\n")[0]
+        return set(first.removeprefix(CLOSED).split()) if first.startswith(CLOSED) else set()
+
+    def _change_by_look(self, removed: Sequence[Element], wanted: Sequence[Element], adds: list[str]) -> None:
+        """Change members by what the sets and maps have at this moment. Raises KernelError."""
+        maps = {element.slot: element for element in (*removed, *wanted) if element.value}
+        present = [element.delete() for element in maps.values() if self._has(element)]
+        sets = [element for element in removed if not element.value]
+        said = self.host.nft((*_deletes(sets), *present, *adds))
+        if said and sets:  # it may be a set that an earlier version had
+            left = [element.delete() for element in sets if self._has(element)]
+            said = self.host.nft((*left, *present, *adds))
+        if said:
+            raise _refused(said)
+
+    def _load(self) -> list[str]:
+        """Load the rules; a profile that nft refuses drops all."""
+        closed: dict[str, str] = {}
+        while said := self.host.nft((self.text(closed),)):
+            wrong = {name: said for name, path in profiles().items() if path in said and name not in closed}
+            if not wrong:
+                raise _refused(said)
+            closed |= wrong
+        self._remember(closed)
+        return [str(_refused(said)) for said in dict.fromkeys(closed.values())]
+
+    def _remember(self, closed: Iterable[str] = ()) -> None:
+        """Note how the kernel lists the rules, and which profiles are closed in them."""
+        try:
+            kernel.write_file(self.note, f"{CLOSED}{' '.join(closed)}\n{self.listing()}")
+        except KernelError:
+            pass  # `check` says that it is missing
+
+    def _has(self, element: Element) -> bool:
+        return self.host.has_element(element.family, element.set, element.key)
 
 
 def profiles() -> dict[str, str]:
@@ -37,18 +184,9 @@ def profiles() -> dict[str, str]:
     return found
 
 
-def text(config: Config) -> str:
-    """What `nft -I snf_network -f -` loads: again and again, without a window, keeping all members."""
-    return "\n".join(
-        (
-            f"define MAC_MASK = {config.mac_mask}",
-            'include "base.nft"',
-            *_profiles(),
-            *_no_tunnels(config),
-            *(('include "masq.nft"',) if config.masq else ()),
-            "",
-        )
-    )
+def _deletes(elements: Iterable[Element]) -> list[str]:
+    """Deletes that do not mind an absent member: each is added first."""
+    return [line for element in elements for line in (element.add(), element.delete())]
 
 
 def _no_tunnels(config: Config) -> Iterator[str]:
@@ -61,10 +199,10 @@ def _no_tunnels(config: Config) -> Iterator[str]:
         yield f"table {family} snf_network {{\nchain tunnel {{\n{rules}}}\n}}"
 
 
-def _profiles() -> Iterator[str]:
+def _profiles(closed: Collection[str]) -> Iterator[str]:
     known = profiles()
     for name, path in known.items():
-        yield from _chains(name, f'include "{path}"')
+        yield from _chains(name, "drop" if name in closed else f'include "{path}"')
     for name in (
         _loaded() - known.keys()
     ):  # its file is gone, NICs may point at it: an empty chain would be open
@@ -80,9 +218,11 @@ def _chains(name: str, body: str) -> Iterator[str]:
     yield f"table inet snf_network {{\nchain profile_{name} {{\n{body}\n}}\n}}"
     yield (
         f"table bridge snf_network {{\nchain profile_{name} {{\nmeta protocol ip goto ip_profile_{name}\n"
-        f"meta protocol ip6 goto ip_profile_{name}\nmeta protocol {{ 0x0004, 8021q, 8021ad }} drop\naccept\n}}\n"
+        f"meta protocol ip6 goto ip_profile_{name}\n"
+        "meta protocol { 0x0004, 8021q, 8021ad } drop\naccept\n}\n"
         f"chain ip_profile_{name} {{\n{body}\n}}\n"
-        f"chain filtered_profile_{name} {{\noifname . ether saddr & $MAC_MASK @prefixes goto profile_{name}\ngoto no_mac_prefix\n}}\n}}"
+        f"chain filtered_profile_{name} {{\n"
+        f"oifname . ether saddr & $MAC_MASK @prefixes goto profile_{name}\ngoto no_mac_prefix\n}}\n}}"
     )
 
 
@@ -93,16 +233,7 @@ def _loaded() -> set[str]:
     return {word.removeprefix("profile_") for word in ours if word.startswith("profile_")}
 
 
-def listing() -> str:
-    """Our rules as the kernel has them now, without members and counters."""
-    tables = [
-        run(("nft", "-s", "-t", "list", "table", family, "snf_network"))
-        for family in ("bridge", "inet", "arp")
-    ]
-    return "".join(said for status, said in tables if not status)
-
-
-def explained(said: str) -> KernelError:
+def _refused(said: str) -> KernelError:
     """nft's refusal as one line, with what to do."""
     line = next((line for line in said.splitlines() if "Error" in line), said.partition("\n")[0])
     hints = {

@@ -81,7 +81,7 @@ def without_notes(state: State) -> State:
 
 
 NOTE = re.compile(
-    r"file f 644 /var/lib/snf-network/tap\d+|text /var/lib/snf-network/tap\d+:(nic|variable|lacking)\t.*"
+    r"file f 644 /var/lib/snf-network/tap\d+|text /var/lib/snf-network/tap\d+:(?:(?:nic|variable|lacking)\t.*|end)"
 )
 
 

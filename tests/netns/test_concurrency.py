@@ -243,17 +243,13 @@ def test_rules_that_another_nic_came_for_are_never_gone(storm_node: Machine) -> 
     """
     going, coming = nic(1), nic(3)
     storm_node.up(going)
-    with waiting(storm_node, "ip") as (held, go):
-        down = start(storm_node, DOWN, going)
-        held()
-        storm_node.up(coming)
-        assert len(about(snapshot(storm_node), "rule ")) == 4
-        watch = subprocess.Popen(
-            storm_node.command("ip", "monitor", "rule"), stdout=subprocess.PIPE, text=True
-        )
-        until(lambda: "nsenter" not in _name(watch.pid))
-        go()
-        assert finish(down) == [(0, "")]
+    down = start(storm_node, DOWN, going, *STRACE, "-e", "inject=rmdir:delay_exit=200000")
+    until(lambda: not _has(storm_node, LAST_RULE))
+    storm_node.up(coming)
+    assert len(about(snapshot(storm_node), "rule ")) == 4
+    watch = subprocess.Popen(storm_node.command("ip", "monitor", "rule"), stdout=subprocess.PIPE, text=True)
+    until(lambda: "nsenter" not in _name(watch.pid))
+    assert finish(down) == [(0, "")]
     watch.send_signal(signal.SIGINT)
     assert "Deleted" not in watch.communicate(timeout=5)[0], "the rules of a live NIC were gone for a while"
     assert len(about(snapshot(storm_node), "rule ")) == 4
@@ -262,22 +258,21 @@ def test_rules_that_another_nic_came_for_are_never_gone(storm_node: Machine) -> 
 def test_rules_stay_if_the_one_that_took_them_away_is_killed(storm_node: Machine) -> None:
     going, coming = nic(1), nic(3)
     storm_node.up(going)
-    with waiting(storm_node, "ip") as (held, go):
-        down = start(
-            storm_node,
-            DOWN,
-            going,
-            *STRACE,
-            "-P",
-            "/var/lib/snf-network/tap1",
-            "-e",
-            "inject=unlink:signal=KILL",
-        )
-        held()
-        storm_node.up(coming)
-        go()
-        finish(down)
+    paths = ("-P", "/var/lib/snf-network/tap1", "-P", LAST_RULE)
+    injected = ("-e", "inject=rmdir:delay_exit=200000", "-e", "inject=unlink:signal=KILL")
+    down = start(storm_node, DOWN, going, *STRACE, *paths, *injected)
+    until(lambda: not _has(storm_node, LAST_RULE))
+    storm_node.up(coming)
+    finish(down)
     assert len(about(snapshot(storm_node), "rule ")) == 4
+
+
+LAST_RULE = "/var/lib/snf-network/shared/Rule+-4+222+lookup"
+"""Goes when the last NIC of the table gives its rules up; then the rules go."""
+
+
+def _has(machine: Machine, path: str) -> bool:
+    return not machine.run("test", "-e", path, check=False).returncode
 
 
 def _name(pid: int) -> str:

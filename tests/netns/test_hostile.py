@@ -428,12 +428,15 @@ def test_a_record_with_something_that_cannot_be_undone(hostile_node: Machine, li
     whole = snapshot(hostile_node)
     written = hostile_node.read(f"{STATE_DIR}/{TAP}")
     wipe(hostile_node, TAP)
-    write(hostile_node, f"{STATE_DIR}/{TAP}", f"{written}{line}\n")
+    write(hostile_node, f"{STATE_DIR}/{TAP}", f"{written.removesuffix(END)}{line}\n{END}")
     hostile_node.up(ROUTED)
     same(whole, snapshot(hostile_node))
-    write(hostile_node, f"{STATE_DIR}/{TAP}", f"{written}{line}\n")
+    write(hostile_node, f"{STATE_DIR}/{TAP}", f"{written.removesuffix(END)}{line}\n{END}")
     assert hostile_node.down(ROUTED).stderr == ""
     assert about(snapshot(hostile_node), TAP) == about(snapshot(hostile_node), f"link {TAP} ")
+
+
+END = "end\n"
 
 
 def write(node: Machine, path: str, text: str) -> None:

@@ -11,7 +11,6 @@ from pathlib import Path
 
 import pytest
 
-from snf_network.apply import engine
 from snf_network.host import kernel
 from snf_network.lean import replace
 from snf_network.model.config import Config
@@ -19,6 +18,7 @@ from snf_network.model.nic import Nic
 from snf_network.model.resources import Element
 from snf_network.plan import plan_for
 from snf_network.rules import ruleset
+from snf_network.rules.ruleset import Ruleset
 from tests.netns.lab import Machine
 from tests.test_cases import CASES, NODE
 from tests.test_plan import BRIDGED
@@ -50,7 +50,7 @@ def machine(profiles: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Machine
 
 
 def load(config: Config = Config(), *elements: Element) -> None:  # noqa: B008
-    assert kernel.nft((ruleset.text(config), *(element.add() for element in elements))) == ""
+    assert kernel.nft((Ruleset(config).text(), *(element.add() for element in elements))) == ""
 
 
 def chain(machine: Machine, family: str, name: str) -> list[str]:
@@ -73,7 +73,7 @@ def everything(machine: Machine) -> list[str]:
 
 @pytest.mark.parametrize("config", CONFIGS.values(), ids=list(CONFIGS))
 def test_nft_accepts_the_whole_text(machine: Machine, config: Config) -> None:
-    checked = machine.run("nft", "-c", "-I", kernel.HERE, "-f", "-", input=ruleset.text(config))
+    checked = machine.run("nft", "-c", "-I", kernel.RULES, "-f", "-", input=Ruleset(config).text())
     assert checked.stdout + checked.stderr == ""
     assert machine.out("nft", "list", "tables") == "", "a check changes nothing"
     load(config)
@@ -83,44 +83,44 @@ def test_nft_accepts_the_whole_text(machine: Machine, config: Config) -> None:
 
 
 MEMBERS = [
-    Element("inet", "routed", '"tap0"'),
-    Element("inet", "tables", '"tap0"', "222"),
-    Element("arp", "gateways", '"tap0"', "192.0.2.1"),
-    Element("inet", "src4", '"tap0" . aa:00:00:ad:35:c9 . 198.51.100.10'),
-    Element("bridge", "egress", '"tap1"', "goto filtered"),
-    Element("inet", "targets", '"tap0" . 0x20010db800010000a80000fffead35c9'),
-    Element("inet", "egress", '"tap0"', "goto profile_limited"),
-    Element("bridge", "egress", '"tap2"', "goto filtered_profile_limited"),
+    Element("inet", "routed", "tap0"),
+    Element("inet", "tables", "tap0", "", "222"),
+    Element("arp", "gateways", "tap0", "", "192.0.2.1"),
+    Element("inet", "src4", "tap0", "aa:00:00:ad:35:c9 . 198.51.100.10"),
+    Element("bridge", "egress", "tap1", "", "goto filtered"),
+    Element("inet", "targets", "tap0", "0x20010db800010000a80000fffead35c9"),
+    Element("inet", "egress", "tap0", "", "goto profile_limited"),
+    Element("bridge", "egress", "tap2", "", "goto filtered_profile_limited"),
 ]
 
 
 @pytest.mark.parametrize("config", CONFIGS.values(), ids=list(CONFIGS))
 def test_loading_again_doubles_no_rule_and_loses_no_member(machine: Machine, config: Config) -> None:
     load(config, *MEMBERS)
-    before, listing = everything(machine), ruleset.listing()
+    before, listing = everything(machine), Ruleset(Config()).listing()
     assert all(kernel.has_element(member.family, member.set, member.key) for member in MEMBERS)
     for _ in range(2):
         load(config)
-    assert everything(machine) == before and ruleset.listing() == listing
+    assert everything(machine) == before and Ruleset(Config()).listing() == listing
 
 
 def test_the_listing_has_the_rules_and_not_the_members(machine: Machine) -> None:
-    assert ruleset.listing() == ""
+    assert Ruleset(Config()).listing() == ""
     load()
-    listing = ruleset.listing()
+    listing = Ruleset(Config()).listing()
     assert [f"table {family} snf_network {{" in listing for family in FAMILIES] == [True] * 3
     load(Config(), *MEMBERS)
-    assert ruleset.listing() == listing
+    assert Ruleset(Config()).listing() == listing
     machine.run("nft", "add", "rule", "inet", "snf_network", "pin4", "accept")
-    assert ruleset.listing() != listing
+    assert Ruleset(Config()).listing() != listing
 
 
 def test_a_failed_load_leaves_all_as_it_was(machine: Machine, profiles: Path) -> None:
     load(Config(), *MEMBERS)
     before = everything(machine)
     (profiles / "limited.nft").write_text("accpt\n")
-    said = kernel.nft([ruleset.text(Config())])
-    error = ruleset.explained(said)
+    said = kernel.nft([Ruleset(Config()).text()])
+    error = ruleset._refused(said)
     assert f"{profiles}/limited.nft:1" in error.message and "profile" in error.hint
     assert everything(machine) == before
 
@@ -134,13 +134,13 @@ def test_many_may_load_it_at_once(machine: Machine, tmp_path: Path) -> None:
             status = 1
             try:
                 for _ in range(5):
-                    engine.load(config)
+                    Ruleset(config).load()
                 status = 0
             finally:
                 os._exit(status)
         children.append(child)
     assert [os.waitpid(child, 0)[1] for child in children] == [0] * 6
-    assert (tmp_path / "state" / "base").read_text() == ruleset.listing()
+    assert (tmp_path / "state" / "base").read_text() == Ruleset(Config()).listing()
 
 
 # --- profiles
@@ -173,9 +173,9 @@ def test_a_profile_whose_file_is_gone_drops_and_its_nics_still_point_at_it(
 ) -> None:
     (profiles / "mail.nft").write_text("tcp dport 25 accept\ndrop\n")
     pointing = [
-        Element("inet", "egress", '"tap0"', "goto profile_mail"),
-        Element("bridge", "egress", '"tap1"', "goto profile_mail"),
-        Element("bridge", "egress", '"tap2"', "goto filtered_profile_mail"),
+        Element("inet", "egress", "tap0", "", "goto profile_mail"),
+        Element("bridge", "egress", "tap1", "", "goto profile_mail"),
+        Element("bridge", "egress", "tap2", "", "goto filtered_profile_mail"),
     ]
     load(Config(), *pointing)
     (profiles / "mail.nft").unlink()
@@ -210,7 +210,7 @@ def test_another_programs_chains_are_not_touched(machine: Machine) -> None:
 def test_a_profile_chain_of_another_program_makes_no_profile_of_ours(machine: Machine) -> None:
     machine.run("nft", "-f", "-", input="table bridge theirs { chain profile_theirs { accept; }; }\n")
     load()
-    assert "profile_theirs" not in ruleset.listing()
+    assert "profile_theirs" not in Ruleset(Config()).listing()
 
 
 # --- members, as the golden cases have them
@@ -266,4 +266,4 @@ def test_a_network_inside_another_cannot_be_translated_and_the_hint_says_why(mac
     """The node has no way to tell whose answers come back."""
     load(CONFIGS["with source NAT"])
     assert add_masq("10.0.0.0/8") == ""
-    assert "two masq networks overlap" in ruleset.explained(add_masq("10.1.0.0/16")).hint
+    assert "two masq networks overlap" in ruleset._refused(add_masq("10.1.0.0/16")).hint
