@@ -31,9 +31,8 @@ ROOMS = {
     # decide
     "setups": ("addresses", "model"),
     "plan": ("model", "setups"),
-    "show": ("model", "plan"),
     # do
-    "host": ("model",),
+    "host": ("addresses", "model"),
     "rules": ("host", "model"),
     "apply": ("host", "model", "rules"),
     # ask
@@ -43,7 +42,7 @@ ROOMS = {
     "dhcpd": ("addresses",),
     "selftest": ("host", "observe"),
     # speak with those who call
-    "scripts": ("addresses", "apply", "dns", "host", "model", "observe", "plan", "setups", "show"),
+    "scripts": ("addresses", "apply", "dns", "host", "model", "observe", "plan", "setups"),
     "commands": (
         "addresses",
         "apply",
@@ -57,7 +56,6 @@ ROOMS = {
         "scripts",
         "selftest",
         "setups",
-        "show",
     ),
 }
 # who may do what nobody else may
@@ -86,6 +84,7 @@ STARTERS = {
 }
 SOCKETS = (
     "host/netlink",
+    "scripts/process",
     "apply/announce",
     "selftest/world",
     "selftest/frames",
@@ -184,7 +183,9 @@ def absolute(module: str, node: ast.ImportFrom) -> str:
 
 
 def of_ours(module: str, typing: bool = True) -> set[str]:
-    """The modules of ours that a module imports, as in TREES; with `typing`, also what it imports for types."""
+    """The modules of ours that a module imports, as in TREES; with `typing`, also what it imports for
+    types.
+    """
     known = [name for name, _, types in imports(module) if typing or not types]
     found = {
         name.removeprefix("snf_network.").replace(".", "/")

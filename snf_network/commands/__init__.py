@@ -38,9 +38,12 @@ EPILOG = """examples:
   snf-network check || snf-network repair
   snf-network plan --env nic.env         what ifup would do for the NIC in a file of KEY=VALUE lines
   snf-network plan --record tap0         the same for the NIC that tap0 was brought up for
-Settings are in /etc/default/snf-network. What to do when something is wrong: operators.md, in docs or /usr/share/doc/snf-network."""
+Settings are in /etc/default/snf-network. What to do when something is wrong: operators.md, in docs/ or
+/usr/share/doc/snf-network/."""
 EVERYBODY = ("plan", "status")
 """Subcommands that only read what all may read; nft shows the rest to root alone."""
+LENIENT = ("status", "check", "repair", "gc", "drops")
+"""Subcommands that do what they can with a bad line in the settings: running guests depend on them."""
 SECONDS = 60.0
 
 
@@ -72,9 +75,12 @@ def _run(argv: Sequence[str]) -> int:
     if os.geteuid() and options.command not in EVERYBODY:
         raise SnfNetworkError(f"{options.command} is for root", f"sudo snf-network {options.command}")
     os.umask(0o022)
-    collect_no_garbage()  # looking for cycles among 1000 NICs' resources, which have none, takes a third of `check`
+    collect_no_garbage()  # looking for cycles among 1000 NICs, which have none, takes a third of `check`
     kernel.give_up_after(SECONDS)
-    return int(options.run(options, Config.load()))
+    config = Config.load(lenient=options.command in LENIENT)
+    for words in config.errors:
+        sys.stderr.write(f"snf-network: {words}; the line is left out\n")
+    return int(options.run(options, config)) or bool(config.errors)
 
 
 def _parser(*names: str) -> argparse.ArgumentParser:

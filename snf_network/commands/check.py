@@ -16,6 +16,7 @@ from snf_network.model.config import Config
 from snf_network.observe.drift import Difference, compare
 
 SUMMARY = "compare the node with its records; exit 1 if they differ"
+KINDS = ("rules", "profile", "missing", "outdated", "lacking", "gone", "unreadable", "unrecorded", "orphan")
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -32,29 +33,54 @@ def run(options: argparse.Namespace, config: Config) -> int:
     if options.json:
         sys.stdout.write(json.dumps({kind: [] for kind in KINDS} | _grouped(difference), indent=2) + "\n")
     elif not options.quiet:
-        sys.stdout.write(
-            "".join(f"{kind:8} {interface:15} {words}\n" for kind, interface, words in rows(difference))
-            or "clean\n"
-        )
+        lines = [f"{kind:10} {interface:15} {words}\n" for kind, interface, words in rows(difference)]
+        sys.stdout.write("".join(lines) or "clean\n")
     return 1 if difference else 0
-
-
-KINDS = ("missing", "orphan", "gone", "lacking", "rules")
 
 
 def rows(difference: Difference) -> Iterator[tuple[str, str, str]]:
     """Kind, interface and what it is, for each difference."""
     yield from (("rules", "-", words) for words in difference.rules)
-    yield from (
-        ("missing", record.interface, resource.add().partition("\n")[0])
-        for record, resource in difference.missing
-    )
+    yield from (("profile", "-", f"closed, as it does not load: {words}") for words in difference.profiles)
+    for record, resource in difference.missing:
+        yield "missing", record.interface, resource.add().partition("\n")[0]
+    yield from _outdated(difference)
     yield from (("lacking", record.interface, words) for record, words in difference.lacking)
-    yield from (
-        ("gone", record.interface, f"{record.instance} is not here any more: snf-network gc")
-        for record in difference.gone
-    )
+    for record in difference.gone:
+        yield "gone", record.interface, f"{record.instance} is not here any more: snf-network gc"
+    yield from spared(difference)
     yield from (("orphan", "-", resource.add().partition("\n")[0]) for resource in difference.orphans)
+
+
+def spared(difference: Difference) -> Iterator[tuple[str, str, str]]:
+    """What nobody takes away by itself, as a guest may depend on it."""
+    for name in difference.unreadable:
+        yield (
+            "unreadable",
+            name,
+            f"its record cannot be read: bring the NIC up again, or snf-network remove {name}",
+        )
+    for interface, resources in difference.unrecorded:
+        has = (
+            f"has {len(resources)} things of ours and no record"
+            if resources
+            else "has no record and no filter"
+        )
+        yield (
+            "unrecorded",
+            interface,
+            f"is up and {has}: bring it up again, or snf-network remove {interface}",
+        )
+
+
+def _outdated(difference: Difference) -> Iterator[tuple[str, str, str]]:
+    """By cause: one uplink can be that of a thousand NICs."""
+    by_cause: dict[str, list[str]] = {}
+    for record, words in difference.outdated:
+        by_cause.setdefault(words, []).append(record.interface)
+    for words, interfaces in by_cause.items():
+        one = len(interfaces) == 1
+        yield "outdated", interfaces[0] if one else "-", words if one else f"{words}: {len(interfaces)} NICs"
 
 
 def _grouped(difference: Difference) -> dict[str, list[dict[str, str]]]:

@@ -12,7 +12,7 @@ import json
 import sys
 
 from snf_network.model.config import Config
-from snf_network.observe import members
+from snf_network.observe import readback
 from snf_network.rules.reasons import REASONS
 
 from . import chosen, table
@@ -29,7 +29,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace, config: Config) -> int:
     """Print the table or the list, the most frequent first."""
-    counts, whose = members.drops(), {record.interface: record.instance for record in chosen.records(config)}
+    counts, whose = readback.drops(), {record.interface: record.instance for record in chosen.records(config)}
     chosen.refuse_unknown(options.interface, {*whose, *(interface for interface, _ in counts)})
     rows = [
         dict(

@@ -15,9 +15,9 @@ import sys
 from snf_network.host.record import Record
 from snf_network.model.config import Config
 from snf_network.model.resources import Element, Link, Port
-from snf_network.observe import members
-from snf_network.rules import ruleset
+from snf_network.observe import readback
 from snf_network.rules.reasons import REASONS
+from snf_network.rules.ruleset import Ruleset
 from snf_network.selftest import frames
 from snf_network.selftest.explain import Answer, explain
 from snf_network.selftest.pcap import frame_of
@@ -56,7 +56,7 @@ def _asked(record: Record, config: Config, frame: bytes) -> Answer:
         or config.tap_constant_mac
     )
     members = [member.add() for member in _members(record)]
-    return explain(record.interface, bridge, mac, ruleset.text(config), members, frame)
+    return explain(record.interface, bridge, mac, Ruleset(config).text(), members, frame)
 
 
 def _members(record: Record) -> list[Element]:
@@ -69,13 +69,13 @@ def _facts(record: Record, frame: bytes, answer: Answer) -> dict[str, str]:
     family = answer.rule.partition(" ")[0]
     has = {
         name: [
-            member.key.partition(" . ")[2] or "yes"
+            member.rest or "yes"
             for member in _members(record)
             if (member.family, member.set) == (family, name)
         ]
         for name in answer.asked
     }
-    counted = members.drops().get((record.interface, answer.reason), (0, 0))[0]
+    counted = readback.drops().get((record.interface, answer.reason), (0, 0))[0]
     return {
         "frame": frames.described(frame),
         "verdict": answer.verdict,

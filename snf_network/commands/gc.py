@@ -1,7 +1,9 @@
-"""Take back what belongs to NICs that are gone: guests that stopped without an ifdown, taps of another boot,
-things nobody recorded.
+"""Take back what belongs to NICs that are gone: guests that stopped without an ifdown, taps of another
+boot, things nobody recorded.
 
 A record counts as gone if its interface is not there, or has another index or boot than when it was made.
+A tap that is up keeps its filters, whatever the records say: a guest may be behind it. `snf-network check`
+lists such taps; `snf-network remove` takes them down.
 """
 
 from __future__ import annotations
@@ -9,38 +11,39 @@ from __future__ import annotations
 import argparse
 import sys
 
-from snf_network.apply import engine
-from snf_network.errors import SnfNetworkError
-from snf_network.host.record import Record, is_live
+from snf_network.apply.engine import Engine
+from snf_network.host.record import ALWAYS
 from snf_network.model.config import Config
 from snf_network.observe.drift import compare
+from snf_network.scripts.process import Log
+
+from . import check
 
 SUMMARY = "take back what belongs to NICs that are gone"
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     """How much to say."""
-    parser.add_argument("--quiet", action="store_true", help="print nothing")
+    parser.add_argument("--quiet", action="store_true", help="print failures only")
 
 
 def run(options: argparse.Namespace, config: Config) -> int:
     """Remove each record that is gone, then whatever has none. 1 if something could not be removed."""
-    found = compare(config)
-    gone = [record for record in found.gone if _remove(record, options, config)]
-    orphans = (compare(config) if gone else found).orphans
-    engine.sweep(orphans, config)
+    found, engine, log = compare(config), Engine(config), Log("snf-network", path=config.logfile)
+    gone, failed = engine.remove_gone(found.gone)
+    for record in gone:
+        log.about(record).log(f"gc: {record.instance} taken back")
+        if not options.quiet:
+            sys.stdout.write(f"{record.interface}: {record.instance} taken back\n")
+    left = compare(config) if gone else found
+    failed |= engine.sweep(left.orphans)
+    for orphan in left.orphans:
+        if (orphan.owner or ALWAYS) not in failed:
+            log.of(orphan.device).log(f"gc: taken away: {orphan.command}")
+    for interface, why in failed.items():
+        log.of(interface).say(f"{interface}: {why}")
+    for kind, interface, words in check.spared(left):
+        log.of(interface).say(f"{kind} {interface}: {words}")
     if not options.quiet:
-        sys.stdout.write(f"{len(gone)} NICs and {len(orphans)} orphans taken back\n")
-    return int(len(gone) < len(found.gone))
-
-
-def _remove(record: Record, options: argparse.Namespace, config: Config) -> bool:
-    """True if it is gone now. What one NIC fails at is told, and does not stop the next."""
-    try:
-        engine.remove(record.interface, config, lambda record: not is_live(record))
-    except SnfNetworkError as error:
-        sys.stderr.write(f"snf-network: {record.interface}: {error}\n")
-        return False
-    if not options.quiet:
-        sys.stdout.write(f"{record.interface}: {record.instance} taken back\n")
-    return True
+        sys.stdout.write(f"{len(gone)} NICs and {len(left.orphans)} orphans taken back\n")
+    return int(bool(failed))

@@ -11,7 +11,6 @@ import argparse
 import sys
 from pathlib import Path
 
-from snf_network import show
 from snf_network.errors import BadEnvironment
 from snf_network.host.record import Records
 from snf_network.lean import replace
@@ -38,7 +37,7 @@ def run(options: argparse.Namespace, config: Config) -> int:
     """Print the plan."""
     nic = settled(Nic.from_env(_variables(options, config), options.interface))
     plan = plan_for(nic, node_for(nic, config), config)
-    sys.stdout.write(show.text(plan if dns_is_on(config) else replace(plan, names=None)))
+    sys.stdout.write((plan if dns_is_on(config) else replace(plan, names=None)).text())
     return 0
 
 

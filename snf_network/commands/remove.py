@@ -1,5 +1,5 @@
 """Take back all that IFACE has, by hand: its link goes down first, its filters last. The tap need not
-exist.
+exist, nor have a record.
 """
 
 from __future__ import annotations
@@ -8,25 +8,40 @@ import argparse
 import sys
 
 from snf_network.addresses import is_interface
-from snf_network.apply import engine
+from snf_network.apply.engine import Engine
 from snf_network.errors import BadEnvironment, shown
 from snf_network.model.config import Config
+from snf_network.observe.drift import compare
+from snf_network.scripts.process import Log
 
 SUMMARY = "take back all that an interface has"
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
-    """Which."""
+    """The interfaces."""
     parser.add_argument("interface", metavar="IFACE", nargs="+")
 
 
 def run(options: argparse.Namespace, config: Config) -> int:
     """Remove each; 1 if one of them had nothing."""
     status = 0
+    log = Log("snf-network", path=config.logfile)
     for interface in options.interface:
         if not is_interface(interface):
             raise BadEnvironment(f"{shown(interface)} is no interface name")
-        record = engine.remove(interface, config)
-        status |= record is None
-        sys.stdout.write(f"{interface}: {f'{record.instance} taken back' if record else 'has no record'}\n")
+        record = Engine(config).remove(interface)
+        words = f"{record.instance} taken back" if record else _taken_down(interface, config)
+        status |= not words
+        log.of(interface).log(f"remove: {words or 'has no record'}")
+        sys.stdout.write(f"{interface}: {words or 'has no record'}\n")
     return status
+
+
+def _taken_down(interface: str, config: Config) -> str:
+    """What was done about a tap without a readable record; empty if there is nothing of it."""
+    found = compare(config)
+    resources = dict(found.unrecorded).get(interface)
+    if resources is None and interface not in found.unreadable:
+        return ""
+    Engine(config).take_down(interface, resources or ())
+    return f"taken down; {len(resources or ())} things without a record taken away"

@@ -1,8 +1,9 @@
 """Bring the node back to its records: after `nft flush ruleset`, a restarted firewall, somebody's cleaning
 up, a late default route.
 
-What is missing is put back, what is nobody's is taken away, and what could not be done when a NIC came up is
-tried again. NICs that are as they should be are not touched. Exit status 0: the node is as recorded now.
+What is missing is put back, what is nobody's is taken away; a NIC that lacks something, or was planned for
+another uplink than there is now, is planned anew. NICs that are as they should be are not touched, and
+none is left worse than it was found. Exit status 0: the node is as recorded now.
 """
 
 from __future__ import annotations
@@ -10,13 +11,15 @@ from __future__ import annotations
 import argparse
 import sys
 
-from snf_network.apply import engine
+from snf_network.apply.engine import Engine
 from snf_network.errors import SnfNetworkError
+from snf_network.host import kernel
 from snf_network.host.record import Record
 from snf_network.model.config import Config
 from snf_network.model.nic import Nic
+from snf_network.model.resources import Element, NeighProxy, Resource
 from snf_network.observe.drift import Difference, compare
-from snf_network.scripts.bringup import bring_up, keep_wanted, try_again
+from snf_network.scripts.bringup import announce_again, bring_up, keep_wanted, try_again
 from snf_network.scripts.process import Log
 
 from . import check
@@ -34,46 +37,91 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace, config: Config) -> int:
     """Repair, then look again."""
+    log = Log("snf-network", path=config.logfile)
     if options.pending:
-        return 0 if try_again(config, Log("snf-network", path=config.logfile)) else 1
+        return 0 if try_again(config, log) else 1
     found = compare(config)
     if not found:
         return _say(options, "clean: nothing to repair")
-    failed = _mend(found, config)
+    failed = _Repair(found, config, log).run()
     left = compare(config)
     for kind, interface, words in check.rows(left):
         sys.stderr.write(f"still {kind} {interface}: {words}\n")
-    _say(
-        options,
-        f"put back {len(found.missing)}, took away {len(found.orphans)}, tried again {len(found.lacking)}",
-    )
+    tried = len(found.lacking) + len(found.outdated)
+    done = f"put back {len(found.missing)}, took away {len(found.orphans)}, tried again {tried}"
+    log.log(f"repair: {done}")
+    _say(options, done)
     return 1 if failed or left else 0
 
 
-def _mend(found: Difference, config: Config) -> bool:
-    """True if something failed; each failure is told in one line and the rest goes on."""
-    failed = False
-    if found.rules:
-        engine.load(config)
-    for interface, record in {
-        record.interface: record for record, _ in (*found.missing, *found.lacking)
-    }.items():
+class _Repair:
+    """One repair: each failure is told in one line, and the rest goes on."""
+
+    def __init__(self, found: Difference, config: Config, log: Log) -> None:
+        self.found, self.config, self.log = found, config, log
+        self.engine = Engine(config)
+        self.failed = False
+
+    def run(self) -> bool:
+        """Filters first, of all NICs at once. True if something failed."""
+        if self.found.rules and not self._load():
+            return True
+        self._mend()
+        self._plan_again()
+        for interface, why in self.engine.sweep(self.found.orphans).items():
+            self._fail(interface, why)
+        for orphan in self.found.orphans:
+            self.log.of(orphan.device).log(f"repair: taken away: {orphan.command}")
+        return self.failed
+
+    def _load(self) -> bool:
+        """False if there are no rules at all, and none can be loaded: then nothing may stay open."""
         try:
-            _restore(record, config)
+            for words in self.engine.load():
+                self._fail("-", words)
+            return True
         except SnfNetworkError as error:
-            failed = True
-            sys.stderr.write(f"{interface}: {error}\n")
-            keep_wanted(record, config, str(error))
-    engine.sweep(found.orphans, config)
-    return failed
+            self._fail("-", str(error))
+            if not any(words.startswith("missing: ") for words in self.found.rules):
+                return True
+            for record in {record.interface: record for record, _ in self.found.missing}.values():
+                self.engine.close(record, str(error))
+                self.log.about(record).say(f"closed, as there are no filters: {error}")
+            return False
 
+    def _mend(self) -> None:
+        lost: dict[str, tuple[Record, list[Resource]]] = {}
+        for record, resource in self.found.missing:
+            lost.setdefault(record.interface, (record, []))[1].append(resource)
+        failed = self.engine.mend(lost)
+        for interface, why in failed.items():
+            self._fail(interface, why)
+        for interface, (record, resources) in lost.items():
+            if interface not in failed:
+                self.log.about(record).log(f"repair: put back {len(resources)}: {resources[0].command}")
+        unpinned = [record for record, some in lost.values() if any(isinstance(one, Element) for one in some)]
+        self.engine.forget_learned(unpinned)
+        unheard = [
+            record for record, some in lost.values() if any(isinstance(one, NeighProxy) for one in some)
+        ]
+        announce_again(unheard, self.config)
 
-def _restore(record: Record, config: Config) -> None:
-    """A record with something lacking is planned anew, any other is put in place as it is."""
-    if record.lacking:
-        bring_up(Nic.from_env(dict(record.variables)), config)
-    else:
-        engine.restore(record, config)
+    def _plan_again(self) -> None:
+        """NICs that lack something, or whose node is another by now."""
+        for record in {one.interface: one for one, _ in (*self.found.outdated, *self.found.lacking)}.values():
+            if kernel.is_late():
+                self._fail(record.interface, "no time is left for it: snf-network repair once more")
+                continue
+            try:
+                bring_up(Nic.from_env(dict(record.variables)), self.config, self.log.about(record))
+            except SnfNetworkError as error:
+                self._fail(record.interface, str(error))
+                keep_wanted(record, self.config, str(error))
+
+    def _fail(self, interface: str, why: str) -> None:
+        self.failed = True
+        self.log.of(interface).log(f"repair: {why}")
+        sys.stderr.write(f"{interface}: {why}\n")
 
 
 def _say(options: argparse.Namespace, words: str) -> int:

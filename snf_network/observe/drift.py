@@ -1,101 +1,193 @@
-"""What the records say against what the kernel has: set arithmetic, so it finds what is missing and what is
-left over.
+"""What the records say against what the kernel has: set arithmetic, so it finds what is missing and what
+is left over. And against the node as it is now: a plan that was made for another uplink is out of date.
 """
 
 from __future__ import annotations
 
 import difflib
+from typing import TYPE_CHECKING
 
+from snf_network.errors import BadEnvironment, SnfNetworkError
 from snf_network.host.kernel import ifindex
 from snf_network.host.record import Records, is_live
-from snf_network.model.resources import Element
-from snf_network.observe import readback
-from snf_network.rules import ruleset
+from snf_network.lean import dataclass
+from snf_network.model.nic import Nic
+from snf_network.model.resources import Element, Link, Port
+from snf_network.observe.facts import Facts, is_tap
+from snf_network.observe.readback import View, bindings
+from snf_network.rules.ruleset import Ruleset
 
-TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from dataclasses import dataclass
+    from collections.abc import Collection, Iterable, Iterator
 
     from snf_network.host.record import Record
     from snf_network.model.config import Config
     from snf_network.model.resources import Resource
-else:
-    from snf_network.lean import dataclass
 
 
 @dataclass(frozen=True)
 class Difference:
     """How a node differs from its records."""
 
-    missing: tuple[tuple[Record, Resource], ...]
+    missing: tuple[tuple[Record, Resource], ...] = ()
     """What live NICs should have and have not."""
-    orphans: tuple[Resource, ...]
-    """What is ours, and no live NIC's."""
-    gone: tuple[Record, ...]
+    orphans: tuple[Resource, ...] = ()
+    """What is ours, and no NIC's that is here."""
+    gone: tuple[Record, ...] = ()
     """Records of NICs that are no more."""
-    lacking: tuple[tuple[Record, str], ...]
+    lacking: tuple[tuple[Record, str], ...] = ()
     """What could not be done when the NIC came up."""
-    rules: tuple[str, ...]
+    outdated: tuple[tuple[Record, str], ...] = ()
+    """What the node was when the plan was made, and is no more."""
+    rules: tuple[str, ...] = ()
     """Lines of the ruleset that are not as they were loaded."""
+    profiles: tuple[str, ...] = ()
+    """Firewall profiles that do not load, in nft's words: their NICs get nothing."""
+    unreadable: tuple[str, ...] = ()
+    """Files in STATE_DIR that should be records and cannot be read."""
+    unrecorded: tuple[tuple[str, tuple[Resource, ...]], ...] = ()
+    """Taps that are up without a record, and what is there of them: left as they are, as a guest may be
+    there.
+    """
 
     def __bool__(self) -> bool:
         """True if there is any."""
-        return any((self.missing, self.orphans, self.gone, self.lacking, self.rules))
+        return any(self.__dict__.values())
 
 
 def compare(config: Config) -> Difference:
-    """Read the records and the kernel, and tell how they differ."""
-    kernel = (
-        readback.Kernel()
-    )  # before the records: a NIC that comes up between the two has a record, so nothing of it is an orphan
+    """Read the records and the kernel, and tell how they differ. Raises KernelError."""
+    view = View()  # before the records: what comes up in between has a record, so nothing of it is an orphan
     records = Records(config.state_dir)
-    known = list(records)
+    known, unreadable = records.all()
     live = [record for record in known if is_live(record)]
-    wanted = {
-        readback.as_listed(resource) for record in known for resource in record.resources
-    }  # what a gone NIC left is told with it
-    missing = [
-        (record, resource) for record in live for resource in record.resources if not kernel.has(resource)
-    ]
-    orphans = [
-        resource
-        for resource in kernel.found
-        if resource not in wanted and not (resource.shared and records.held(resource))
-    ]
-    return Difference(
-        tuple(missing),
-        (*sorted(orphans, key=repr), *_bindings(config, wanted)),
-        tuple(record for record in known if record not in live),
-        tuple((record, words) for record in live for words in record.lacking),
-        tuple(_rules(config, live)),
+    impostors = {record.interface for record in known if record not in live and _looks_alike(record, view)}
+    gone = [record for record in known if record not in live and record.interface not in impostors]
+    wanted = {one for record in (*live, *gone) for one in as_listed(record.resources)}
+    left = [one for one in view.found if one not in wanted and not (one.shared and records.held(one))]
+    orphans, unrecorded = _sorted_out(
+        left, view, {record.interface for record in live}, unreadable, impostors
     )
+    ruleset = Ruleset(config)
+    return Difference(
+        missing=tuple(_missing(live, view, records)),
+        orphans=(*sorted(orphans, key=repr), *_bindings(config, wanted)),
+        gone=tuple(gone),
+        lacking=tuple((record, words) for record in live for words in record.lacking),
+        outdated=tuple(_outdated(live, config)),
+        rules=tuple(_rules(ruleset, live)),
+        profiles=tuple(ruleset.refused_profiles() if live else ()),
+        unreadable=tuple(unreadable),
+        unrecorded=tuple((*unrecorded.items(), *_open_taps(view, known, unreadable, unrecorded))),
+    )
+
+
+def as_listed(resources: Iterable[Resource]) -> Iterator[Resource]:
+    """Resources as the kernel lists them: a shared member is a member like any other."""
+    return (Element(*one.fields()) if isinstance(one, Element) and one.shared else one for one in resources)
+
+
+def _missing(live: list[Record], view: View, records: Records) -> Iterator[tuple[Record, Resource]]:
+    """What is not in place, and what is shared and not held: the next NIC to go would take it from all."""
+    for record in live:
+        for resource in record.resources:
+            if not resource.is_in(view) or (
+                resource.shared and not records.holds(resource, record.interface)
+            ):
+                yield record, resource
+
+
+def _looks_alike(record: Record, view: View) -> bool:
+    """True if a device is up that is as a record of another boot or ifindex says: a record from a backup,
+    rather than a tap of somebody else's that has the name by now.
+    """
+    devices = [one for one in record.resources if isinstance(one, (Link, Port))]
+    return bool(devices) and all(one.is_in(view) for one in devices)
+
+
+def _sorted_out(
+    left: list[Resource], view: View, live: Collection[str], unreadable: Collection[str], impostors: set[str]
+) -> tuple[list[Resource], dict[str, tuple[Resource, ...]]]:
+    """Left-overs to take away, and those of taps that may have a guest: no pin of a tap that is up goes."""
+    spared = {
+        one.device
+        for one in left
+        if one.device not in live and (one.device in impostors or _may_be_open(one, view))
+    }
+    kept = spared | set(unreadable)
+    orphans = [one for one in left if not (one.device in kept or (kept and not one.owner and one.shared))]
+    unrecorded = {
+        name: tuple(sorted((one for one in left if one.device == name), key=repr))
+        for name in sorted(spared - set(unreadable))
+    }
+    return orphans, unrecorded
+
+
+def _may_be_open(resource: Resource, view: View) -> bool:
+    """True if it is about a tap that is up."""
+    tap = isinstance(resource, Element) or is_tap(resource.device)
+    return tap and not resource.shared and _is_up(resource.device, view)
+
+
+def _is_up(interface: str, view: View) -> bool:
+    return "UP" in view.links.get(interface, {}).get("flags", ())
+
+
+def _open_taps(
+    view: View, known: list[Record], unreadable: Collection[str], unrecorded: Collection[str]
+) -> Iterator[tuple[str, tuple[Resource, ...]]]:
+    """Taps that are up in bridges of ours, of which nothing is known at all."""
+    ours = {
+        one.bridge for record in known for one in record.resources if isinstance(one, Port) and one.bridge
+    }
+    told = {*(record.interface for record in known), *unreadable, *unrecorded}
+    for name, link in view.links.items():
+        if link.get("master") in ours and name not in told and _is_up(name, view) and is_tap(name):
+            yield name, ()
+
+
+def _outdated(live: Iterable[Record], config: Config) -> Iterator[tuple[Record, str]]:
+    """NICs whose plan was made for a node that is another by now, and what changed."""
+    facts = Facts(config)
+    for record in live:
+        try:
+            now = facts.of(Nic.from_env(dict(record.variables))).facts() if record.node else ()
+        except BadEnvironment as error:
+            yield record, error.message
+            continue
+        except SnfNetworkError:
+            continue
+        for (name, value), (_, before) in zip(now, record.node):
+            if value != before:
+                yield record, _change(name, before, value)
+
+
+def _change(name: str, before: str, now: str) -> str:
+    if now:
+        return f"{name} is {now}, was {before or 'none'}"
+    gone = "is gone" if not ifindex(before) else "has no default route any more"
+    return f"{name} {before} {gone}"
 
 
 def _bindings(config: Config, wanted: set[Resource]) -> list[Resource]:
     """Binding files of taps that are gone; another's file for a tap that lives is not ours to judge."""
     ours = {resource.slot for resource in wanted}
-    return [
-        binding
-        for binding in readback.bindings(config.nfdhcpd_state_dir)
-        if binding.slot not in ours and not ifindex(binding.path.rpartition("/")[2])
-    ]
+    found = bindings(config.nfdhcpd_state_dir)
+    return [one for one in found if one.slot not in ours and not ifindex(one.device)]
 
 
-def _rules(config: Config, live: list[Record]) -> list[str]:
+def _rules(ruleset: Ruleset, live: list[Record]) -> list[str]:
     """Lines that the loaded ruleset has no more, or has besides."""
     if not any(isinstance(resource, Element) for record in live for resource in record.resources):
         return []
-    try:
-        with open(f"{config.state_dir}/base", encoding="utf-8") as file:
-            then = file.read().splitlines()
-    except OSError:
-        then = []
-    now = ruleset.listing().splitlines()
+    then, now = ruleset.noted(), ruleset.listing().splitlines()
     if then == now:
         return []
     lost = [line.split()[1:3] for line in then if line.startswith("table ") and line not in now]
-    if lost:
-        return [f"missing: table {' '.join(words)}" for words in lost]
+    if lost or not now:
+        return [f"missing: table {' '.join(words)}" for words in lost] or ["missing: all tables"]
+    if not then:
+        return [f"{ruleset.note} does not say which rules were loaded"]
     words = {"-": "missing: ", "+": "not ours: "}
     changes = list(difflib.unified_diff(then, now, n=0, lineterm=""))[2:]
     return [words[line[0]] + line[1:].strip() for line in changes if line[0] in words]

@@ -37,77 +37,110 @@ def settled(nic: Nic) -> Nic:
 
 
 def node_for(nic: Nic, config: Config) -> Node:
-    """The host as `nic` meets it. Raises BadEnvironment if its tap, bridge or table is not there, or another
-    tap has its address.
+    """The host as `nic` meets it. Raises BadEnvironment if its tap, bridge or table is not there, or
+    another tap has its address; KernelError.
     """
-    if not ifindex(nic.interface):
-        raise BadEnvironment(
-            f"INTERFACE={nic.interface}: no such device",
-            "Ganeti makes the tap before it calls; by hand: ip tuntap add",
-        )
-    with Netlink() as netlink:
-        facts = (
-            _routed(nic, netlink)
-            if nic.mode == "routed"
-            else _bridged(nic, netlink)
-            if nic.mode == "bridged"
-            else {}
-        )
-        if config.masq and nic.network.subnet:
-            facts["wan"] = _name(netlink.default(AF_INET, MAIN, False))
-    if nic.interface in ("lo", nic.link, *(facts.get(name) for name in ("uplink", "uplink6", "wan"))):
-        raise NodesOwn(f"INTERFACE={nic.interface} is the node's own device", "it is to be the guest's tap")
-    if any(nic.customised(config.firewall_tag_prefix)):
-        from snf_network.rules.ruleset import profiles
-
-        facts["profiles"] = tuple(profiles())
-    return Node(**facts)  # type: ignore[arg-type]
+    facts = Facts(config)
+    node = facts.of(nic)
+    if nic.interface in ("lo", nic.link, node.uplink, node.uplink6, node.wan):
+        raise NodesOwn(f"INTERFACE={nic.interface} is the node's own device", "expected the guest's tap")
+    facts.refuse_in_use(nic, node)
+    return node
 
 
-def _routed(nic: Nic, netlink: Netlink) -> dict[str, object]:
-    table, ipv6 = table_number(nic.link, netlink), has_ipv6(nic.interface)
-    rules = netlink.rules()
-    uplinks = []
-    for family, name, wanted, address in ((AF_INET, "-4", True, nic.ip), (AF_INET6, "-6", ipv6, nic.ip6)):
-        ruled = Rule(name, str(table), "lookup") in rules
-        uplinks.append(_name(netlink.default(family, table, ruled)) if wanted else "")
-        found = netlink.route(family, table, address) if ruled and wanted and address else None
-        holder = _name(found.device) if found and found.table == table and found.length in (32, 128) else ""
-        if holder.removesuffix(EMULATED) not in ("", nic.interface.removesuffix(EMULATED)):
-            raise BadEnvironment(
-                f"IP={address} is in use on {holder}", "two live NICs cannot have one: snf-network status"
-            )
-    return {
-        "table": table,
-        "uplink": uplinks[0],
-        "uplink6": uplinks[1],
-        "ipv6": ipv6,
-        "ipv6_possible": ipv6 or kernel_has_ipv6(),
-    }
+class Facts:
+    """What is asked of the kernel, each thing once, for as many NICs as there are."""
 
+    def __init__(self, config: Config) -> None:
+        self.config = config
+        self.netlink = Netlink()
+        self._known: dict[object, dict[str, object]] = {}
+        self._rules: set[Rule] | None = None
 
-def _bridged(nic: Nic, netlink: Netlink) -> dict[str, object]:
-    bridge = netlink.device(nic.link)
-    if not bridge or bridge.kind != "bridge":
-        raise BadEnvironment(
-            f"LINK={nic.link} is not a bridge of this node", f"ip link add {nic.link} type bridge"
-        )
-    facts: dict[str, object] = {"mtu": bridge.mtu, "ipv6": has_ipv6(nic.interface)}
-    if nic.vlan:
-        uplinks = tuple(
-            port.name
-            for port in netlink.ports(ifindex(nic.link))
-            if port.kind != "tun" and not port.name.startswith("vif")
-        )
-        facts |= {
-            "vlan_aware": bridge.vlan_aware,
-            "default_pvid": bridge.default_pvid,
-            "vlan_uplinks": uplinks,
-            "vlan_devices": tuple(
-                (vid, device) for device, vid, lower in _vlan_devices() if lower in uplinks
-            ),
+    def of(self, nic: Nic) -> Node:
+        """The host as `nic` meets it. Raises BadEnvironment if its tap, bridge or table is not there."""
+        if not ifindex(nic.interface):
+            hint = "Ganeti makes the tap before it calls; by hand: ip tuntap add"
+            raise BadEnvironment(f"INTERFACE={nic.interface}: no such device", hint)
+        ipv6 = has_ipv6(nic.interface)
+        translated = bool(self.config.masq and nic.network.subnet)
+        profiled = any(nic.customised(self.config.firewall_tag_prefix))
+        key = (nic.mode, nic.link, bool(nic.vlan), ipv6, translated, profiled)
+        if key not in self._known:
+            self._known[key] = self._read(nic, ipv6, translated, profiled)
+        return Node(**self._known[key])  # type: ignore[arg-type]
+
+    def _read(self, nic: Nic, ipv6: bool, translated: bool, profiled: bool) -> dict[str, object]:
+        facts: dict[str, object] = {}
+        if nic.mode == "routed":
+            facts = self._routed(nic, ipv6)
+        elif nic.mode == "bridged":
+            facts = {**self._bridged(nic), "ipv6": ipv6}
+        if translated:
+            facts["wan"] = _name(self.netlink.default(AF_INET, MAIN, False))
+        if profiled:
+            from snf_network.rules.ruleset import profiles
+
+            facts["profiles"] = tuple(profiles())
+        return facts
+
+    def _routed(self, nic: Nic, ipv6: bool) -> dict[str, object]:
+        table = table_number(nic.link, self.netlink)
+        uplinks = []
+        for family, name, wanted in ((AF_INET, "-4", True), (AF_INET6, "-6", ipv6)):
+            ruled = Rule(name, str(table), "lookup") in self.rules
+            uplinks.append(_name(self.netlink.default(family, table, ruled)) if wanted else "")
+        return {
+            "table": table,
+            "uplink": uplinks[0],
+            "uplink6": uplinks[1],
+            "ipv6": ipv6,
+            "ipv6_possible": ipv6 or kernel_has_ipv6(),
         }
-    return facts
+
+    @property
+    def rules(self) -> set[Rule]:
+        """Our policy rules, as they are in the kernel now."""
+        if self._rules is None:
+            self._rules = self.netlink.rules()
+        return self._rules
+
+    def refuse_in_use(self, nic: Nic, node: Node) -> None:
+        """Raise BadEnvironment if a route of the table leads to another tap for an address of this NIC."""
+        if nic.mode != "routed":
+            return
+        for family, name, address in (
+            (AF_INET, "-4", nic.ip),
+            (AF_INET6, "-6", nic.ip6 if node.ipv6 else ""),
+        ):
+            if address and Rule(name, str(node.table), "lookup") in self.rules:
+                found = self.netlink.route(family, node.table, address)
+                exact = found and found.table == node.table and found.length in (32, 128)
+                holder = _name(found.device) if found and exact else ""
+                if holder.removesuffix(EMULATED) not in ("", nic.interface.removesuffix(EMULATED)):
+                    hint = "two live NICs cannot have one: snf-network status"
+                    raise BadEnvironment(f"IP={address} is in use on {holder}", hint)
+
+    def _bridged(self, nic: Nic) -> dict[str, object]:
+        bridge = self.netlink.device(nic.link)
+        if not bridge or bridge.kind != "bridge":
+            hint = f"ip link add {nic.link} type bridge"
+            raise BadEnvironment(f"LINK={nic.link} is not a bridge of this node", hint)
+        facts: dict[str, object] = {"mtu": bridge.mtu}
+        if nic.vlan:
+            ports = self.netlink.ports(ifindex(nic.link))
+            uplinks = tuple(
+                port.name for port in ports if not (port.kind == "tun" or port.name.startswith("vif"))
+            )
+            devices = tuple((vid, device) for device, vid, lower in _vlan_devices() if lower in uplinks)
+            facts |= {"vlan_aware": bridge.vlan_aware, "default_pvid": bridge.default_pvid}
+            facts |= {"vlan_uplinks": uplinks, "vlan_devices": devices}
+        return facts
+
+
+def is_tap(interface: str) -> bool:
+    """True if a guest may be behind it: a tap, or a vif of Xen's."""
+    return access(f"/sys/class/net/{interface}/tun_flags", F_OK) or interface.startswith("vif")
 
 
 def _vlan_devices() -> Iterator[list[str]]:

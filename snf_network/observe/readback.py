@@ -1,141 +1,104 @@
-"""Read the kernel back as the same Resources that were put there. Slow and thorough: never on the up/down
-path.
+"""The kernel read back as the Resources that were put there. Slow and thorough: never on the up/down path.
 
-Ours are: every member of the tables snf_network, every rule, route, neighbour and proxy entry with proto 148,
-and the bindings.
+Ours are every member of the tables snf_network, every rule, route, neighbour and proxy entry with proto
+148, and the bindings. How each kind is told from what the kernel lists stands with the kind.
 """
 
 from __future__ import annotations
 
 import json
 import os
-from functools import cached_property
+from functools import cached_property, partial
+from typing import TYPE_CHECKING, Any
 
 from pyroute2 import IPRoute
+from pyroute2.netlink.exceptions import NetlinkDumpInterrupted, NetlinkError
 
 from snf_network.errors import KernelError
-from snf_network.host.kernel import read_file, run
-from snf_network.model.resources import (
-    PROTOCOL,
-    RULE_PRIORITY,
-    Binding,
-    BridgeOption,
-    BridgeVlan,
-    Element,
-    Link,
-    Neighbour,
-    NeighProxy,
-    OvsPort,
-    Port,
-    Resource,
-    Route,
-    Rule,
-    SharedElement,
-    Sysctl,
-)
-from snf_network.observe.members import listed, members
+from snf_network.host.kernel import ask, read_file, run
+from snf_network.model.resources import Binding, Element, OvsPort, Resource, Route, Rule
+from snf_network.model.resources.nft import COUNTERS, FAMILIES, listed
+from snf_network.model.resources.routes import listed_neighbours
 
-TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from typing import Any
+    from collections.abc import Callable, Iterable, Iterator
 
-FAMILIES = {2: "-4", 10: "-6"}
-ANYWHERE = {2: "0.0.0.0", 10: "::"}
-ACTIONS = {RULE_PRIORITY: "lookup", RULE_PRIORITY + 1: "unreachable"}
+TRIES = 5
+"""How often a dump is asked for again that something changed in the middle of."""
 
 
-class Kernel:
+class View:
     """One look at everything of ours."""
 
     def __init__(self) -> None:
-        self.links = {link["ifname"]: link for link in listed("ip", "-j", "link", "show")}
+        self.links: dict[str, dict[str, Any]] = {
+            link["ifname"]: link for link in _json("ip", "-j", "link", "show")
+        }
         self.names = {link["ifindex"]: name for name, link in self.links.items()}
-        with IPRoute() as route:
-            self.found: set[Resource] = {*self._rules(route), *self._routes(route)}
-        self.found |= {*neighbours(), *members()}
+        self.found: set[Resource] = {*self._routes_and_rules(), *_neighbours(), *members()}
 
-    def has(self, resource: Resource) -> bool:
-        """True if it is in place, as it was recorded."""
-        if isinstance(resource, (Link, Port)):
-            return self._link(resource)
-        if isinstance(resource, Sysctl):
-            return _says(f"/proc/sys/{resource.key}", resource.value)
-        if isinstance(resource, Binding):
-            return read_file(resource.path) == resource.content
-        if isinstance(resource, BridgeOption):
-            return _says(f"/sys/class/net/{resource.bridge}/bridge/{resource.option}", resource.value)
-        if isinstance(resource, BridgeVlan):
-            return self._vlan(resource)
-        if isinstance(resource, OvsPort):
-            return resource in self._ovs_ports
-        return as_listed(resource) in self.found
-
-    def _link(self, resource: Link | Port) -> bool:
-        link = self.links.get(resource.interface)
-        if link is None:
-            return False
-        if isinstance(resource, Port):
-            return bool(link.get("master", "") == resource.bridge)
-        mac = resource.mac in ("", link.get("address"))
-        return "UP" in link["flags"] and mac and resource.mtu in ("", str(link["mtu"]))
-
-    def _vlan(self, resource: BridgeVlan) -> bool:
-        flags = self._vlans.get((resource.interface, int(resource.vid)))
-        if resource.flags in ("absent", "uplink"):
-            return (flags is None) is (resource.flags == "absent")
-        return flags == ({"PVID", "Egress Untagged"} if resource.flags else set())
+    def content(self, path: str) -> str | None:
+        """What a file holds; None if it cannot be read."""
+        return read_file(path)
 
     @cached_property
-    def _vlans(self) -> dict[tuple[str, int], set[str]]:
+    def vlans(self) -> dict[tuple[str, int], set[str]]:
         """Ports and VLANs that they are in, and how. Asked only where a NIC has a VLAN."""
         return {
             (port["ifname"], vlan["vlan"]): set(vlan.get("flags", ()))
-            for port in listed("bridge", "-j", "vlan", "show")
+            for port in _json("bridge", "-j", "vlan", "show")
             for vlan in port["vlans"]
         }
 
     @cached_property
-    def _ovs_ports(self) -> set[OvsPort]:
+    def ovs_ports(self) -> set[Resource]:
+        """Every port of Open vSwitch. Asked only where a NIC is one."""
         return set(ovs_ports())
 
-    def _rules(self, route: IPRoute) -> Iterator[Resource]:
-        for family, flag in FAMILIES.items():
-            for rule in route.get_rules(family=family):
-                action = ACTIONS.get(rule.get_attr("FRA_PRIORITY"))
-                if rule.get_attr("FRA_PROTOCOL") == PROTOCOL and action and rule.get_attr("FRA_FWMARK"):
-                    yield Rule(flag, str(rule.get_attr("FRA_FWMARK")), action)
-
-    def _routes(self, route: IPRoute) -> Iterator[Resource]:
-        for family in FAMILIES:
-            for found in route.get_routes(family=family):
-                if found["proto"] == PROTOCOL:
-                    prefix = f"{found.get_attr('RTA_DST') or ANYWHERE[family]}/{found['dst_len']}"
-                    yield Route(
-                        prefix,
-                        self.names.get(found.get_attr("RTA_OIF"), ""),
-                        str(found.get_attr("RTA_TABLE")),
-                        found.get_attr("RTA_GATEWAY") or "",
-                    )
+    def _routes_and_rules(self) -> Iterator[Resource]:
+        with IPRoute() as route:
+            for family in (2, 10):
+                yield from Rule.listed(_dump(partial(route.get_rules, family=family)))
+                yield from Route.listed(_dump(partial(route.get_routes, family=family)), self.names)
 
 
-def as_listed(resource: Resource) -> Resource:
-    """A Resource as the kernel would list it: kinds that differ only for us are one kind to it."""
-    return Element(*resource.fields()) if isinstance(resource, SharedElement) else resource
+def _dump(question: Callable[[], Iterable[Any]]) -> list[Any]:
+    """An answer of pyroute2's. Raises KernelError if it stays incomplete."""
+    for _ in range(TRIES):
+        try:
+            return list(question())
+        except NetlinkDumpInterrupted:
+            continue
+        except NetlinkError as error:
+            raise KernelError(f"rtnetlink: {error}") from error
+    raise KernelError(
+        "rtnetlink: the dump was interrupted again and again", "links come and go too fast: try again"
+    )
 
 
-def neighbours() -> Iterator[Resource]:
-    """Permanent and proxy entries of ours, by ip(8): pyroute2 0.7 does not tell the protocol of an entry."""
-    for family in FAMILIES.values():
-        for kind in (("nud", "permanent"), ("proxy",)):
-            for entry in listed("ip", family, "-j", "neigh", "show", *kind):
-                if str(entry.get("protocol")) == str(PROTOCOL):
-                    proxy = kind == ("proxy",)
-                    yield (
-                        NeighProxy(entry["dst"], entry["dev"])
-                        if proxy
-                        else Neighbour(entry["dst"], entry["lladdr"], entry["dev"])
-                    )
+def _neighbours() -> Iterator[Resource]:
+    """Permanent and proxy entries of ours."""
+    for family in ("-4", "-6"):
+        yield from listed_neighbours(_json("ip", family, "-j", "neigh", "show", "nud", "permanent"), False)
+        yield from listed_neighbours(_json("ip", family, "-j", "neigh", "show", "proxy"), True)
+
+
+def members() -> Iterator[Element]:
+    """Members of our sets and maps."""
+    for family in FAMILIES:
+        yield from listed(family, _nft("list", "table", family, "snf_network"))
+
+
+def drops() -> dict[tuple[str, str], tuple[int, int]]:
+    """What was dropped, by interface and reason: frames and octets. An interface that is gone is a number."""
+    found: dict[tuple[str, str], tuple[int, int]] = {}
+    for family in FAMILIES:
+        for entry in _nft("list", "set", family, "snf_network", COUNTERS):
+            for member in entry.get("set", {}).get("elem", ()):
+                interface, reason = map(str, member["elem"]["val"]["concat"])
+                counter, (frames, octets) = member["elem"]["counter"], found.get((interface, reason), (0, 0))
+                found[interface, reason] = frames + counter["packets"], octets + counter["bytes"]
+    return found
 
 
 def ovs_ports() -> Iterator[OvsPort]:
@@ -151,14 +114,11 @@ def ovs_ports() -> Iterator[OvsPort]:
     except KernelError:
         return
     if not status:
-        bridges, ports = (json.loads(line)["data"] for line in said.splitlines())
+        bridges, ports = (_parsed(line, "ovs-vsctl")["data"] for line in said.splitlines())
         bridge_of = {uuid: name for name, members in bridges for uuid in _set(members)}
         for uuid, name, tag, trunks in ports:
-            yield OvsPort(
-                name,
-                bridge_of.get(uuid[1], ""),
-                *(",".join(map(str, sorted(_set(value)))) for value in (tag, trunks)),
-            )
+            vlans = (",".join(map(str, sorted(_set(value)))) for value in (tag, trunks))
+            yield OvsPort(name, bridge_of.get(uuid[1], ""), *vlans)
 
 
 def _set(value: Any) -> list[Any]:
@@ -183,5 +143,24 @@ def bindings(directory: str) -> Iterator[Binding]:
             yield Binding(f"{directory}/{name}", content)
 
 
-def _says(path: str, value: str) -> bool:
-    return (read_file(path) or "").strip() == value
+def _nft(*words: str) -> list[Any]:
+    """What nft lists; nothing for a table or set that is not there. Raises KernelError if it cannot be
+    read.
+    """
+    status, said = run(("nft", "-j", *words))
+    if status and "No such file" not in said:
+        raise KernelError(f"nft {' '.join(words)}: {said.strip().partition(chr(10))[0]}")
+    return list(_parsed(said, "nft")["nftables"]) if not status else []
+
+
+def _json(*argv: str) -> list[Any]:
+    return list(_parsed(ask(argv), argv[0]))
+
+
+def _parsed(said: str, tool: str) -> Any:
+    try:
+        return json.loads(said or "[]")
+    except ValueError as error:
+        raise KernelError(
+            f"{tool}: its answer cannot be read: {error}", "try again; else report it"
+        ) from error

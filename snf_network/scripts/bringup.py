@@ -29,22 +29,32 @@ def bring_up(nic: Nic, config: Config, log: Optional[Log] = None) -> Plan:
     """Look, plan, replace, announce. Raises BadEnvironment before and KernelError after anything was
     touched.
     """
-    from snf_network.apply import engine
+    from snf_network.apply.engine import Engine
     from snf_network.host.record import Record
     from snf_network.observe.facts import node_for, settled
     from snf_network.plan import plan_for
 
     nic = settled(nic)
-    plan = plan_for(nic, node_for(nic, config), config)
+    node = node_for(nic, config)
+    plan = plan_for(nic, node, config)
     index, boot = kernel.ifindex(nic.interface), kernel.boot()
     wanted = Record(
-        nic.interface, index, boot, nic.instance, nic.uuid, nic.values, plan.resources, plan.lacking
+        nic.interface,
+        index,
+        boot,
+        nic.instance,
+        nic.uuid,
+        nic.values,
+        plan.resources,
+        plan.lacking,
+        (),
+        node.facts(),
     )
-    settings = engine.replace(wanted, config)
+    settings = Engine(config).replace(wanted)
     if log:
         _report(nic, plan, settings, config, log)
     if plan.announcements:
-        _announce(wanted, plan, config)
+        _announce(plan.announcements, [wanted], config)
     note_names(nic, plan.names, config, log)
     return plan
 
@@ -57,9 +67,7 @@ def _report(nic: Nic, plan: Plan, settings: Iterable[str], config: Config, log: 
         f"up: {' '.join(filter(None, (nic.instance, nic.mode, nic.link, nic.mac, nic.ip, nic.ip6)))}{ignored}"
     )
     if config.debug:
-        from snf_network import show
-
-        for line in show.text(plan).splitlines():
+        for line in plan.text().splitlines():
             log.log(line)
     for setting in settings:
         if (
@@ -68,22 +76,40 @@ def _report(nic: Nic, plan: Plan, settings: Iterable[str], config: Config, log: 
             log.log(f"sysctl {setting}")
 
 
-def _announce(wanted: Record, plan: Plan, config: Config) -> None:
-    """Tell the neighbours, and again while the NIC still has what they are told of."""
+def _announce(told: Iterable[Announcement], records: Iterable[Record], config: Config) -> None:
+    """Tell the neighbours, and again while the NICs still have what they are told of."""
     from snf_network.apply.announce import announce
     from snf_network.host.record import Records
     from snf_network.model.resources import NeighProxy
 
+    whose = {one: record for record in records for one in record.resources if isinstance(one, NeighProxy)}
+
     def still(told: Announcement) -> bool:
-        record = Records(config.state_dir).load(wanted.interface)
         proxy = NeighProxy(told.address, told.interface)
+        wanted = whose[proxy]
+        record = Records(config.state_dir).load(wanted.interface)
         return (
             record is not None
             and (record.ifindex, record.uuid) == (wanted.ifindex, wanted.uuid)
             and proxy in record.resources
         )
 
-    announce(plan.announcements, still)
+    announce(tuple(told), still)
+
+
+def announce_again(records: Iterable[Record], config: Config) -> None:
+    """Tell the neighbours of guests that are here already: an uplink may be another card by now."""
+    from snf_network.model.resources import Announcement, NeighProxy
+
+    known = list(records)
+    proxies = [(one, record) for record in known for one in record.resources if isinstance(one, NeighProxy)]
+    told = [
+        Announcement(one.address, one.interface)
+        for one, record in proxies
+        if one.interface != record.interface
+    ]
+    if told:
+        _announce(told, known, config)
 
 
 def note_names(nic: Nic, names: Optional[Names], config: Config, log: Optional[Log] = None) -> None:
@@ -109,7 +135,7 @@ def note_names(nic: Nic, names: Optional[Names], config: Config, log: Optional[L
         else:
             spool.down(nic.instance, key_of(nic))
         spool.wake()
-    except (SnfNetworkError, OSError) as error:
+    except SnfNetworkError as error:
         if log:
             log.say(f"warning: {error}")
 
@@ -129,33 +155,34 @@ def note_failure(nic: Nic, config: Config, why: str) -> None:
 
 def keep_wanted(record: Record, config: Config, why: str) -> None:
     """The same for a NIC whose record went when it was brought up once more, and failed."""
-    from snf_network.host.record import Records, is_live
+    from snf_network.host.record import FAILED, Records, is_live
 
     records = Records(config.state_dir)
     try:
         if is_live(record) and not records.load(record.interface):
-            records.save(changed(record, resources=(), stale=(), lacking=(f"not up: {why}",)))
-    except (SnfNetworkError, OSError):
+            records.save(changed(record, resources=(), stale=(), lacking=(f"{FAILED}not up: {why}",)))
+    except SnfNetworkError:
         pass  # why it is not up has been said already
 
 
 def try_again(config: Config, log: Log) -> bool:
-    """Bring up once more what is recorded as lacking something. True if nothing of this node lacks anything
-    any more.
+    """Bring up once more what is recorded as lacking something. True if nothing of this node lacks
+    anything any more. What lacks only what the node still has not is left alone.
     """
     from snf_network.host.record import Records, is_live
+    from snf_network.observe.facts import Facts
 
+    lacking = [record for record in Records(config.state_dir) if record.lacking and is_live(record)]
+    facts = Facts(config) if lacking else None
     whole = True
-    for record in Records(config.state_dir):
-        if record.lacking and is_live(record):
-            try:
-                done = (
-                    not kernel.is_late()
-                    and not bring_up(Nic.from_env(dict(record.variables)), config, log).lacking
-                )
-                whole = whole and done
-            except (SnfNetworkError, OSError) as error:
-                log.say(f"{record.interface}: {error}")
-                keep_wanted(record, config, str(error))
-                whole = False
+    for record in lacking:
+        try:
+            nic = Nic.from_env(dict(record.variables))
+            same = facts is not None and not record.failed and facts.of(nic).facts() == record.node
+            done = not (same or kernel.is_late()) and not bring_up(nic, config, log.about(nic)).lacking
+            whole = whole and done
+        except SnfNetworkError as error:
+            log.about(record).say(f"{record.interface}: {error}")
+            keep_wanted(record, config, str(error))
+            whole = False
     return whole

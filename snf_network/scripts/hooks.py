@@ -59,17 +59,16 @@ def run_hook(argv: Sequence[str], act: Callable[[Operation, Config, Log], None])
 
 
 def _clean(operation: Operation, config: Config, log: Log) -> None:
-    from snf_network.apply import engine
+    from snf_network.apply.engine import Engine
 
     moved = operation.opcode in MOVES
     left = moved and here(operation.old_primary) and not here(operation.new_primary)
 
     def judge(record: Record) -> None:
         if left or not is_live(record):
-            taken = engine.remove(record.interface, config, record.__eq__)
-            log.log(
-                f"{operation.opcode}: {record.interface} of {record.instance} {'taken back' if taken else 'is another NIC by now'}"
-            )
+            taken = Engine(config).remove(record.interface, lambda found: found == record)
+            became = "taken back" if taken else "is another NIC by now"
+            log.about(record).log(f"{operation.opcode}: {record.interface} of {record.instance} {became}")
         elif moved and here(operation.new_primary):
             _arrive(record, config, log)
 

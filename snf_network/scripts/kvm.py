@@ -64,12 +64,12 @@ def down(interface: str, env: dict[str, str], local: bool, config: Config, log: 
     `local`: the guest lives on elsewhere or comes back, so what other machines know of it stays. Ganeti 3.2
     does not say, and has no other reason to call. Raises SnfNetworkError.
     """
-    from snf_network.apply import engine
+    from snf_network.apply.engine import Engine
 
     if not is_interface(interface):
         hint = "set INTERFACE or name the tap as first argument"
         raise BadEnvironment(f"INTERFACE={shown(interface)} is not valid", hint)
-    record = engine.remove(interface, config, lambda record: of_caller(record, env))
+    record = Engine(config).remove(interface, lambda record: of_caller(record, env))
     words = f"{record.instance} taken back" if record else "nothing of this NIC here"
     log.log(f"down{' (local)' if local else ''}: {words}")
     if record and not local and "ACTION" not in env:
