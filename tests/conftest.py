@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, settings
 
-from tests.package import build
+from lab import package
 
 HERE = Path(__file__).resolve().parent
 STARTERS = (
@@ -51,13 +51,13 @@ def pytest_configure(config: pytest.Config) -> None:
 @pytest.fixture(scope="session")
 def built() -> Path:
     """The directory with the package, and what was made with it."""
-    return build.built()
+    return package.built()
 
 
 @pytest.fixture(scope="session")
 def deb() -> Path:
     """The binary package."""
-    return build.deb()
+    return package.deb()
 
 
 @pytest.fixture(autouse=True)

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.ganeti.cluster import Cluster, cluster
-from tests.ganeti.instance import Instance, private, public
+from lab.ganeti.cluster import Cluster, cluster
+from lab.ganeti.instance import Instance, private, public
 
 
 @pytest.fixture(scope="session", name="cluster")

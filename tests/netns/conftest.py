@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.netns.lab import Lab
+from lab import Lab, laboratory
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -17,6 +17,5 @@ def root() -> None:
 
 @pytest.fixture
 def lab() -> Iterator[Lab]:
-    made = Lab()
-    yield made
-    made.close()
+    with laboratory() as made:
+        yield made

@@ -16,8 +16,8 @@ from typing import Any, NamedTuple
 
 import pytest
 
+from lab.package import deb
 from tests.netns.lab import Lab
-from tests.package.build import deb
 from tests.qemu.vm import DEB, SILENCE, Vm
 
 INSIDE = "SNF_NETWORK_VM"

@@ -102,7 +102,7 @@ class Dom0(Machine):
         *argv: object,
         env: Mapping[str, str] | None = None,
         check: bool = True,
-        input: str | None = None,
+        input: str = "",
         timeout: float = 120,
     ) -> subprocess.CompletedProcess[str]:
         """Run a command to its end; with `check`, a failure is an AssertionError that shows what it said."""

@@ -8,7 +8,7 @@ import subprocess
 import tempfile
 from pathlib import Path
 
-from tests.netns.lab import ROOT
+from lab import ROOT
 
 SOURCES = ("README.md", "debian", "docs", "pyproject.toml", "scripts", "setup.py", "snf_network")
 LEFTOVERS = shutil.ignore_patterns(

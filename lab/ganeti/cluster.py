@@ -12,12 +12,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tests.ganeti.base import base
-from tests.ganeti.node import Node
-from tests.netns.lab import Lab, traces
+from lab import Lab, laboratory, traces
+from lab.ganeti.base import base
+from lab.ganeti.node import Node
 
 if TYPE_CHECKING:
-    from tests.ganeti.instance import Instance, Nic
+    from lab.ganeti.instance import Instance, Nic
 
 DOMAIN = "example.com"
 NODES = ("node1", "node2")
@@ -231,8 +231,5 @@ def leftovers(node: Node, nics: list[Nic], words: set[str]) -> list[str]:
 @contextmanager
 def cluster(deb: Path) -> Iterator[Cluster]:
     """One that is gone afterwards, whatever happens."""
-    lab = Lab()
-    try:
+    with laboratory() as lab:
         yield Cluster(lab, deb)
-    finally:
-        lab.close()

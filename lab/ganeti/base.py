@@ -10,7 +10,7 @@ import shutil
 import subprocess
 from pathlib import Path
 
-from tests.netns.lab import ROOT
+from lab import ROOT
 
 HERE = Path(__file__).resolve().parent
 LAB = ROOT / ".lab"

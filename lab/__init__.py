@@ -1,0 +1,18 @@
+"""The lab: machines made of namespaces, for tests, benches and the demo.
+
+`machine` is one machine, `network` connects several. `hearing` and `traces` look at what happens in them.
+`cell` ends everything when the program that began it ends. `nodes` has nodes with many NICs, `package` builds
+ours, and `ganeti/` is a cluster of nodes that each have a system of their own. The base class of a machine is
+that of the self-test (snf_network/selftest/world.py), which is shipped and imports nothing from here.
+"""
+
+from __future__ import annotations
+
+from lab.hearing import Ear, Witness
+from lab.machine import ENVIRONMENTS, ROOT, SCRIPTS, Machine, environment
+from lab.network import Lab, laboratory
+from lab.traces import lines, traces, without_rules
+from snf_network.selftest.world import drops, members, send, settle, until
+
+__all__ = ["ENVIRONMENTS", "ROOT", "SCRIPTS", "Ear", "Lab", "Machine", "Witness", "drops", "environment"]
+__all__ += ["laboratory", "lines", "members", "send", "settle", "traces", "until", "without_rules"]
