@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,8 +12,7 @@ from lab.ganeti.instance import Instance, private, public
 
 
 @pytest.fixture(scope="session", name="cluster")
-def _cluster(deb: Path) -> Iterator[Cluster]:
-    assert os.geteuid() == 0, "nodes are made of namespaces: sudo tests/run"
+def _cluster(root: None, deb: Path) -> Iterator[Cluster]:
     with cluster(deb) as made:
         yield made
 

@@ -74,6 +74,7 @@ def shell(script: str, **env: str) -> str:
 COMMON = f". {DEBIAN}/common.sh\n"
 
 
+@pytest.mark.tool("shellcheck")
 def test_common_sh_passes_shellcheck() -> None:
     subprocess.run(("shellcheck", DEBIAN / "common.sh"), check=True)
 
@@ -127,6 +128,7 @@ def test_the_manual_has_every_command_and_option() -> None:
             assert all(option in manual for option in action.option_strings), (name, action.option_strings)
 
 
+@pytest.mark.tool("man")
 @pytest.mark.parametrize("name", ("snf-network.8", "snf-network-scripts.7"))
 def test_manuals_are_well_formed(name: str) -> None:
     env = {"PATH": "/usr/bin:/bin", "LC_ALL": "C.UTF-8", "MANROFFSEQ": "", "MANWIDTH": "80"}

@@ -17,7 +17,6 @@ from typing import Any, NamedTuple
 import pytest
 
 from lab.package import deb
-from tests.netns.lab import Lab
 from tests.qemu.vm import DEB, SILENCE, Vm
 
 INSIDE = "SNF_NETWORK_VM"
@@ -40,13 +39,6 @@ def pytest_configure(config: pytest.Config) -> None:
         "markers",
         "vm(*append, systemd=False): runs with Debian's kernel; the words are added to its command line",
     )
-
-
-@pytest.fixture
-def lab() -> Iterator[Lab]:
-    made = Lab()
-    yield made
-    made.close()
 
 
 # --- in the machine
