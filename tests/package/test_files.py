@@ -34,6 +34,14 @@ def test_changelog_has_the_version() -> None:
     assert (DEBIAN / "changelog").read_text().startswith(f"snf-network ({__version__}) ")
 
 
+def test_license_is_what_the_package_says() -> None:
+    said = (DEBIAN / "copyright").read_text().split("License: GPL-2+\n")[-1].partition("On Debian systems")[0]
+    notice = " ".join(word for word in said.split() if word != ".")
+    assert notice.startswith("This program is free software")
+    head = (ROOT / "LICENSE").read_text().partition("-----")[0]
+    assert " ".join(head.split()).endswith(notice)
+
+
 def test_default_file_changes_nothing_as_shipped() -> None:
     assert parse((DEBIAN / "snf-network.default").read_text()) == Config()
 
