@@ -43,6 +43,15 @@ mkdir -p /var/log/ganeti /etc/iproute2/rt_tables.d
         """The content of a file in the machine; empty if there is none."""
         return self.run("cat", path, check=False).stdout
 
+    def public(self) -> str:
+        """The directory of a copy of our scripts that every user of the machine may read. A checkout may be
+        in /root, and its files for root alone.
+        """
+        made = "/mnt/public"
+        copy = 'mkdir -p "$2"; cp -r "$1/scripts" "$1/snf_network" "$2"; chmod -R a+rX "$2"'
+        self.run("sh", "-ec", copy, "sh", ROOT, made)
+        return f"{made}/scripts"
+
     def up(self, env: Mapping[str, str], check: bool = True) -> subprocess.CompletedProcess[str]:
         """kvm-ifup-custom."""
         return self.script("kvm-ifup-custom", env, check=check)

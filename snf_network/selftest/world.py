@@ -31,6 +31,7 @@ ROOM = 1 << 26
 """Octets of frames that may wait for us: all of them do, until the last was sent."""
 SECONDS = 30
 COVER = """
+umask 022
 mount --make-rprivate /
 mount -t tmpfs tmpfs /mnt
 for name in etc var; do

@@ -51,7 +51,7 @@ class Dom0(Machine):
             "-append",
             f"console=com1 com1=115200 loglvl=error dom0_mem={DOM0_MEMORY}M",
             "-initrd",
-            f"{boot.kernel} console=hvc0 quiet,{boot.initrd}",
+            f"{boot.vmlinux} console=hvc0 quiet,{boot.initrd}",
             *shared("host", Path("/")),
             *shared("packages", boot.packages),
             *shared("tests", boot.files),
