@@ -49,6 +49,7 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line(
         "markers", "processes: a unit test that starts a process, and says in its docstring why"
     )
+    config.addinivalue_line("markers", "quiet: measures time, and must not run beside other tests")
     os.umask(0o022)  # that of the caller may be 077, and packages are made of files that everybody may read
     signal.signal(
         signal.SIGINT, signal.default_int_handler

@@ -56,7 +56,7 @@ def test_default_file_is_understood_by_a_shell_alike(tmp_path: Path) -> None:
     file = tmp_path / "default"
     file.write_text("\n".join(settings()) + "\n")
     names = sorted(CHECKS)
-    said = shell(f'. {file}\nfor name in {" ".join(names)}; do eval "echo \\"\\$$name\\""; done')
+    said = shell(f'. "{file}"\nfor name in {" ".join(names)}; do eval "echo \\"\\$$name\\""; done')
     defaults = Config().__dict__
     assert said.splitlines() == [str(defaults[name.lower()]).replace("False", "false") for name in names]
 
@@ -175,6 +175,23 @@ def test_ci_fails_for_any_other_skipped_test(tmp_path: Path) -> None:
     ran = skipped(tmp_path, "", '<skipped type="pytest.skip" message="tcpdump is not installed"/>')
     assert ran.returncode == 1
     assert "c.t was skipped" in ran.stdout and "tcpdump is not installed" in ran.stdout
+
+
+def test_ci_prints_time_by_folder(tmp_path: Path) -> None:
+    for number, folder in enumerate(("netns", "dns")):
+        test = f'<testcase classname="tests.{folder}.test_x" name="t" time="{3 + number}.5"/>'
+        (tmp_path / f"{folder}.xml").write_text(
+            f"<testsuites><testsuite>{test}{test}</testsuite></testsuites>"
+        )
+    reports = (tmp_path / "netns.xml", tmp_path / "dns.xml")
+    said = subprocess.run(
+        (ROOT / ".ci" / "times", *reports), capture_output=True, text=True, check=True
+    ).stdout
+    assert [line.split() for line in said.splitlines()] == [
+        ["9", "s", "2", "tests", "tests/dns"],
+        ["7", "s", "2", "tests", "tests/netns"],
+        ["16", "s", "4", "tests"],
+    ]
 
 
 def test_ci_fails_if_no_test_ran(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ on the second serial line. All machines that are needed start when the first one
 
 from __future__ import annotations
 
+import compileall
 import json
 import os
 import shlex
@@ -16,6 +17,7 @@ from typing import Any, NamedTuple
 
 import pytest
 
+from lab import ROOT
 from lab.package import deb
 from tests.qemu.vm import DEB, SILENCE, Vm
 
@@ -76,6 +78,7 @@ class Remote:
             f"modprobe -a {' '.join(MODULES)}; export {INSIDE}=1; "
             f"exec /usr/bin/python3 -B -m pytest -p no:cacheprovider --tb=short --color=no {names}"
         )
+        compileall.compile_dir(ROOT / "snf_network", quiet=1)  # what the machine reads, it cannot write
         self.vm = Vm(
             job,
             *machine.append,

@@ -53,8 +53,8 @@ USELESS = (
 QUICK = ("mitigations=off", "init_on_alloc=0", "apparmor=0", "audit=0")
 """What makes the emulated kernel twice as quick, and is nothing to a packet."""
 HERE = Path(__file__).parent
-SILENCE = 120
-"""Seconds without a line after which a machine is given up."""
+SILENCE = 300
+"""Seconds without a line after which a machine is given up: it may have less than half a CPU."""
 DEB = "snf-network.deb"
 """Name of the package in /run of a machine with systemd."""
 NOTHING: Mapping[str, bytes] = {}
@@ -145,6 +145,8 @@ class Vm:
                 "qemu-system-x86_64",
                 "-accel",
                 "tcg",
+                "-icount",
+                "shift=0",  # its time goes by instructions: a busy machine makes no call of ours late
                 "-cpu",
                 "max",
                 "-smp",
