@@ -13,7 +13,8 @@ class Kernel:
 
     def __init__(self, root: Path) -> None:
         self.root = root
-        self.release = next((root / "lib/modules").iterdir()).name
+        places = (root / "usr/lib/modules", root / "lib/modules")
+        self.release = next(entry.name for place in places if place.exists() for entry in place.iterdir())
         self.compressed = root / f"boot/vmlinuz-{self.release}"
 
     def executable(self) -> bytes:

@@ -45,6 +45,14 @@ if settings:
     settings.load_profile("same")
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--debian",
+        default="",
+        help="release that tests/ganeti runs: bookworm, trixie (default: this machine's)",
+    )
+
+
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line(
         "markers", "processes: a unit test that starts a process, and says in its docstring why"

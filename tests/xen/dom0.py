@@ -12,7 +12,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from tests.netns.lab import Machine
+import lab
+from lab import Machine
 from tests.xen.boot import Boot
 
 BOOT_SECONDS = 120
@@ -265,10 +266,5 @@ def shared(tag: str, directory: Path) -> tuple[str, str]:
 
 
 def until(true: Any, seconds: float, what: object) -> None:
-    """Wait until `true`, or fail. Each question is a command in dom0, so there is no need to pause for
-    long.
-    """
-    end = time.monotonic() + seconds
-    while not true():
-        assert time.monotonic() < end, f"not within {seconds} s: {what}"
-        time.sleep(0.2)
+    """Wait until `true`, or fail."""
+    assert lab.until(true, seconds), f"not within {seconds} s: {what}"
