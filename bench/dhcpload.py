@@ -17,7 +17,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from tests.netns.frames import checksum, octets  # noqa: E402
+from snf_network.selftest.frames import checksum, octets  # noqa: E402
 
 COOKIE = b"\x63\x82\x53\x63"
 OFFER, ACK = 2, 5

@@ -9,9 +9,8 @@ import subprocess
 import time
 from collections.abc import Mapping
 
-from demo import cell
 from demo.stage import Stage, only
-from tests.netns.lab import SCRIPTS, Lab, Machine, drops, until
+from lab import ROOT, SCRIPTS, Lab, Machine, drops, until
 
 GATEWAY, GATEWAY6 = "198.51.100.1", "2001:db8:1::1"
 LOST = re.compile(r"(\d+) packets transmitted, (\d+) received")
@@ -53,7 +52,7 @@ class Cluster:
         show.
         """
         self.stage.command(machine.name, prompt(machine), command)
-        return machine.run("sh", "-c", f"cd '{cell.ROOT}'; {command}", check=False)
+        return machine.run("sh", "-c", f"cd '{ROOT}'; {command}", check=False)
 
     def show(self, machine: Machine, command: str, *words: str) -> Ran:
         """The same, and the lines of its output that have one of `words` (without words: all)."""

@@ -1,4 +1,4 @@
-"""The demo, started by `demo/run`: once as the warden, and by it once more inside a cell, where the steps are
+"""The demo, started by `demo/run`: once as the supervisor, and by it once more inside a cell, where the steps are
 played.
 """
 
@@ -13,8 +13,8 @@ from pathlib import Path
 
 sys.path[0] = str(Path(__file__).resolve().parents[1])  # where demo is this directory, not this file
 
-from demo import cell  # noqa: E402
 from demo.stage import Stage  # noqa: E402
+from lab import cell  # noqa: E402
 
 
 def main() -> int:
@@ -33,12 +33,12 @@ def outside(stage: Stage) -> int:
     if why_not:
         sys.stderr.write(f"demo/run: {why_not}\n")
         return 1
-    warden = cell.Warden()
-    told = warden.wait()
+    supervisor = cell.Supervisor()
+    told = supervisor.wait()
     stage.say()
-    if warden.stopped:
-        stage.say(f"Stopped by {signal.Signals(warden.stopped).name}.")
-    left = warden.left(told["written"])
+    if supervisor.stopped:
+        stage.say(f"Stopped by {signal.Signals(supervisor.stopped).name}.")
+    left = supervisor.left(told["written"])
     tidy = stage.claim(
         not left,
         "nothing is left on this machine: no process, namespace, mount, link, nft table or file",
@@ -48,9 +48,9 @@ def outside(stage: Stage) -> int:
         stage.say(
             stage.paint("dim", f"     (nor any of the {len(told['written'])} files that were written inside)")
         )
-    if not warden.stopped:
-        conclude(stage, tidy and not warden.status, told["claims"])
-    return warden.status or int(not tidy)
+    if not supervisor.stopped:
+        conclude(stage, tidy and not supervisor.status, told["claims"])
+    return supervisor.status or int(not tidy)
 
 
 def conclude(stage: Stage, well: bool, claims: list[str]) -> None:

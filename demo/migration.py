@@ -10,7 +10,7 @@ import subprocess
 import time
 
 from demo.cluster import Cluster
-from tests.netns.lab import Machine, environment
+from lab import Machine, environment
 
 UP, DOWN = "v32-migrate-ifup-1", "v32-migrate-ifdown-1"
 EVERY = 0.02

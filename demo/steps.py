@@ -6,11 +6,10 @@ import re
 from collections.abc import Iterable
 from socket import AF_INET6, inet_aton, inet_pton
 
-from demo import cell
 from demo.cluster import GATEWAY, GATEWAY6, Cluster, answered, unanswered
 from demo.migration import migrate
 from demo.stage import Stage, few
-from tests.netns.lab import Ear, Machine, environment, traces, until
+from lab import Ear, Machine, cell, environment, traces, until
 
 INST1 = "v32-start-ifup-1"
 ADDRESS6 = "2001:db8:1:0:a800:ff:fe26:7714"

@@ -1,7 +1,7 @@
-"""Unit tests, those directly in tests/, start no process: what needs one belongs in tests/netns/, or says so
-with a marker.
+"""Fixtures for all tests: root, the machines of one test, and the package, built once for all that install it.
 
-And the package, built once for all that install it.
+Unit tests, which stand directly in tests/, start no process: what needs one belongs in tests/netns/, or says
+so with a marker.
 """
 
 from __future__ import annotations
@@ -14,9 +14,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, settings
 
-from tests.package import build
+from lab import Lab, laboratory, package
+
+try:
+    from hypothesis import HealthCheck, settings
+except ModuleNotFoundError:  # `tests/run --quick` says which tests that leaves out
+    settings = None
 
 HERE = Path(__file__).resolve().parent
 STARTERS = (
@@ -32,32 +36,57 @@ STARTERS = (
     (subprocess, "_fork_exec"),
 )
 
-# the same examples at each run; `pytest --hypothesis-profile=search` looks for new ones
-COMMON = {"deadline": None, "database": None, "suppress_health_check": [HealthCheck.too_slow]}
-settings.register_profile("same", derandomize=True, max_examples=100, **COMMON)
-settings.register_profile("search", max_examples=5000, **COMMON)
-settings.load_profile("same")
+pytest_plugins = ("tests.quick",)
+if settings:
+    # the same examples at each run; `pytest --hypothesis-profile=search` looks for new ones
+    COMMON = {"deadline": None, "database": None, "suppress_health_check": [HealthCheck.too_slow]}
+    settings.register_profile("same", derandomize=True, max_examples=100, **COMMON)
+    settings.register_profile("search", max_examples=5000, **COMMON)
+    settings.load_profile("same")
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--debian",
+        default="",
+        help="release that tests/ganeti runs: bookworm, trixie (default: this machine's)",
+    )
 
 
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line(
         "markers", "processes: a unit test that starts a process, and says in its docstring why"
     )
+    config.addinivalue_line("markers", "quiet: measures time, and must not run beside other tests")
+    os.umask(0o022)  # that of the caller may be 077, and packages are made of files that everybody may read
     signal.signal(
         signal.SIGINT, signal.default_int_handler
     )  # ignored, and so by all children, in a job that a shell runs with `&`
 
 
 @pytest.fixture(scope="session")
-def built() -> Path:
-    """The directory with the package, and what was made with it."""
-    return build.built()
+def root() -> None:
+    """What needs namespaces, or what tests/run installs, needs root."""
+    assert os.geteuid() == 0, "namespaces need root: sudo tests/run; without root: tests/run --quick"
+
+
+@pytest.fixture
+def lab(root: None) -> Iterator[Lab]:
+    """The machines of one test, which end with it."""
+    with laboratory() as made:
+        yield made
 
 
 @pytest.fixture(scope="session")
-def deb() -> Path:
+def built(root: None) -> Path:
+    """The directory with the package, and what was made with it."""
+    return package.built()
+
+
+@pytest.fixture(scope="session")
+def deb(built: Path) -> Path:
     """The binary package."""
-    return build.deb()
+    return package.deb()
 
 
 @pytest.fixture(autouse=True)

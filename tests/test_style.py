@@ -1,5 +1,5 @@
-"""Linters are tests: a tool that is missing is a failure, not a skip. Tools are looked for in .venv/bin and
-on PATH.
+"""Linters are tests: a tool that is missing is a failure, not a skip (but for --quick). Tools are looked for in
+.venv/bin and on PATH.
 """
 
 from __future__ import annotations
@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
+from tests.quick import PATH, ROOT
+
 pytestmark = pytest.mark.processes
-ROOT = Path(__file__).resolve().parents[1]
-PATH = os.pathsep.join((str(ROOT / ".venv" / "bin"), os.environ.get("PATH", os.defpath)))
 NOT_OURS = {"__pycache__", "build", "dist", "snf-network", "node_modules"}
 
 
@@ -51,11 +51,13 @@ def scripts(*languages: str) -> list[str]:
     )
 
 
+@pytest.mark.tool("ruff")
 def test_ruff_finds_nothing() -> None:
     """Runs ruff."""
     clean("ruff", "check", "--no-cache", ".")
 
 
+@pytest.mark.tool("ruff")
 def test_ruff_finds_nothing_in_scripts_without_an_ending() -> None:
     """Runs ruff. A launcher is five lines that count each import: two on one line, and no docstring, are fine
     there.
@@ -65,6 +67,7 @@ def test_ruff_finds_nothing_in_scripts_without_an_ending() -> None:
     clean("ruff", "check", "--no-cache", "--extend-ignore", "E401,E402,I001,D1", *found)
 
 
+@pytest.mark.tool("ruff")
 def test_the_formatter_changes_nothing() -> None:
     """Runs ruff; scripts without an ending are formatted by their first line."""
     clean("ruff", "format", "--check", "--no-cache", ".")
@@ -72,6 +75,7 @@ def test_the_formatter_changes_nothing() -> None:
     clean("ruff", "format", "--check", "--no-cache", *found)
 
 
+@pytest.mark.tool("mypy")
 def test_mypy_finds_nothing(tmp_path: Path) -> None:
     """Runs mypy, on what pyproject.toml says, with the interpreter's own libraries."""
     cache = ROOT / ".mypy_cache"
@@ -79,6 +83,7 @@ def test_mypy_finds_nothing(tmp_path: Path) -> None:
     clean("mypy", "--strict", "--cache-dir", str(cache if writable else tmp_path))
 
 
+@pytest.mark.tool("shellcheck")
 def test_shellcheck_finds_nothing() -> None:
     """Runs shellcheck."""
     found = scripts("sh", "bash", "dash")

@@ -123,7 +123,7 @@ def _answer(node: Machine, steps: list[trace.Step]) -> Answer:
 def _before(node: Machine, last: trace.Step) -> tuple[str, ...]:
     """A rule that asks nothing decides because those before it in its chain found nothing in theirs."""
     asked: list[str] = []
-    for line in node.run("nft", "-s", "list", "chain", last.family, last.table, last.chain).splitlines():
+    for line in node.out("nft", "-s", "list", "chain", last.family, last.table, last.chain).splitlines():
         if line.strip() == last.text:
             break
         asked += SET.findall(line)

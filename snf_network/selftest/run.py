@@ -174,7 +174,7 @@ class Site:
 
     def learned(self) -> set[tuple[str, str]]:
         """MAC address and port of all that the bridge has learned."""
-        lines = [line.split() for line in self.node.run("bridge", "fdb", "show", "br", "br0").splitlines()]
+        lines = [line.split() for line in self.node.out("bridge", "fdb", "show", "br", "br0").splitlines()]
         return {(words[0], words[2]) for words in lines if "permanent" not in words}
 
     def without_rules(self) -> None:

@@ -15,8 +15,9 @@ import subprocess
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, closing, contextmanager
+from itertools import groupby
 from typing import Any
 
 from snf_network.errors import KernelError
@@ -30,6 +31,7 @@ ROOM = 1 << 26
 """Octets of frames that may wait for us: all of them do, until the last was sent."""
 SECONDS = 30
 COVER = """
+umask 022
 mount --make-rprivate /
 mount -t tmpfs tmpfs /mnt
 for name in etc var; do
@@ -41,28 +43,25 @@ mount -t sysfs sysfs /sys
 """Shell lines that give a mount namespace of its own an /etc, /var and /sys of its own: an overlay that is
 gone with it.
 """
-SETUP = (
-    COVER
-    + """
-rm -rf /var/lib/snf-network /var/lib/nfdhcpd /etc/snf-network /etc/iproute2
-mkdir -p /etc/iproute2/rt_tables.d
-echo LOGFILE= > /etc/default/snf-network
-echo IFUP_EXTRA_SCRIPT= >> /etc/default/snf-network
-ip link set lo up
-echo ready
-exec cat
-"""
-)
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
 class Machine:
     """A guest, a node, a router or a peer."""
 
+    setup = """
+rm -rf /var/lib/snf-network /var/lib/nfdhcpd /etc/snf-network /etc/iproute2
+mkdir -p /etc/iproute2/rt_tables.d
+echo LOGFILE= > /etc/default/snf-network
+echo IFUP_EXTRA_SCRIPT= >> /etc/default/snf-network
+"""
+    """Shell lines that make its /etc and /var those of a machine that never had the package."""
+
     def __init__(self, name: str) -> None:
         self.name = name
+        lines = f"{COVER}{self.setup}ip link set lo up\necho ready\nexec cat\n"
         self.holder = subprocess.Popen(
-            ("unshare", "--net", "--mount", "sh", "-ec", SETUP),
+            ("unshare", "--net", "--mount", "sh", "-ec", lines),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -89,39 +88,65 @@ class Machine:
         """What a command is put behind to be run in the machine."""
         return "nsenter", f"--target={self.holder.pid}", "--net", "--mount", "--root", "--wd=/"
 
-    def run(self, *argv: str, text: str = "", env: Mapping[str, str] | None = None) -> str:
-        """Run a command in the machine; what it says. Raises KernelError if it fails."""
+    def command(self, *argv: object) -> list[str]:
+        """`argv`, to be run in this machine."""
+        return [*self.enter, *map(str, argv)]
+
+    def run(
+        self,
+        *argv: object,
+        env: Mapping[str, str] | None = None,
+        check: bool = True,
+        input: str = "",
+        timeout: float = SECONDS,
+    ) -> subprocess.CompletedProcess[str]:
+        """Run a command in the machine to its end. Raises KernelError if it fails and `check` is true."""
         ran = subprocess.run(
-            (*self.enter, *argv),
+            self.command(*argv),
             env={**ENVIRONMENT, **(env or {})},
-            input=text,
+            input=input,
             capture_output=True,
             text=True,
-            timeout=SECONDS,
+            errors="surrogateescape",
+            timeout=timeout,
             check=False,
         )
-        if ran.returncode:
-            raise KernelError(f"{self.name}: {' '.join(argv)}: {(ran.stderr or ran.stdout).strip()}")
-        return ran.stdout
+        if check and ran.returncode:
+            said = (ran.stdout + ran.stderr).strip()
+            raise KernelError(f"{self.name}: {' '.join(map(str, argv))}: {ran.returncode}: {said}")
+        return ran
+
+    def out(self, *argv: object) -> str:
+        """What a command prints on stdout. Raises KernelError if it fails."""
+        return self.run(*argv).stdout
 
     def ip(self, *lines: str) -> None:
-        """Lines of ip(8), each without the word ip, of one family."""
-        self.run("ip", "-batch", "-", text="\n".join(lines))
+        """Run lines of ip(8), each without the word ip."""
+        for family, some in groupby(lines, lambda line: line[: 3 * line.startswith("-")].strip()):
+            text = "\n".join(line.removeprefix(family) for line in some)
+            ran = self.run("ip", *filter(None, (family,)), "-batch", "-", input=text, check=False)
+            if ran.returncode:
+                raise KernelError(f"{self.name}: ip {family} {text}: {ran.stdout}{ran.stderr}")
 
     def load(self, text: str) -> None:
         """Give nft a text, in one transaction."""
-        self.run("nft", "-I", RULES, "-f", "-", text=text)
+        self.run("nft", "-I", RULES, "-f", "-", input=text)
 
-    def script(self, name: str, env: Mapping[str, str]) -> None:
-        """Run one of our scripts as Ganeti would. Raises KernelError if it fails."""
+    def script(
+        self, name: str, env: Mapping[str, str], *arguments: str, check: bool = True
+    ) -> subprocess.CompletedProcess[str]:
+        """Run one of our scripts as Ganeti would: its environment is `env` and nothing else. Raises
+        KernelError, unless `check` is false, if it fails.
+        """
         found = next((directory for directory in LAUNCHERS if os.access(f"{directory}/{name}", os.X_OK)), "")
         if not found:
             raise KernelError(
                 f"{name} is neither in {' nor in '.join(LAUNCHERS)}", "is the package installed whole?"
             )
-        self.run(f"{found}/{name}", env=env)
+        words = (f"{key}={value}" for key, value in env.items())
+        return self.run("env", "-i", *words, f"{found}/{name}", *arguments, check=check)
 
-    def sysctl(self, key: str, value: str) -> None:
+    def sysctl(self, key: str, value: object) -> None:
         """Set one, with slashes."""
         self.run("sh", "-c", 'echo "$2" > "/proc/sys/$1"', "sh", key, value)
 
@@ -157,15 +182,28 @@ def _setns(descriptor: int) -> None:
         raise OSError(ctypes.get_errno(), "setns")
 
 
-def settle(machine: Machine) -> None:
+def until(condition: Callable[[], object], seconds: float = 3.0) -> bool:
+    """Ask again and again, until `condition` holds; False if it does not within `seconds`."""
+    end = time.monotonic() + seconds
+    while not condition():
+        if time.monotonic() > end:
+            return False
+        time.sleep(0.02)
+    return True
+
+
+def settle(*machines: Machine) -> None:
     """Wait until every port of every bridge forwards: the kernel may take a second to believe that a cable
     was plugged in.
+
+    Raises KernelError for a port that does not come up.
     """
-    end = time.monotonic() + SECONDS
-    while "state disabled" in machine.run("bridge", "link"):
-        if time.monotonic() > end:
-            raise KernelError(f"{machine.name}: a port of a bridge does not come up")
-        time.sleep(0.02)
+
+    def forwards() -> bool:
+        return not any("state disabled" in machine.out("bridge", "link") for machine in machines)
+
+    if not until(forwards, SECONDS):
+        raise KernelError("a port of a bridge does not come up")
 
 
 class Ear:
@@ -227,7 +265,7 @@ def watch(machine: Machine) -> None:
     """From now on, note what the machine's own stack gets, behind all our chains: IPv4 and IPv6 in
     prerouting, ARP in input.
     """
-    machine.run("nft", "-f", "-", text=WITNESS)
+    machine.run("nft", "-f", "-", input=WITNESS)
 
 
 def witnessed(machine: Machine) -> set[int]:
@@ -236,15 +274,15 @@ def witnessed(machine: Machine) -> set[int]:
 
 
 def members(machine: Machine, family: str, name: str, table: str = "snf_network") -> list[Any]:
-    """The members of an nft set, as nft -j gives them."""
-    listed = json.loads(machine.run("nft", "-j", "list", "set", family, table, name))["nftables"]
-    return [element for entry in listed for element in entry.get("set", {}).get("elem", ())]
+    """The members of an nft set or map, as nft -j gives them."""
+    listed = json.loads(machine.out("nft", "-j", "list", "set", family, table, name))["nftables"]
+    return [element for entry in listed for element in entry.get("set", entry.get("map", {})).get("elem", ())]
 
 
-def drops(machine: Machine) -> Counter[tuple[str, str]]:
-    """How many frames were dropped so far, by interface and reason."""
+def drops(machine: Machine, *families: str) -> Counter[tuple[str, str]]:
+    """How many frames were dropped so far, by interface and reason, in these families of tables or in all."""
     found: Counter[tuple[str, str]] = Counter()
-    for family in ("bridge", "inet", "arp"):
+    for family in families or ("bridge", "inet", "arp"):
         for element in members(machine, family, "drops"):
             interface, reason = element["elem"]["val"]["concat"]
             found[interface, reason] += element["elem"]["counter"]["packets"]

@@ -12,6 +12,7 @@ import pytest
 
 from tests.dhcpd.clients import Dhcp4, ns, option, rs
 
+pytestmark = pytest.mark.quiet
 ROOT = Path(__file__).resolve().parents[2]
 SCRIPT = """
 import json, sys, time

@@ -144,6 +144,7 @@ def part(seed: int) -> Counter[str]:
     return words
 
 
+@pytest.mark.slow
 def test_a_million_broken_frames() -> None:
     words: Counter[str] = Counter()
     with ProcessPoolExecutor(min(PARTS, os.cpu_count() or 1)) as pool:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,13 +12,8 @@ from tests.dns.sending import Node
 from tests.netns.lab import Lab
 
 
-@pytest.fixture(scope="session", autouse=True)
-def root() -> None:
-    assert os.geteuid() == 0, "network namespaces need root: sudo tests/run"
-
-
 @pytest.fixture(scope="module")
-def place() -> Iterator[Place]:
+def place(root: None) -> Iterator[Place]:
     """A node and a running name server."""
     lab = Lab()
     node = lab.node("node1", lab.router())

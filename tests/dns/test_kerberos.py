@@ -63,7 +63,7 @@ def kdc(machine: Machine) -> subprocess.Popen[bytes]:
 
 
 @pytest.fixture(scope="module")
-def realm() -> Iterator[Place]:
+def realm(root: None) -> Iterator[Place]:
     lab = Lab()
     node = lab.node("node1", lab.router())
     server = NameServer(lab, node, POLICY, 'tkey-gssapi-keytab "/etc/bind/dns.keytab";')

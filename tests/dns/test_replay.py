@@ -103,7 +103,7 @@ class Replay:
 
 
 @pytest.fixture
-def replay() -> Iterator[Replay]:
+def replay(root: None) -> Iterator[Replay]:
     lab = Lab()
     try:
         made = Replay(lab)

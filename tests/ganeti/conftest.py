@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.ganeti.cluster import Cluster, cluster
-from tests.ganeti.instance import Instance, private, public
+from lab.ganeti.cluster import Cluster, cluster
+from lab.ganeti.instance import Instance, private, public
 
 
 @pytest.fixture(scope="session", name="cluster")
-def _cluster(deb: Path) -> Iterator[Cluster]:
-    assert os.geteuid() == 0, "nodes are made of namespaces: sudo tests/run"
-    with cluster(deb) as made:
+def _cluster(root: None, request: pytest.FixtureRequest, deb: Path) -> Iterator[Cluster]:
+    with cluster(deb, request.config.getoption("debian")) as made:
         yield made
 
 

@@ -10,8 +10,8 @@ from contextlib import contextmanager
 
 import pytest
 
-from tests.ganeti.cluster import DOMAIN, HOSTS, Cluster
-from tests.ganeti.instance import Instance, public
+from lab.ganeti.cluster import DOMAIN, HOSTS, Cluster
+from lab.ganeti.instance import Instance, public
 from tests.netns.lab import Machine, until
 
 HOUR = 3600_000

@@ -16,8 +16,8 @@ from contextlib import contextmanager
 
 import pytest
 
-from tests.ganeti.cluster import Cluster
-from tests.ganeti.instance import GATEWAYS, Instance, private, public
+from lab.ganeti.cluster import Cluster
+from lab.ganeti.instance import GATEWAYS, Instance, private, public
 from tests.netns.lab import until
 
 PLUGGED = {"public": private, "private": public}

@@ -16,9 +16,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.ganeti.cluster import Cluster
-from tests.ganeti.instance import BOOT, Instance, Nic, public
-from tests.ganeti.node import Node
+from lab.ganeti.cluster import Cluster
+from lab.ganeti.instance import BOOT, Instance, Nic, public
+from lab.ganeti.node import Node
 from tests.netns.lab import until
 
 MANGLE = "PREROUTING -i prv+ -p udp -m udp --dport 67 -j NFQUEUE --queue-num 42"

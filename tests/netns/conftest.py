@@ -1,22 +1,10 @@
-"""Fixtures of all tests with real packets: the machines of one test, ended with it."""
+"""All tests here make machines of namespaces."""
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterator
-
 import pytest
 
-from tests.netns.lab import Lab
 
-
-@pytest.fixture(scope="session", autouse=True)
-def root() -> None:
-    assert os.geteuid() == 0, "network namespaces need root: sudo tests/run"
-
-
-@pytest.fixture
-def lab() -> Iterator[Lab]:
-    made = Lab()
-    yield made
-    made.close()
+@pytest.fixture(autouse=True)
+def namespaces(root: None) -> None:
+    """Those that make a lab of their own need root as well."""

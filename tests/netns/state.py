@@ -11,12 +11,12 @@ import json
 import os
 import re
 import subprocess
-import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
-from tests.netns.lab import SCRIPTS, Machine
+import lab
+from lab import SCRIPTS, Machine
 
 State = frozenset[str]
 PROTOCOL = "148"
@@ -222,10 +222,7 @@ def finish(*calls: subprocess.Popen[str], timeout: float = 30) -> list[tuple[int
 
 def until(true: Callable[[], object], seconds: float = 5, what: str = "") -> None:
     """Wait until `true`, or fail."""
-    end = time.monotonic() + seconds
-    while not true():
-        assert time.monotonic() < end, f"not within {seconds} s: {what or true}"
-        time.sleep(0.01)
+    assert lab.until(true, seconds), f"not within {seconds} s: {what or true}"
 
 
 def settle(machine: Machine) -> None:

@@ -13,6 +13,7 @@ import pytest
 from tests.netns import frames as f
 from tests.netns.lab import Ear, Lab, Machine, environment, send, settled, until
 
+pytestmark = pytest.mark.quiet
 ENV = environment("add-routed-ifup-1")
 GATEWAY, GATEWAY6 = "198.51.100.1", "2001:db8:1::1"
 ROUNDS = (0.0, 1.0, 3.0)

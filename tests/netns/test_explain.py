@@ -30,7 +30,7 @@ def site() -> Iterator[Site]:
 
 def explained(site: Site, guest: Guest, row: Row) -> dict[str, object]:
     found: dict[str, object] = json.loads(
-        site.node.run(COMMAND, "explain", guest.tap, row.frame(guest).hex(), "--json")
+        site.node.out(COMMAND, "explain", guest.tap, row.frame(guest).hex(), "--json")
     )
     return found
 
@@ -114,10 +114,10 @@ def test_frame_that_no_rule_sees(site: Site) -> None:
 
 
 def test_explaining_touches_nothing(site: Site) -> None:
-    tables = [site.node.run("nft", "-s", "list", "table", family, "snf_network") for family in TABLES]
+    tables = [site.node.out("nft", "-s", "list", "table", family, "snf_network") for family in TABLES]
     explained(site, site.guests[ROUTED], ROW["UDP"])
-    assert [site.node.run("nft", "-s", "list", "table", family, "snf_network") for family in TABLES] == tables
-    assert site.node.run(COMMAND, "check") == "clean\n"
+    assert [site.node.out("nft", "-s", "list", "table", family, "snf_network") for family in TABLES] == tables
+    assert site.node.out(COMMAND, "check") == "clean\n"
 
 
 @pytest.mark.parametrize("order", "<>")
@@ -127,7 +127,7 @@ def test_first_frame_of_a_pcap_file(site: Site, order: str) -> None:
     content = struct.pack(f"{order}IHHiIII", 0xA1B2C3D4, 2, 4, 0, 0, 65535, 1)
     content += b"".join(struct.pack(f"{order}IIII", 0, 0, len(frame), len(frame)) + frame for frame in frames)
     site.node.run("python3", "-c", f"open('/etc/frame.pcap', 'wb').write({content!r})")
-    assert "rarp: " in site.node.run(COMMAND, "explain", guest.tap, "/etc/frame.pcap")
+    assert "rarp: " in site.node.out(COMMAND, "explain", guest.tap, "/etc/frame.pcap")
 
 
 @pytest.mark.parametrize(
@@ -144,7 +144,7 @@ def test_what_cannot_be_explained_is_said_in_one_line(
     site: Site, interface: str, frame: str, hint: str
 ) -> None:
     with pytest.raises(KernelError, match=hint) as caught:
-        site.node.run(COMMAND, "explain", interface, frame)
+        site.node.out(COMMAND, "explain", interface, frame)
     assert caught.value.message.count("\n") == 0
 
 
@@ -153,7 +153,7 @@ def test_drops_are_shown_by_nic_and_reason(site: Site) -> None:
     before = drops(site.node)[guest.tap, "arp-mac"]
     send(site.guest, guest.tap, *[ROW["ARP sender MAC"].frame(guest)] * 3)
     assert until(lambda: drops(site.node)[guest.tap, "arp-mac"] == before + 3)
-    shown = json.loads(site.node.run(COMMAND, "drops", guest.tap, "--json"))
+    shown = json.loads(site.node.out(COMMAND, "drops", guest.tap, "--json"))
     row = next(row for row in shown if row["reason"] == "arp-mac")
     assert (row["interface"], row["instance"], row["frames"]) == (
         guest.tap,
@@ -162,7 +162,7 @@ def test_drops_are_shown_by_nic_and_reason(site: Site) -> None:
     )
     assert row["bytes"] > 0 and "MAC" in row["meaning"]
     assert {row["interface"] for row in shown} == {guest.tap}
-    table = site.node.run(COMMAND, "drops").splitlines()
+    table = site.node.out(COMMAND, "drops").splitlines()
     assert table[0].split() == ["INTERFACE", "INSTANCE", "REASON", "FRAMES", "BYTES", "MEANING"]
 
 
@@ -178,7 +178,7 @@ def tracing(site: Site, *options: str) -> subprocess.Popen[str]:
 
 
 def traced(site: Site) -> bool:
-    return "snf_trace" in site.node.run("nft", "list", "tables")
+    return "snf_trace" in site.node.out("nft", "list", "tables")
 
 
 def test_trace_shows_drops_as_they_come(site: Site) -> None:
@@ -224,7 +224,7 @@ def test_trace_ends_by_itself_even_if_it_is_killed(site: Site) -> None:
     for family in TABLES:
         assert until(
             lambda family=family: (
-                '"tap3"' not in site.node.run("nft", "list", "set", family, "snf_trace", "traced")
+                '"tap3"' not in site.node.out("nft", "list", "set", family, "snf_trace", "traced")
             ),
             6,
         )

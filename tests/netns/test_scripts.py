@@ -104,6 +104,7 @@ def test_the_extra_script_of_a_bridged_nic_sees_its_bridge(node: Machine) -> Non
     assert (seen["BRIDGE"], seen["INDEV"], seen["TABLE"], seen["UPLINK"]) == ("prv0", "prv0", "", "")
 
 
+@pytest.mark.quiet
 def test_nobody_waits_for_the_announcements(node: Machine) -> None:
     began = time.monotonic()
     command = node.command(

@@ -87,7 +87,7 @@ def spoiled(spoil: Callable[[Machine], None]) -> Outcome:
 
 def chains(node: Machine) -> Iterator[tuple[str, str]]:
     """The chains of reasons, by family."""
-    for entry in json.loads(node.run("nft", "-j", "list", "chains"))["nftables"]:
+    for entry in json.loads(node.out("nft", "-j", "list", "chains"))["nftables"]:
         chain = entry.get("chain", {})
         if chain.get("table") == "snf_network" and chain["name"].startswith("no_"):
             yield chain["family"], chain["name"]
@@ -140,7 +140,7 @@ def test_a_full_set_of_counters_lets_nothing_pass() -> None:
     def spoil(node: Machine) -> None:
         for family in TABLES:
             node.run("nft", "flush", "set", family, "snf_network", "drops")
-            text = node.run("nft", "list", "table", family, "snf_network").replace("size 1000000", "size 9")
+            text = node.out("nft", "list", "table", family, "snf_network").replace("size 1000000", "size 9")
             node.load(f"delete table {family} snf_network\n{text}")
 
     outcome = spoiled(spoil)
@@ -183,7 +183,7 @@ def ask_in_many_names(site: Site) -> None:
 
 def neighbours(node: Machine) -> list[str]:
     """What the node has noted of those names."""
-    return [line for line in node.run("ip", "-4", "neigh", "show").splitlines() if line.startswith("198.18.")]
+    return [line for line in node.out("ip", "-4", "neigh", "show").splitlines() if line.startswith("198.18.")]
 
 
 def test_trunk_passes_its_own_vlans_and_no_other() -> None:

@@ -127,7 +127,7 @@ def test_without_rules_it_would_be_heard(site: Site) -> None:
     """The last test: nothing else keeps these frames from anybody."""
     tables = [
         entry["table"]["name"]
-        for entry in json.loads(site.node.run("nft", "-j", "list", "tables"))["nftables"]
+        for entry in json.loads(site.node.out("nft", "-j", "list", "tables"))["nftables"]
         if "table" in entry
     ]
     assert tables.count("snf_network") == len(TABLES)

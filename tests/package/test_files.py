@@ -34,6 +34,14 @@ def test_changelog_has_the_version() -> None:
     assert (DEBIAN / "changelog").read_text().startswith(f"snf-network ({__version__}) ")
 
 
+def test_license_is_what_the_package_says() -> None:
+    said = (DEBIAN / "copyright").read_text().split("License: GPL-2+\n")[-1].partition("On Debian systems")[0]
+    notice = " ".join(word for word in said.split() if word != ".")
+    assert notice.startswith("This program is free software")
+    head = (ROOT / "LICENSE").read_text().partition("-----")[0]
+    assert " ".join(head.split()).endswith(notice)
+
+
 def test_default_file_changes_nothing_as_shipped() -> None:
     assert parse((DEBIAN / "snf-network.default").read_text()) == Config()
 
@@ -48,7 +56,7 @@ def test_default_file_is_understood_by_a_shell_alike(tmp_path: Path) -> None:
     file = tmp_path / "default"
     file.write_text("\n".join(settings()) + "\n")
     names = sorted(CHECKS)
-    said = shell(f'. {file}\nfor name in {" ".join(names)}; do eval "echo \\"\\$$name\\""; done')
+    said = shell(f'. "{file}"\nfor name in {" ".join(names)}; do eval "echo \\"\\$$name\\""; done')
     defaults = Config().__dict__
     assert said.splitlines() == [str(defaults[name.lower()]).replace("False", "false") for name in names]
 
@@ -74,6 +82,7 @@ def shell(script: str, **env: str) -> str:
 COMMON = f". {DEBIAN}/common.sh\n"
 
 
+@pytest.mark.tool("shellcheck")
 def test_common_sh_passes_shellcheck() -> None:
     subprocess.run(("shellcheck", DEBIAN / "common.sh"), check=True)
 
@@ -127,6 +136,7 @@ def test_the_manual_has_every_command_and_option() -> None:
             assert all(option in manual for option in action.option_strings), (name, action.option_strings)
 
 
+@pytest.mark.tool("man")
 @pytest.mark.parametrize("name", ("snf-network.8", "snf-network-scripts.7"))
 def test_manuals_are_well_formed(name: str) -> None:
     env = {"PATH": "/usr/bin:/bin", "LC_ALL": "C.UTF-8", "MANROFFSEQ": "", "MANWIDTH": "80"}
@@ -165,6 +175,23 @@ def test_ci_fails_for_any_other_skipped_test(tmp_path: Path) -> None:
     ran = skipped(tmp_path, "", '<skipped type="pytest.skip" message="tcpdump is not installed"/>')
     assert ran.returncode == 1
     assert "c.t was skipped" in ran.stdout and "tcpdump is not installed" in ran.stdout
+
+
+def test_ci_prints_time_by_folder(tmp_path: Path) -> None:
+    for number, folder in enumerate(("netns", "dns")):
+        test = f'<testcase classname="tests.{folder}.test_x" name="t" time="{3 + number}.5"/>'
+        (tmp_path / f"{folder}.xml").write_text(
+            f"<testsuites><testsuite>{test}{test}</testsuite></testsuites>"
+        )
+    reports = (tmp_path / "netns.xml", tmp_path / "dns.xml")
+    said = subprocess.run(
+        (ROOT / ".ci" / "times", *reports), capture_output=True, text=True, check=True
+    ).stdout
+    assert [line.split() for line in said.splitlines()] == [
+        ["9", "s", "2", "tests", "tests/dns"],
+        ["7", "s", "2", "tests", "tests/netns"],
+        ["16", "s", "4", "tests"],
+    ]
 
 
 def test_ci_fails_if_no_test_ran(tmp_path: Path) -> None:

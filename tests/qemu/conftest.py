@@ -8,6 +8,7 @@ on the second serial line. All machines that are needed start when the first one
 
 from __future__ import annotations
 
+import compileall
 import json
 import os
 import shlex
@@ -16,8 +17,8 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from tests.netns.lab import Lab
-from tests.package.build import deb
+from lab import ROOT
+from lab.package import deb
 from tests.qemu.vm import DEB, SILENCE, Vm
 
 INSIDE = "SNF_NETWORK_VM"
@@ -40,13 +41,6 @@ def pytest_configure(config: pytest.Config) -> None:
         "markers",
         "vm(*append, systemd=False): runs with Debian's kernel; the words are added to its command line",
     )
-
-
-@pytest.fixture
-def lab() -> Iterator[Lab]:
-    made = Lab()
-    yield made
-    made.close()
 
 
 # --- in the machine
@@ -84,6 +78,7 @@ class Remote:
             f"modprobe -a {' '.join(MODULES)}; export {INSIDE}=1; "
             f"exec /usr/bin/python3 -B -m pytest -p no:cacheprovider --tb=short --color=no {names}"
         )
+        compileall.compile_dir(ROOT / "snf_network", quiet=1)  # what the machine reads, it cannot write
         self.vm = Vm(
             job,
             *machine.append,

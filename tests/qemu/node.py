@@ -32,7 +32,7 @@ class Itself(Machine):
 
     def __init__(self, name: str) -> None:
         self.name = name
-        self.holder = subprocess.Popen(("sleep", "infinity"), stdout=subprocess.PIPE, text=True)
+        self.holder = subprocess.Popen(("cat",), stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
 
 
 class Booted(Node):

@@ -8,7 +8,6 @@ checkout, and never installed. It has no network.
 
 from __future__ import annotations
 
-import lzma
 import os
 import select
 import shlex
@@ -19,7 +18,8 @@ import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from tests.netns.lab import ROOT
+from lab import ROOT
+from lab.kernel import DIRECTORY, FILE, PROGRAM, Kernel, archive
 
 UNPACKED = ROOT / ".qemu"
 PACKAGES = ("linux-image-amd64", "busybox-static", "openvswitch-switch")
@@ -53,8 +53,8 @@ USELESS = (
 QUICK = ("mitigations=off", "init_on_alloc=0", "apparmor=0", "audit=0")
 """What makes the emulated kernel twice as quick, and is nothing to a packet."""
 HERE = Path(__file__).parent
-SILENCE = 120
-"""Seconds without a line after which a machine is given up."""
+SILENCE = 300
+"""Seconds without a line after which a machine is given up: it may have less than half a CPU."""
 DEB = "snf-network.deb"
 """Name of the package in /run of a machine with systemd."""
 NOTHING: Mapping[str, bytes] = {}
@@ -62,7 +62,7 @@ NOTHING: Mapping[str, bytes] = {}
 
 def unpacked() -> Path:
     """The directory with the packages, downloaded and unpacked at the first call."""
-    stamp = " ".join(PACKAGES)
+    stamp = " ".join((*PACKAGES, "vmlinux"))
     if not (UNPACKED / "stamp").exists() or (UNPACKED / "stamp").read_text() != stamp:
         shutil.rmtree(UNPACKED, ignore_errors=True)
         (UNPACKED / "debs" / "partial").mkdir(parents=True)
@@ -76,7 +76,9 @@ def unpacked() -> Path:
                 + " ".join(f"--exclude='./{name}'" for name in USELESS)
             )
         shutil.rmtree(UNPACKED / "debs")
-        _run(f"depmod -b {UNPACKED / 'root'} {_version()}")
+        kernel = Kernel(UNPACKED / "root")
+        _run(f"depmod -b {UNPACKED / 'root'} {kernel.release}")
+        (UNPACKED / "root" / "vmlinux").write_bytes(kernel.executable())
         (UNPACKED / "stamp").write_text(stamp)
     return UNPACKED / "root"
 
@@ -99,53 +101,16 @@ def _run(command: str) -> None:
     assert ran.returncode == 0, f"{command}: {ran.returncode}\n{ran.stdout}{ran.stderr}"
 
 
-def _version() -> str:
-    return next((UNPACKED / "root" / "lib" / "modules").iterdir()).name
-
-
-def _modules(*names: str) -> dict[str, bytes]:
-    """Those modules and what they need, in the order to be loaded: name and content."""
-    directory = UNPACKED / "root" / "lib" / "modules" / _version()
-    needs = dict(line.split(":", 1) for line in (directory / "modules.dep").read_text().splitlines())
-    paths = {Path(path).name.partition(".")[0].replace("-", "_"): path for path in needs}
-    found: dict[str, bytes] = {}
-    for name in names:
-        for path in (*reversed(needs[paths[name]].split()), paths[name]):
-            content = (directory / path).read_bytes()
-            found.setdefault(
-                Path(path).name.removesuffix(".xz"),
-                lzma.decompress(content) if path.endswith(".xz") else content,
-            )
-    return found
-
-
-def _archive(files: dict[str, tuple[int, bytes]]) -> bytes:
-    """A cpio archive in the form the kernel takes
-    (Documentation/driver-api/early-userspace/buffer-format.rst): mode and content.
-    """
-    made = bytearray()
-    for number, (name, (mode, content)) in enumerate((*files.items(), ("TRAILER!!!", (0, b"")))):
-        fields = (number, mode, 0, 0, 1, 0, len(content), 0, 0, 0, 0, len(name) + 1, 0)
-        made += b"070701" + b"".join(b"%08x" % field for field in fields) + name.encode() + b"\0"
-        made += bytes(-len(made) % 4) + content
-        made += bytes(-len(made) % 4)
-    return bytes(made)
-
-
-def _initramfs(given: Mapping[str, bytes]) -> bytes:
-    modules = _modules(*MODULES)
+def _initramfs(kernel: Kernel, given: Mapping[str, bytes]) -> bytes:
     directories = ("bin", "proc", "dev", "machine", "packages", "memory", "root", "modules", "given")
-    return _archive(
-        {name: (0o040755, b"") for name in directories}
+    return archive(
+        {name: (DIRECTORY, b"") for name in directories}
         | {
-            "bin/busybox": (0o100755, (UNPACKED / "root" / "bin" / "busybox").read_bytes()),
-            "init": (0o100755, (HERE / "init").read_bytes()),
-            **{f"given/{name}": (0o100644, data) for name, data in given.items()},
-            **{
-                f"modules/{number:02}-{name}": (0o100644, content)
-                for number, (name, content) in enumerate(modules.items())
-            },
+            "bin/busybox": (PROGRAM, (kernel.root / "bin" / "busybox").read_bytes()),
+            "init": (PROGRAM, (HERE / "init").read_bytes()),
         }
+        | {f"given/{name}": (FILE, data) for name, data in given.items()}
+        | {f"modules/{name}": (FILE, data) for name, data in kernel.modules(MODULES).items()}
     )
 
 
@@ -169,16 +134,19 @@ class Vm:
         asked for.
         """
         packages = unpacked()
+        kernel = Kernel(packages)
         self.silence, self.status = silence, -1
         self.directory = Path(tempfile.mkdtemp(prefix="snf-network-qemu."))
-        (self.directory / "initramfs").write_bytes(_initramfs({**files, "job": job.encode()}))
+        (self.directory / "initramfs").write_bytes(_initramfs(kernel, {**files, "job": job.encode()}))
         append = (*append, "systemd.unit=job.target") if systemd else append
-        kernel = ("console=ttyS0", "panic=-1", "quiet", "net.ifnames=0", *QUICK, f"checkout={ROOT}", *append)
+        words = ("console=ttyS0", "panic=-1", "quiet", "net.ifnames=0", *QUICK, f"checkout={ROOT}", *append)
         self.process = subprocess.Popen(
             (
                 "qemu-system-x86_64",
                 "-accel",
                 "tcg",
+                "-icount",
+                "shift=0",  # its time goes by instructions: a busy machine makes no call of ours late
                 "-cpu",
                 "max",
                 "-smp",
@@ -193,11 +161,11 @@ class Vm:
                 "-nic",
                 "none",
                 "-kernel",
-                packages / "boot" / f"vmlinuz-{_version()}",
+                packages / "vmlinux",
                 "-initrd",
                 self.directory / "initramfs",
                 "-append",
-                " ".join(kernel),
+                " ".join(words),
                 *(
                     word
                     for tag, path in (("machine", "/"), ("packages", packages))

@@ -8,13 +8,14 @@ Debian release, so the libraries that are on the machine already fit.
 from __future__ import annotations
 
 import fcntl
-import lzma
 import shutil
 import subprocess
 import zlib
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+from lab.kernel import DIRECTORY, FILE, PROGRAM, Kernel, archive
 
 HERE = Path(__file__).resolve().parent / "boot"
 CACHE = Path("/var/cache/snf-network-tests/xen")
@@ -34,53 +35,26 @@ class Boot:
         self.hypervisor, self.initrd = directory / "xen", directory / "dom0.img"
         with locked(CACHE):
             unpack(fetch(CACHE), self.packages)
-        self.release = next((self.packages / "lib/modules").iterdir()).name
-        run("depmod", "-b", self.packages, self.release)
+        self.kernel = Kernel(self.packages)
+        run("depmod", "-b", self.packages, self.kernel.release)
         compressed = next((self.packages / "boot").glob("xen-*.gz")).read_bytes()
         self.hypervisor.write_bytes(zlib.decompress(compressed, 31))  # 31: gzip
         self.files.mkdir()
-        self.kernel = self.files / "vmlinux"
-        self.kernel.write_bytes(unpacked((self.packages / f"boot/vmlinuz-{self.release}").read_bytes()))
+        self.vmlinux = self.files / "vmlinux"
+        self.vmlinux.write_bytes(self.kernel.executable())
         for name in ("start-dom0", "agent.py"):
             shutil.copy(HERE / name, self.files)
         self.image("init-dom0", DOM0_MODULES, self.initrd)
         self.image("init-guest", GUEST_MODULES, self.files / "guest.img")
 
     def image(self, init: str, modules: Iterable[str], path: Path) -> None:
-        """An initial file system with busybox, a first program, and kernel modules numbered in the order to
-        load them in.
-        """
-        busybox = self.packages / "bin/busybox"
-        tree = path.with_suffix(".tree")
-        (tree / "bin").mkdir(parents=True)
-        shutil.copy(busybox, tree / "bin")
-        shutil.copy(HERE / init, tree / "init")
-        for number, module in enumerate(self.with_needed(modules), 10):
-            shutil.copy(module, tree / f"{number}-{module.name}")
-        with path.open("wb") as image:
-            names = "".join(f"{found.relative_to(tree)}\n" for found in tree.rglob("*"))
-            subprocess.run(
-                (busybox, "cpio", "-o", "-H", "newc"),
-                cwd=tree,
-                input=names.encode(),
-                stdout=image,
-                stderr=subprocess.PIPE,
-                check=True,
-                timeout=60,
-            )
-
-    def with_needed(self, modules: Iterable[str]) -> list[Path]:
-        """The files of kernel modules and of all that they need, each after what it needs."""
-        said = [
-            run("modprobe", "-d", self.packages, "-S", self.release, "--show-depends", module)
-            for module in modules
-        ]
-        return list(
-            dict.fromkeys(
-                Path(line.split()[1])
-                for text in said
-                for line in text.splitlines()
-                if line.startswith("insmod ")
+        """An initial file system with busybox, a first program, and kernel modules."""
+        programs = {"bin/busybox": self.packages / "bin/busybox", "init": HERE / init}
+        path.write_bytes(
+            archive(
+                {"bin": (DIRECTORY, b"")}
+                | {name: (PROGRAM, program.read_bytes()) for name, program in programs.items()}
+                | {name: (FILE, content) for name, content in self.kernel.modules(modules).items()}
             )
         )
 
@@ -124,20 +98,6 @@ def unpack(packages: Iterable[Path], root: Path) -> None:
                 timeout=120,
             )
         assert archive.returncode == 0, package
-
-
-def unpacked(kernel: bytes) -> bytes:
-    """The kernel in a bzImage (Documentation/arch/x86/boot.rst, 1.3): emulated, this would take seconds for
-    each guest.
-
-    It is an ELF file, compressed by xz in Debian 12; what is compressed otherwise is left to Xen.
-    """
-    start = (kernel[0x1F1] + 1) * 512 + int.from_bytes(kernel[0x248:0x24C], "little")
-    return (
-        lzma.LZMADecompressor().decompress(kernel[start:])
-        if kernel[start:].startswith(b"\xfd7zXZ\0")
-        else kernel
-    )
 
 
 @contextmanager

@@ -4,7 +4,6 @@ the console.
 
 from __future__ import annotations
 
-import os
 import shutil
 from collections.abc import Generator, Iterator
 from pathlib import Path
@@ -12,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from tests.netns.lab import Lab
+from lab import laboratory
 from tests.package.node import Node
 from tests.xen.boot import Boot, run
 from tests.xen.dom0 import Dom0
@@ -25,10 +24,9 @@ VIF_GANETI = '#!/bin/sh\nexec /etc/xen/scripts/vif-custom "$@"\n'
 
 @pytest.fixture(scope="session")
 def xen(
-    request: pytest.FixtureRequest, deb: Path, tmp_path_factory: pytest.TempPathFactory
+    root: None, request: pytest.FixtureRequest, deb: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Dom0]:
     """The dom0, with the package, and nothing else of ours yet."""
-    assert os.geteuid() == 0, "packages are unpacked as root: sudo tests/run"
     directory = tmp_path_factory.mktemp("xen")
     request.config.stash[CONSOLE] = directory / "console"
     boot = Boot(directory)
@@ -46,8 +44,7 @@ def xen(
 
 def install(deb: Path, root: Path) -> None:
     """Lay over the root of dom0 what dpkg makes of the package; here, for emulated it would take a minute."""
-    lab = Lab()
-    try:
+    with laboratory() as lab:
         node = Node(lab)
         before = node.changes()
         node.dpkg("-i", deb)
@@ -55,8 +52,6 @@ def install(deb: Path, root: Path) -> None:
         node.machine.run(
             "tar", "-C", "/", "-cf", root / "made.tar", "--no-recursion", *(path.lstrip("/") for path in made)
         )
-    finally:
-        lab.close()
     run("tar", "-C", root, "-xf", root / "made.tar", "--keep-directory-symlink")
 
 

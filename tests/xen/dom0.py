@@ -12,7 +12,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from tests.netns.lab import Machine
+import lab
+from lab import Machine
 from tests.xen.boot import Boot
 
 BOOT_SECONDS = 120
@@ -51,7 +52,7 @@ class Dom0(Machine):
             "-append",
             f"console=com1 com1=115200 loglvl=error dom0_mem={DOM0_MEMORY}M",
             "-initrd",
-            f"{boot.kernel} console=hvc0 quiet,{boot.initrd}",
+            f"{boot.vmlinux} console=hvc0 quiet,{boot.initrd}",
             *shared("host", Path("/")),
             *shared("packages", boot.packages),
             *shared("tests", boot.files),
@@ -102,7 +103,7 @@ class Dom0(Machine):
         *argv: object,
         env: Mapping[str, str] | None = None,
         check: bool = True,
-        input: str | None = None,
+        input: str = "",
         timeout: float = 120,
     ) -> subprocess.CompletedProcess[str]:
         """Run a command to its end; with `check`, a failure is an AssertionError that shows what it said."""
@@ -265,10 +266,5 @@ def shared(tag: str, directory: Path) -> tuple[str, str]:
 
 
 def until(true: Any, seconds: float, what: object) -> None:
-    """Wait until `true`, or fail. Each question is a command in dom0, so there is no need to pause for
-    long.
-    """
-    end = time.monotonic() + seconds
-    while not true():
-        assert time.monotonic() < end, f"not within {seconds} s: {what}"
-        time.sleep(0.2)
+    """Wait until `true`, or fail."""
+    assert lab.until(true, seconds), f"not within {seconds} s: {what}"

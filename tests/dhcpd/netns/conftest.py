@@ -1,7 +1,7 @@
-"""Fixtures of the tests with a running daemon: machines, as in tests/netns, and nfdhcpd in one of them."""
+"""Tests with a running daemon, in machines as those of tests/netns."""
 
 from __future__ import annotations
 
-from tests.netns.conftest import lab, root
+from tests.netns.conftest import namespaces
 
-__all__ = ["lab", "root"]
+__all__ = ["namespaces"]

@@ -22,14 +22,21 @@ CONFIG = "/etc/nfdhcpd/nfdhcpd.conf"
 
 
 class Daemon:
-    """A running nfdhcpd, in the foreground; `before` has commands that run it."""
+    """A running nfdhcpd, in the foreground; `before` has commands that run it, and `scripts` is where it is."""
 
     def __init__(
-        self, machine: Machine, *arguments: str, before: Sequence[object] = (), wait: float = 20
+        self,
+        machine: Machine,
+        *arguments: str,
+        before: Sequence[object] = (),
+        wait: float = 20,
+        scripts: object = SCRIPTS,
     ) -> None:
         self.machine = machine
         machine.run("mkdir", "-p", BINDINGS)
-        self._directory = tempfile.TemporaryDirectory(prefix="nfdhcpd-")
+        self._directory = tempfile.TemporaryDirectory(
+            prefix="nfdhcpd-", dir="/tmp"
+        )  # TMPDIR may be for root alone
         (runtime := Path(self._directory.name, "run")).mkdir()
         os.chown(runtime, 65534, 65534)
         self.control = f"{runtime}/control"
@@ -44,7 +51,7 @@ class Daemon:
             "env",
             f"NOTIFY_SOCKET={path}",
             *before,
-            SCRIPTS / "nfdhcpd",
+            f"{scripts}/nfdhcpd",
             "-f",
             "--socket",
             self.control,

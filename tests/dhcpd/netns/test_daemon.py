@@ -376,6 +376,7 @@ def test_nothing_of_the_daemon_can_write_anywhere(node: Machine, daemon: Daemon)
         ), target
 
 
+@pytest.mark.quiet
 def test_ends_and_starts_quickly_with_4000_bindings(node: Machine) -> None:
     """Signals are told to the process that serves: ready after exec, SIGTERM to exit, kill -9 to serving
     again.

@@ -92,7 +92,7 @@ def test_capabilities_user_and_read_only_system(node: Machine) -> None:
         "-c",
         NO_EXEC_GAIN,
     )
-    daemon = Daemon(node, before=before)
+    daemon = Daemon(node, before=before, scripts=node.public())
     try:
         facts = status(daemon.pid)
         assert {facts[name] for name in ("CapEff", "CapPrm", "CapBnd", "CapAmb")} == {f"{CAP_NET_RAW:016x}"}
@@ -112,7 +112,7 @@ def test_system_calls_and_sockets(node: Machine, tmp_path: Path) -> None:
     trace = tmp_path / "trace"
     bind(node, "tap0", TEXT)
     made = tap(node)
-    daemon = Daemon(node, before=("strace", "-f", "-qq", "-o", trace, *NOBODY))
+    daemon = Daemon(node, before=("strace", "-f", "-qq", "-o", trace, *NOBODY), scripts=node.public())
     try:
         pid = int(daemon.stats()["pid"])
         assert offered(made, 10) == IP

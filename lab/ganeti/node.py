@@ -10,7 +10,7 @@ import subprocess
 from collections.abc import Mapping
 from pathlib import Path
 
-from tests.netns.lab import Machine
+from lab import Machine
 
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 """What systemd gives a unit that sets no PATH; Ganeti's daemons inherit it."""
@@ -71,6 +71,7 @@ class Node(Machine):
             self.holder.communicate(timeout=30)
 
     def command(self, *argv: object) -> list[str]:
+        """`argv`, to be run in this node with the environment of a unit of systemd's."""
         return [
             "nsenter",
             f"--target={self.first}",
@@ -93,11 +94,11 @@ class Node(Machine):
         *argv: object,
         env: Mapping[str, str] | None = None,
         check: bool = True,
-        input: str | None = None,
+        input: str = "",
         timeout: float = 120,
     ) -> subprocess.CompletedProcess[str]:
         """As Machine's; what Ganeti does takes longer, and a command that asks would get no answer."""
         words = [f"{key}={value}" for key, value in (env or {}).items()]
         return super().run(
-            *(("env", *words) if words else ()), *argv, check=check, input=input or "", timeout=timeout
+            *(("env", *words) if words else ()), *argv, check=check, input=input, timeout=timeout
         )

@@ -12,12 +12,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tests.ganeti.base import base
-from tests.ganeti.node import Node
-from tests.netns.lab import Lab, traces
+from lab import Lab, laboratory, traces
+from lab.ganeti.base import base
+from lab.ganeti.node import Node
 
 if TYPE_CHECKING:
-    from tests.ganeti.instance import Instance, Nic
+    from lab.ganeti.instance import Instance, Nic
 
 DOMAIN = "example.com"
 NODES = ("node1", "node2")
@@ -50,7 +50,7 @@ chmod -R go= /root/.ssh
 HYPERVISOR = {
     "kvm_path": "/usr/local/bin/kvm",
     "kvm_flag": "",
-    "kernel_path": "/guest/vmlinuz",
+    "kernel_path": "/guest/vmlinux",
     "initrd_path": "/guest/initrd",
     "root_path": "/dev/ram0",
     "serial_console": "true",
@@ -75,8 +75,8 @@ class Cluster:
     `known` are all instances that were ever made, `words` all addresses that their NICs ever had.
     """
 
-    def __init__(self, lab: Lab, deb: Path) -> None:
-        self.lab, self.deb, self.tree = lab, deb, base()
+    def __init__(self, lab: Lab, deb: Path, suite: str = "") -> None:
+        self.lab, self.deb, self.tree = lab, deb, base(suite)
         self.known: list[Instance] = []
         self.words: set[str] = set()
         self.router = lab.router()
@@ -229,10 +229,7 @@ def leftovers(node: Node, nics: list[Nic], words: set[str]) -> list[str]:
 
 
 @contextmanager
-def cluster(deb: Path) -> Iterator[Cluster]:
-    """One that is gone afterwards, whatever happens."""
-    lab = Lab()
-    try:
-        yield Cluster(lab, deb)
-    finally:
-        lab.close()
+def cluster(deb: Path, suite: str = "") -> Iterator[Cluster]:
+    """One of a release of Debian, or else of this machine's. It is gone afterwards, whatever happens."""
+    with laboratory() as lab:
+        yield Cluster(lab, deb, suite)

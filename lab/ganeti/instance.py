@@ -9,9 +9,9 @@ import time
 from contextlib import suppress
 from dataclasses import dataclass, replace
 
-from tests.ganeti.cluster import DOMAIN, Cluster
-from tests.ganeti.node import Node
-from tests.netns.lab import until
+from lab import until
+from lab.ganeti.cluster import DOMAIN, Cluster
+from lab.ganeti.node import Node
 
 CONSOLES = "/run/ganeti/kvm-hypervisor/ctrl"
 BOOT = 90.0
@@ -171,7 +171,7 @@ class Instance:
     def reaches(self, *addresses: str) -> None:
         """Assert that it gets answers from all these."""
         pings = "; ".join(
-            f"ping -q -c 1 -W 2 {address} > /dev/null || ping -q -c 2 -W 2 {address} > /dev/null || echo {address}"
+            f"{{ ping -q -c 1 -W 2 {address} || ping -q -c 2 -W 2 {address}; }} > /dev/null || echo {address}"
             for address in addresses
         )
         said = self.ask(pings)

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import fcntl
 import functools
+import os
 import shutil
 import subprocess
 import tempfile
 from pathlib import Path
 
-from tests.netns.lab import ROOT
+from lab import ROOT
 
 SOURCES = ("README.md", "debian", "docs", "pyproject.toml", "scripts", "setup.py", "snf_network")
 LEFTOVERS = shutil.ignore_patterns(
@@ -17,13 +19,28 @@ LEFTOVERS = shutil.ignore_patterns(
 KEPT: list[tempfile.TemporaryDirectory[str]] = []
 
 
+BUILT = "SNF_NETWORK_BUILT"
+"""Names in the environment a directory in which several runs share the package; the first builds it."""
+
+
 @functools.cache
 def built() -> Path:
-    """The directory with the package and what was made with it; it goes with this process."""
+    """The directory with the package and what was made with it: BUILT, or one that goes with this process."""
+    if BUILT in os.environ:
+        return _shared(Path(os.environ[BUILT]))
     kept = tempfile.TemporaryDirectory(prefix="snf-network-package.")
     build(Path(kept.name))
     KEPT.append(kept)
     return Path(kept.name)
+
+
+def _shared(directory: Path) -> Path:
+    directory.mkdir(exist_ok=True)
+    with (directory / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not any(directory.glob("*.deb")):
+            build(directory)
+    return directory
 
 
 def deb() -> Path:

@@ -1,7 +1,7 @@
-"""A cell for the demo: PID and mount namespaces that end, with every process in them, when the demo ends,
+"""A cell: PID and mount namespaces for a program, which end with every process in them when the program ends,
 whatever ends it.
 
-The warden stays outside. It ends the cell when it is told to end, waits, and then looks whether anything was
+A supervisor stays outside. It ends the cell when it is told to, waits, and then looks for anything that was
 left on the machine.
 """
 
@@ -21,7 +21,7 @@ from types import FrameType
 
 ROOT = Path(__file__).resolve().parents[1]
 REPORT = "DEMO_REPORT"
-"""Names the file descriptor on which the cell tells the warden what to look for."""
+"""Names the file descriptor on which the cell tells the supervisor what to look for."""
 PATIENCE = 30
 """Seconds for killed processes to end: one that waits for the kernel's network lock must get it first."""
 PR_SET_PDEATHSIG = 1
@@ -30,8 +30,8 @@ UNSHARE = ("unshare", "--mount", "--pid", "--fork", "--kill-child=KILL", "--moun
 _libc = ctypes.CDLL(None)
 
 
-class Warden:
-    """Runs the cell and answers for what is left after it."""
+class Supervisor:
+    """Starts this program again inside a cell, waits for it, and finds what it left behind."""
 
     def __init__(self) -> None:
         self.began, self.before, self.stopped = time.time(), machine_wide(), 0
@@ -50,7 +50,7 @@ class Warden:
         self.cell.kill()  # the kernel then kills what it forked, which is PID 1 in there, and so everything
 
     def wait(self) -> dict[str, list[str]]:
-        """Let the cell play; what it has reported, as far as it came. `status` is then its exit status, or
+        """Wait for the program; what it has reported, as far as it came. `status` is then its exit status, or
         128 and the signal.
         """
         self.namespace = self._namespace()
@@ -122,7 +122,7 @@ def machine_wide() -> set[str]:
 
 
 def report(kind: str, values: Sequence[str]) -> None:
-    """From the cell to the warden."""
+    """From the cell to the supervisor."""
     os.write(int(os.environ[REPORT]), (json.dumps((kind, list(values))) + "\n").encode())
 
 
@@ -155,7 +155,8 @@ def hindrance() -> str:
     enter = ("nsenter", f"--target={os.getpid()}", "--mount", "stat", "-c", "%d:%i", "/")
     entered = subprocess.run(enter, capture_output=True, text=True)
     if entered.returncode:
-        return f"{entered.stderr.strip()}: it must be allowed to make namespaces and to enter them (a container needs --privileged)"
+        needs = "it must be allowed to make namespaces and to enter them (a container needs --privileged)"
+        return f"{entered.stderr.strip()}: {needs}"
     here = Path("/").stat()
     if entered.stdout.strip() != f"{here.st_dev}:{here.st_ino}":
         return (

@@ -1,0 +1,1 @@
+"""A Ganeti cluster of machines that have systems of their own."""
