@@ -1,5 +1,5 @@
-"""The demo, started by `demo/run`: once as the supervisor, and by it once more inside a cell, where the steps are
-played.
+"""The demo, started by `demo/run`: once as the supervisor, and by it once more inside a cell, where the steps
+are played.
 """
 
 from __future__ import annotations

@@ -1,4 +1,5 @@
-"""Fixtures for all tests: root, the machines of one test, and the package, built once for all that install it.
+"""Fixtures for all tests: root, the machines of one test, and the package, built once for all that install
+it.
 
 Unit tests, which stand directly in tests/, start no process: what needs one belongs in tests/netns/, or says
 so with a marker.

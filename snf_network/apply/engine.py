@@ -43,8 +43,8 @@ class Engine:
         """Make the node have what `wanted` says, instead of what the record of that interface says. Gives
         the settings that it had to change.
 
-        Raises KernelError. A NIC that was up then stays up, filtered, and its record says what it lacks;
-        of any other nothing is left.
+        Raises KernelError. A NIC that was up, and goes to no other bridge or mode, then stays up, filtered,
+        and its record says what it lacks; of any other nothing is left.
         """
         with self._lock(wanted.interface):
             old = self.records.load(wanted.interface)
@@ -54,7 +54,7 @@ class Engine:
             possible = changed(wanted, stale=tuple(replaced))
             self.records.save(possible)
             removed = self._pin(old, possible, running)
-            return self._place(possible, removed, running)
+            return self._place(possible, removed, running and not _moves(old, wanted))
 
     def _pin(self, old: Record | None, possible: Record, running: bool) -> list[Resource]:
         """The members of a NIC, in one transaction. Gives the Resources that nothing new takes the place

@@ -22,7 +22,9 @@ CONFIG = "/etc/nfdhcpd/nfdhcpd.conf"
 
 
 class Daemon:
-    """A running nfdhcpd, in the foreground; `before` has commands that run it, and `scripts` is where it is."""
+    """A running nfdhcpd, in the foreground; `before` has commands that run it, and `scripts` is where it
+    is.
+    """
 
     def __init__(
         self,
