@@ -52,14 +52,14 @@ def stamp(frame: bytes, number: int) -> bytes:
             + frame[at + 12 : at + 20]
         )
         return frame[:at] + header[:10] + struct.pack("!H", checksum(header)) + header[12:] + frame[at + 20 :]
-    where = at + _offset(kind)
+    where = at + _offset(kind, frame[at:])
     return frame[:where] + struct.pack("!H", number) + frame[where + 2 :]
 
 
 def token(frame: bytes) -> int:
     """The number that `stamp` wrote; 0 in a frame too short to have one."""
     kind, at = _payload(frame)
-    return int.from_bytes(frame[at + _offset(kind) :][:2], "big")
+    return int.from_bytes(frame[at + _offset(kind, frame[at:]) :][:2], "big")
 
 
 def described(frame: bytes) -> str:
@@ -72,7 +72,9 @@ NAMES = {IP4: "IPv4", ARP: "ARP", RARP: "RARP", IP6: "IPv6"}
 OFFSETS = {IP4: 4, IP6: 2, ARP: 22, RARP: 22}
 
 
-def _offset(kind: int) -> int:
+def _offset(kind: int, payload: bytes) -> int:
+    if kind == IP6 and payload[6:7] == bytes((FRAGMENT,)):
+        return 46
     return 10 if kind < SHORTEST else OFFSETS.get(kind, 0)  # 802.3: in the flow label of IPv6 behind SNAP
 
 

@@ -52,6 +52,11 @@ def test_each_drop_is_counted_by_nic_and_reason(outcome: Outcome) -> None:
     assert outcome.miscounted == ()
 
 
+def test_every_frame_is_tried_with_and_without_bridge_netfilter(outcome: Outcome) -> None:
+    """With bridge-nf-call-iptables=1 the kernel takes malformed IP away from everybody behind it."""
+    assert {len(cell.trials) for cell in outcome.cells} == {2}
+
+
 def test_the_matrix_in_the_docs_is_the_one_that_is_printed(outcome: Outcome) -> None:
     text = (ROOT / "docs" / "selftest.md").read_text()
     assert "".join(f"    {line}\n" for line in matrix(outcome).splitlines()) in text, (
