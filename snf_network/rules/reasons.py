@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 REASONS = {
+    "malformed": "its IP header cannot be parsed: another version, or lengths that do not fit the frame",
     "src-mac": "its Ethernet source is not a MAC of the NIC",
     "arp-mac": "its ARP sender MAC is not one of the NIC",
     "arp-ip": "its ARP sender address is not one of the NIC",
@@ -17,7 +18,7 @@ REASONS = {
     "rs-lladdr": "a router solicitation with a MAC that is not the NIC's, or with more than that",
     "dad-target": "duplicate address detection for an address that is not the NIC's",
     "nd-ext": "neighbour discovery in a fragment or behind extension headers (RFC 6980)",
-    "ext-cut": "a fragment that cuts its own headers short (RFC 7112)",
+    "ext-cut": "the header of what it carries is not whole: a fragment that cuts it short (RFC 7112)",
     "ra": "a router advertisement: this guest is no router",
     "redirect": "an ICMP or ICMPv6 redirect: this guest is no router",
     "querier": "a query or advertisement of a multicast router: this guest is none",

@@ -65,7 +65,8 @@ def token(frame: bytes) -> int:
 def described(frame: bytes) -> str:
     """Addresses and ethertype, for people."""
     kind, _ = _payload(frame)
-    return f"{frame[6:12].hex(':')} > {frame[:6].hex(':')}, {NAMES.get(kind, f'ethertype {kind:#06x}')}, {len(frame)} octets"
+    name = NAMES.get(kind, f"ethertype {kind:#06x}")
+    return f"{frame[6:12].hex(':')} > {frame[:6].hex(':')}, {name}, {len(frame)} octets"
 
 
 NAMES = {IP4: "IPv4", ARP: "ARP", RARP: "RARP", IP6: "IPv6"}

@@ -168,14 +168,15 @@ class Site:
         node.run(
             "sh",
             "-c",
-            'echo "222 snf_selftest" > /etc/iproute2/rt_tables.d/snf.conf; echo "$1" >> /etc/default/snf-network',
+            'echo "222 snf_selftest" > /etc/iproute2/rt_tables.d/snf.conf;'
+            ' echo "$1" >> /etc/default/snf-network',
             "sh",
             f'UNDERLAY="{UNDERLAY} {UNDERLAY6}"',
         )
 
     def plays(self, start: int) -> list[dict[int, set[str]]]:
         """All that `play` tells, with bridge-nf-call-* off and on; once, without br_netfilter."""
-        found = []
+        found: list[dict[int, set[str]]] = []
         for setting in (False, True) if has_bridge_netfilter(self.node) else (None,):
             if setting is not None:
                 bridge_netfilter(self.node, setting)
@@ -331,4 +332,5 @@ def _miscounted(cells: tuple[Cell, ...], counted: Counter[tuple[str, str]]) -> I
     names = {cell.guest.tap: cell.guest.column.name for cell in cells}
     for key in sorted(wanted.keys() | counted.keys()):
         if key[1] != TO_GUESTS and not wanted[key] <= counted[key] <= most[key]:
-            yield f"{names.get(key[0], key[0])}: {counted[key]} frames counted as {key[1]}, {wanted[key]} expected"
+            name = names.get(key[0], key[0])
+            yield f"{name}: {counted[key]} frames counted as {key[1]}, {wanted[key]} expected"

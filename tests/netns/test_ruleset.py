@@ -73,7 +73,7 @@ def everything(machine: Machine) -> list[str]:
 
 @pytest.mark.parametrize("config", CONFIGS.values(), ids=list(CONFIGS))
 def test_nft_accepts_the_whole_text(machine: Machine, config: Config) -> None:
-    checked = machine.run("nft", "-c", "-I", kernel.HERE, "-f", "-", input=ruleset.text(config))
+    checked = machine.run("nft", "-c", "-I", kernel.RULES, "-f", "-", input=ruleset.text(config))
     assert checked.stdout + checked.stderr == ""
     assert machine.out("nft", "list", "tables") == "", "a check changes nothing"
     load(config)
