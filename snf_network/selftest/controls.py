@@ -5,6 +5,7 @@ guests.
 from __future__ import annotations
 
 from snf_network.selftest import frames as f
+from snf_network.selftest.headers import TAILS
 from snf_network.selftest.matrix import (
     FREE,
     GATEWAY,
@@ -71,6 +72,7 @@ LEGAL = (
         "fragment of UDP, IPv6",
         lambda g: g.frame(f.behind(f.udp(g.ip6, NODE6), f.FRAGMENT, bytes((0, 0, 64, 0, 0, 0, 9)))),
     ),
+    *TAILS,
     Row("tunnel to elsewhere", lambda g: g.frame(f.ip(g.ip, NODE, 41, f.udp(OTHER6, NODE6)[1]))),
     Row("VXLAN to elsewhere", lambda g: g.frame(f.udp(g.ip, NODE, 4000, 4789))),
     Row(

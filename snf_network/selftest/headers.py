@@ -4,8 +4,10 @@ or the bridge itself, may not.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from snf_network.selftest import frames as f
-from snf_network.selftest.matrix import ANY, NODE, NODE6, Row
+from snf_network.selftest.matrix import ANY, NODE, NODE6, Guest, Row
 
 BROKEN = {ANY: "malformed"}
 
@@ -79,4 +81,42 @@ MALFORMED = (
         BROKEN,
         bridged=True,
     ),
+)
+
+
+def _tail6(g: Guest, header: int, flow: int = 0) -> f.Packet:
+    """The last fragment of an IPv6 packet: where a header would be stands what it carries."""
+    head = bytes((header, 0, 0, 64, 0, 0, 0, 9))
+    return _with(f.ip(g.ip6, NODE6, f.FRAGMENT, head + b"rest of it"), 2, flow.to_bytes(2, "big"))
+
+
+SERVICES = (67, 68, 546, 547)
+
+
+def _tail(name: str, packet: Callable[[Guest], f.Packet]) -> Row:
+    """A row about the last fragment of something."""
+    return Row(f"last fragment of {name}", lambda g: g.frame(packet(g)))
+
+
+def _ping(octet: int) -> Row:
+    """One that looks like a redirect (5) or a router advertisement (9) where it has no header."""
+    data = bytes((octet,)) * 64
+    return _tail(f"a ping of {octet:02x}", lambda g: f.ip(g.ip, NODE, f.ICMP, data, fragment=100))
+
+
+def _udp(port: int) -> Row:
+    data = b"it" + port.to_bytes(2, "big") + b"rest"
+    return _tail(f"UDP, {port:04x} in it", lambda g: f.ip(g.ip, NODE, f.UDP, data, fragment=100))
+
+
+def _udp6(port: int) -> Row:
+    return _tail(f"UDP, IPv6, flow label {port}", lambda g: _tail6(g, f.UDP, port))
+
+
+TAILS = (
+    *map(_ping, (5, 9)),
+    *map(_udp, SERVICES),
+    *map(_udp6, SERVICES),
+    _tail("a ping, IPv6", lambda g: _tail6(g, f.ICMP6)),
+    _tail("options, IPv6", lambda g: _tail6(g, f.DSTOPTS)),
 )

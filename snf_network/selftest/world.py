@@ -231,7 +231,7 @@ table inet witness {
 	chain look { type filter hook prerouting priority 300; policy accept
 		meta nfproto ipv4 add @seen { @nh,32,16 }
 		ip6 nexthdr 44 add @seen { @nh,368,16 }
-		meta nfproto ipv6 add @seen { @nh,16,16 }
+		ip6 nexthdr != 44 add @seen { @nh,16,16 }
 	}
 }
 table arp witness {
