@@ -62,10 +62,7 @@ LEGAL = (
     Row("echo, IPv6", lambda g: g.frame(f.ping(g.ip6, NODE6))),
     Row("echo behind options", lambda g: g.frame(f.with_dstopts(f.ping(g.ip6, NODE6)))),
     Row("TCP behind options", lambda g: g.frame(f.with_dstopts(f.tcp(g.ip6, NODE6, 4000, 22)))),
-    Row(
-        "TCP behind AH",
-        lambda g: g.frame(f.behind(f.tcp(g.ip6, NODE6, 4000, 22), f.AH, bytes((4, 0, 0)) + bytes(20))),
-    ),
+    Row("TCP behind AH", lambda g: g.frame(f.behind_ah(f.tcp(g.ip6, NODE6, 4000, 22)))),
     Row("fragment of UDP", lambda g: g.frame(f.ip(g.ip, NODE, f.UDP, b"rest of it", fragment=100))),
     Row("first fragment of UDP, IPv6", lambda g: g.frame(f.fragmented(f.udp(g.ip6, NODE6), more=True))),
     Row(

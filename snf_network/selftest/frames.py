@@ -16,7 +16,7 @@ SHORTEST = 0x0600
 """What is less is no ethertype but the length of an 802.3 frame."""
 LOCAL = 0x88B5
 """An ethertype for experiments (IEEE 802.1): a frame that no stack knows."""
-ICMP, TCP, UDP, ROUTING, FRAGMENT, AH, ICMP6, DSTOPTS = 1, 6, 17, 43, 44, 51, 58, 60
+ICMP, TCP, UDP, ROUTING, FRAGMENT, AH, ICMP6, DSTOPTS, PIM = 1, 6, 17, 43, 44, 51, 58, 60, 103
 SYN, ACK = 0x02, 0x10
 RS, RA, NS, NA, REDIRECT = 133, 134, 135, 136, 137
 SOURCE, TARGET, NONCE = 1, 2, 14
@@ -198,22 +198,49 @@ def mld(source: str, about: str) -> Packet:
     3810).
     """
     records = bytes((0, 0, 0, 1, 4, 0, 0, 0)) + octets(about)
-    return behind(icmp6(source, "ff02::16", 143, records, 1), 0, bytes((0, 5, 2, 0, 0, 1, 0)))
+    return with_router_alert(icmp6(source, "ff02::16", 143, records, 1))
 
 
-def mld_query(source: str) -> Packet:
-    """An MLDv2 general query: whoever sends it is taken for a multicast router (RFC 3810)."""
-    return behind(
-        icmp6(source, ALL_NODES, 130, struct.pack("!HH", 1000, 0) + bytes(16) + bytes((2, 125, 0, 0)), 1),
-        0,
-        bytes((0, 5, 2, 0, 0, 1, 0)),
-    )
+def mld_query(source: str, hidden: int = 0) -> Packet:
+    """An MLDv2 general query: whoever sends it is taken for a multicast router (RFC 3810). So it is behind as
+    many authentication headers as `hidden` says.
+    """
+    packet = icmp6(source, ALL_NODES, 130, struct.pack("!HH", 1000, 0) + bytes(16) + bytes((2, 125, 0, 0)), 1)
+    for _ in range(hidden):
+        packet = behind_ah(packet)
+    return with_router_alert(packet)
+
+
+def igmp(source: str, kind: int, target: str = "224.0.0.1", fragment: int = 0) -> Packet:
+    """An IGMP message of eight octets: 0x11 is a general query (RFC 2236), 0x30 a multicast router's
+    advertisement (RFC 4286).
+    """
+    data = struct.pack("!BBHI", kind, 100, 0, 0)
+    return ip(source, target, 2, data[:2] + struct.pack("!H", checksum(data)) + data[4:], 1, fragment)
 
 
 def igmp_query(source: str) -> Packet:
     """An IGMPv2 general query (RFC 2236)."""
-    data = struct.pack("!BBHI", 0x11, 100, 0, 0)
-    return ip(source, "224.0.0.1", 2, data[:2] + struct.pack("!H", checksum(data)) + data[4:], hops=1)
+    return igmp(source, 0x11)
+
+
+def pim(source: str) -> Packet:
+    """A PIM hello, to all PIM routers (RFC 7761, 4.9.2)."""
+    target = "ff02::d" if ":" in source else "224.0.0.13"
+    data = struct.pack("!BBHHHH", 0x20, 0, 0, 1, 2, 105)
+    if ":" in source:
+        return ip(source, target, PIM, _summed(source, target, PIM, data, 2), 1)
+    return ip(source, target, PIM, data[:2] + struct.pack("!H", checksum(data)) + data[4:], 1)
+
+
+def with_router_alert(packet: Packet) -> Packet:
+    """An IPv6 packet behind the hop-by-hop option that MLD has (RFC 2711)."""
+    return behind(packet, 0, bytes((0, 5, 2, 0, 0, 1, 0)))
+
+
+def behind_ah(packet: Packet) -> Packet:
+    """An IPv6 packet behind an authentication header, which nobody need check to look past it (RFC 4302)."""
+    return behind(packet, AH, bytes((4, 0, 0)) + bytes(20))
 
 
 def behind(packet: Packet, header: int, body: bytes) -> Packet:

@@ -285,10 +285,6 @@ ND = (
         lambda g: g.group(f.fragmented(f.with_dstopts(f.na(g.local, OTHER6)))),
         EXT,
     ),
-    Row(
-        "NA behind AH",
-        lambda g: g.group(f.behind(f.na(g.local, OTHER6), f.AH, bytes((4, 0, 0)) + bytes(20))),
-        EXT | {GUARD: "nd-ext"},
-    ),
+    Row("NA behind AH", lambda g: g.group(f.behind_ah(f.na(g.local, OTHER6))), EXT | {GUARD: "nd-ext"}),
 )
 FORGED = (*MACS, *ARP, *IP4, *IP6, *ND, *SERVERS, *ETHERNET, *MALFORMED)

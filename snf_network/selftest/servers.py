@@ -28,11 +28,7 @@ SERVERS = (
     Row("RA from a free link-local", lambda g: g.group(f.ra(FREE)), LOCAL | RA),
     Row("RA behind options", lambda g: g.group(f.with_dstopts(f.ra(g.local))), EXT | RA),
     Row("RA, fragmented", lambda g: g.group(f.fragmented(f.ra(g.local))), EXT | RA),
-    Row(
-        "RA behind AH",
-        lambda g: g.group(f.behind(f.ra(g.local), f.AH, bytes((4, 0, 0)) + bytes(20))),
-        EXT | {GUARD: "nd-ext"},
-    ),
+    Row("RA behind AH", lambda g: g.group(f.behind_ah(f.ra(g.local))), EXT | {GUARD: "nd-ext"}),
     Row(
         "ICMP redirect",
         lambda g: g.frame(f.icmp4(g.ip, NODE, 5, 1, f.octets(g.ip) + f.udp(NODE, OTHER)[1])),
@@ -50,6 +46,17 @@ SERVERS = (
         QUERY,
     ),
     Row("MLD query", lambda g: g.group(f.mld_query(g.local)), QUERY),
+    Row("MLD query behind AH", lambda g: g.group(f.mld_query(g.local, hidden=1)), EXT | {GUARD: "nd-ext"}),
+    Row(
+        "MLD query behind AH twice",
+        lambda g: g.group(f.mld_query(g.local, hidden=2)),
+        EXT | {GUARD: "nd-ext"},
+    ),
+    Row(
+        "RA behind AH twice",
+        lambda g: g.group(f.behind_ah(f.behind_ah(f.ra(g.local)))),
+        EXT | {GUARD: "nd-ext"},
+    ),
     Row(
         "multicast router advertisement",
         lambda g: g.group(f.icmp6(g.local, "ff02::6a", 151, bytes(4), 1)),
