@@ -21,7 +21,7 @@ REASONS = {
     "ext-cut": "the header of what it carries is not whole: a fragment that cuts it short (RFC 7112)",
     "ra": "a router advertisement: this guest is no router",
     "redirect": "an ICMP or ICMPv6 redirect: this guest is no router",
-    "querier": "a query or advertisement of a multicast router: this guest is none",
+    "querier": "a query, a hello or an advertisement of a multicast router: this guest is none",
     "dhcp-server": "an answer of a DHCP server: this guest is none",
     "answered": "DHCP or a router solicitation that nfdhcpd has answered already",
     "tagged": "a VLAN tag",

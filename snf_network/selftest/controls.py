@@ -4,6 +4,8 @@ guests.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from snf_network.selftest import frames as f
 from snf_network.selftest.headers import TAILS
 from snf_network.selftest.matrix import (
@@ -17,6 +19,7 @@ from snf_network.selftest.matrix import (
     OTHER6,
     PREFIX,
     SERVED,
+    Guest,
     Row,
 )
 
@@ -39,6 +42,12 @@ INWARD = tuple(
         ("ARP", lambda g: g.frame(f.arp(1, STRANGER, OTHER, g.ip), STRANGER)),
     )
 )
+
+
+def _igmp(kind: int) -> Callable[[Guest], bytes]:
+    return lambda g: g.frame(f.igmp(g.ip, kind, "224.0.0.2"), target="01:00:5e:00:00:02")
+
+
 LEGAL = (
     Row(
         "to the guest: its network's unicast",
@@ -78,6 +87,14 @@ LEGAL = (
             f.ip(g.ip, "224.0.0.22", 2, bytes((0x22, 0, 0xF9, 2, 0, 0, 0, 1, 4, 0, 0, 0, 0xE0, 0, 0, 0xFB))),
             target="01:00:5e:00:00:16",
         ),
+    ),
+    *(
+        Row(f"IGMP {name}", _igmp(kind))
+        for name, kind in (
+            ("report of version 2", 0x16),
+            ("leave", 0x17),
+            ("solicitation of multicast routers", 0x31),
+        )
     ),
     Row("UDP from its link-local", lambda g: g.frame(f.udp(g.local, g.router))),
     Row("UDP from a link-local of its choice", lambda g: g.frame(f.udp(FREE, f.ALL_NODES)), FREE_SOURCE),

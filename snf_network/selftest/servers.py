@@ -14,6 +14,7 @@ from snf_network.selftest.matrix import (
     NODE6,
     OTHER,
     SERVED,
+    Guest,
     Row,
 )
 
@@ -23,6 +24,18 @@ NO_VLAN = (f.VLAN, 0)
 """A tag that says a priority and no VLAN: a Linux guest takes the frame as if it had none."""
 LOCAL, EXT, ANSWERED = {LINK_LOCAL: "ip6-ll-src"}, {IP: "nd-ext"}, {SERVED: "answered"}
 RA, DHCP, QUERY = {GUARD: "ra"}, {GUARD: "dhcp-server"}, {GUARD: "querier"}
+
+
+def _igmp(name: str, kind: int, group: int, fragment: int = 0) -> Row:
+    """A message to 224.0.0.`group`."""
+
+    def frame(g: Guest) -> bytes:
+        packet = f.igmp(g.ip, kind, f"224.0.0.{group}", fragment)
+        return g.frame(packet, target=f"01:00:5e:00:00:{group:02x}")
+
+    return Row(name, frame, QUERY)
+
+
 SERVERS = (
     Row("RA", lambda g: g.group(f.ra(g.local)), RA),
     Row("RA from a free link-local", lambda g: g.group(f.ra(FREE)), LOCAL | RA),
@@ -45,6 +58,15 @@ SERVERS = (
         lambda g: g.frame(f.igmp_query(g.ip), target="01:00:5e:66:66:66"),
         QUERY,
     ),
+    _igmp("IGMP query, as if it were a last fragment", 0x11, 1, fragment=100),
+    _igmp("IGMP query, as if it were a first fragment", 0x11, 1, fragment=FIRST),
+    _igmp("IGMP advertisement of a multicast router", 0x30, 106),
+    _igmp("IGMP termination of a multicast router", 0x32, 106),
+    _igmp("DVMRP probe", 0x13, 4),
+    _igmp("PIM query of version 1", 0x14, 2),
+    Row("PIM hello", lambda g: g.frame(f.pim(g.ip), target="01:00:5e:00:00:0d"), QUERY),
+    Row("PIM hello, IPv6", lambda g: g.group(f.pim(g.local)), QUERY),
+    Row("PIM hello behind options", lambda g: g.group(f.with_dstopts(f.pim(g.local))), QUERY),
     Row("MLD query", lambda g: g.group(f.mld_query(g.local)), QUERY),
     Row("MLD query behind AH", lambda g: g.group(f.mld_query(g.local, hidden=1)), EXT | {GUARD: "nd-ext"}),
     Row(
@@ -62,6 +84,7 @@ SERVERS = (
         lambda g: g.group(f.icmp6(g.local, "ff02::6a", 151, bytes(4), 1)),
         QUERY,
     ),
+    Row("multicast router termination", lambda g: g.group(f.icmp6(g.local, "ff02::6a", 153, b"", 1)), QUERY),
     Row(
         "ICMPv6 redirect",
         lambda g: g.frame(f.redirect(g.local, g.router, NODE6, g.local)),

@@ -21,6 +21,10 @@ FRAMES = {
     "IGMP query, said to be a last fragment": f.ethernet(
         MAC, "01:00:5e:00:00:01", f.igmp("203.0.113.12", 0x11, fragment=100)
     ),
+    "IGMP multicast router advertisement": f.ethernet(
+        MAC, "01:00:5e:00:00:6a", f.igmp("203.0.113.12", 0x30, "224.0.0.106")
+    ),
+    "PIM hello": f.ethernet(MAC, "01:00:5e:00:00:0d", f.pim("203.0.113.12")),
     "MLD query": f.ethernet(MAC, "33:33:00:00:00:01", f.mld_query(LOCAL)),
     "MLD query behind AH and AH": f.ethernet(MAC, "33:33:00:00:00:01", f.mld_query(LOCAL, hidden=2)),
     "MLD query behind AH": f.ethernet(MAC, "33:33:00:00:00:01", f.mld_query(LOCAL, hidden=1)),
