@@ -50,18 +50,12 @@ def _verdict(value: dict[str, Any]) -> str:
 
 def _word(part: Any, name: str) -> str:
     if isinstance(part, dict) and "range" in part:
-        return _prefix(name, *part["range"]) if name in LENGTHS else "-".join(map(str, part["range"]))
+        return "-".join(_word(end, name) for end in part["range"])
     if isinstance(part, dict):
         return f"{part['prefix']['addr']}/{part['prefix']['len']}"
     if name in LENGTHS and (isinstance(part, int) or part.startswith("0x")):
         return f"0x{int(str(part), 0):0{LENGTHS[name]}x}"
     return str(part)
-
-
-def _prefix(name: str, first: Any, last: Any) -> str:
-    """How a prefix of raw payload is listed: its first and its last value."""
-    low, high = (int(str(end), 0) for end in (first, last))
-    return f"0x{low:0{LENGTHS[name]}x}/{LENGTHS[name] * 4 - (low ^ high).bit_length()}"
 
 
 def drops() -> dict[tuple[str, str], tuple[int, int]]:

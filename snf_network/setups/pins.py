@@ -22,11 +22,16 @@ def quoted(nic: Nic) -> str:
 
 
 def raw_address(address: str) -> str:
-    """An IPv6 address or prefix as the number that nft 1.0.6 wants where it compares raw payload (the target
-    of an ND message).
+    """An IPv6 address as the number that nft 1.0.6 wants where it compares raw payload (the target of an ND
+    message); a prefix as its first and last. It would take a prefix too, and free it twice (valgrind): an nft
+    with a larger table was killed by that.
     """
-    address, slash, length = address.partition("/")
-    return f"0x{inet_pton(AF_INET6, address).hex()}{slash}{length}"
+    plain, slash, length = address.partition("/")
+    first = inet_pton(AF_INET6, plain)
+    if not slash:
+        return f"0x{first.hex()}"
+    last = int.from_bytes(first) | (1 << 128 - int(length)) - 1
+    return f"0x{first.hex()}-0x{last:032x}"
 
 
 def raw_mac(mac: str) -> str:
