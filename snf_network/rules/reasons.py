@@ -7,6 +7,7 @@ REASONS = {
     "src-mac": "its Ethernet source is not a MAC of the NIC",
     "arp-mac": "its ARP sender MAC is not one of the NIC",
     "arp-ip": "its ARP sender address is not one of the NIC",
+    "arp-probe": "an ARP probe for an address that is not the NIC's",
     "arp-form": "ARP that is neither a request nor a reply for IPv4 over Ethernet",
     "rarp": "RARP about another MAC",
     "ip4-src": "its IPv4 source is not an address of the NIC",

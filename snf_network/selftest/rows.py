@@ -105,6 +105,7 @@ MACS = (
     Row("VRRP MAC", lambda g: g.frame(f.udp(g.ip, NODE), VRRP), SRC_MAC, allowed=True),
 )
 ARP_MAC, ARP_IP, ARP_FORM = {MAC: "arp-mac"}, {IP: "arp-ip"}, {IP: "arp-form"}
+PROBE = {IP: "arp-probe"}
 ARP = (
     Row("ARP sender MAC", lambda g: g.frame(f.arp(1, g.foreign, g.ip, GATEWAY), target=f.BROADCAST), ARP_MAC),
     Row("ARP sender MAC, reply", lambda g: g.frame(f.arp(2, g.foreign, g.ip, GATEWAY)), ARP_MAC),
@@ -124,6 +125,24 @@ ARP = (
         "ARP sender IP, the node's",
         lambda g: g.frame(f.arp(1, g.mac, NODE, NODE), target=f.BROADCAST),
         ARP_IP,
+    ),
+    Row(
+        "ARP probe for a neighbour's",
+        lambda g: g.frame(f.arp(1, g.mac, "0.0.0.0", OTHER), target=f.BROADCAST),
+        PROBE,
+    ),
+    Row("ARP probe for the gateway's", lambda g: g.frame(f.arp(1, g.mac, "0.0.0.0", GATEWAY)), PROBE),
+    Row(
+        "ARP probe, allowed address",
+        lambda g: g.frame(f.arp(1, g.mac, "0.0.0.0", EXTRA4), target=f.BROADCAST),
+        PROBE,
+        allowed=True,
+    ),
+    Row(
+        "ARP probe, allowed prefix",
+        lambda g: g.frame(f.arp(1, g.mac, "0.0.0.0", IN_PREFIX4), target=f.BROADCAST),
+        PROBE,
+        allowed=True,
     ),
     Row("ARP reply from 0.0.0.0", lambda g: g.frame(f.arp(2, g.mac, "0.0.0.0", NODE)), ARP_IP),
     Row("ARP neither request nor reply", lambda g: g.frame(f.arp(9, g.mac, g.ip, GATEWAY)), ARP_FORM),

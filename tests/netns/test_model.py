@@ -157,11 +157,11 @@ def dropped(nic: Nic, frame: Frame) -> bool:
 SOURCES = {
     "udp": "ip",
     "arp": "ip",
+    "probe": "ip",
     "offer": "ip",
     "dad": "about",
     "rarp": "",
     "other": "",
-    "probe": "",
     "discover": "",
 }
 """Which address of a frame says whose it is, where that is not its IPv6 source."""
