@@ -17,7 +17,7 @@ SHORTEST = 0x0600
 LOCAL = 0x88B5
 """An ethertype for experiments (IEEE 802.1): a frame that no stack knows."""
 ICMP, TCP, UDP, ROUTING, FRAGMENT, AH, ICMP6, DSTOPTS, PIM = 1, 6, 17, 43, 44, 51, 58, 60, 103
-SYN, ACK = 0x02, 0x10
+FIN, SYN, RST, ACK = 0x01, 0x02, 0x04, 0x10
 RS, RA, NS, NA, REDIRECT = 133, 134, 135, 136, 137
 SOURCE, TARGET, NONCE = 1, 2, 14
 BROADCAST = "ff:ff:ff:ff:ff:ff"

@@ -128,8 +128,8 @@ ANSWERS = {
     "ICMP error",
     "fragment",
 }
-BEGUN = {"SSH", "RDP", "RDP over UDP"}
-REST = {"HTTP", "UDP", "DNS answer to a server's port", "GRE"}
+BEGUN = {"SSH", "SSH, SYN+FIN", "RDP", "RDP over UDP"}
+REST = {"HTTP", "SYN+FIN", "SYN+RST", "UDP", "DNS answer to a server's port", "GRE", "rest of a TCP header"}
 PASSES = {
     "protected": ANSWERS,
     "limited": ANSWERS | BEGUN,
@@ -145,6 +145,9 @@ def packets(source: str, target: str) -> dict[str, f.Packet]:
         "SSH": f.tcp(source, target, 40000, 22),
         "RDP": f.tcp(source, target, 40000, 3389),
         "HTTP": f.tcp(source, target, 40000, 80),
+        "SYN+FIN": f.tcp(source, target, 40000, 80, f.SYN | f.FIN),
+        "SYN+RST": f.tcp(source, target, 40000, 80, f.SYN | f.RST),
+        "SSH, SYN+FIN": f.tcp(source, target, 40000, 22, f.SYN | f.FIN),
         "SYN+ACK": f.tcp(source, target, 80, 40000, f.SYN | f.ACK),
         "ACK": f.tcp(source, target, 80, 40000, f.ACK),
         "RST": f.tcp(source, target, 80, 40000, 0x04),
@@ -161,7 +164,20 @@ def packets(source: str, target: str) -> dict[str, f.Packet]:
         "fragment": f.behind(f.udp(source, target), f.FRAGMENT, bytes((0, 0, 64, 0, 0, 0, 9)))
         if ip6
         else f.ip(source, target, f.UDP, b"rest of it", fragment=100),
+        "rest of a TCP header": f.behind(
+            rest_of_tcp(source, target), f.FRAGMENT, bytes((0, 0, 9, 0, 0, 0, 9))
+        )
+        if ip6
+        else f.ip(source, target, f.TCP, rest_of_tcp(source, target)[1][-12:], fragment=0x2001),
     }
+
+
+def rest_of_tcp(source: str, target: str) -> f.Packet:
+    """What follows the first eight octets of a TCP header, where flags would stand: a SYN whose first fragment
+    says nothing of that (RFC 1858).
+    """
+    head = f.tcp(source, target, 40000, 80)
+    return f.ip(source, target, f.TCP, head[1][-12:] + b"\x10" * 12)
 
 
 def icmp_error(source: str, target: str, body: bytes) -> f.Packet:
