@@ -359,29 +359,38 @@ def test_profile_holds_for_priority_tagged_frames(lab: Lab, tags: list[tuple[int
     assert not get(START + 10)
 
 
-def test_profile_holds_for_what_is_hidden_in_snap(lab: Lab) -> None:
-    """Some guests take IPv4 in an 802.3 frame (RFC 1042) as any other; a profile cannot look into it."""
-    place = site(lab)
-    ear = Ear(place.bridged, "eth0")
-    knock = f.tcp("203.0.113.11", "203.0.113.12", 40000, 22)[1]
-    snap = (8 + len(knock), b"\xaa\xaa\3\0\0\0\x08\0" + knock)
+KNOCK = f.tcp("203.0.113.11", "203.0.113.12", 40000, 22)[1]
+HIDDEN = {
+    "SNAP": (8 + len(KNOCK), b"\xaa\xaa\3\0\0\0\x08\0" + KNOCK),
+    "a PPPoE session": (0x8864, b"\x11\0\0\1" + (2 + len(KNOCK)).to_bytes(2) + b"\0\x21" + KNOCK),
+    "PPPoE discovery": (0x8863, b"\x11\x09\0\0\0\4\1\1\0\0"),
+    "MPLS": (0x8847, b"\0\1\1\x40" + KNOCK),
+    "a tag of 0x9100": (0x9100, b"\0\5\x08\0" + KNOCK),
+}
+"""What some guests take IPv4 out of; a profile cannot look into it."""
+
+
+@pytest.mark.parametrize("packet", HIDDEN.values(), ids=list(HIDDEN))
+def test_profile_holds_for_what_is_hidden_in(still: Site, packet: f.Packet) -> None:
+    """RFC 1042, RFC 2516, RFC 3032, and tags as they were before 802.1ad. The profile that lets in everything
+    lets them in.
+    """
+    ear = Ear(still.bridged, "eth0")
     ping = f.ping("203.0.113.11", "203.0.113.12")
 
-    def get(number: int) -> set[int]:
-        send(
-            place.other,
-            "eth0",
-            *(
-                f.stamp(f.ethernet(OTHER_MAC, BRIDGED["MAC"], packet), number + more)
-                for more, packet in enumerate((snap, ping))
-            ),
-        )
-        return ear.tokens(number + 1) & {number}
+    def get(number: int) -> bool:
+        frame = f.ethernet(OTHER_MAC, BRIDGED["MAC"], packet)
+        end = f.stamp(f.ethernet(OTHER_MAC, BRIDGED["MAC"], ping), number)
+        send(still.other, "eth0", frame, end)
+        heard = [found for _, found in ear.frames(2, lambda found: f.token(found) == number)]
+        assert number in map(f.token, heard)
+        return frame in heard
 
-    place.node.up({**BRIDGED, "TAGS": ""})
-    assert get(START)
-    place.node.up({**BRIDGED, "TAGS": tag("protected")})
-    assert not get(START + 10)
+    for name, passes in (("", True), ("protected", False), ("limited", False)):
+        still.node.up({**BRIDGED, "TAGS": tag(name, BRIDGED["INTERFACE_INDEX"])})
+        assert get(START) is passes, name
+    still.node.up({**BRIDGED, "TAGS": tag("unprotected", BRIDGED["INTERFACE_INDEX"])})
+    assert get(START) is (packet[0] > f.SHORTEST)
 
 
 class Talk:
