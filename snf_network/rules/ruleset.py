@@ -77,7 +77,7 @@ def _chains(name: str, body: str) -> Iterator[str]:
 
     `meta protocol` looks behind one VLAN tag, as the guest will; what has two, or is LLC (4, ETH_P_802_2), is
     nothing that a profile could judge. It is compared and not looked up: that is cheaper. What may have IP
-    inside (MPLS, PPPoE, older tags, NSH) is judged as it is: only a profile that lets in everything lets it in.
+    inside (MPLS, PPPoE, older tags, NSH) is judged as what it is: a profile that lets in everything takes it.
     """
     inside = ", ".join(f"{kind} : goto ip_profile_{name}" for kind in CARRIERS)
     yield f"table inet snf_network {{\nchain profile_{name} {{\n{body}\n}}\n}}"

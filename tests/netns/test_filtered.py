@@ -299,6 +299,46 @@ def test_reserved_group_reaches_nobody(lab: Lab) -> None:
     assert not witness.seen() & {1, 2, 3}
 
 
+@pytest.mark.parametrize("tags", ("private-filtered", "ip-filtered", "nfdhcpd", "ip-filtered nfdhcpd"))
+def test_tap_out_of_its_bridge_reaches_nobody(lab: Lab, tags: str) -> None:
+    """After a bridge was deleted and made again its taps are up and in none: the node hears them itself."""
+    router = lab.router()
+    node = lab.node("node1", router)
+    guest = lab.guest(node, "tap1", A1)
+    guest.sysctl("net/ipv6/conf/all/disable_ipv6", 1)  # it says nothing by itself
+    node.up({**GUESTS["a1"].env, "NETWORK_TAGS": tags, "NETWORK_SUBNET6": "2001:db8:a::/64"})
+    node.ip("link del prv0", "link add prv0 type bridge forward_delay 0", "link set prv0 up")
+    for key in ("ipv4/conf/all/forwarding", "ipv6/conf/all/forwarding"):
+        node.sysctl(f"net/{key}", 1)
+    assert "UP" in node.out("ip", "link", "show", "dev", "tap1")
+    assert "master" not in node.out("ip", "link", "show", "dev", "tap1")
+    witness, uplink = Witness(node), Ear(router, "br0")
+    tap = node.read("/sys/class/net/tap1/address").strip()
+    own6 = f.eui64(A1, "2001:db8:a::")
+    packets = (
+        f.udp("203.0.113.1", "198.51.100.1"),
+        f.udp("203.0.113.99", "198.51.100.1"),
+        f.udp(own6, "2001:db8:1::1"),
+        f.udp("2001:db8:66::66", "2001:db8:1::1"),
+        f.arp(1, A1, "203.0.113.1", "198.51.100.1"),
+        f.ns(f.eui64(A1), f.eui64(tap), to=f.eui64(tap)),
+    )
+    for start in (0, OPEN):
+        numbers = range(start + 1, start + 1 + 2 * len(packets))
+        frames = [f.ethernet(A1, target, packet) for packet in packets for target in (tap, f.BROADCAST)]
+        send(guest, "eth0", *map(f.stamp, frames, numbers))
+        if start:
+            break
+        assert sum(drops(node, family)["tap1", "ll-dst"] for family in ("inet", "arp")) == len(numbers)
+        assert not witness.seen() & set(numbers)
+        assert not {f.token(frame) for _, frame in uplink.frames(0.2)} & set(numbers)
+        without_rules(node)
+    assert until(lambda: witness.seen() >= set(numbers)), (
+        "the node does not take these: this test shows nothing"
+    )
+    assert {f.token(frame) for _, frame in uplink.frames(0.2)} & set(numbers)
+
+
 @pytest.mark.parametrize("group", (RESERVED, OTHER_RESERVED))
 def test_forged_mac_to_a_reserved_group_is_not_learned(lab: Lab, group: str) -> None:
     """The bridge would send a2's frames to the port that said so."""
