@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 LENGTHS = {"ndmacs": 12, "targets": 32, "tgtnets": 32, "router_targets": 32}
 """Hexadecimal digits of the numbers that nft lists for raw payload."""
 COUNTERS = "drops"
-NAMED = {"masq": 1, "masq_networks": None}
+NAMED = {"masq": 1, "masq_networks": None, "masq_pairs": None}
 """Which part of a member is the name of an interface: the first, in all other sets."""
 
 
