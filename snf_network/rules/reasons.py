@@ -24,6 +24,7 @@ REASONS = {
     "redirect": "an ICMP or ICMPv6 redirect: this guest is no router",
     "querier": "a query, a hello or an advertisement of a multicast router: this guest is none",
     "dhcp-server": "an answer of a DHCP server: this guest is none",
+    "dhcp-chaddr": "a DHCP request in the name of another MAC (chaddr), or in fragments",
     "answered": "DHCP or a router solicitation that nfdhcpd has answered already",
     "tagged": "a VLAN tag",
     "ethertype": "neither IPv4, IPv6, ARP nor RARP, or LLC",

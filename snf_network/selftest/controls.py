@@ -88,6 +88,18 @@ LEGAL = (
             target="01:00:5e:00:00:16",
         ),
     ),
+    Row(
+        "IGMP report from 0.0.0.0",
+        lambda g: g.frame(
+            f.ip(
+                "0.0.0.0",
+                "224.0.0.22",
+                2,
+                bytes((0x22, 0, 0xF9, 2, 0, 0, 0, 1, 4, 0, 0, 0, 0xE0, 0, 0, 0xFB)),
+            ),
+            target="01:00:5e:00:00:16",
+        ),
+    ),
     *(
         Row(f"IGMP {name}", _igmp(kind))
         for name, kind in (

@@ -296,16 +296,28 @@ def rarp(sender: str) -> Packet:
     )
 
 
-def dhcp(mac: str, operation: int, source: str = "0.0.0.0", target: str = "255.255.255.255") -> Packet:
-    """DHCP: 1 is a client's DISCOVER, 2 a server's OFFER (RFC 2131)."""
+def dhcp(
+    mac: str,
+    operation: int,
+    source: str = "0.0.0.0",
+    target: str = "255.255.255.255",
+    kind: int = 0,
+    port: int = 0,
+    relay: str = "0.0.0.0",
+) -> Packet:
+    """DHCP: operation 1 is a client's, 2 a server's; DISCOVER and OFFER, unless `kind` says another message
+    (RFC 2131). `port` is where it comes from, if not from where it should; `relay` what giaddr says.
+    """
     body = (
         struct.pack("!BBBBIHH", operation, 1, 6, 0, 7, 0, 0x8000)
-        + bytes(16)
+        + bytes(12)
+        + octets(relay)
         + octets(mac).ljust(16, b"\0")
         + bytes(192)
     )
-    ports = (68, 67) if operation == 1 else (67, 68)
-    return udp(source, target, *ports, body + bytes.fromhex("63825363") + bytes((53, 1, operation, 255)))
+    usual, to = (68, 67) if operation == 1 else (67, 68)
+    options = bytes.fromhex("63825363") + bytes((53, 1, kind or operation, 255))
+    return udp(source, target, port or usual, to, body + options)
 
 
 def dhcp6(source: str, operation: int, target: str = DHCP6_SERVERS) -> Packet:

@@ -144,6 +144,8 @@ class Row:
     """Pin and reason, as it is counted; the first pin that a column has counts."""
     allowed: bool = False
     """Passes where tags allow it."""
+    then: str = ""
+    """Why it is dropped there all the same."""
     bridged: bool = False
     """On a routed tap nothing listens to such a frame: it cannot leave the guest."""
     inward: bool = False
@@ -152,7 +154,7 @@ class Row:
     def reason(self, column: Column) -> str:
         """Why it is dropped there; empty where it passes."""
         if self.allowed and column.allows:
-            return ""
+            return self.then
         return next((why for pin, why in self.stopped.items() if pin in column.pins), "")
 
     def possible(self, column: Column) -> bool:

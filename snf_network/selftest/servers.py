@@ -8,6 +8,7 @@ from snf_network.selftest.matrix import (
     FREE,
     GATEWAY,
     GUARD,
+    IN_PREFIX4,
     IP,
     LINK_LOCAL,
     NODE,
@@ -34,6 +35,14 @@ def _igmp(name: str, kind: int, group: int, fragment: int = 0) -> Row:
         return g.frame(packet, target=f"01:00:5e:00:00:{group:02x}")
 
     return Row(name, frame, QUERY)
+
+
+CHADDR = {IP: "dhcp-chaddr"}
+
+
+def _split(g: Guest, packet: f.Packet) -> f.Packet:
+    """The first fragment of a datagram: its ports and no more."""
+    return f.ip(g.ip, NODE, f.UDP, packet[1][20:28], fragment=FIRST)
 
 
 SERVERS = (
@@ -64,6 +73,11 @@ SERVERS = (
     _igmp("IGMP termination of a multicast router", 0x32, 106),
     _igmp("DVMRP probe", 0x13, 4),
     _igmp("PIM query of version 1", 0x14, 2),
+    Row(
+        "IGMP query from 0.0.0.0",
+        lambda g: g.frame(f.igmp_query("0.0.0.0"), target="01:00:5e:00:00:01"),
+        {IP: "ip4-src"} | QUERY,
+    ),
     Row("PIM hello", lambda g: g.frame(f.pim(g.ip), target="01:00:5e:00:00:0d"), QUERY),
     Row("PIM hello, IPv6", lambda g: g.group(f.pim(g.local)), QUERY),
     Row("PIM hello behind options", lambda g: g.group(f.with_dstopts(f.pim(g.local))), QUERY),
@@ -90,6 +104,38 @@ SERVERS = (
         lambda g: g.frame(f.redirect(g.local, g.router, NODE6, g.local)),
         {GUARD: "redirect"},
     ),
+    Row(
+        "DHCP discover in another's name",
+        lambda g: g.frame(f.dhcp(g.foreign, 1), target=f.BROADCAST),
+        ANSWERED | CHADDR,
+    ),
+    Row(
+        "DHCP release in another's name",
+        lambda g: g.frame(f.dhcp(g.foreign, 1, g.ip, NODE, kind=7)),
+        ANSWERED | CHADDR,
+    ),
+    Row(
+        "DHCP release in another's name, from a port of its choice",
+        lambda g: g.frame(f.dhcp(g.foreign, 1, g.ip, NODE, kind=7, port=4000)),
+        ANSWERED | CHADDR,
+    ),
+    Row(
+        "DHCP release in another's name, from a server's port",
+        lambda g: g.frame(f.dhcp(g.foreign, 1, g.ip, NODE, kind=7, port=67)),
+        ANSWERED | CHADDR,
+    ),
+    Row(
+        "DHCP release, first fragment",
+        lambda g: g.frame(_split(g, f.dhcp(g.foreign, 1, g.ip, NODE, kind=7))),
+        ANSWERED | CHADDR,
+    ),
+    Row(
+        "DHCP release in another's name, allowed prefix",
+        lambda g: g.frame(f.dhcp(g.foreign, 1, IN_PREFIX4, NODE, kind=7)),
+        {IP: "ip4-src"} | ANSWERED,
+        allowed=True,
+        then="dhcp-chaddr",
+    ),
     Row("DHCPv4 server", lambda g: g.frame(f.dhcp(g.mac, 2, g.ip), target=f.BROADCAST), DHCP),
     Row(
         "DHCPv4 server, another port",
@@ -97,6 +143,16 @@ SERVERS = (
         DHCP,
     ),
     Row("DHCPv4 server, by a relay", lambda g: g.frame(f.udp(g.ip, GATEWAY, 67, 67)), ANSWERED | DHCP),
+    Row(
+        "DHCPv4 relay",
+        lambda g: g.frame(f.dhcp(g.foreign, 1, g.ip, GATEWAY, port=67, relay=g.ip)),
+        ANSWERED | DHCP,
+    ),
+    Row(
+        "DHCPv4 client, from a server's port",
+        lambda g: g.frame(f.dhcp(g.mac, 1, g.ip, GATEWAY, port=67)),
+        ANSWERED | DHCP,
+    ),
     Row(
         "DHCPv4 server, first fragment",
         lambda g: g.frame(f.ip(g.ip, NODE, f.UDP, f.dhcp(g.mac, 2)[1][20:60], fragment=FIRST)),

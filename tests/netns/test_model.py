@@ -143,7 +143,7 @@ def dropped(nic: Nic, frame: Frame) -> bool:
     source = SOURCES.get(kind, "ip6") and getattr(frame, SOURCES.get(kind, "ip6"))
     forged = (
         kind == "other"
-        or (kind in ("ns", "na", "rarp") and frame.sender not in stations)
+        or (kind in ("ns", "na", "rarp", "discover") and frame.sender not in stations)
         or bool(source and not nic.may(source))
         or (kind == "na" and not nic.may(frame.about))
     )
