@@ -274,6 +274,12 @@ ND = (
     Row(
         "NS option, second", lambda g: g.group(f.ns(g.ip6, GATEWAY6, NONCE + g.option(S, g.foreign))), NS_MAC
     ),
+    Row(
+        "NS option before a nonce",
+        lambda g: g.group(f.ns(g.ip6, GATEWAY6, g.option(S, g.foreign) + NONCE)),
+        NS_MAC,
+    ),
+    Row("NS with two nonces", lambda g: g.group(f.ns(g.ip6, GATEWAY6, NONCE + NONCE)), NS_MAC),
     Row("RS option", lambda g: g.group(f.rs(g.local, g.option(S, g.foreign))), {IP: "rs-lladdr"} | ANSWERED),
     Row("DAD, a neighbour's", lambda g: g.group(f.ns("::", OTHER6)), {IP: "dad-target"}),
     Row("DAD, the gateway's", lambda g: g.group(f.ns("::", GATEWAY6, NONCE)), {IP: "dad-target"}),

@@ -4,6 +4,7 @@ discovery, and to these.
 
 from __future__ import annotations
 
+from snf_network.addresses import eui64
 from snf_network.errors import BadEnvironment
 from snf_network.model.resources import Resource
 from snf_network.setups.allow import extra, gives_up_link_local
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 
 
 def setup(nic: Nic, node: Node, config: Config) -> Iterator[Resource]:
-    """From the tap only its own; the link-local address that its MAC gives, unless tags allow any."""
+    """From the tap only its own; the link-local addresses that its MACs give, unless tags allow any."""
     if nic.mode == "routed":
         return  # pinned as closely already
     if nic.mode != "bridged":
@@ -28,7 +29,8 @@ def setup(nic: Nic, node: Node, config: Config) -> Iterator[Resource]:
             f"MODE={nic.mode}: addresses cannot be pinned there", "routed and bridged NICs only"
         )
     allowed = extra(nic, config)
-    own = (nic.ip6, "" if gives_up_link_local(allowed) else nic.link_local)
+    local = (nic.link_local, *(eui64("fe80::/64", mac) for mac in allowed.macs))
+    own = (nic.ip6, *(() if gives_up_link_local(allowed) else local))
     yield from macs(nic, "bridge", allowed)
     yield from addresses4(nic, "bridge", allowed)
     yield from addresses6(nic, "bridge", allowed, own)

@@ -299,6 +299,33 @@ def test_reserved_group_reaches_nobody(lab: Lab) -> None:
     assert not witness.seen() & {1, 2, 3}
 
 
+def test_vrrp_router_speaks_from_its_link_local_address(lab: Lab) -> None:
+    """An IPv6 virtual router advertises from fe80::200:5eff:fe00:20a, which its MAC gives (RFC 5798, 7.3)."""
+    virtual, other = "00:00:5e:00:02:0a", "00:00:5e:00:02:0b"
+    node = lab.node("node1", lab.router())
+    guest, peer = lab.guest(node, "tap1", A1), lab.guest(node, "tap9", A2)
+    node.ip("link set tap9 master prv0 up")
+    node.up(
+        {
+            **GUESTS["a1"].env,
+            "NETWORK_TAGS": "ip-filtered",
+            "INTERFACE_INDEX": "0",
+            "TAGS": f"snf-network:0:mac:{virtual} snf-network:0:allow:2001:db8:a::99",
+        }
+    )
+    settled(node)
+    ear, vip = Ear(peer, "eth0"), "2001:db8:a::99"
+    frames = [
+        f.ethernet(virtual, "33:33:00:00:00:12", f.ip(f.eui64(virtual), "ff02::12", 112, bytes(24), 255)),
+        f.ethernet(virtual, "33:33:00:00:00:01", f.na(f.eui64(virtual), vip, f.option(f.TARGET, virtual))),
+        f.ethernet(virtual, "33:33:00:00:00:12", f.ip(f.eui64(other), "ff02::12", 112, bytes(24), 255)),
+        f.ethernet(other, "33:33:00:00:00:12", f.ip(f.eui64(virtual), "ff02::12", 112, bytes(24), 255)),
+        from_guest("a1", f.BROADCAST),
+    ]
+    send(guest, "eth0", *(f.stamp(frame, number) for number, frame in enumerate(frames, 1)))
+    assert ear.tokens(5) & set(range(1, 6)) == {1, 2, 5}
+
+
 @pytest.mark.parametrize("tags", ("private-filtered", "ip-filtered", "nfdhcpd", "ip-filtered nfdhcpd"))
 def test_tap_out_of_its_bridge_reaches_nobody(lab: Lab, tags: str) -> None:
     """After a bridge was deleted and made again its taps are up and in none: the node hears them itself."""
