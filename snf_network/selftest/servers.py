@@ -178,6 +178,11 @@ def _snap(packet: f.Packet) -> f.Packet:
     return 8 + len(packet[1]), b"\xaa\xaa\3\0\0\0" + packet[0].to_bytes(2, "big") + packet[1]
 
 
+def _type(name: str, kind: int, why: dict[str, str]) -> Row:
+    """A frame of an ethertype that a pinned NIC has no use for, and a switch one."""
+    return Row(name, lambda g: g.frame((kind, b"\0\5\x08\0text")), TYPE | why, bridged=True)
+
+
 ETHERNET = (
     Row("other ethertype", lambda g: g.frame((f.LOCAL, b"\0\0text")), TYPE, bridged=True),
     Row("PPPoE discovery", lambda g: g.frame((0x8863, b"\0\0text")), TYPE, bridged=True),
@@ -198,6 +203,8 @@ ETHERNET = (
         bridged=True,
     ),
     Row("802.1Q, priority only, RA", lambda g: g.frame(f.ra(g.local), tags=(NO_VLAN,)), TAGGED, bridged=True),
+    *(_type(f"a tag of {kind:#06x}", kind, TAGGED) for kind in (0x9100, 0x9200, 0x9300, 0x88E7)),
+    *(_type(name, kind, LLC) for name, kind in (("MVRP", 0x88F5), ("MMRP", 0x88F6))),
     Row("802.1ad", lambda g: g.frame(f.udp(g.ip, NODE), tags=((f.QINQ, 5),)), TAGGED, bridged=True),
     Row("QinQ", lambda g: g.frame(f.udp(g.ip, NODE), tags=((f.QINQ, 5), (f.VLAN, 6))), TAGGED, bridged=True),
     Row(

@@ -160,7 +160,7 @@ MANY = 200
 """
 
 
-def test_no_guest_fills_the_neighbour_table_of_the_node() -> None:
+def test_no_guest_fills_the_arp_table_of_the_node() -> None:
     """Questions in the names of many, with its own MAC: the node would note each of them."""
     with ExitStack() as stack:
         site = Site(stack)
