@@ -27,6 +27,7 @@ from snf_network.selftest.matrix import (
     ROUTER_LOCAL,
     SERVED,
     TAP_MAC,
+    TEMPORARY6,
     UNDERLAY,
     UNDERLAY6,
     VRRP,
@@ -233,6 +234,20 @@ IP6 = (
         {ANY: "ext-cut"},
     ),
     Row("IPv6 source, allowed address", lambda g: g.frame(f.udp(EXTRA6, NODE6)), IP6_SRC, allowed=True),
+    Row("IPv6 source, temporary address", lambda g: g.frame(f.udp(TEMPORARY6, NODE6)), IP6_SRC, allowed=True),
+    Row(
+        "NA for a temporary address",
+        lambda g: g.group(f.na(TEMPORARY6, TEMPORARY6, g.option(T))),
+        IP6_SRC,
+        allowed=True,
+    ),
+    Row(
+        "DAD for a temporary address",
+        lambda g: g.group(f.ns("::", TEMPORARY6, NONCE)),
+        {IP: "dad-target"},
+        allowed=True,
+    ),
+    Row("NS from the gateway's address", lambda g: g.group(f.ns(GATEWAY6, OTHER6, g.option(S))), IP6_SRC),
     Row("IPv6 source, allowed prefix", lambda g: g.frame(f.udp(IN_PREFIX6, NODE6)), IP6_SRC, allowed=True),
     Row(
         "NA target, allowed prefix",

@@ -7,8 +7,8 @@ from __future__ import annotations
 from snf_network.addresses import eui64
 from snf_network.errors import BadEnvironment
 from snf_network.model.resources import Resource
-from snf_network.setups.allow import extra, gives_up_link_local
-from snf_network.setups.pins import addresses4, addresses6, macs
+from snf_network.setups.allow import extra, gateway_within, gives_up_link_local
+from snf_network.setups.pins import addresses4, addresses6, macs, routers
 from snf_network.setups.port import port
 
 TYPE_CHECKING = False
@@ -34,4 +34,5 @@ def setup(nic: Nic, node: Node, config: Config) -> Iterator[Resource]:
     yield from macs(nic, "bridge", allowed)
     yield from addresses4(nic, "bridge", allowed)
     yield from addresses6(nic, "bridge", allowed, own)
+    yield from routers(nic, "bridge", filter(None, (gateway_within(nic, allowed),)))
     yield from port(nic)

@@ -69,6 +69,13 @@ def addresses6(nic: Nic, family: str, allowed: Extra, own: Iterable[str]) -> Ite
         yield Element(family, "tgtnets" if "/" in value else "targets", f"{tap} . {raw_address(value)}")
 
 
+def routers(nic: Nic, family: str, addresses: Iterable[str]) -> Iterator[Resource]:
+    """IPv6 addresses that are a router's, whatever the NIC is allowed: neither source nor target."""
+    for address in addresses:
+        yield Element(family, "routers", f"{quoted(nic)} . {address}")
+        yield Element(family, "router_targets", f"{quoted(nic)} . {raw_address(address)}")
+
+
 def ingress(nic: Nic, members: set[str]) -> Iterator[Resource]:
     """Where all that comes from a bridged tap goes, in one lookup: it follows from the sets that have the
     NIC.
