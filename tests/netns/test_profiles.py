@@ -124,12 +124,23 @@ ANSWERS = {
     "DNS answer",
     "HTTP/3 answer",
     "NTP answer",
+    "DHCP answer",
+    "DHCP answer from another port",
     "NTP to NTP",
     "ICMP error",
     "fragment",
 }
 BEGUN = {"SSH", "SSH, SYN+FIN", "RDP", "RDP over UDP"}
-REST = {"HTTP", "SYN+FIN", "SYN+RST", "UDP", "DNS answer to a server's port", "GRE", "rest of a TCP header"}
+REST = {
+    "HTTP",
+    "DHCP request",
+    "SYN+FIN",
+    "SYN+RST",
+    "UDP",
+    "DNS answer to a server's port",
+    "GRE",
+    "rest of a TCP header",
+}
 PASSES = {
     "protected": ANSWERS,
     "limited": ANSWERS | BEGUN,
@@ -156,6 +167,9 @@ def packets(source: str, target: str) -> dict[str, f.Packet]:
         "HTTP/3 answer": f.udp(source, target, 443, 40000),
         "NTP answer": f.udp(source, target, 123, 40000),
         "NTP to NTP": f.udp(source, target, 123, 123),
+        "DHCP answer": f.udp(source, target, 547, 546) if ip6 else f.udp(source, target, 67, 68),
+        "DHCP answer from another port": f.udp(source, target, 4000, 546 if ip6 else 68),
+        "DHCP request": f.udp(source, target, 546, 547) if ip6 else f.udp(source, target, 68, 67),
         "DNS answer to a server's port": f.udp(source, target, 53, 111),
         "UDP": f.udp(source, target, 40000, 40000),
         "RDP over UDP": f.udp(source, target, 40000, 3389),
