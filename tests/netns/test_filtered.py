@@ -15,6 +15,7 @@ from typing import NamedTuple
 
 import pytest
 
+from snf_network.selftest.world import bridge_netfilter
 from tests.netns import frames as f
 from tests.netns.lab import (
     Ear,
@@ -81,9 +82,11 @@ class Site(NamedTuple):
     guests: dict[str, Machine]
 
 
-def site(lab: Lab) -> Site:
+def site(lab: Lab, bridge_nf: bool = True) -> Site:
     router = lab.router()
     nodes = {name: lab.node(name, router) for name in ("node1", "node2")}
+    for node in nodes.values():
+        bridge_netfilter(node, bridge_nf)
     lab.cable(nodes["node1"], "prv", nodes["node2"], "prv")
     for node in nodes.values():
         node.ip("link set prv master prv0 up", "link set prv0 type bridge mcast_snooping 0")
@@ -195,9 +198,9 @@ class Played(NamedTuple):
 
 
 @pytest.fixture(scope="module")
-def played() -> Iterator[Played]:
+def played(bridge_nf: bool) -> Iterator[Played]:
     with closing(Lab()) as lab:
-        nodes, guests = site(lab)
+        nodes, guests = site(lab, bridge_nf)
         for node in nodes.values():
             node.ip("link set prv0 address 02:00:00:00:00:0" + node.name[-1])
         ears = {name: Ear(guest, "eth0") for name, guest in guests.items()} | {
@@ -249,9 +252,9 @@ def test_each_drop_is_counted_with_its_reason(played: Played) -> None:
 
 
 @pytest.fixture(scope="module")
-def filtered() -> Iterator[Site]:
+def filtered(bridge_nf: bool) -> Iterator[Site]:
     with closing(Lab()) as lab:
-        yield site(lab)
+        yield site(lab, bridge_nf)
 
 
 @pytest.mark.parametrize(("one", "other"), (("a1", "a2"), ("a1", "a3"), ("b1", "b2")))

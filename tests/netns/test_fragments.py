@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 import pytest
 
+from snf_network.selftest.world import bridge_netfilter
 from tests.netns.lab import Lab, Machine, environment, settled
 
 ROUTED = environment("add-routed-ifup-1", TAGS="")
@@ -29,10 +30,11 @@ class Pair(NamedTuple):
 
 
 @pytest.fixture(scope="module", params=("routed", "served", "ip-filtered", "private-filtered"))
-def pair(request: pytest.FixtureRequest) -> Iterator[Pair]:
+def pair(request: pytest.FixtureRequest, bridge_nf: bool) -> Iterator[Pair]:
     with closing(Lab()) as lab:
         router = lab.router()
         node = lab.node("node1", router)
+        bridge_netfilter(node, bridge_nf)
         node.write("/etc/default/snf-network", 'UNDERLAY="192.0.2.0/24 2001:db8:9::/64"\n')
         if request.param == "routed":
             guest = lab.guest(

@@ -10,6 +10,7 @@ from contextlib import closing
 
 import pytest
 
+from snf_network.selftest.world import bridge_netfilter
 from tests.netns import frames as f
 from tests.netns.lab import Ear, Lab, Machine, environment, send, settled, without_rules
 
@@ -35,9 +36,10 @@ FRAMES = {
 
 
 @pytest.fixture(scope="module", params=("nfdhcpd", "ip-filtered nfdhcpd", "private-filtered nfdhcpd"))
-def places(request: pytest.FixtureRequest) -> Iterator[tuple[Machine, Machine, Machine]]:
+def places(request: pytest.FixtureRequest, bridge_nf: bool) -> Iterator[tuple[Machine, Machine, Machine]]:
     with closing(Lab()) as lab:
         node = lab.node("node1", lab.router())
+        bridge_netfilter(node, bridge_nf)
         guest = lab.guest(node, SERVED["INTERFACE"], MAC)
         far = lab.guest(node, "tap9", "aa:55:60:00:00:11")
         node.ip("link set tap9 master prv0 up", "link set prv0 type bridge mcast_snooping 1")

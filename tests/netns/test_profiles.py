@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 import pytest
 
+from snf_network.selftest.world import bridge_netfilter
 from tests.netns import frames as f
 from tests.netns.lab import Ear, Lab, Machine, Witness, environment, lines, send, settled, traces, until
 
@@ -68,10 +69,12 @@ def site(lab: Lab) -> Site:
 
 
 @pytest.fixture(scope="module")
-def still() -> Iterator[Site]:
+def still(bridge_nf: bool) -> Iterator[Site]:
     """One site for all tests that bring their own NIC up."""
     with closing(Lab()) as lab:
-        yield site(lab)
+        made = site(lab)
+        bridge_netfilter(made.node, bridge_nf)
+        yield made
 
 
 class Way(NamedTuple):
