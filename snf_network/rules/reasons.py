@@ -29,7 +29,6 @@ REASONS = {
     "tagged": "a VLAN tag",
     "ethertype": "neither IPv4, IPv6, ARP nor RARP, or LLC",
     "ll-dst": "sent to 01:80:c2:00:00:0x, or to the node past its bridge",
-    "ll-forward": "a link-local source on its way off the link",
     "tunnel": "a tunnel to one of the nodes (UNDERLAY)",
     "masq": "from one masq network to another",
     "mac-prefix": "kept from this NIC: it comes from another private network",

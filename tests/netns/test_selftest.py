@@ -18,7 +18,17 @@ import pytest
 
 from snf_network.commands.selftest import matrix
 from snf_network.selftest import frames as f
-from snf_network.selftest.matrix import COLUMNS, GUARD, IP, LINK_LOCAL, MAC, NODE, ROUTER_LOCAL, Column
+from snf_network.selftest.matrix import (
+    COLUMNS,
+    GATEWAY6,
+    GUARD,
+    IP,
+    LINK_LOCAL,
+    MAC,
+    NODE,
+    ROUTER_LOCAL,
+    Column,
+)
 from snf_network.selftest.rows import FORGED
 from snf_network.selftest.run import ROWS, TABLES, TO_GUESTS, WRONG, Outcome, Site, examine, run
 from snf_network.selftest.world import Ear, Machine, drops, send
@@ -189,6 +199,26 @@ def ask_in_many_names(site: Site) -> None:
 def neighbours(node: Machine) -> list[str]:
     """What the node has noted of those names."""
     return [line for line in node.run("ip", "-4", "neigh", "show").splitlines() if line.startswith("198.18.")]
+
+
+def test_the_kernel_forwards_no_link_local_source() -> None:
+    """RFC 4291, 2.5.6: no rule of ours has to. Without our tables, and with a route; one with a global source
+    is forwarded.
+    """
+    with ExitStack() as stack:
+        site = Site(stack)
+        guest = site.guests[0]
+        site.without_rules()
+        site.node.ip(f"route add {GATEWAY6}/128 dev eth1")
+        ear = Ear(site.router, "eth1")
+        packets = (f.udp(guest.local, GATEWAY6), f.udp("fe80::77", GATEWAY6), f.udp(guest.ip6, GATEWAY6))
+        send(
+            site.guest,
+            guest.tap,
+            *(f.stamp(guest.frame(packet), number) for number, packet in enumerate(packets, 1)),
+        )
+        with closing(ear.socket):
+            assert ear.tokens(3) & {1, 2, 3} == {3}
 
 
 def test_trunk_passes_its_own_vlans_and_no_other() -> None:
