@@ -528,6 +528,7 @@ def test_masq_translates_only_where_it_is_switched_on() -> None:
     assert kinds(made, SharedElement, Sysctl) == [
         own,
         SharedElement("inet", "masq_networks", "", "203.0.113.0/24"),
+        SharedElement("inet", "masq_pairs", "", "203.0.113.0/24 . 203.0.113.0/24"),
         SharedElement("inet", "masq", "", '203.0.113.0/24 . "eth0"'),
         Sysctl("net/ipv4/conf/eth0/forwarding", "1"),
         Sysctl("net/ipv4/conf/prv0/forwarding", "1"),
@@ -549,7 +550,7 @@ def test_a_subnet_has_the_form_the_kernel_lists(values: dict[str, str]) -> None:
         made = plan(BRIDGED, NODE, replace(Config(), masq=True), NETWORK_TAGS="masq", **values)
     except BadEnvironment:
         return
-    assert kinds(made, SharedElement) == [SharedElement("inet", "masq_networks", "", "203.0.113.0/24")]
+    assert [member.set for member in kinds(made, SharedElement)] == ["masq_networks", "masq_pairs"]
 
 
 def test_the_taps_mac_has_the_form_the_kernel_lists() -> None:

@@ -98,7 +98,7 @@ def test_the_text_defines_includes_and_gives_each_profile_its_chains(directory: 
         assert re.search(rf"table inet snf_network {{\nchain profile_{name} {{\ninclude ", text)
         assert re.search(
             rf"table bridge snf_network {{\nchain profile_{name} {{\nmeta protocol ip goto ip_profile_{name}\n"
-            rf"meta protocol ip6 goto ip_profile_{name}\nmeta protocol {{ 0x0004, 8021q, 8021ad }} drop\naccept\n}}\n"
+            rf"meta protocol ip6 goto ip_profile_{name}\nmeta protocol vmap {{ 0x0004 : drop, .*0x8864 : goto ip_profile_{name}.* }}\naccept\n}}\n"
             rf"chain ip_profile_{name} {{\ninclude ",
             text,
         )

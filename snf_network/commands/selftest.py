@@ -22,7 +22,7 @@ from collections.abc import Iterator
 from snf_network.model.config import Config
 from snf_network.selftest.controls import LEGAL
 from snf_network.selftest.matrix import COLUMNS
-from snf_network.selftest.run import IMPOSSIBLE, ROWS, UNTESTED, Cell, Outcome
+from snf_network.selftest.run import IMPOSSIBLE, ROWS, UNTESTED, WRONG, Cell, Outcome
 from snf_network.selftest.run import run as play
 
 from . import table
@@ -78,7 +78,7 @@ def complaints(outcome: Outcome) -> Iterator[str]:
     """What is wrong, and what could not be tested, a line each."""
     for cell in outcome.cells:
         where = f"{cell.guest.column.name}: {cell.row.name}"
-        if cell in outcome.wrong:
+        if cell.verdict == WRONG:
             wanted = (
                 f"must be dropped ({cell.reason})" if cell.reason else f"must pass to {_who(cell.without)}"
             )

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 PROFILES = (f"{RULES}/profiles", "/etc/snf-network/profiles")
 """Where profiles are; a file in the second replaces one of that name in the first."""
+CARRIERS = ("0x8847", "0x8848", "0x8863", "0x8864", "0x894f", "0x9100", "0x9200", "0x9300")
 NAME = frozenset("abcdefghijklmnopqrstuvwxyz0123456789_")
 CLOSED = "# closed profiles: "
 """How the note on the rules begins."""
@@ -213,13 +214,15 @@ def _chains(name: str, body: str) -> Iterator[str]:
     """A profile in inet; in bridge, where ARP is not its business; and behind the check of the MAC prefix.
 
     `meta protocol` looks behind one VLAN tag, as the guest will; what has two, or is LLC (4, ETH_P_802_2), is
-    nothing that a profile could judge. It is compared and not looked up: that is cheaper.
+    nothing that a profile could judge. It is compared and not looked up: that is cheaper. What may have IP
+    inside (MPLS, PPPoE, older tags, NSH) is judged as what it is: a profile that lets in everything takes it.
     """
+    inside = ", ".join(f"{kind} : goto ip_profile_{name}" for kind in CARRIERS)
     yield f"table inet snf_network {{\nchain profile_{name} {{\n{body}\n}}\n}}"
     yield (
         f"table bridge snf_network {{\nchain profile_{name} {{\nmeta protocol ip goto ip_profile_{name}\n"
         f"meta protocol ip6 goto ip_profile_{name}\n"
-        "meta protocol { 0x0004, 8021q, 8021ad } drop\naccept\n}\n"
+        f"meta protocol vmap {{ 0x0004 : drop, 8021q : drop, 8021ad : drop, {inside} }}\naccept\n}}\n"
         f"chain ip_profile_{name} {{\n{body}\n}}\n"
         f"chain filtered_profile_{name} {{\n"
         f"oifname . ether saddr & $MAC_MASK @prefixes goto profile_{name}\ngoto no_mac_prefix\n}}\n}}"

@@ -4,7 +4,10 @@ guests.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from snf_network.selftest import frames as f
+from snf_network.selftest.headers import TAILS
 from snf_network.selftest.matrix import (
     FREE,
     GATEWAY,
@@ -16,6 +19,7 @@ from snf_network.selftest.matrix import (
     OTHER6,
     PREFIX,
     SERVED,
+    Guest,
     Row,
 )
 
@@ -38,6 +42,12 @@ INWARD = tuple(
         ("ARP", lambda g: g.frame(f.arp(1, STRANGER, OTHER, g.ip), STRANGER)),
     )
 )
+
+
+def _igmp(kind: int) -> Callable[[Guest], bytes]:
+    return lambda g: g.frame(f.igmp(g.ip, kind, "224.0.0.2"), target="01:00:5e:00:00:02")
+
+
 LEGAL = (
     Row(
         "to the guest: its network's unicast",
@@ -61,16 +71,14 @@ LEGAL = (
     Row("echo, IPv6", lambda g: g.frame(f.ping(g.ip6, NODE6))),
     Row("echo behind options", lambda g: g.frame(f.with_dstopts(f.ping(g.ip6, NODE6)))),
     Row("TCP behind options", lambda g: g.frame(f.with_dstopts(f.tcp(g.ip6, NODE6, 4000, 22)))),
-    Row(
-        "TCP behind AH",
-        lambda g: g.frame(f.behind(f.tcp(g.ip6, NODE6, 4000, 22), f.AH, bytes((4, 0, 0)) + bytes(20))),
-    ),
+    Row("TCP behind AH", lambda g: g.frame(f.behind_ah(f.tcp(g.ip6, NODE6, 4000, 22)))),
     Row("fragment of UDP", lambda g: g.frame(f.ip(g.ip, NODE, f.UDP, b"rest of it", fragment=100))),
     Row("first fragment of UDP, IPv6", lambda g: g.frame(f.fragmented(f.udp(g.ip6, NODE6), more=True))),
     Row(
         "fragment of UDP, IPv6",
         lambda g: g.frame(f.behind(f.udp(g.ip6, NODE6), f.FRAGMENT, bytes((0, 0, 64, 0, 0, 0, 9)))),
     ),
+    *TAILS,
     Row("tunnel to elsewhere", lambda g: g.frame(f.ip(g.ip, NODE, 41, f.udp(OTHER6, NODE6)[1]))),
     Row("VXLAN to elsewhere", lambda g: g.frame(f.udp(g.ip, NODE, 4000, 4789))),
     Row(
@@ -80,6 +88,26 @@ LEGAL = (
             target="01:00:5e:00:00:16",
         ),
     ),
+    Row(
+        "IGMP report from 0.0.0.0",
+        lambda g: g.frame(
+            f.ip(
+                "0.0.0.0",
+                "224.0.0.22",
+                2,
+                bytes((0x22, 0, 0xF9, 2, 0, 0, 0, 1, 4, 0, 0, 0, 0xE0, 0, 0, 0xFB)),
+            ),
+            target="01:00:5e:00:00:16",
+        ),
+    ),
+    *(
+        Row(f"IGMP {name}", _igmp(kind))
+        for name, kind in (
+            ("report of version 2", 0x16),
+            ("leave", 0x17),
+            ("solicitation of multicast routers", 0x31),
+        )
+    ),
     Row("UDP from its link-local", lambda g: g.frame(f.udp(g.local, g.router))),
     Row("UDP from a link-local of its choice", lambda g: g.frame(f.udp(FREE, f.ALL_NODES)), FREE_SOURCE),
     Row("ARP request", lambda g: g.frame(f.arp(1, g.mac, g.ip, GATEWAY), target=f.BROADCAST)),
@@ -88,6 +116,9 @@ LEGAL = (
     Row("ARP probe from 0.0.0.0", lambda g: g.frame(f.arp(1, g.mac, "0.0.0.0", g.ip), target=f.BROADCAST)),
     Row("RARP of its own (QEMU)", lambda g: g.frame(f.rarp(g.mac)), bridged=True),
     Row("NS", lambda g: g.group(f.ns(g.ip6, GATEWAY6, g.option(S)))),
+    Row("NS with nonce", lambda g: g.group(f.ns(g.ip6, GATEWAY6, NONCE))),
+    Row("NS with its MAC and a nonce", lambda g: g.group(f.ns(g.ip6, GATEWAY6, g.option(S) + NONCE))),
+    Row("NS with a nonce and its MAC", lambda g: g.group(f.ns(g.ip6, GATEWAY6, NONCE + g.option(S)))),
     Row("NS from link-local", lambda g: g.group(f.ns(g.local, GATEWAY6, g.option(S)))),
     Row("NS to one", lambda g: g.frame(f.ns(g.ip6, GATEWAY6, to=GATEWAY6))),
     Row("NA", lambda g: g.group(f.na(g.ip6, g.ip6, g.option(T)))),

@@ -16,8 +16,8 @@ SHORTEST = 0x0600
 """What is less is no ethertype but the length of an 802.3 frame."""
 LOCAL = 0x88B5
 """An ethertype for experiments (IEEE 802.1): a frame that no stack knows."""
-ICMP, TCP, UDP, ROUTING, FRAGMENT, AH, ICMP6, DSTOPTS = 1, 6, 17, 43, 44, 51, 58, 60
-SYN, ACK = 0x02, 0x10
+ICMP, TCP, UDP, ROUTING, FRAGMENT, AH, ICMP6, DSTOPTS, PIM = 1, 6, 17, 43, 44, 51, 58, 60, 103
+FIN, SYN, RST, ACK = 0x01, 0x02, 0x04, 0x10
 RS, RA, NS, NA, REDIRECT = 133, 134, 135, 136, 137
 SOURCE, TARGET, NONCE = 1, 2, 14
 BROADCAST = "ff:ff:ff:ff:ff:ff"
@@ -52,27 +52,30 @@ def stamp(frame: bytes, number: int) -> bytes:
             + frame[at + 12 : at + 20]
         )
         return frame[:at] + header[:10] + struct.pack("!H", checksum(header)) + header[12:] + frame[at + 20 :]
-    where = at + _offset(kind)
+    where = at + _offset(kind, frame[at:])
     return frame[:where] + struct.pack("!H", number) + frame[where + 2 :]
 
 
 def token(frame: bytes) -> int:
     """The number that `stamp` wrote; 0 in a frame too short to have one."""
     kind, at = _payload(frame)
-    return int.from_bytes(frame[at + _offset(kind) :][:2], "big")
+    return int.from_bytes(frame[at + _offset(kind, frame[at:]) :][:2], "big")
 
 
 def described(frame: bytes) -> str:
     """Addresses and ethertype, for people."""
     kind, _ = _payload(frame)
-    return f"{frame[6:12].hex(':')} > {frame[:6].hex(':')}, {NAMES.get(kind, f'ethertype {kind:#06x}')}, {len(frame)} octets"
+    name = NAMES.get(kind, f"ethertype {kind:#06x}")
+    return f"{frame[6:12].hex(':')} > {frame[:6].hex(':')}, {name}, {len(frame)} octets"
 
 
 NAMES = {IP4: "IPv4", ARP: "ARP", RARP: "RARP", IP6: "IPv6"}
 OFFSETS = {IP4: 4, IP6: 2, ARP: 22, RARP: 22}
 
 
-def _offset(kind: int) -> int:
+def _offset(kind: int, payload: bytes) -> int:
+    if kind == IP6 and payload[6:7] == bytes((FRAGMENT,)):
+        return 46
     return 10 if kind < SHORTEST else OFFSETS.get(kind, 0)  # 802.3: in the flow label of IPv6 behind SNAP
 
 
@@ -195,22 +198,49 @@ def mld(source: str, about: str) -> Packet:
     3810).
     """
     records = bytes((0, 0, 0, 1, 4, 0, 0, 0)) + octets(about)
-    return behind(icmp6(source, "ff02::16", 143, records, 1), 0, bytes((0, 5, 2, 0, 0, 1, 0)))
+    return with_router_alert(icmp6(source, "ff02::16", 143, records, 1))
 
 
-def mld_query(source: str) -> Packet:
-    """An MLDv2 general query: whoever sends it is taken for a multicast router (RFC 3810)."""
-    return behind(
-        icmp6(source, ALL_NODES, 130, struct.pack("!HH", 1000, 0) + bytes(16) + bytes((2, 125, 0, 0)), 1),
-        0,
-        bytes((0, 5, 2, 0, 0, 1, 0)),
-    )
+def mld_query(source: str, hidden: int = 0) -> Packet:
+    """An MLDv2 general query: whoever sends it is taken for a multicast router (RFC 3810). So it is behind as
+    many authentication headers as `hidden` says.
+    """
+    packet = icmp6(source, ALL_NODES, 130, struct.pack("!HH", 1000, 0) + bytes(16) + bytes((2, 125, 0, 0)), 1)
+    for _ in range(hidden):
+        packet = behind_ah(packet)
+    return with_router_alert(packet)
+
+
+def igmp(source: str, kind: int, target: str = "224.0.0.1", fragment: int = 0) -> Packet:
+    """An IGMP message of eight octets: 0x11 is a general query (RFC 2236), 0x30 a multicast router's
+    advertisement (RFC 4286).
+    """
+    data = struct.pack("!BBHI", kind, 100, 0, 0)
+    return ip(source, target, 2, data[:2] + struct.pack("!H", checksum(data)) + data[4:], 1, fragment)
 
 
 def igmp_query(source: str) -> Packet:
     """An IGMPv2 general query (RFC 2236)."""
-    data = struct.pack("!BBHI", 0x11, 100, 0, 0)
-    return ip(source, "224.0.0.1", 2, data[:2] + struct.pack("!H", checksum(data)) + data[4:], hops=1)
+    return igmp(source, 0x11)
+
+
+def pim(source: str) -> Packet:
+    """A PIM hello, to all PIM routers (RFC 7761, 4.9.2)."""
+    target = "ff02::d" if ":" in source else "224.0.0.13"
+    data = struct.pack("!BBHHHH", 0x20, 0, 0, 1, 2, 105)
+    if ":" in source:
+        return ip(source, target, PIM, _summed(source, target, PIM, data, 2), 1)
+    return ip(source, target, PIM, data[:2] + struct.pack("!H", checksum(data)) + data[4:], 1)
+
+
+def with_router_alert(packet: Packet) -> Packet:
+    """An IPv6 packet behind the hop-by-hop option that MLD has (RFC 2711)."""
+    return behind(packet, 0, bytes((0, 5, 2, 0, 0, 1, 0)))
+
+
+def behind_ah(packet: Packet) -> Packet:
+    """An IPv6 packet behind an authentication header, which nobody need check to look past it (RFC 4302)."""
+    return behind(packet, AH, bytes((4, 0, 0)) + bytes(20))
 
 
 def behind(packet: Packet, header: int, body: bytes) -> Packet:
@@ -266,16 +296,28 @@ def rarp(sender: str) -> Packet:
     )
 
 
-def dhcp(mac: str, operation: int, source: str = "0.0.0.0", target: str = "255.255.255.255") -> Packet:
-    """DHCP: 1 is a client's DISCOVER, 2 a server's OFFER (RFC 2131)."""
+def dhcp(
+    mac: str,
+    operation: int,
+    source: str = "0.0.0.0",
+    target: str = "255.255.255.255",
+    kind: int = 0,
+    port: int = 0,
+    relay: str = "0.0.0.0",
+) -> Packet:
+    """DHCP: operation 1 is a client's, 2 a server's; DISCOVER and OFFER, unless `kind` says another message
+    (RFC 2131). `port` is where it comes from, if not from where it should; `relay` what giaddr says.
+    """
     body = (
         struct.pack("!BBBBIHH", operation, 1, 6, 0, 7, 0, 0x8000)
-        + bytes(16)
+        + bytes(12)
+        + octets(relay)
         + octets(mac).ljust(16, b"\0")
         + bytes(192)
     )
-    ports = (68, 67) if operation == 1 else (67, 68)
-    return udp(source, target, *ports, body + bytes.fromhex("63825363") + bytes((53, 1, operation, 255)))
+    usual, to = (68, 67) if operation == 1 else (67, 68)
+    options = bytes.fromhex("63825363") + bytes((53, 1, kind or operation, 255))
+    return udp(source, target, port or usual, to, body + options)
 
 
 def dhcp6(source: str, operation: int, target: str = DHCP6_SERVERS) -> Packet:

@@ -17,6 +17,8 @@ GATEWAY, GATEWAY6, OTHER, OTHER6 = "198.51.100.1", "2001:db8:1::1", "198.51.100.
 TAP_MAC, FREE = "cc:47:52:4e:45:54", "fe80::1234:5678:9abc:def0"
 VRRP, EXTRA4, EXTRA6 = "aa:55:60:5e:01:0a", "198.51.100.200", "2001:db8:1::200"
 PREFIX4, PREFIX6 = "203.0.114.0/24", "2001:db8:77::/64"
+AROUND6, TEMPORARY6 = "2001:db8:1::/123", "2001:db8:1::5"
+"""A prefix that has the gateway in it, and another address of it."""
 IN_PREFIX4, IN_PREFIX6 = "203.0.114.5", "2001:db8:77::5"
 RESERVED, OTHER_RESERVED = "01:80:c2:00:00:0e", "01:80:c2:00:00:03"
 """LLDP's group goes to the node from the port itself, past every hook of the bridge; 802.1X' goes to the hook
@@ -56,7 +58,14 @@ class Column:
         return self.mode == "routed"
 
 
-EXTRAS = (f"allow:{EXTRA4}", f"allow:{EXTRA6}", f"allow:{PREFIX4}", f"allow:{PREFIX6}", f"mac:{VRRP}")
+EXTRAS = (
+    f"allow:{EXTRA4}",
+    f"allow:{EXTRA6}",
+    f"allow:{PREFIX4}",
+    f"allow:{PREFIX6}",
+    f"allow:{AROUND6}",
+    f"mac:{VRRP}",
+)
 COLUMNS = (
     Column("routed", "routed", "ip-less-routed nfdhcpd", (MAC, IP, ROUTER_LOCAL, GUARD, SERVED, ANY)),
     Column("routed allow", "routed", "ip-less-routed", (MAC, IP, ROUTER_LOCAL, GUARD, ANY), EXTRAS),
@@ -144,6 +153,8 @@ class Row:
     """Pin and reason, as it is counted; the first pin that a column has counts."""
     allowed: bool = False
     """Passes where tags allow it."""
+    then: str = ""
+    """Why it is dropped there all the same."""
     bridged: bool = False
     """On a routed tap nothing listens to such a frame: it cannot leave the guest."""
     inward: bool = False
@@ -152,7 +163,7 @@ class Row:
     def reason(self, column: Column) -> str:
         """Why it is dropped there; empty where it passes."""
         if self.allowed and column.allows:
-            return ""
+            return self.then
         return next((why for pin, why in self.stopped.items() if pin in column.pins), "")
 
     def possible(self, column: Column) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from snf_network.selftest import frames as f
+from snf_network.selftest.headers import MALFORMED
 from snf_network.selftest.matrix import (
     ANY,
     EXTRA4,
@@ -26,11 +27,13 @@ from snf_network.selftest.matrix import (
     ROUTER_LOCAL,
     SERVED,
     TAP_MAC,
+    TEMPORARY6,
     UNDERLAY,
     UNDERLAY6,
     VRRP,
     Row,
 )
+from snf_network.selftest.servers import ETHERNET, SERVERS
 
 S, T = f.SOURCE, f.TARGET
 NONCE = f.option(f.NONCE, b"nonce!")
@@ -38,8 +41,6 @@ TYPE0 = bytes((0, 0, 0, 0, 0, 0, 0))
 """A routing header that is done, without its first octet."""
 FIRST = 0x2000
 """More fragments follow this one of IPv4."""
-NO_VLAN = (f.VLAN, 0)
-"""A tag that says a priority and no VLAN: a Linux guest takes the frame as if it had none."""
 
 
 def _cut(source: str, packet: f.Packet, size: int) -> f.Packet:
@@ -105,6 +106,7 @@ MACS = (
     Row("VRRP MAC", lambda g: g.frame(f.udp(g.ip, NODE), VRRP), SRC_MAC, allowed=True),
 )
 ARP_MAC, ARP_IP, ARP_FORM = {MAC: "arp-mac"}, {IP: "arp-ip"}, {IP: "arp-form"}
+PROBE = {IP: "arp-probe"}
 ARP = (
     Row("ARP sender MAC", lambda g: g.frame(f.arp(1, g.foreign, g.ip, GATEWAY), target=f.BROADCAST), ARP_MAC),
     Row("ARP sender MAC, reply", lambda g: g.frame(f.arp(2, g.foreign, g.ip, GATEWAY)), ARP_MAC),
@@ -124,6 +126,24 @@ ARP = (
         "ARP sender IP, the node's",
         lambda g: g.frame(f.arp(1, g.mac, NODE, NODE), target=f.BROADCAST),
         ARP_IP,
+    ),
+    Row(
+        "ARP probe for a neighbour's",
+        lambda g: g.frame(f.arp(1, g.mac, "0.0.0.0", OTHER), target=f.BROADCAST),
+        PROBE,
+    ),
+    Row("ARP probe for the gateway's", lambda g: g.frame(f.arp(1, g.mac, "0.0.0.0", GATEWAY)), PROBE),
+    Row(
+        "ARP probe, allowed address",
+        lambda g: g.frame(f.arp(1, g.mac, "0.0.0.0", EXTRA4), target=f.BROADCAST),
+        PROBE,
+        allowed=True,
+    ),
+    Row(
+        "ARP probe, allowed prefix",
+        lambda g: g.frame(f.arp(1, g.mac, "0.0.0.0", IN_PREFIX4), target=f.BROADCAST),
+        PROBE,
+        allowed=True,
     ),
     Row("ARP reply from 0.0.0.0", lambda g: g.frame(f.arp(2, g.mac, "0.0.0.0", NODE)), ARP_IP),
     Row("ARP neither request nor reply", lambda g: g.frame(f.arp(9, g.mac, g.ip, GATEWAY)), ARP_FORM),
@@ -206,14 +226,28 @@ IP6 = (
     Row(
         "header chain cut by the fragment",
         lambda g: g.frame(_cut(g.ip6, f.udp(g.ip6, NODE6), 1)),
-        {IP: "ext-cut", GUARD: "ext-cut"},
+        {ANY: "ext-cut"},
     ),
     Row(
         "ICMPv6 cut by the fragment",
         lambda g: g.frame(_cut(g.ip6, f.ns(g.ip6, GATEWAY6), 0)),
-        {IP: "ext-cut", GUARD: "ext-cut"},
+        {ANY: "ext-cut"},
     ),
     Row("IPv6 source, allowed address", lambda g: g.frame(f.udp(EXTRA6, NODE6)), IP6_SRC, allowed=True),
+    Row("IPv6 source, temporary address", lambda g: g.frame(f.udp(TEMPORARY6, NODE6)), IP6_SRC, allowed=True),
+    Row(
+        "NA for a temporary address",
+        lambda g: g.group(f.na(TEMPORARY6, TEMPORARY6, g.option(T))),
+        IP6_SRC,
+        allowed=True,
+    ),
+    Row(
+        "DAD for a temporary address",
+        lambda g: g.group(f.ns("::", TEMPORARY6, NONCE)),
+        {IP: "dad-target"},
+        allowed=True,
+    ),
+    Row("NS from the gateway's address", lambda g: g.group(f.ns(GATEWAY6, OTHER6, g.option(S))), IP6_SRC),
     Row("IPv6 source, allowed prefix", lambda g: g.frame(f.udp(IN_PREFIX6, NODE6)), IP6_SRC, allowed=True),
     Row(
         "NA target, allowed prefix",
@@ -255,6 +289,12 @@ ND = (
     Row(
         "NS option, second", lambda g: g.group(f.ns(g.ip6, GATEWAY6, NONCE + g.option(S, g.foreign))), NS_MAC
     ),
+    Row(
+        "NS option before a nonce",
+        lambda g: g.group(f.ns(g.ip6, GATEWAY6, g.option(S, g.foreign) + NONCE)),
+        NS_MAC,
+    ),
+    Row("NS with two nonces", lambda g: g.group(f.ns(g.ip6, GATEWAY6, NONCE + NONCE)), NS_MAC),
     Row("RS option", lambda g: g.group(f.rs(g.local, g.option(S, g.foreign))), {IP: "rs-lladdr"} | ANSWERED),
     Row("DAD, a neighbour's", lambda g: g.group(f.ns("::", OTHER6)), {IP: "dad-target"}),
     Row("DAD, the gateway's", lambda g: g.group(f.ns("::", GATEWAY6, NONCE)), {IP: "dad-target"}),
@@ -285,109 +325,6 @@ ND = (
         lambda g: g.group(f.fragmented(f.with_dstopts(f.na(g.local, OTHER6)))),
         EXT,
     ),
-    Row(
-        "NA behind AH",
-        lambda g: g.group(f.behind(f.na(g.local, OTHER6), f.AH, bytes((4, 0, 0)) + bytes(20))),
-        EXT | {GUARD: "nd-ext"},
-    ),
+    Row("NA behind AH", lambda g: g.group(f.behind_ah(f.na(g.local, OTHER6))), EXT | {GUARD: "nd-ext"}),
 )
-RA, DHCP, QUERY = {GUARD: "ra"}, {GUARD: "dhcp-server"}, {GUARD: "querier"}
-SERVERS = (
-    Row("RA", lambda g: g.group(f.ra(g.local)), RA),
-    Row("RA from a free link-local", lambda g: g.group(f.ra(FREE)), LOCAL | RA),
-    Row("RA behind options", lambda g: g.group(f.with_dstopts(f.ra(g.local))), EXT | RA),
-    Row("RA, fragmented", lambda g: g.group(f.fragmented(f.ra(g.local))), EXT | RA),
-    Row(
-        "RA behind AH",
-        lambda g: g.group(f.behind(f.ra(g.local), f.AH, bytes((4, 0, 0)) + bytes(20))),
-        EXT | {GUARD: "nd-ext"},
-    ),
-    Row(
-        "ICMP redirect",
-        lambda g: g.frame(f.icmp4(g.ip, NODE, 5, 1, f.octets(g.ip) + f.udp(NODE, OTHER)[1])),
-        {GUARD: "redirect"},
-    ),
-    Row(
-        "ICMP router advertisement",
-        lambda g: g.frame(f.icmp4(g.ip, NODE, 9, 0, b"\1\2\7\10" + f.octets(g.ip) + bytes(4))),
-        RA,
-    ),
-    Row("IGMP query", lambda g: g.frame(f.igmp_query(g.ip), target="01:00:5e:00:00:01"), QUERY),
-    Row(
-        "IGMP query that no host hears",
-        lambda g: g.frame(f.igmp_query(g.ip), target="01:00:5e:66:66:66"),
-        QUERY,
-    ),
-    Row("MLD query", lambda g: g.group(f.mld_query(g.local)), QUERY),
-    Row(
-        "multicast router advertisement",
-        lambda g: g.group(f.icmp6(g.local, "ff02::6a", 151, bytes(4), 1)),
-        QUERY,
-    ),
-    Row(
-        "ICMPv6 redirect",
-        lambda g: g.frame(f.redirect(g.local, g.router, NODE6, g.local)),
-        {GUARD: "redirect"},
-    ),
-    Row("DHCPv4 server", lambda g: g.frame(f.dhcp(g.mac, 2, g.ip), target=f.BROADCAST), DHCP),
-    Row(
-        "DHCPv4 server, another port",
-        lambda g: g.frame(f.udp(g.ip, "255.255.255.255", 4000, 68), target=f.BROADCAST),
-        DHCP,
-    ),
-    Row("DHCPv4 server, by a relay", lambda g: g.frame(f.udp(g.ip, GATEWAY, 67, 67)), ANSWERED | DHCP),
-    Row(
-        "DHCPv4 server, first fragment",
-        lambda g: g.frame(f.ip(g.ip, NODE, f.UDP, f.dhcp(g.mac, 2)[1][20:60], fragment=FIRST)),
-        DHCP,
-    ),
-    Row("DHCPv6 server", lambda g: g.frame(f.dhcp6(g.local, 2, g.router)), DHCP),
-    Row("DHCPv6 server, another port", lambda g: g.frame(f.udp(g.local, g.router, 4000, 546)), DHCP),
-    Row(
-        "DHCPv6 server behind options", lambda g: g.frame(f.with_dstopts(f.dhcp6(g.local, 2, g.router))), DHCP
-    ),
-)
-TYPE, LLC, TAGGED = {IP: "ethertype"}, {ANY: "ethertype"}, {ANY: "tagged"}
-BRIDGES = "01:80:c2:00:00:00"
-"""The group of spanning tree: a bridge without it forwards such frames, to the switch that the uplink leads
-to.
-"""
-
-
-def _snap(packet: f.Packet) -> f.Packet:
-    """A packet in an 802.3 frame, which has a length in place of the ethertype (RFC 1042): some guests take
-    it for the same.
-    """
-    return 8 + len(packet[1]), b"\xaa\xaa\3\0\0\0" + packet[0].to_bytes(2, "big") + packet[1]
-
-
-ETHERNET = (
-    Row("other ethertype", lambda g: g.frame((f.LOCAL, b"\0\0text")), TYPE, bridged=True),
-    Row("PPPoE discovery", lambda g: g.frame((0x8863, b"\0\0text")), TYPE, bridged=True),
-    Row("spanning tree's LLC", lambda g: g.frame((38, b"\x42\x42\3\0\0\0\0")), LLC, bridged=True),
-    Row(
-        "spanning tree's LLC, to 01:80:c2:00:00:00",
-        lambda g: g.frame((38, b"\x42\x42\3\0\0\0\0"), target=BRIDGES),
-        LLC,
-        bridged=True,
-    ),
-    Row("ARP in LLC/SNAP", lambda g: g.frame(_snap(f.arp(2, g.foreign, GATEWAY, NODE))), LLC, bridged=True),
-    Row("RA in LLC/SNAP", lambda g: g.frame(_snap(f.ra(g.local))), LLC, bridged=True),
-    Row("802.1Q", lambda g: g.frame(f.udp(g.ip, NODE), tags=((f.VLAN, 5),)), TAGGED, bridged=True),
-    Row(
-        "802.1Q, priority only, ARP",
-        lambda g: g.frame(f.arp(1, g.mac, g.ip, GATEWAY), tags=(NO_VLAN,)),
-        TAGGED,
-        bridged=True,
-    ),
-    Row("802.1Q, priority only, RA", lambda g: g.frame(f.ra(g.local), tags=(NO_VLAN,)), TAGGED, bridged=True),
-    Row("802.1ad", lambda g: g.frame(f.udp(g.ip, NODE), tags=((f.QINQ, 5),)), TAGGED, bridged=True),
-    Row("QinQ", lambda g: g.frame(f.udp(g.ip, NODE), tags=((f.QINQ, 5), (f.VLAN, 6))), TAGGED, bridged=True),
-    Row(
-        "QinQ, VLAN 0 in 0, ARP",
-        lambda g: g.frame(f.arp(1, g.mac, OTHER, GATEWAY), tags=(NO_VLAN, NO_VLAN)),
-        TAGGED,
-        bridged=True,
-    ),
-)
-FORGED = (*MACS, *ARP, *IP4, *IP6, *ND, *SERVERS, *ETHERNET)
+FORGED = (*MACS, *ARP, *IP4, *IP6, *ND, *SERVERS, *ETHERNET, *MALFORMED)

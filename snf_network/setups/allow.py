@@ -76,6 +76,15 @@ def _widest(prefixes: Iterable[str]) -> Iterator[str]:
             yield prefix
 
 
+def gateway_within(nic: Nic, allowed: Extra) -> str:
+    """The IPv6 gateway, if an allowed prefix has it in it, or "": it stays the router's. So a guest with
+    temporary addresses (RFC 8981), which are anywhere in its /64, can be allowed that.
+    """
+    gateway = nic.network.gateway6
+    found = gateway and any(":" in prefix and within(gateway, prefix) for prefix in allowed.prefixes)
+    return gateway if found and gateway != nic.ip6 else ""
+
+
 def gives_up_link_local(allowed: Extra) -> bool:
     """True if link-local sources of a bridged NIC are its own choice (RFC 7217), and so another's may be
     among them.
@@ -103,8 +112,9 @@ def _allowed(text: str, nic: Nic) -> str:
             raise BadEnvironment(f"TAGS: allow:{shown(text)} is not valid", HINT)
         plain = plain if int(length) == width(text) else f"{plain}/{length}"
     own = (nic.ip, nic.ip6)
+    excluded = nic.network.gateway6 if ":" in plain and "/" in plain else ""  # gateway_within
     for gateway in (nic.network.gateway, nic.network.gateway6):
-        if gateway and gateway not in own and not is_link_local(gateway) and within(gateway, plain):
+        if gateway and gateway not in (*own, excluded) and within(gateway, plain):
             raise BadEnvironment(
                 f"TAGS: allow:{shown(text)} has the gateway {gateway} in it", "the guest could take its place"
             )

@@ -4,10 +4,11 @@ discovery, and to these.
 
 from __future__ import annotations
 
+from snf_network.addresses import eui64
 from snf_network.errors import BadEnvironment
 from snf_network.model.resources import Resource
-from snf_network.setups.allow import extra, gives_up_link_local
-from snf_network.setups.pins import addresses4, addresses6, macs
+from snf_network.setups.allow import extra, gateway_within, gives_up_link_local
+from snf_network.setups.pins import addresses4, addresses6, macs, routers
 from snf_network.setups.port import port
 
 TYPE_CHECKING = False
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 
 
 def setup(nic: Nic, node: Node, config: Config) -> Iterator[Resource]:
-    """From the tap only its own; the link-local address that its MAC gives, unless tags allow any."""
+    """From the tap only its own; the link-local addresses that its MACs give, unless tags allow any."""
     if nic.mode == "routed":
         return  # pinned as closely already
     if nic.mode != "bridged":
@@ -28,8 +29,10 @@ def setup(nic: Nic, node: Node, config: Config) -> Iterator[Resource]:
             f"MODE={nic.mode}: addresses cannot be pinned there", "routed and bridged NICs only"
         )
     allowed = extra(nic, config)
-    own = (nic.ip6, "" if gives_up_link_local(allowed) else nic.link_local)
+    local = (nic.link_local, *(eui64("fe80::/64", mac) for mac in allowed.macs))
+    own = (nic.ip6, *(() if gives_up_link_local(allowed) else local))
     yield from macs(nic, "bridge", allowed)
     yield from addresses4(nic, "bridge", allowed)
     yield from addresses6(nic, "bridge", allowed, own)
+    yield from routers(nic, "bridge", filter(None, (gateway_within(nic, allowed),)))
     yield from port(nic)

@@ -22,6 +22,7 @@ def setup(nic: Nic, node: Node, config: Config) -> Iterator[Resource]:
     if not config.masq or not nic.network.subnet:
         return
     yield SharedElement("inet", "masq_networks", "", nic.network.subnet)
+    yield SharedElement("inet", "masq_pairs", "", f"{nic.network.subnet} . {nic.network.subnet}")
     if node.wan:
         yield SharedElement("inet", "masq", "", f'{nic.network.subnet} . "{node.wan}"')
         yield Sysctl(f"net/ipv4/conf/{node.wan}/forwarding", "1")

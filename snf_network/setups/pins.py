@@ -17,11 +17,16 @@ if TYPE_CHECKING:
 
 
 def raw_address(address: str) -> str:
-    """An IPv6 address or prefix as the number that nft 1.0.6 wants where it compares raw payload (the target
-    of an ND message).
+    """An IPv6 address as the number that nft 1.0.6 wants where it compares raw payload (the target of an ND
+    message); a prefix as its first and last. It would take a prefix too, and free it twice (valgrind): an nft
+    with a larger table was killed by that.
     """
-    address, slash, length = address.partition("/")
-    return f"0x{inet_pton(AF_INET6, address).hex()}{slash}{length}"
+    plain, slash, length = address.partition("/")
+    first = inet_pton(AF_INET6, plain)
+    if not slash:
+        return f"0x{first.hex()}"
+    last = int.from_bytes(first) | (1 << 128 - int(length)) - 1
+    return f"0x{first.hex()}-0x{last:032x}"
 
 
 def raw_mac(mac: str) -> str:
@@ -57,6 +62,13 @@ def addresses6(nic: Nic, family: str, allowed: Extra, own: Iterable[str]) -> Ite
             yield Element(family, "nets6" if "/" in value else "src6", tap, f"{mac} . {value}")
     for value in values:
         yield Element(family, "tgtnets" if "/" in value else "targets", tap, raw_address(value))
+
+
+def routers(nic: Nic, family: str, addresses: Iterable[str]) -> Iterator[Resource]:
+    """IPv6 addresses that are a router's, whatever the NIC is allowed: neither source nor target."""
+    for address in addresses:
+        yield Element(family, "routers", nic.interface, address)
+        yield Element(family, "router_targets", nic.interface, raw_address(address))
 
 
 def ingress(nic: Nic, members: set[str]) -> Iterator[Resource]:

@@ -9,8 +9,8 @@ from __future__ import annotations
 from snf_network.addresses import eui64, is_link_local
 from snf_network.errors import BadEnvironment
 from snf_network.model.resources import Element, Link, Neighbour, Port, Resource, Route, Rule, Sysctl
-from snf_network.setups.allow import Extra, extra
-from snf_network.setups.pins import addresses4, addresses6, macs, raw_address
+from snf_network.setups.allow import Extra, extra, gateway_within
+from snf_network.setups.pins import addresses4, addresses6, macs, routers
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -60,19 +60,18 @@ def _pins(nic: Nic, node: Node, config: Config, allowed: Extra) -> Iterator[Reso
     yield from macs(nic, "inet", allowed)
     yield from addresses4(nic, "inet", allowed)
     yield from addresses6(nic, "inet", allowed, (nic.ip6,) if node.ipv6 else ())
-    for address in _routers(nic, config):
-        yield Element("inet", "routers", tap, address)
-        yield Element("inet", "router_targets", tap, raw_address(address))
+    yield from routers(nic, "inet", dict.fromkeys(_routers(nic, config, allowed)))
     yield Element("arp", "routed", tap)
     yield from macs(nic, "arp", allowed)
     yield from addresses4(nic, "arp", allowed)
 
 
-def _routers(nic: Nic, config: Config) -> Iterator[str]:
-    """Link-local addresses that are not the guest's to use: the tap's own, and the gateway's if it is one."""
-    tap = eui64("fe80::/64", XEN_VIF_MAC if nic.xen else config.tap_constant_mac)
-    yield tap
-    if nic.network.gateway6 != tap and is_link_local(nic.network.gateway6):
+def _routers(nic: Nic, config: Config, allowed: Extra) -> Iterator[str]:
+    """Addresses that are not the guest's to use: the tap's own link-local one, and the gateway's if that is
+    link-local, or in what the guest is allowed.
+    """
+    yield eui64("fe80::/64", XEN_VIF_MAC if nic.xen else config.tap_constant_mac)
+    if is_link_local(nic.network.gateway6) or gateway_within(nic, allowed):
         yield nic.network.gateway6
 
 
@@ -127,3 +126,6 @@ def _allowed(nic: Nic, node: Node, allowed: Extra) -> Iterator[Resource]:
         yield Route(
             f"{value}{length}", nic.interface, str(node.table), nic.link_local if ":" in value else nic.ip
         )
+    gateway = gateway_within(nic, allowed)
+    if gateway and node.uplink6:  # it stays where it is
+        yield Route(f"{gateway}/128", node.uplink6, str(node.table))

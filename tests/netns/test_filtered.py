@@ -15,6 +15,7 @@ from typing import NamedTuple
 
 import pytest
 
+from snf_network.selftest.world import bridge_netfilter
 from tests.netns import frames as f
 from tests.netns.lab import (
     Ear,
@@ -81,9 +82,11 @@ class Site(NamedTuple):
     guests: dict[str, Machine]
 
 
-def site(lab: Lab) -> Site:
+def site(lab: Lab, bridge_nf: bool = True) -> Site:
     router = lab.router()
     nodes = {name: lab.node(name, router) for name in ("node1", "node2")}
+    for node in nodes.values():
+        bridge_netfilter(node, bridge_nf)
     lab.cable(nodes["node1"], "prv", nodes["node2"], "prv")
     for node in nodes.values():
         node.ip("link set prv master prv0 up", "link set prv0 type bridge mcast_snooping 0")
@@ -195,9 +198,9 @@ class Played(NamedTuple):
 
 
 @pytest.fixture(scope="module")
-def played() -> Iterator[Played]:
+def played(bridge_nf: bool) -> Iterator[Played]:
     with closing(Lab()) as lab:
-        nodes, guests = site(lab)
+        nodes, guests = site(lab, bridge_nf)
         for node in nodes.values():
             node.ip("link set prv0 address 02:00:00:00:00:0" + node.name[-1])
         ears = {name: Ear(guest, "eth0") for name, guest in guests.items()} | {
@@ -249,9 +252,9 @@ def test_each_drop_is_counted_with_its_reason(played: Played) -> None:
 
 
 @pytest.fixture(scope="module")
-def filtered() -> Iterator[Site]:
+def filtered(bridge_nf: bool) -> Iterator[Site]:
     with closing(Lab()) as lab:
-        yield site(lab)
+        yield site(lab, bridge_nf)
 
 
 @pytest.mark.parametrize(("one", "other"), (("a1", "a2"), ("a1", "a3"), ("b1", "b2")))
@@ -297,6 +300,73 @@ def test_reserved_group_reaches_nobody(lab: Lab) -> None:
             without_rules(node)
     assert until(lambda: witness.seen() >= {OPEN + 1, OPEN + 2, OPEN + 3})
     assert not witness.seen() & {1, 2, 3}
+
+
+def test_vrrp_router_speaks_from_its_link_local_address(lab: Lab) -> None:
+    """An IPv6 virtual router advertises from fe80::200:5eff:fe00:20a, which its MAC gives (RFC 5798, 7.3)."""
+    virtual, other = "00:00:5e:00:02:0a", "00:00:5e:00:02:0b"
+    node = lab.node("node1", lab.router())
+    guest, peer = lab.guest(node, "tap1", A1), lab.guest(node, "tap9", A2)
+    node.ip("link set tap9 master prv0 up")
+    node.up(
+        {
+            **GUESTS["a1"].env,
+            "NETWORK_TAGS": "ip-filtered",
+            "INTERFACE_INDEX": "0",
+            "TAGS": f"snf-network:0:mac:{virtual} snf-network:0:allow:2001:db8:a::99",
+        }
+    )
+    settled(node)
+    ear, vip = Ear(peer, "eth0"), "2001:db8:a::99"
+    frames = [
+        f.ethernet(virtual, "33:33:00:00:00:12", f.ip(f.eui64(virtual), "ff02::12", 112, bytes(24), 255)),
+        f.ethernet(virtual, "33:33:00:00:00:01", f.na(f.eui64(virtual), vip, f.option(f.TARGET, virtual))),
+        f.ethernet(virtual, "33:33:00:00:00:12", f.ip(f.eui64(other), "ff02::12", 112, bytes(24), 255)),
+        f.ethernet(other, "33:33:00:00:00:12", f.ip(f.eui64(virtual), "ff02::12", 112, bytes(24), 255)),
+        from_guest("a1", f.BROADCAST),
+    ]
+    send(guest, "eth0", *(f.stamp(frame, number) for number, frame in enumerate(frames, 1)))
+    assert ear.tokens(5) & set(range(1, 6)) == {1, 2, 5}
+
+
+@pytest.mark.parametrize("tags", ("private-filtered", "ip-filtered", "nfdhcpd", "ip-filtered nfdhcpd"))
+def test_tap_out_of_its_bridge_reaches_nobody(lab: Lab, tags: str) -> None:
+    """After a bridge was deleted and made again its taps are up and in none: the node hears them itself."""
+    router = lab.router()
+    node = lab.node("node1", router)
+    guest = lab.guest(node, "tap1", A1)
+    guest.sysctl("net/ipv6/conf/all/disable_ipv6", 1)  # it says nothing by itself
+    node.up({**GUESTS["a1"].env, "NETWORK_TAGS": tags, "NETWORK_SUBNET6": "2001:db8:a::/64"})
+    node.ip("link del prv0", "link add prv0 type bridge forward_delay 0", "link set prv0 up")
+    for key in ("ipv4/conf/all/forwarding", "ipv6/conf/all/forwarding"):
+        node.sysctl(f"net/{key}", 1)
+    assert "UP" in node.out("ip", "link", "show", "dev", "tap1")
+    assert "master" not in node.out("ip", "link", "show", "dev", "tap1")
+    witness, uplink = Witness(node), Ear(router, "br0")
+    tap = node.read("/sys/class/net/tap1/address").strip()
+    own6 = f.eui64(A1, "2001:db8:a::")
+    packets = (
+        f.udp("203.0.113.1", "198.51.100.1"),
+        f.udp("203.0.113.99", "198.51.100.1"),
+        f.udp(own6, "2001:db8:1::1"),
+        f.udp("2001:db8:66::66", "2001:db8:1::1"),
+        f.arp(1, A1, "203.0.113.1", "198.51.100.1"),
+        f.ns(f.eui64(A1), f.eui64(tap), to=f.eui64(tap)),
+    )
+    for start in (0, OPEN):
+        numbers = range(start + 1, start + 1 + 2 * len(packets))
+        frames = [f.ethernet(A1, target, packet) for packet in packets for target in (tap, f.BROADCAST)]
+        send(guest, "eth0", *map(f.stamp, frames, numbers))
+        if start:
+            break
+        assert sum(drops(node, family)["tap1", "ll-dst"] for family in ("inet", "arp")) == len(numbers)
+        assert not witness.seen() & set(numbers)
+        assert not {f.token(frame) for _, frame in uplink.frames(0.2)} & set(numbers)
+        without_rules(node)
+    assert until(lambda: witness.seen() >= set(numbers)), (
+        "the node does not take these: this test shows nothing"
+    )
+    assert {f.token(frame) for _, frame in uplink.frames(0.2)} & set(numbers)
 
 
 @pytest.mark.parametrize("group", (RESERVED, OTHER_RESERVED))

@@ -12,7 +12,7 @@ from typing import NamedTuple
 import pytest
 
 from tests.netns import frames as f
-from tests.netns.lab import Ear, Lab, Machine, environment, lines, send, settled, traces
+from tests.netns.lab import Ear, Lab, Machine, drops, environment, lines, send, settled, traces
 
 MAC = "aa:55:60:00:00:02"
 ENV = environment(
@@ -225,6 +225,96 @@ def test_never_between_two_of_our_networks(lab: Lab) -> None:
     assert seen_as(place, "192.168.9.9") == WAN
 
 
+def two_networks(lab: Lab) -> tuple[Site, Machine]:
+    """A second masq network on a bridge of its own, and its guest; the node forwards and has both gateways."""
+    place = site(lab)
+    place.node.ip(
+        "link add prv1 type bridge forward_delay 0", "link set prv1 up", "addr add 192.168.8.1/24 dev prv1"
+    )
+    place.node.sysctl("net/ipv4/ip_forward", 1)
+    other = lab.guest(place.node, OTHER["INTERFACE"], OTHER["MAC"], "192.168.8.2/24", gateway="192.168.8.1")
+    place.node.up({**OTHER, "LINK": "prv1", "BRIDGE": "prv1"})
+    settled(place.node)
+    return place, other
+
+
+def test_two_networks_do_not_reach_each_other_through_the_node(lab: Lab) -> None:
+    place, other = two_networks(lab)
+    assert (place.guest.ping("192.168.8.2", wait=0.3), other.ping("192.168.7.2", wait=0.3)) == (False, False)
+    assert drops(place.node, "inet")[ENV["INTERFACE"], "masq"] == 0
+    assert drops(place.node, "inet")["prv0", "masq"] >= 1
+    assert (seen_as(place), seen_as(Site(place.node, other, place.far))) == (WAN, WAN)
+    assert place.guest.ping("192.168.8.1") and other.ping("192.168.7.1"), "the node itself answers both"
+    place.node.run("nft", "flush", "chain", "inet", "snf_network", "between")
+    assert place.guest.ping("192.168.8.2"), "nothing else keeps them apart: this test shows nothing"
+
+
+def test_routed_guests_of_one_network_reach_each_other(lab: Lab) -> None:
+    place = site(lab, None)
+    place.node.ip("addr del 192.168.7.1/24 dev prv0")
+    routed = {**ENV, "MODE": "routed", "LINK": "main", "NETWORK_TAGS": "masq"}
+    other = lab.guest(place.node, "tap8", "aa:55:60:00:00:03", "192.168.7.3/24", gateway="192.168.7.1")
+    place.node.up(routed)
+    place.node.up(
+        {
+            **routed,
+            "INTERFACE": "tap8",
+            "MAC": "aa:55:60:00:00:03",
+            "IP": "192.168.7.3",
+            "INTERFACE_UUID": "other",
+            "INSTANCE": "other",
+        }
+    )
+    assert other.ping("192.168.7.2") and seen_as(place) == WAN
+
+
+FLOWS = 1500
+
+
+def test_guests_of_other_networks_are_not_tracked(lab: Lab) -> None:
+    """Source NAT turns connection tracking on for the whole node: no other guest can fill its table, nor can
+    who speaks to one.
+    """
+    place = site(lab)
+    env = environment("add-routed-ifup-1", TAGS="")
+    guest = lab.guest(place.node, env["INTERFACE"], env["MAC"], f"{env['IP']}/24", gateway="198.51.100.1")
+    router = lab.machines["router"]
+    place.node.up(env)
+    settled(place.node, router)
+    assert guest.ping("198.51.100.1")
+    before = tracked(place.node)
+    tap = place.node.read(f"/sys/class/net/{env['INTERFACE']}/address").strip()
+    uplink = place.node.read("/sys/class/net/eth1/address").strip()
+    own = router.read("/sys/class/net/br0/address").strip()
+    for sender, device, source, target, ends in (
+        (guest, "eth0", env["MAC"], tap, (env["IP"], "198.51.100.1")),
+        (router, "br0", own, uplink, ("198.51.100.1", env["IP"])),
+    ):
+        send(
+            sender,
+            device,
+            *(f.ethernet(source, target, f.udp(*ends, 9, port)) for port in range(1000, 1000 + FLOWS)),
+        )
+    assert guest.ping("198.51.100.1") and router.ping(env["IP"])
+    assert tracked(place.node) - before < 10
+    assert seen_as(place) == WAN
+    place.node.run("nft", "flush", "chain", "inet", "snf_network", "untracked")
+    send(
+        guest,
+        "eth0",
+        *(
+            f.ethernet(env["MAC"], tap, f.udp(env["IP"], "198.51.100.1", 9, port))
+            for port in range(3000, 3100)
+        ),
+    )
+    assert tracked(place.node) - before >= 100, "nothing is tracked here: this test shows nothing"
+
+
+def tracked(node: Machine) -> int:
+    """Entries in the table of connections."""
+    return int(node.read("/proc/sys/net/netfilter/nf_conntrack_count"))
+
+
 def test_masq_switched_on_while_the_rules_are_loaded(lab: Lab) -> None:
     place = site(lab, masq=None)
     assert nat_chains(place.node) == []
@@ -256,7 +346,7 @@ def test_what_two_nics_share_goes_with_the_last(lab: Lab) -> None:
     lab.guest(place.node, "tap8", second["MAC"])
     place.node.up(second)
     place.node.down(second)
-    assert len(lines("\n".join(traces(place.node)), "inet masq")) == 2
+    assert len(lines("\n".join(traces(place.node)), "inet masq")) == 3
     assert seen_as(place) == WAN
     place.node.down(ENV)
     assert traces(place.node) == []

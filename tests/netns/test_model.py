@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from snf_network.selftest import frames as f
 from snf_network.selftest.matrix import TAP_MAC
 from snf_network.selftest.run import Site, environment
-from snf_network.selftest.world import Ear, drops, send, witnessed
+from snf_network.selftest.world import Ear, bridge_netfilter, drops, send, witnessed
 from tests.netns.lab import until
 
 GATEWAY, GATEWAY6, ANYBODY, NODE, NODE6 = (
@@ -143,7 +143,7 @@ def dropped(nic: Nic, frame: Frame) -> bool:
     source = SOURCES.get(kind, "ip6") and getattr(frame, SOURCES.get(kind, "ip6"))
     forged = (
         kind == "other"
-        or (kind in ("ns", "na", "rarp") and frame.sender not in stations)
+        or (kind in ("ns", "na", "rarp", "discover") and frame.sender not in stations)
         or bool(source and not nic.may(source))
         or (kind == "na" and not nic.may(frame.about))
     )
@@ -157,11 +157,11 @@ def dropped(nic: Nic, frame: Frame) -> bool:
 SOURCES = {
     "udp": "ip",
     "arp": "ip",
+    "probe": "ip",
     "offer": "ip",
     "dad": "about",
     "rarp": "",
     "other": "",
-    "probe": "",
     "discover": "",
 }
 """Which address of a frame says whose it is, where that is not its IPv6 source."""
@@ -188,9 +188,11 @@ ROUTED = st.builds(
 
 
 @pytest.fixture(scope="module")
-def site() -> Iterator[Site]:
+def site(bridge_nf: bool) -> Iterator[Site]:
     with ExitStack() as stack:
         made = Site(stack)
+        bridge_netfilter(made.node, bridge_nf)
+        seen.update(routed=[0, 0], bridged=[0, 0])
         for guest in made.guests:
             if guest.number not in (1, 3, 4):
                 made.node.script("kvm-ifdown-custom", environment(guest))

@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 import pytest
 
+from snf_network.selftest.world import bridge_netfilter
 from tests.netns import frames as f
 from tests.netns.lab import Ear, Lab, Machine, Witness, environment, lines, send, settled, traces, until
 
@@ -68,10 +69,12 @@ def site(lab: Lab) -> Site:
 
 
 @pytest.fixture(scope="module")
-def still() -> Iterator[Site]:
+def still(bridge_nf: bool) -> Iterator[Site]:
     """One site for all tests that bring their own NIC up."""
     with closing(Lab()) as lab:
-        yield site(lab)
+        made = site(lab)
+        bridge_netfilter(made.node, bridge_nf)
+        yield made
 
 
 class Way(NamedTuple):
@@ -124,12 +127,23 @@ ANSWERS = {
     "DNS answer",
     "HTTP/3 answer",
     "NTP answer",
+    "DHCP answer",
+    "DHCP answer from another port",
     "NTP to NTP",
     "ICMP error",
     "fragment",
 }
-BEGUN = {"SSH", "RDP", "RDP over UDP"}
-REST = {"HTTP", "UDP", "DNS answer to a server's port", "GRE"}
+BEGUN = {"SSH", "SSH, SYN+FIN", "RDP", "RDP over UDP"}
+REST = {
+    "HTTP",
+    "DHCP request",
+    "SYN+FIN",
+    "SYN+RST",
+    "UDP",
+    "DNS answer to a server's port",
+    "GRE",
+    "rest of a TCP header",
+}
 PASSES = {
     "protected": ANSWERS,
     "limited": ANSWERS | BEGUN,
@@ -145,6 +159,9 @@ def packets(source: str, target: str) -> dict[str, f.Packet]:
         "SSH": f.tcp(source, target, 40000, 22),
         "RDP": f.tcp(source, target, 40000, 3389),
         "HTTP": f.tcp(source, target, 40000, 80),
+        "SYN+FIN": f.tcp(source, target, 40000, 80, f.SYN | f.FIN),
+        "SYN+RST": f.tcp(source, target, 40000, 80, f.SYN | f.RST),
+        "SSH, SYN+FIN": f.tcp(source, target, 40000, 22, f.SYN | f.FIN),
         "SYN+ACK": f.tcp(source, target, 80, 40000, f.SYN | f.ACK),
         "ACK": f.tcp(source, target, 80, 40000, f.ACK),
         "RST": f.tcp(source, target, 80, 40000, 0x04),
@@ -153,6 +170,9 @@ def packets(source: str, target: str) -> dict[str, f.Packet]:
         "HTTP/3 answer": f.udp(source, target, 443, 40000),
         "NTP answer": f.udp(source, target, 123, 40000),
         "NTP to NTP": f.udp(source, target, 123, 123),
+        "DHCP answer": f.udp(source, target, 547, 546) if ip6 else f.udp(source, target, 67, 68),
+        "DHCP answer from another port": f.udp(source, target, 4000, 546 if ip6 else 68),
+        "DHCP request": f.udp(source, target, 546, 547) if ip6 else f.udp(source, target, 68, 67),
         "DNS answer to a server's port": f.udp(source, target, 53, 111),
         "UDP": f.udp(source, target, 40000, 40000),
         "RDP over UDP": f.udp(source, target, 40000, 3389),
@@ -161,7 +181,20 @@ def packets(source: str, target: str) -> dict[str, f.Packet]:
         "fragment": f.behind(f.udp(source, target), f.FRAGMENT, bytes((0, 0, 64, 0, 0, 0, 9)))
         if ip6
         else f.ip(source, target, f.UDP, b"rest of it", fragment=100),
+        "rest of a TCP header": f.behind(
+            rest_of_tcp(source, target), f.FRAGMENT, bytes((0, 0, 9, 0, 0, 0, 9))
+        )
+        if ip6
+        else f.ip(source, target, f.TCP, rest_of_tcp(source, target)[1][-12:], fragment=0x2001),
     }
+
+
+def rest_of_tcp(source: str, target: str) -> f.Packet:
+    """What follows the first eight octets of a TCP header, where flags would stand: a SYN whose first
+    fragment says nothing of that (RFC 1858).
+    """
+    head = f.tcp(source, target, 40000, 80)
+    return f.ip(source, target, f.TCP, head[1][-12:] + b"\x10" * 12)
 
 
 def icmp_error(source: str, target: str, body: bytes) -> f.Packet:
@@ -343,29 +376,38 @@ def test_profile_holds_for_priority_tagged_frames(lab: Lab, tags: list[tuple[int
     assert not get(START + 10)
 
 
-def test_profile_holds_for_what_is_hidden_in_snap(lab: Lab) -> None:
-    """Some guests take IPv4 in an 802.3 frame (RFC 1042) as any other; a profile cannot look into it."""
-    place = site(lab)
-    ear = Ear(place.bridged, "eth0")
-    knock = f.tcp("203.0.113.11", "203.0.113.12", 40000, 22)[1]
-    snap = (8 + len(knock), b"\xaa\xaa\3\0\0\0\x08\0" + knock)
+KNOCK = f.tcp("203.0.113.11", "203.0.113.12", 40000, 22)[1]
+HIDDEN = {
+    "SNAP": (8 + len(KNOCK), b"\xaa\xaa\3\0\0\0\x08\0" + KNOCK),
+    "a PPPoE session": (0x8864, b"\x11\0\0\1" + (2 + len(KNOCK)).to_bytes(2) + b"\0\x21" + KNOCK),
+    "PPPoE discovery": (0x8863, b"\x11\x09\0\0\0\4\1\1\0\0"),
+    "MPLS": (0x8847, b"\0\1\1\x40" + KNOCK),
+    "a tag of 0x9100": (0x9100, b"\0\5\x08\0" + KNOCK),
+}
+"""What some guests take IPv4 out of; a profile cannot look into it."""
+
+
+@pytest.mark.parametrize("packet", HIDDEN.values(), ids=list(HIDDEN))
+def test_profile_holds_for_what_is_hidden_in(still: Site, packet: f.Packet) -> None:
+    """RFC 1042, RFC 2516, RFC 3032, and tags as they were before 802.1ad. The profile that lets in everything
+    lets them in.
+    """
+    ear = Ear(still.bridged, "eth0")
     ping = f.ping("203.0.113.11", "203.0.113.12")
 
-    def get(number: int) -> set[int]:
-        send(
-            place.other,
-            "eth0",
-            *(
-                f.stamp(f.ethernet(OTHER_MAC, BRIDGED["MAC"], packet), number + more)
-                for more, packet in enumerate((snap, ping))
-            ),
-        )
-        return ear.tokens(number + 1) & {number}
+    def get(number: int) -> bool:
+        frame = f.ethernet(OTHER_MAC, BRIDGED["MAC"], packet)
+        end = f.stamp(f.ethernet(OTHER_MAC, BRIDGED["MAC"], ping), number)
+        send(still.other, "eth0", frame, end)
+        heard = [found for _, found in ear.frames(2, lambda found: f.token(found) == number)]
+        assert number in map(f.token, heard)
+        return frame in heard
 
-    place.node.up({**BRIDGED, "TAGS": ""})
-    assert get(START)
-    place.node.up({**BRIDGED, "TAGS": tag("protected")})
-    assert not get(START + 10)
+    for name, passes in (("", True), ("protected", False), ("limited", False)):
+        still.node.up({**BRIDGED, "TAGS": tag(name, BRIDGED["INTERFACE_INDEX"])})
+        assert get(START) is passes, name
+    still.node.up({**BRIDGED, "TAGS": tag("unprotected", BRIDGED["INTERFACE_INDEX"])})
+    assert get(START) is (packet[0] > f.SHORTEST)
 
 
 class Talk:

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -150,7 +151,7 @@ def test_an_administrators_profile_is_loaded(machine: Machine, profiles: Path) -
     (profiles / "mail.nft").write_text("tcp dport 25 accept\ndrop\n")
     load()
     assert chain(machine, "inet", "profile_mail") == ["tcp dport 25 accept", "drop"]
-    assert chain(machine, "bridge", "profile_mail") == BY_PROTOCOL
+    assert by_protocol(machine) == BY_PROTOCOL
     assert chain(machine, "bridge", "ip_profile_mail") == ["tcp dport 25 accept", "drop"]
     assert chain(machine, "bridge", "filtered_profile_mail")[-1] == "goto no_mac_prefix"
 
@@ -182,7 +183,7 @@ def test_a_profile_whose_file_is_gone_drops_and_its_nics_still_point_at_it(
     for _ in range(2):
         load()
         assert chain(machine, "inet", "profile_mail") == ["drop"]
-        assert chain(machine, "bridge", "profile_mail") == BY_PROTOCOL
+        assert by_protocol(machine) == BY_PROTOCOL
         assert chain(machine, "bridge", "ip_profile_mail") == ["drop"]
         assert chain(machine, "bridge", "filtered_profile_mail")[-1] == "goto no_mac_prefix"
         assert all(kernel.has_element(element.family, element.set, element.key) for element in pointing)
@@ -239,12 +240,27 @@ def test_every_member_of_every_golden_case_is_accepted_twice_and_can_be_taken_aw
     assert count > 300 and everything(machine) == empty
 
 
+def test_no_member_is_a_prefix_of_raw_payload() -> None:
+    """nft 1.0.6 takes one and frees it twice; with a table of some size it is killed (signal 6)."""
+    lines = [line for path in CASES.glob("*.plan") for line in path.read_text().splitlines()]
+    assert [line for line in lines if "add element" in line and re.search("0x[0-9a-f]+/", line)] == []
+    assert [line for line in lines if "add element" in line and re.search("0x[0-9a-f]+-0x", line)]
+
+
 BY_PROTOCOL = [
     "meta protocol ip goto ip_profile_mail",
     "meta protocol ip6 goto ip_profile_mail",
-    "meta protocol { 0x0004, 8021q, 8021ad } drop",
+    "meta protocol vmap { 0x0004 : drop, 8021q : drop, 8021ad : drop }",
     "accept",
 ]
+
+
+def by_protocol(machine: Machine) -> list[str]:
+    """The chain that asks what a frame is, without what may carry IP: nft lists that in an order of its
+    own.
+    """
+    rules = chain(machine, "bridge", "profile_mail")
+    return [re.sub(r"0x[89]\w+ : goto ip_profile_mail,? ?", "", rule).replace(", }", " }") for rule in rules]
 
 
 def add_masq(subnet: str) -> str:

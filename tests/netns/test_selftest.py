@@ -18,7 +18,17 @@ import pytest
 
 from snf_network.commands.selftest import matrix
 from snf_network.selftest import frames as f
-from snf_network.selftest.matrix import COLUMNS, GUARD, IP, LINK_LOCAL, MAC, NODE, ROUTER_LOCAL, Column
+from snf_network.selftest.matrix import (
+    COLUMNS,
+    GATEWAY6,
+    GUARD,
+    IP,
+    LINK_LOCAL,
+    MAC,
+    NODE,
+    ROUTER_LOCAL,
+    Column,
+)
 from snf_network.selftest.rows import FORGED
 from snf_network.selftest.run import ROWS, TABLES, TO_GUESTS, WRONG, Outcome, Site, examine, run
 from snf_network.selftest.world import Ear, Machine, drops, send
@@ -50,6 +60,11 @@ def test_cell(verdicts: dict[tuple[str, str], str], row: object, column: Column)
 
 def test_each_drop_is_counted_by_nic_and_reason(outcome: Outcome) -> None:
     assert outcome.miscounted == ()
+
+
+def test_every_frame_is_tried_with_and_without_bridge_netfilter(outcome: Outcome) -> None:
+    """With bridge-nf-call-iptables=1 the kernel takes malformed IP away from everybody behind it."""
+    assert {len(cell.trials) for cell in outcome.cells} == {2}
 
 
 def test_the_matrix_in_the_docs_is_the_one_that_is_printed(outcome: Outcome) -> None:
@@ -155,7 +170,7 @@ MANY = 200
 """
 
 
-def test_no_guest_fills_the_neighbour_table_of_the_node() -> None:
+def test_no_guest_fills_the_arp_table_of_the_node() -> None:
     """Questions in the names of many, with its own MAC: the node would note each of them."""
     with ExitStack() as stack:
         site = Site(stack)
@@ -184,6 +199,26 @@ def ask_in_many_names(site: Site) -> None:
 def neighbours(node: Machine) -> list[str]:
     """What the node has noted of those names."""
     return [line for line in node.out("ip", "-4", "neigh", "show").splitlines() if line.startswith("198.18.")]
+
+
+def test_the_kernel_forwards_no_link_local_source() -> None:
+    """RFC 4291, 2.5.6: no rule of ours has to. Without our tables, and with a route; one with a global source
+    is forwarded.
+    """
+    with ExitStack() as stack:
+        site = Site(stack)
+        guest = site.guests[0]
+        site.without_rules()
+        site.node.ip(f"route add {GATEWAY6}/128 dev eth1")
+        ear = Ear(site.router, "eth1")
+        packets = (f.udp(guest.local, GATEWAY6), f.udp("fe80::77", GATEWAY6), f.udp(guest.ip6, GATEWAY6))
+        send(
+            site.guest,
+            guest.tap,
+            *(f.stamp(guest.frame(packet), number) for number, packet in enumerate(packets, 1)),
+        )
+        with closing(ear.socket):
+            assert ear.tokens(3) & {1, 2, 3} == {3}
 
 
 def test_trunk_passes_its_own_vlans_and_no_other() -> None:

@@ -12,7 +12,7 @@ from contextlib import ExitStack, closing, contextmanager
 import pytest
 
 from snf_network.model.config import Config
-from snf_network.rules import ruleset
+from snf_network.rules.ruleset import Ruleset
 from snf_network.selftest import frames as f
 from snf_network.selftest.matrix import NODE, RESERVED, TAP_MAC, Guest
 from snf_network.selftest.run import TABLES, Site, environment
@@ -81,7 +81,7 @@ def nothing_passes(site: Site, guest: Guest) -> Iterator[None]:
 
 @pytest.mark.parametrize("number", (ROUTED, FILTERED, PRIVATE))
 def test_while_the_rules_are_loaded_again(site: Site, number: int) -> None:
-    text = ruleset.text(Config())
+    text = Ruleset(Config()).text()
     with nothing_passes(site, site.guests[number - 1]):
         site.node.run(str(SCRIPTS / "snf-network"), "load")
         for _ in range(3 * ROUNDS):

@@ -18,7 +18,7 @@ COUNTERS = "drops"
 """The set that counts what was dropped: its members are the kernel's."""
 DIGITS = {"ndmacs": 12, "targets": 32, "tgtnets": 32, "router_targets": 32}
 """Hexadecimal digits of the numbers that nft lists for raw payload."""
-NAMED = {"masq": 1, "masq_networks": None}
+NAMED = {"masq": 1, "masq_networks": None, "masq_pairs": None}
 """Which part of a member is a device: the first, in all other sets."""
 
 
@@ -103,15 +103,9 @@ def _verdict(value: dict[str, Any]) -> str:
 
 def _word(part: Any, name: str) -> str:
     if isinstance(part, dict) and "range" in part:
-        return _prefix(name, *part["range"]) if name in DIGITS else "-".join(map(str, part["range"]))
+        return "-".join(_word(end, name) for end in part["range"])
     if isinstance(part, dict):
         return f"{part['prefix']['addr']}/{part['prefix']['len']}"
     if name in DIGITS and (isinstance(part, int) or part.startswith("0x")):
         return f"0x{int(str(part), 0):0{DIGITS[name]}x}"
     return str(part)
-
-
-def _prefix(name: str, first: Any, last: Any) -> str:
-    """How a prefix of raw payload is listed: its first and its last value."""
-    low, high = (int(str(end), 0) for end in (first, last))
-    return f"0x{low:0{DIGITS[name]}x}/{DIGITS[name] * 4 - (low ^ high).bit_length()}"
