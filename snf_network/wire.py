@@ -86,12 +86,14 @@ LINKTYPE_ETHERNET = 1
 LONGEST_FRAME = 65535
 PCAP_HEADER = Struct("=IHHiIII").pack(PCAP_MAGIC, 2, 4, 0, 0, LONGEST_FRAME, LINKTYPE_ETHERNET)
 """What a file begins with; `pcap_record` makes the rest."""
+PCAP_RECORD = Struct("=IIII")
+"""What each frame begins with: seconds, microseconds, bytes that are kept, bytes that there were."""
 
 
 def pcap_record(frame: bytes, microseconds: int) -> bytes:
     """One frame, seen so long after the epoch."""
     seconds, rest = divmod(microseconds, 1000000)
-    return Struct("=IIII").pack(seconds, rest, len(frame), len(frame)) + frame
+    return PCAP_RECORD.pack(seconds, rest, len(frame), len(frame)) + frame
 
 
 # --- rtnetlink: numbers of linux/rtnetlink.h, if_link.h, if_bridge.h, neighbour.h and fib_rules.h

@@ -90,12 +90,12 @@ SOCKETS = (
     "selftest/frames",
     "selftest/matrix",
     "dns/send",
-    "dhcpd/engine",
+    "dhcpd/packet_socket",
     "dhcpd/nfqueue",
     "dhcpd/links",
     "dhcpd/control",
     "dhcpd/notify",
-    "commands/nfdhcpctl",
+    "dhcpd/control_client",
 )
 ENVIRON = ("scripts", "commands")
 # a NIC waits for all that this path imports: docs/design.md has what each costs

@@ -1,65 +1,32 @@
-"""nfdhcpctl: ask a running nfdhcpd whom it serves, and how."""
+"""nfdhcpctl: ask a running nfdhcpd whom it serves and how."""
 
 from __future__ import annotations
 
 import argparse
 import json
-import socket
 import sys
 import time
 from collections.abc import Callable, Sequence
-from typing import Any, BinaryIO
+from itertools import chain, islice
 
 from snf_network import __version__
 from snf_network.dhcpd import metrics
 from snf_network.dhcpd.control import PATH
+from snf_network.dhcpd.control_client import Connection
 from snf_network.errors import SnfNetworkError
 
 from . import table
 
-SECONDS = 10.0
 EPILOG = """examples:
   nfdhcpctl list                        every binding, and whether it is served
   nfdhcpctl show tap3                   what one guest is told, what it asked, what was dropped and why
-  nfdhcpctl lint                        bindings that are not taken, and what is odd in others; exit status 1 if there is any
+  nfdhcpctl lint                        invalid and odd bindings; exit status 1 if there is any
   nfdhcpctl capture tap3 | tcpdump -vnr -
   nfdhcpctl stats --prometheus > /var/lib/prometheus/node-exporter/nfdhcpd.prom"""
-HEADER, RECORD = 24, 16
-"""Bytes of a capture file's header, and of that of each frame."""
-
-
-class Daemon:
-    """A connection to it. Raises SnfNetworkError if there is none."""
-
-    def __init__(self, path: str) -> None:
-        self._socket = socket.socket(socket.AF_UNIX)
-        self._socket.settimeout(SECONDS)
-        try:
-            self._socket.connect(path)
-        except OSError as error:
-            raise SnfNetworkError(
-                f"{path}: {error.strerror}", "is nfdhcpd running? systemctl status nfdhcpd"
-            ) from error
-        self.file = self._socket.makefile("rb")
-
-    def ask(self, **request: str) -> dict[str, Any]:
-        """One answer. Raises SnfNetworkError with what the daemon says is wrong."""
-        self._socket.sendall(json.dumps(request).encode() + b"\n")
-        line = self.file.readline()
-        if not line:
-            raise SnfNetworkError("nfdhcpd does not answer", "too many callers?")
-        answer: dict[str, Any] = json.loads(line)
-        if "error" in answer:
-            raise SnfNetworkError(answer["error"])
-        return answer
-
-    def wait_for_ever(self) -> None:
-        """Frames come when they come."""
-        self._socket.settimeout(None)
 
 
 def main(argv: Sequence[str]) -> int:
-    """Run one command. 0: done and well; 1: not well; 2: wrong use."""
+    """Run one command. 0: done; 1: it failed, or something is wrong; 2: wrong usage."""
     parser = argparse.ArgumentParser(
         prog="nfdhcpctl",
         description=__doc__,
@@ -81,15 +48,15 @@ def main(argv: Sequence[str]) -> int:
                 "-w", "--write", default="-", metavar="FILE", help="the capture file (default: stdout)"
             )
             command.add_argument(
-                "-c", "--count", type=int, default=0, metavar="N", help="end after so many frames"
+                "-c", "--count", type=int, default=0, metavar="N", help="end after that many frames"
             )
         else:
-            command.add_argument("--json", action="store_true", help="for machines")
+            command.add_argument("--json", action="store_true", help="print JSON")
         if name == "stats":
-            command.add_argument("--prometheus", action="store_true", help="as Prometheus reads it")
+            command.add_argument("--prometheus", action="store_true", help="print Prometheus' text format")
     options = parser.parse_args(argv[1:])
     try:
-        return int(options.run(options, Daemon(options.socket)))
+        return int(options.run(options, Connection(options.socket)))
     except (SnfNetworkError, OSError) as error:
         sys.stderr.write(f"nfdhcpctl: {error}\n")
         return 1
@@ -105,8 +72,8 @@ def _print_json(value: object) -> int:
 COLUMNS = ("interface", "state", "hostname", "ip", "ip6", "mac", "answered", "dropped", "idle")
 
 
-def listed(options: argparse.Namespace, daemon: Daemon) -> int:
-    """A table of bindings."""
+def listed(options: argparse.Namespace, daemon: Connection) -> int:
+    """Print a table of bindings."""
     guests = daemon.ask(command="list")["guests"]
     if options.json:
         return _print_json(guests)
@@ -115,8 +82,8 @@ def listed(options: argparse.Namespace, daemon: Daemon) -> int:
     return 0
 
 
-def shown(options: argparse.Namespace, daemon: Daemon) -> int:
-    """Everything about one binding."""
+def shown(options: argparse.Namespace, daemon: Connection) -> int:
+    """Print everything about one binding."""
     facts = daemon.ask(command="show", interface=options.interface)
     if options.json:
         return _print_json(facts)
@@ -133,8 +100,8 @@ def shown(options: argparse.Namespace, daemon: Daemon) -> int:
     return 0
 
 
-def stats(options: argparse.Namespace, daemon: Daemon) -> int:
-    """Counters."""
+def stats(options: argparse.Namespace, daemon: Connection) -> int:
+    """Print the counters."""
     figures = daemon.ask(command="stats")
     if options.json:
         return _print_json(figures)
@@ -153,8 +120,8 @@ def stats(options: argparse.Namespace, daemon: Daemon) -> int:
     return 0
 
 
-def lint(options: argparse.Namespace, daemon: Daemon) -> int:
-    """What is wrong with bindings; 1 if anything is."""
+def lint(options: argparse.Namespace, daemon: Connection) -> int:
+    """Print what is wrong with bindings. 1 if anything is."""
     problems = daemon.ask(command="lint")["problems"]
     if options.json:
         _print_json(problems)
@@ -164,36 +131,25 @@ def lint(options: argparse.Namespace, daemon: Daemon) -> int:
     return int(bool(problems))
 
 
-def capture(options: argparse.Namespace, daemon: Daemon) -> int:
-    """Frames of one guest, and the answers, into a capture file until interrupted, or as many as asked
-    for.
+def capture(options: argparse.Namespace, daemon: Connection) -> int:
+    """Write the frames of one guest and the answers to a capture file, until interrupted or for as many as
+    asked.
     """
-    daemon.ask(command="capture", interface=options.interface)
-    daemon.wait_for_ever()
+    parts = daemon.capture(options.interface)
+    header = next(parts)
     output = sys.stdout.buffer if options.write == "-" else open(options.write, "wb")
     with output:
-        output.write(daemon.file.read(HEADER))
-        output.flush()
-        left = options.count
-        while frame := _record(daemon.file):
-            output.write(frame)
+        for part in chain((header,), islice(parts, options.count or None)):
+            output.write(part)
             output.flush()
-            left -= 1
-            if not left:
-                break
     return 0
 
 
-def _record(file: BinaryIO) -> bytes:
-    head = file.read(RECORD)
-    return head + file.read(int.from_bytes(head[8:12], sys.byteorder)) if len(head) == RECORD else b""
-
-
-Command = tuple[Callable[[argparse.Namespace, Daemon], int], str]
+Command = tuple[Callable[[argparse.Namespace, Connection], int], str]
 COMMANDS: dict[str, Command] = {
     "list": (listed, "every binding, and whether it is served"),
     "show": (shown, "everything about one binding"),
     "stats": (stats, "counters since the daemon started"),
-    "lint": (lint, "what is wrong with bindings"),
-    "capture": (capture, "frames of one guest and what it is answered, as a capture file"),
+    "lint": (lint, "what is wrong or odd with bindings"),
+    "capture": (capture, "the frames of one guest and their answers, as a capture file"),
 }

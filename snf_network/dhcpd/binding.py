@@ -1,8 +1,8 @@
-"""Binding files: one a tap, KEY=VALUE lines, written by the setup `nfdhcpd` or by any other tool that knew
-the old nfdhcpd.
+"""Binding files: one for each tap, KEY=VALUE lines, written by the setup `nfdhcpd` or by any other tool that
+knew the old nfdhcpd.
 
-What is in one is hostile until checked: a value that is not exactly what its key wants refuses the file, and
-nothing is guessed.
+Their content is hostile until checked. A value that is not exactly what its key takes makes the whole file
+invalid; nothing is guessed.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from snf_network.addresses import (
     is_prefix6,
     within,
 )
-from snf_network.dhcpd.conf import DOMAINS, domains, flag, is_domain, number, one, several
+from snf_network.dhcpd.values import DOMAINS, domains, flag, is_domain, number, one, several
 from snf_network.errors import SnfNetworkError, shown
 
 TYPE_CHECKING = False
@@ -30,25 +30,25 @@ if TYPE_CHECKING:
     from typing import Any
 
 LARGEST = 8192
-"""Bytes of a file; what is longer was not written for us."""
+"""Bytes of a file. A longer one was not written for us."""
 IGNORED = frozenset(("TAGS", "INSTANCE", "LINK"))
 
 
 class BadBinding(SnfNetworkError):
-    """A binding file cannot be used; the message has its name, the key and the value."""
+    """A binding file cannot be used; the message has the file's name, the key and the value."""
 
 
 @dataclass(frozen=True, slots=True)
-class Binding:
-    """What one guest is told on one tap. Addresses are text, empty where there is none; MACs are in lower
-    case.
+class TapBinding:
+    """The content of a binding file: whom to answer on one tap, and what to say. Addresses are text, empty
+    where there is none; MACs are in lower case.
     """
 
     tap: str
     mac: str
     hostname: str
     indev: str = ""
-    """The bridge of a bridged NIC, the tap itself of a routed one: its MAC is the source of replies."""
+    """The bridge of a bridged NIC, or the tap itself for a routed one. Replies come from its MAC."""
     ip: str = ""
     subnet: str = ""
     gateway: str = ""
@@ -56,11 +56,11 @@ class Binding:
     subnet6: str = ""
     gateway6: str = ""
     gateway6_mac: str = ""
-    """The station that neighbour advertisements for gateway6 name, where it is not the node."""
+    """The MAC that neighbour advertisements for gateway6 give, where that is not the node's."""
     macspoof: bool = False
-    """Frames with other source MACs are answered, too."""
+    """Frames from other source MACs are also answered."""
     private: bool = False
-    """The guest gets addresses, and no way out: neither a router nor a default route."""
+    """The guest gets addresses but neither a router nor a default route."""
     nodhcp6: bool = False
     mtu: int = 0
     lease: int = 0
@@ -69,24 +69,24 @@ class Binding:
     domain: str = ""
     domain_search: tuple[str, ...] = ()
     routes: tuple[tuple[str, str], ...] = ()
-    """Prefix and gateway of each."""
+    """The prefix and the gateway of each."""
     ntp: tuple[str, ...] = ()
 
     @property
     def routed(self) -> bool:
-        """The guest is alone on its link: the node routes for it."""
+        """True if the guest is alone on its link and the node routes for it."""
         return self.indev == self.tap
 
 
-def parse(name: str, text: str) -> tuple[Binding, tuple[str, ...]]:
-    """The binding in the file `name`, which is the tap's, and a line for each thing in it that is odd.
+def parse(name: str, text: str) -> tuple[TapBinding, tuple[str, ...]]:
+    """The binding in the file `name`, which is named after its tap, and a warning for each oddity.
 
-    Raises BadBinding: a value that is not valid, a key twice, MAC or HOSTNAME missing, text that is no
-    KEY=VALUE.
+    Raises BadBinding for an invalid value, a key given twice, a missing MAC or HOSTNAME, and a line that is
+    not KEY=VALUE.
     """
     if not is_interface(name):
         raise BadBinding(
-            f"{shown(name)} is not the name of an interface", "a binding file is named after its tap"
+            f"{shown(name)} is not the name of an interface", "name a binding file after its tap"
         )
     if len(text) > LARGEST:
         raise BadBinding(f"{name}: longer than {LARGEST} bytes")
@@ -98,7 +98,7 @@ def parse(name: str, text: str) -> tuple[Binding, tuple[str, ...]]:
     eui = values.pop("eui64", "")
     values["ip6"] = values.get("ip6") or eui or _derived(values)
     values.setdefault("indev", name)
-    binding = Binding(tap=name, **values)
+    binding = TapBinding(tap=name, **values)
     _consistent(binding, warnings)
     return binding, tuple(warnings)
 
@@ -136,13 +136,13 @@ def _unquoted(value: str, name: str, key: str) -> str:
 
 
 def _derived(values: dict[str, Any]) -> str:
-    """The address that a guest forms by itself, where the file names none."""
+    """The address that the guest forms by itself (EUI-64), used where the file gives none."""
     subnet6 = values.get("subnet6", "")
     return eui64(subnet6, values["mac"]) if subnet6.endswith("/64") else ""
 
 
-def _consistent(binding: Binding, warnings: list[str]) -> None:
-    """Odd, but served: what is answered goes to this guest only, whatever it says."""
+def _consistent(binding: TapBinding, warnings: list[str]) -> None:
+    """Warn of what is odd. It is served all the same: answers reach this guest only, whatever they say."""
     if binding.ip and not binding.subnet:
         warnings.append(f"{binding.tap}: no SUBNET: IP={binding.ip} is leased as a /32")
     for key, address, subnet in (
@@ -156,8 +156,8 @@ def _consistent(binding: Binding, warnings: list[str]) -> None:
 
 
 def _routes(text: str) -> tuple[tuple[str, str], ...] | None:
-    """`prefix via gateway`, with commas. A prefix of length 0 would be the way out, which is GATEWAY's to
-    say.
+    """Read `prefix via gateway`, comma-separated. A prefix of length 0 is refused: the default route is
+    GATEWAY.
     """
     routes = []
     for part in text.split(","):
@@ -177,8 +177,8 @@ def _interned(check: Callable[[str], bool]) -> Callable[[str], str | None]:
 
 
 MOST_ROUTES = 12
-"""What option 121 can hold (255 bytes, RFC 3442) with a route to each gateway and the default one, at most 9
-bytes each.
+"""As many as option 121 can hold (255 bytes, RFC 3442) together with a route to each gateway and the default
+route, at most 9 bytes each.
 """
 PREFIX4, PREFIX6 = "an IPv4 prefix such as 198.51.100.0/24", "an IPv6 prefix such as 2001:db8:1::/64"
 ADDRESS4, ADDRESS6 = "one host's IPv4 address", "one host's IPv6 address"
@@ -200,7 +200,7 @@ KEYS: dict[str, tuple[str, Callable[[str], Any], str]] = {
     "NAMESERVERS6": ("nameservers6", several(is_ip6, 8), "at most 8 IPv6 addresses"),
     "DOMAIN": ("domain", _interned(is_domain), "a domain name"),
     "DOMAIN_SEARCH": ("domain_search", domains, DOMAINS),
-    "ROUTES": ("routes", _routes, f"at most {MOST_ROUTES} of 'PREFIX via GATEWAY', with commas"),
+    "ROUTES": ("routes", _routes, f"at most {MOST_ROUTES} of 'PREFIX via GATEWAY', comma-separated"),
     "NTP": ("ntp", several(is_ip4, 8), "at most 8 IPv4 addresses"),
     "LEASE": ("lease", number(60, 0xFFFFFFFF), "a number of seconds from 60"),
     "GATEWAY6_MAC": ("gateway6_mac", _mac, STATION),

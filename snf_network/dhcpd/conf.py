@@ -1,14 +1,15 @@
-"""nfdhcpd.conf: the file of the old nfdhcpd, read as it is, with a few keys added.
+"""nfdhcpd.conf: the old nfdhcpd's file, read unchanged, and a few new keys.
 
-`[section]`, `key = value`, lists with commas, `#` begins a comment anywhere outside of quotes.
-docs/nfdhcpd.md has all keys.
+`[section]`, `key = value`, comma-separated lists; `#` starts a comment anywhere outside quotes.
+docs/nfdhcpd.md lists all keys.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from snf_network.addresses import is_ip4, is_ip6, is_name
+from snf_network.dhcpd.values import DOMAINS, domains, flag, is_domain, number, one, several, unquoted
 from snf_network.errors import BadConfig, shown
 
 TYPE_CHECKING = False
@@ -18,14 +19,12 @@ if TYPE_CHECKING:
 PATH = "/etc/nfdhcpd/nfdhcpd.conf"
 MODES = ("slaac", "slaac+dhcpv6", "managed")
 LONGEST_PERIOD = 1800
-TRUE = frozenset(("true", "yes", "1", "on"))
-FALSE = frozenset(("false", "no", "0", "off"))
 NAME = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_-")
 
 
 @dataclass(frozen=True)
-class Settings:
-    """What holds for every guest whose binding says nothing else."""
+class Conf:
+    """The settings, and the defaults for guests whose binding says nothing else. Times are seconds."""
 
     pidfile: str = "/run/nfdhcpd/nfdhcpd.pid"
     datapath: str = "/var/lib/nfdhcpd"
@@ -34,43 +33,44 @@ class Settings:
     user: str = "nobody"
     enable_dhcp: bool = True
     dhcp_queue: int = 42
-    """NFQUEUE numbers; only the compatibility engine has queues."""
+    """An NFQUEUE number, like the other queues here; only the engine nfqueue has queues."""
     lease_lifetime: int = 604800
-    """Seconds (option 51), as are all times here."""
+    """Option 51."""
     lease_renewal: int = 3600
-    """T1 (option 58); T2 follows from both (guest.py)."""
+    """T1 (option 58); T2 follows from both (terms.py)."""
     server_ip: str = "192.0.2.1"
     server_on_link: bool = False
     """Replies come from the gateway, or from the first address of the subnet, instead of server_ip."""
     allow_relay: bool = False
-    """Answer requests that carry a relay's address (giaddr): only for measuring, a guest has no relay."""
+    """Answer requests that carry a relay's address (giaddr). Only for measuring: a guest has no relay."""
     nameservers: tuple[str, ...] = ()
     domain: str = ""
     domain_search: tuple[str, ...] = ()
     ntp: tuple[str, ...] = ()
     enable_ipv6: bool = True
     mode: str = "slaac+dhcpv6"
-    """slaac, slaac+dhcpv6, or managed: addresses by DHCPv6 only, so that guests use the one that is routed.
-    """
+    """One of MODES. managed: addresses by DHCPv6 only, so that guests use the one that is routed."""
     rs_queue: int = 43
     ns_queue: int = 44
     dhcpv6_queue: int = 45
     ra_period: int = 600
     on_link: bool | None = None
-    """Guests reach others of their prefix directly (L bit). None: yes on a bridge, no on a routed tap."""
+    """Whether guests reach others in their prefix directly (L bit). None: yes on a bridge, no on a routed
+    tap.
+    """
     nameservers6: tuple[str, ...] = ()
     domains: tuple[str, ...] = ()
 
 
-def read(text: str, path: str = PATH) -> tuple[Settings, tuple[str, ...]]:
-    """The settings in `text`, and a line for each thing in it that has no meaning here. Raises BadConfig with
-    the line number.
+def read(text: str, path: str = PATH) -> tuple[Conf, tuple[str, ...]]:
+    """The settings in `text`, and a warning for each thing in it that has no meaning here. Raises BadConfig
+    with the line number.
     """
     values: dict[str, object] = {}
     warnings: list[str] = []
     section = ""
-    for number, line in enumerate(text.split("\n"), 1):
-        where = f"{path}:{number}"
+    for count, line in enumerate(text.split("\n"), 1):
+        where = f"{path}:{count}"
         line = _without_comment(line, where)
         if not line:
             continue
@@ -88,7 +88,7 @@ def read(text: str, path: str = PATH) -> tuple[Settings, tuple[str, ...]]:
             f"{path}: ra_period is taken as {LONGEST_PERIOD}, the longest that RFC 4861, 6.2.1 allows"
         )
         values["ra_period"] = LONGEST_PERIOD
-    return Settings(**values), tuple(warnings)  # type: ignore[arg-type]
+    return replace(Conf(), **values), tuple(warnings)  # type: ignore[arg-type]
 
 
 def _without_comment(line: str, where: str) -> str:
@@ -131,8 +131,8 @@ def _take(line: str, section: str, where: str, values: dict[str, object], warnin
 
 
 def _mode(values: dict[str, object], dhcpv6: bool) -> str:
-    """`auto`, the default, is what the queues in the file allow, as ever; without queues, all that needs no
-    lease.
+    """The mode. `auto`, the default, is what the queues in the file allow, as in the old nfdhcpd; without
+    queues, everything.
     """
     mode = str(values.get("mode", "auto"))
     if mode != "auto":
@@ -141,74 +141,12 @@ def _mode(values: dict[str, object], dhcpv6: bool) -> str:
     return "slaac+dhcpv6" if stateless else "slaac"
 
 
-def _unquoted(text: str) -> str:
-    return text[1:-1] if len(text) > 1 and text[0] == text[-1] and text[0] in "\"'" else text
-
-
-def _words(text: str) -> list[str]:
-    return [word for word in (_unquoted(part.strip()) for part in text.split(",")) if word]
-
-
-def flag(text: str) -> bool | None:
-    """True or False for the words that mean it; None for others."""
-    word = _unquoted(text).lower()
-    return word in TRUE if word in TRUE | FALSE else None
-
-
-def number(low: int, high: int) -> Callable[[str], int | None]:
-    """A reader of decimal numbers from `low` to `high`, which gives None for anything else."""
-
-    def convert(text: str) -> int | None:
-        text = _unquoted(text)
-        plain = text.isascii() and text.isdigit() and len(text) < 11
-        return int(text) if plain and low <= int(text) <= high else None
-
-    return convert
-
-
-def several(check: Callable[[str], bool], most: int) -> Callable[[str], tuple[str, ...] | None]:
-    """A reader of lists with commas, of at most `most` words that all pass `check`; None for anything
-    else.
-    """
-
-    def convert(text: str) -> tuple[str, ...] | None:
-        words = _words(text)
-        return tuple(words) if len(words) <= most and all(map(check, words)) else None
-
-    return convert
-
-
-def one(check: Callable[[str], bool]) -> Callable[[str], str | None]:
-    """A reader of one word that passes `check`; None for anything else."""
-
-    def convert(text: str) -> str | None:
-        text = _unquoted(text)
-        return text if check(text) else None
-
-    return convert
-
-
-def is_domain(text: str) -> bool:
-    """A domain name that DNS can carry: labels of 1 to 63 characters, not more than 253 in all (RFC 1035,
-    2.3.4).
-    """
-    return bool(text) and is_name(text) and all(0 < len(label) < 64 for label in text.split("."))
-
-
-def domains(text: str) -> tuple[str, ...] | None:
-    """A reader of domain names, as many as one option of DHCPv4 can hold (RFC 3397); None for anything
-    else.
-    """
-    words = several(is_domain, 8)(text)
-    return words if words is not None and sum(len(word) + 2 for word in words) < 256 else None
-
-
 def _is_path(text: str) -> bool:
     return text.startswith("/") and text.isprintable() and "/../" not in f"{text}/"
 
 
 def _on_link(text: str) -> bool | str | None:
-    return "auto" if _unquoted(text).lower() == "auto" else flag(text)
+    return "auto" if unquoted(text).lower() == "auto" else flag(text)
 
 
 Reader = tuple[str, "Callable[[str], object]", str]
@@ -217,7 +155,6 @@ SECONDS = number(1, 0xFFFFFFFF)
 BOOLEAN = (flag, "yes or no")
 FILE = (one(_is_path), "an absolute path")
 DOMAIN = (one(lambda text: not text or is_domain(text)), "a domain name")
-DOMAINS = "at most 8 domain names, 255 bytes in all"
 ADDRESSES = (several(is_ip4, 8), "a list of at most 8 IPv4 addresses")
 KEYS: dict[str, dict[str, Reader]] = {
     "general": {

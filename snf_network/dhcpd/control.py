@@ -1,8 +1,8 @@
-"""The control socket: a request is one line of JSON, and so is the answer. Only root and the daemon's own
-user get in (mode 0600).
+"""The control socket: a request is one line of JSON, and so is its answer. Only root and the daemon's own
+user may connect (mode 0600).
 
-Nobody who asks slowly, or reads slowly, keeps a guest waiting: every descriptor is non-blocking, and each
-caller has its own buffer.
+No caller that asks or reads slowly keeps a guest waiting: every descriptor is non-blocking, and each caller
+has its own buffer.
 """
 
 from __future__ import annotations
@@ -10,28 +10,29 @@ from __future__ import annotations
 import json
 import os
 import stat
+import time
 from collections.abc import Callable, Iterable, Mapping
 from socket import AF_UNIX, SOCK_CLOEXEC, SOCK_NONBLOCK, SOCK_STREAM, socket
 
-from snf_network.dhcpd import capture
+from snf_network import wire
 from snf_network.dhcpd.loop import IN, OUT, Loop
 from snf_network.errors import KernelError
 
 PATH = "/run/nfdhcpd/nfdhcpd.sock"
 CALLERS, LONGEST, BACKLOG = 16, 4096, 1 << 20
-"""Connections at once; bytes of a request; bytes of captured frames that wait for a caller, beyond which
+"""Connections at once; bytes of a request; bytes of captured frames that may wait for a caller, beyond which
 frames are left out.
 """
-Answer = Callable[[Mapping[str, object]], dict[str, object]]
+Report = Callable[[Mapping[str, object]], dict[str, object]]
 
 
 class Control:
-    """Listens for callers. `answer` makes the answer to a request. Raises KernelError if there cannot be such
-    a socket.
+    """Listens for callers. `report` makes the answer to a request. Raises KernelError if the socket cannot be
+    made.
     """
 
-    def __init__(self, path: str, loop: Loop, answer: Answer) -> None:
-        self.path, self._loop, self.answer = path, loop, answer
+    def __init__(self, path: str, loop: Loop, report: Report) -> None:
+        self.path, self._loop, self.report = path, loop, report
         self.callers: set[Caller] = set()
         self._listener = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC)
         try:
@@ -56,24 +57,24 @@ class Control:
         self.callers.add(Caller(connection, self, self._loop))
 
     def captured(self, name: str, frames: Iterable[bytes]) -> None:
-        """Frames from and to a guest, for those who capture."""
+        """Pass frames from and to a guest to those who capture them."""
         for caller in [caller for caller in self.callers if caller.capturing == name]:
             for frame in frames:
-                caller.send(capture.record(frame), BACKLOG)
+                caller.send(wire.pcap_record(frame, time.time_ns() // 1000), BACKLOG)
 
     @property
     def is_capturing(self) -> bool:
-        """Whether anybody wants to see frames."""
+        """Whether anybody captures frames."""
         return any(caller.capturing for caller in self.callers)
 
     def close(self) -> None:
-        """End all connections; the socket's file goes."""
+        """End all connections and remove the socket."""
         for caller in list(self.callers):
             caller.close()
         self._listener.close()
         try:
             os.unlink(self.path)
-        except OSError:  # its directory is another's now
+        except OSError:  # its directory belongs to somebody else by now
             pass
 
 
@@ -84,7 +85,7 @@ class Caller:
         self._connection, self._control, self._loop = connection, control, loop
         self._asked, self._waiting = b"", bytearray()
         self.capturing = ""
-        """The interface whose frames are wanted."""
+        """The interface whose frames this caller captures."""
         self._events = IN
         loop.add(connection.fileno(), self._ready)
 
@@ -110,18 +111,18 @@ class Caller:
 
     def _say(self, request: Mapping[str, object] | None) -> None:
         answer = (
-            self._control.answer(request)
+            self._control.report(request)
             if request
             else {"error": "a request is one JSON object on one line"}
         )
         self.send(json.dumps(answer).encode() + b"\n")
         if "capturing" in answer:
-            self.send(capture.HEADER)
+            self.send(wire.PCAP_HEADER)
             self.capturing = str(answer["capturing"])
 
     def send(self, data: bytes, most: int = 0) -> None:
-        """Send, now or when the caller has read what waits; left out if more than `most` bytes wait (0:
-        never).
+        """Send now, or when the caller has read what waits. Left out if more than `most` bytes would wait; 0
+        means no limit.
         """
         if most and len(self._waiting) + len(data) > most:
             return
@@ -143,7 +144,7 @@ class Caller:
             self._events = events
 
     def close(self) -> None:
-        """Once."""
+        """End the connection."""
         if self in self._control.callers:
             self._control.callers.remove(self)
             self._loop.remove(self._connection.fileno())
@@ -159,7 +160,7 @@ def _request(line: bytes) -> Mapping[str, object] | None:
 
 
 def _make_room(path: str) -> None:
-    """A socket that a killed daemon left goes; nothing else does. Raises OSError."""
+    """Remove a socket that a killed daemon left, and nothing else. Raises OSError."""
     os.makedirs(os.path.dirname(path) or ".", exist_ok=True)
     try:
         if stat.S_ISSOCK(os.lstat(path).st_mode):

@@ -1,5 +1,8 @@
-"""In the background or not: where the log goes, the pid file, and telling the caller when guests are
+"""Foreground or background: where the log goes, the pid file, and when the caller hears that guests are
 served.
+
+start-stop-daemon(8) could do it, but the old nfdhcpd is a daemon by itself, and its init scripts start this
+one too.
 """
 
 from __future__ import annotations
@@ -17,28 +20,28 @@ from snf_network.errors import KernelError
 
 @dataclass
 class Ready:
-    """What `serve` has of the process that it runs in."""
+    """How a daemon that has started reports so."""
 
     log: TextIO = field(default_factory=lambda: sys.stderr)
     pipe: int = -1
-    """Somebody waits at its other end for one byte."""
+    """The caller waits at its other end for one byte; -1: nobody waits."""
 
     def tell(self) -> None:
-        """Guests are served: the caller may go on."""
+        """Report that guests are served, so that the caller goes on."""
         if self.pipe >= 0:
             os.write(self.pipe, b"+")
             os.close(self.pipe)
             self.pipe = -1
-            os.dup2(self.log.fileno(), 2)  # until now what went wrong was the caller's to read
+            os.dup2(self.log.fileno(), 2)  # until now the caller had to read what went wrong
 
 
 @contextmanager
 def daemon(foreground: bool, pidfile: str, logdir: str) -> Iterator[Ready]:
-    """A daemon's life: in the foreground only a name for what is there; else a new process, which has the pid
-    file and a log.
+    """Run the block as a daemon. In the foreground that changes nothing; otherwise the block runs in a new
+    process with a pid file and a log file.
 
-    The caller waits until it serves and exits with 0, or with 1 when it could not start. Raises KernelError
-    if one runs already.
+    The caller waits until the daemon serves and exits with 0, or with 1 if it could not start. Raises
+    KernelError if a daemon runs already.
     """
     if foreground:
         yield Ready()
@@ -53,9 +56,7 @@ def daemon(foreground: bool, pidfile: str, logdir: str) -> Iterator[Ready]:
 
 
 def _leave_caller() -> int:
-    """Go on in a child of init; the caller, where it waits, hears from it by the pipe that this gives the end
-    of.
-    """
+    """Go on in a child of init. The caller waits at a pipe, whose end for writing this returns."""
     read, write = os.pipe()
     if os.fork():
         os.close(write)

@@ -1,21 +1,20 @@
-"""DHCPv6 (RFC 8415): configuration for all, and the one address that is routed to the guest for those who ask
-for a lease.
+"""DHCPv6 (RFC 8415): configuration for every client, and for those that ask for a lease the one address that
+is routed to the guest.
 """
 
 from __future__ import annotations
 
-from socket import AF_INET6, inet_pton
 from struct import Struct, pack
 
-from snf_network.dhcpd import wire
-from snf_network.dhcpd.dhcp4 import domain_of
-from snf_network.dhcpd.wire import HEADER6, Dropped
+from snf_network.dhcpd import packets
+from snf_network.dhcpd.guest import as_ip6, shared
+from snf_network.dhcpd.packets import HEADER6, Dropped
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from snf_network.dhcpd.binding import Binding
-    from snf_network.dhcpd.conf import Settings
-    from snf_network.dhcpd.guest import Guest
+    from snf_network.dhcpd.guest import TapGuest
+    from snf_network.dhcpd.packets import Answer
+    from snf_network.dhcpd.terms import Terms
 
 SERVER, CLIENT = 547, 546
 SOLICIT, ADVERTISE, REQUEST, CONFIRM, RENEW, REBIND, REPLY, RELEASE, DECLINE = range(1, 10)
@@ -26,34 +25,58 @@ SUCCESS, NO_ADDRESSES, NOT_ON_LINK, NO_PREFIXES = 0, 2, 4, 6
 TO_THIS_SERVER = frozenset((REQUEST, RENEW, RELEASE, DECLINE))
 TO_ANY_SERVER = frozenset((SOLICIT, CONFIRM, REBIND))
 MOST_ASSOCIATIONS = 8
-"""Of one message that are answered; a client has one, or one and a prefix."""
+"""How many of one message are answered; a client has one, or one and a prefix."""
 LONGEST_DUID = 130
 _OPTION = Struct("!HH")
 Options = list[tuple[int, bytes]]
-Answer = tuple[tuple[bytes, ...], str]
 
 
-def answer(frame: bytes, guest: Guest, source: bytes, target: bytes, end: int) -> Answer:
-    """The reply to a frame of UDP over IPv6, whose addresses are given, and its name. Raises Dropped for what
-    has none.
-    """
-    port, kind, xid, options = _read(frame, end)
-    if target[0] != 0xFF:
-        raise Dropped("unicast")
-    if source[0] != 0xFE or source[1] & 0xC0 != 0x80:
-        raise Dropped("malformed")
-    asked = dict(reversed(options))
-    _check(kind, asked, guest)
-    if guest.configuration6 is None:
-        raise Dropped("not-served")
-    reply_kind, word, content = _reply(kind, options, asked, guest)
-    head = [bytes((reply_kind,)), xid, _option(SERVER_ID, guest.server_duid)]
-    if CLIENT_ID in asked:
-        head.append(_option(CLIENT_ID, asked[CLIENT_ID]))
-    ethernet = frame[6:12] + guest.source_mac
-    return (
-        wire.udp6(ethernet, guest.link_local, source, (SERVER, port or CLIENT), b"".join(head) + content),
-    ), word
+class Dhcp6:
+    """Answers the DHCPv6 messages of one guest."""
+
+    __slots__ = ("configuration", "guest", "server")
+
+    def __init__(self, guest: TapGuest) -> None:
+        self.guest = guest
+        self.server = shared(duid(guest.source_mac))
+        self.configuration = shared(_configuration(guest.terms)) if guest.terms.dhcpv6 else None
+        """The options that every reply with configuration has; None if the guest is not served."""
+
+    def answer(self, frame: bytes, source: bytes, target: bytes, end: int) -> Answer:
+        """The reply to a frame of UDP over IPv6 with these addresses. Raises Dropped for what gets none."""
+        port, kind, xid, options = _read(frame, end)
+        if target[0] != 0xFF:
+            raise Dropped("unicast")
+        if source[0] != 0xFE or source[1] & 0xC0 != 0x80:
+            raise Dropped("malformed")
+        asked = dict(reversed(options))
+        _check(kind, asked, self.server)
+        if self.configuration is None:
+            raise Dropped("not-served")
+        reply_kind, word, content = self._reply(kind, options, asked)
+        head = [bytes((reply_kind,)), xid, _option(SERVER_ID, self.server)]
+        if CLIENT_ID in asked:
+            head.append(_option(CLIENT_ID, asked[CLIENT_ID]))
+        ethernet, message = frame[6:12] + self.guest.source_mac, b"".join(head) + content
+        ports = (SERVER, port or CLIENT)
+        return (packets.udp6(ethernet, self.guest.link_local, source, ports, message),), word
+
+    def _reply(self, kind: int, options: Options, asked: dict[int, bytes]) -> tuple[int, str, bytes]:
+        """Kind, name and options of the reply, without the identifiers."""
+        guest = self.guest
+        configuration = (self.configuration or b"") + _name(asked, guest.terms.hostname)
+        if kind == INFORMATION_REQUEST:
+            return REPLY, "information6", configuration
+        if kind == CONFIRM:
+            return REPLY, "confirm6", _confirmed(options, guest)
+        if kind in (RELEASE, DECLINE):
+            return REPLY, "release6" if kind == RELEASE else "decline6", _status(SUCCESS)
+        leases = _associations(options, guest, with_old=kind in (RENEW, REBIND))
+        if kind != SOLICIT:
+            return REPLY, "reply6", leases + configuration
+        if RAPID_COMMIT in asked and guest.ip6:
+            return REPLY, "reply6", _option(RAPID_COMMIT, b"") + leases + configuration
+        return ADVERTISE, "advertise6", _option(PREFERENCE, b"\xff") + leases + configuration
 
 
 def _read(frame: bytes, end: int) -> tuple[int, int, bytes, Options]:
@@ -86,8 +109,10 @@ def read_options(data: bytes) -> Options:
     return found
 
 
-def _check(kind: int, asked: dict[int, bytes], guest: Guest) -> None:
-    """What each message must and must not have (RFC 8415, 16)."""
+def _check(kind: int, asked: dict[int, bytes], own: bytes) -> None:
+    """Raise Dropped for a message without what it must have, with what it must not have (RFC 8415, 16), or to
+    another server than `own`.
+    """
     server = asked.get(SERVER_ID)
     if kind not in TO_THIS_SERVER | TO_ANY_SERVER and kind != INFORMATION_REQUEST:
         raise Dropped("not-ours")
@@ -97,32 +122,15 @@ def _check(kind: int, asked: dict[int, bytes], guest: Guest) -> None:
         bad = CLIENT_ID not in asked or (server is None) == (kind in TO_THIS_SERVER)
     if bad or not 0 < len(asked.get(CLIENT_ID, b"?")) <= LONGEST_DUID:
         raise Dropped("malformed")
-    if server is not None and server != guest.server_duid:
+    if server is not None and server != own:
         raise Dropped("other-server")
 
 
-def _reply(kind: int, options: Options, asked: dict[int, bytes], guest: Guest) -> tuple[int, str, bytes]:
-    """Kind, name and options of the reply, but for the identifiers."""
-    configuration = (guest.configuration6 or b"") + _name(asked, guest)
-    if kind == INFORMATION_REQUEST:
-        return REPLY, "information6", configuration
-    if kind == CONFIRM:
-        return REPLY, "confirm6", _confirmed(options, guest)
-    if kind in (RELEASE, DECLINE):
-        return REPLY, "release6" if kind == RELEASE else "decline6", _status(SUCCESS)
-    leases = associations(options, guest, with_old=kind in (RENEW, REBIND))
-    if kind != SOLICIT:
-        return REPLY, "reply6", leases + configuration
-    if RAPID_COMMIT in asked and guest.ip6:
-        return REPLY, "reply6", _option(RAPID_COMMIT, b"") + leases + configuration
-    return ADVERTISE, "advertise6", _option(PREFERENCE, b"\xff") + leases + configuration
+def _associations(options: Options, guest: TapGuest, *, with_old: bool) -> bytes:
+    """The reply to each identity association: the first one for addresses gets the guest's address, every
+    other a status that there is none.
 
-
-def associations(options: Options, guest: Guest, *, with_old: bool) -> bytes:
-    """What each identity association gets: the first for addresses the guest's one, others that there is
-    none.
-
-    `with_old` says of each other address that the client still has that it is over (RFC 8415, 18.3.4).
+    With `with_old`, each other address that the client still has gets lifetimes of 0 (RFC 8415, 18.3.4).
     """
     found, free = [], bool(guest.ip6)
     for code, value in [option for option in options if option[0] in (IA_NA, IA_TA, IA_PD)][
@@ -143,8 +151,8 @@ def associations(options: Options, guest: Guest, *, with_old: bool) -> bytes:
     return b"".join(found)
 
 
-def _association(identifier: bytes, guest: Guest, free: bool, old: list[bytes]) -> bytes:
-    renew, rebind, whole = guest.times if free else (0, 0, 0)
+def _association(identifier: bytes, guest: TapGuest, free: bool, old: list[bytes]) -> bytes:
+    renew, rebind, whole = guest.terms.lease if free else (0, 0, 0)
     content = _option(IA_ADDRESS, guest.ip6 + pack("!II", whole, whole)) if free else _status(NO_ADDRESSES)
     over = b"".join(_option(IA_ADDRESS, address + bytes(8)) for address in old[:MOST_ASSOCIATIONS])
     return _option(IA_NA, identifier + pack("!II", renew, rebind) + content + over)
@@ -159,9 +167,9 @@ def _addresses(association: bytes) -> list[bytes]:
     ]
 
 
-def _confirmed(options: Options, guest: Guest) -> bytes:
-    """Whether all addresses that the client has are right here. Without any there is no reply (RFC 8415,
-    18.3.3).
+def _confirmed(options: Options, guest: TapGuest) -> bytes:
+    """A status: whether every address that the client has is right on this link. Raises Dropped for a client
+    without any, which gets no reply (RFC 8415, 18.3.3).
     """
     held = [address for code, value in options if code == IA_NA for address in _addresses(value)]
     if not held:
@@ -169,16 +177,16 @@ def _confirmed(options: Options, guest: Guest) -> bytes:
     return _status(SUCCESS if all(address == guest.ip6 for address in held) else NOT_ON_LINK)
 
 
-def _name(asked: dict[int, bytes], guest: Guest) -> bytes:
-    """The guest's name for one that told its own (RFC 4704, 6): no server updates DNS on its behalf (N),
-    whatever it wished (O).
+def _name(asked: dict[int, bytes], hostname: str) -> bytes:
+    """The guest's name for a client that told its own (RFC 4704, 6). The server does no DNS update for it
+    (N), and overrides its wish for one (O).
     """
     if FQDN not in asked:
         return b""
     wished = asked[FQDN][:1]
     flags = 4 | (2 if wished and wished[0] & 1 else 0)
-    name = wire.names((guest.binding.hostname,))
-    return _option(FQDN, bytes((flags,)) + (name if "." in guest.binding.hostname else name[:-1]))
+    name = packets.names((hostname,))
+    return _option(FQDN, bytes((flags,)) + (name if "." in hostname else name[:-1]))
 
 
 def _status(code: int) -> bytes:
@@ -190,27 +198,13 @@ def _option(code: int, value: bytes) -> bytes:
 
 
 def duid(mac: bytes) -> bytes:
-    """The server's identifier, of the link-layer kind (RFC 8415, 11.4): the same as long as the MAC is, on
-    any node that has it.
+    """The server's identifier, of the link-layer type (RFC 8415, 11.4): the same on every node whose taps
+    have that MAC.
     """
     return pack("!HH", 3, 1) + mac
 
 
-def is_served(binding: Binding, settings: Settings) -> bool:
-    """Whether the guest is told to ask by DHCPv6, and answered."""
-    return settings.mode != "slaac" and not binding.nodhcp6
-
-
-def domains(binding: Binding, settings: Settings) -> tuple[str, ...]:
-    """The search list; without one in the binding or the settings, the guest's own domain."""
-    return binding.domain_search or settings.domains or (binding.domain or domain_of(binding.hostname),)
-
-
-def configuration(binding: Binding, settings: Settings) -> bytes:
-    """The options that every guest gets, lease or not (RFC 3646)."""
-    servers = b"".join(
-        inet_pton(AF_INET6, address) for address in binding.nameservers6 or settings.nameservers6
-    )
-    return (_option(RESOLVERS, servers) if servers else b"") + _option(
-        SEARCH, wire.names(domains(binding, settings))
-    )
+def _configuration(terms: Terms) -> bytes:
+    """Name servers and search list (RFC 3646)."""
+    servers = b"".join(map(as_ip6, terms.resolvers6))
+    return (_option(RESOLVERS, servers) if servers else b"") + _option(SEARCH, packets.names(terms.search6))

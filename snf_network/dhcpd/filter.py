@@ -1,8 +1,8 @@
-"""What the kernel hands to the daemon: a classic BPF program. Pure.
+"""Which frames the kernel hands to the daemon: a classic BPF program. Pure.
 
-DHCP and DHCPv6 to a server, router and neighbour solicitations; and nothing from interfaces that are muted.
-So are those that are never answered, as nobody takes them (RFC 6980): in a first fragment or behind extension
-headers. They are handed on to be counted.
+It passes DHCP and DHCPv6 to a server and router and neighbour solicitations, and nothing from interfaces that
+are muted. It also passes those in a first fragment or behind extension headers: no node accepts them (RFC
+6980), so they get no answer, but they are counted.
 """
 
 from __future__ import annotations
@@ -13,22 +13,20 @@ from collections.abc import Iterable
 LD, LDH, LDB, LDXB_IHL, LDH_X, LDB_X, JEQ, JSET, RET = 0x20, 0x28, 0x30, 0xB1, 0x48, 0x50, 0x15, 0x45, 0x06
 LD_CONST, LDX_CONST, STORE, LDX_STORED, SHIFT, ADD, ADD_X = 0x00, 0x01, 0x02, 0x61, 0x64, 0x04, 0x0C
 IFINDEX = 0xFFFFF000 + 8
-"""SKF_AD_OFF + SKF_AD_IFINDEX: where a program reads which interface a frame came in at."""
+"""SKF_AD_OFF + SKF_AD_IFINDEX: where a program reads the index of the interface that a frame came in on."""
 SNAP = 2064
-"""Bytes of a frame that are handed on: more than frames.LONGEST, beyond which nothing is answered, so that it
-shows.
-"""
+"""Bytes of a frame that are handed on: more than answers.LONGEST, so that a longer frame shows as one."""
 MOST_MUTED = 1000
 """Two instructions each; the kernel takes 4096."""
 
 DEPTH = 4
-"""IPv6 extension headers that are walked; what is behind more is nobody's, and not counted."""
+"""How many IPv6 extension headers are walked. What is behind more is not counted either."""
 Line = tuple[str, int, int, str, str]
 
 
 def _header6(depth: int) -> tuple[Line, ...]:
-    """One IPv6 header: A is what it is, X where it starts; both are the next one's at the end. Those that a
-    host walks (RFC 8200, 4).
+    """Walk one IPv6 header of the kinds that a host walks (RFC 8200, 4). A is its kind and X its start; at
+    the end both are those of the next one.
     """
     extension, onward = f"extension{depth}", f"onward{depth}"
     return (
@@ -40,7 +38,7 @@ def _header6(depth: int) -> tuple[Line, ...]:
         ("", JSET, 0xFFF8, "drop", ""),  # as below
         ("", LD_CONST, 0, "", ""),
         ("", JEQ, 0, onward, "drop"),
-        (extension, LDB_X, 1, "", ""),  # how many times eight bytes it is longer than eight
+        (extension, LDB_X, 1, "", ""),  # its length beyond the first eight bytes, in units of eight
         (onward, SHIFT, 3, "", ""),
         ("", ADD, 8, "", ""),
         ("", ADD_X, 0, "", ""),
@@ -50,7 +48,7 @@ def _header6(depth: int) -> tuple[Line, ...]:
     )
 
 
-# operation, what it is about, and for jumps where to if it is so and if not: a label, or "" for the next line
+# label, operation, operand, and for a jump the labels for yes and no; "" is the next line
 TAKEN: tuple[Line, ...] = (
     ("", LDH, 12, "", ""),
     ("", JEQ, 0x0800, "", "ip6"),
@@ -63,7 +61,7 @@ TAKEN: tuple[Line, ...] = (
         0x1FFF,
         "drop",
         "",
-    ),  # not the first fragment: nothing says what it is. The first one is handed on, and counted
+    ),  # a later fragment: nothing says what it is. The first one is handed on and counted
     ("", LDXB_IHL, 14, "", ""),
     ("", LDH_X, 16, "", ""),
     ("", JEQ, 67, "take", "drop"),
@@ -100,8 +98,8 @@ ALWAYS = _assembled()
 
 
 def program(muted: Iterable[int] = ()) -> bytes:
-    """Instructions for SO_ATTACH_FILTER: everything the daemon answers, but from the interfaces whose indexes
-    are in `muted`.
+    """Instructions for SO_ATTACH_FILTER: everything that the daemon answers, except from the interfaces whose
+    indexes are in `muted`.
     """
     quiet = [_instruction(JEQ, index, 0, 1) + _instruction(RET, 0) for index in list(muted)[:MOST_MUTED]]
     return (_instruction(LD, IFINDEX) + b"".join(quiet) if quiet else b"") + ALWAYS

@@ -1,28 +1,29 @@
-"""Who is served: bindings and interfaces, brought together. A guest is known by the index of its tap, which
-no two taps ever share.
+"""Who is served: bindings matched with interfaces. A guest is known by the index of its tap, which no two
+taps ever share.
 
-A binding without a tap waits for it; a tap that is made anew under its old name has another index, and its
-binding goes with it.
+A binding without a tap waits for it. A tap that is made anew under its old name has another index, and its
+binding follows it.
 """
 
 from __future__ import annotations
 
 from collections import Counter
 
-from snf_network.dhcpd.binding import Binding
-from snf_network.dhcpd.conf import Settings
-from snf_network.dhcpd.guest import Guest
-from snf_network.dhcpd.links import Link, Links
+from snf_network.dhcpd.answers import Answerer
+from snf_network.dhcpd.binding import TapBinding
+from snf_network.dhcpd.conf import Conf
+from snf_network.dhcpd.guest import TapGuest
+from snf_network.dhcpd.links import Interface, Links
 
 
 class Served:
-    """One binding file, and what has come of it."""
+    """One binding file, and what became of it."""
 
     __slots__ = (
+        "answerer",
         "binding",
         "counts",
         "full",
-        "guest",
         "heard",
         "leased",
         "link",
@@ -34,62 +35,62 @@ class Served:
 
     def __init__(self, name: str) -> None:
         self.name = name
-        self.binding: Binding | None = None
+        self.binding: TapBinding | None = None
         self.warnings: tuple[str, ...] = ()
         self.problem = ""
-        """Why the file as it is now is not taken; `binding` is the last one that was."""
+        """Why the file is invalid as it is now; `binding` is then the last valid one."""
         self.odd = ""
-        """What is wrong between the binding and the interfaces."""
-        self.link: Link | None = None
-        self.guest: Guest | None = None
-        """Made when it is first needed: most of a node's guests ask for nothing for hours."""
+        """How the binding and the interfaces contradict each other."""
+        self.link: Interface | None = None
+        self.answerer: Answerer | None = None
+        """Made when it is first needed: most guests of a node ask for nothing for hours."""
         self.counts: Counter[str] = Counter()
         self.heard = 0.0
-        """When it last asked for something (time.monotonic); 0: never."""
+        """When the guest last asked for something (time.monotonic); 0: never."""
         self.full = 0.0
-        """When its bucket is full again (buckets.py): here, for with thousands of guests a look into another
-        table is cache misses.
+        """When its bucket is full again (buckets.py). It is kept here because with thousands of guests each
+        look into another table is a cache miss.
         """
         self.leased = ""
-        """The last kind of lease that was told: again, it is no news."""
+        """The last kind of lease that was logged: the same again is no news."""
 
     @property
     def state(self) -> str:
-        """`served`; `pending` without a tap; `refused` if there was never a good binding."""
+        """`served`; `pending` without a tap; `refused` if there never was a valid binding."""
         return "refused" if not self.binding else "served" if self.link else "pending"
 
 
 class Guests:
-    """All bindings, by name and, where there is a tap, by its index."""
+    """All bindings by name, and those that have their tap by its index."""
 
-    def __init__(self, links: Links, settings: Settings) -> None:
-        self.links, self.settings = links, settings
+    def __init__(self, links: Links, conf: Conf) -> None:
+        self.links, self.conf = links, conf
         self.by_name: dict[str, Served] = {}
         self.by_index: dict[int, Served] = {}
 
-    def put(self, name: str, binding: Binding, warnings: tuple[str, ...]) -> bool:
-        """A good binding; True if it says something else than before."""
+    def put(self, name: str, binding: TapBinding, warnings: tuple[str, ...]) -> bool:
+        """Take a valid binding. True if it says something else than before."""
         served = self.by_name.setdefault(name, Served(name))
         new = served.binding != binding
         served.binding, served.warnings, served.problem = binding, warnings, ""
         if new:
-            served.guest, served.leased = None, ""
+            served.answerer, served.leased = None, ""
         self._join(served, self.links.by_name.get(name))
         return new
 
     def refuse(self, name: str, problem: str) -> None:
-        """A binding file that is not taken: the last good one stays."""
+        """Note an invalid binding file. The last valid binding stays."""
         self.by_name.setdefault(name, Served(name)).problem = problem
 
     def take_away(self, name: str) -> Served | None:
-        """A binding file that is gone; what it was."""
+        """Forget a binding file that is gone. Returns what it was."""
         served = self.by_name.pop(name, None)
         if served and served.link:
             self.by_index.pop(served.link.index, None)
         return served
 
-    def moved(self, old: Link | None, new: Link | None) -> Served | None:
-        """An interface has come, changed or gone; the binding that is served by it only from now on."""
+    def moved(self, old: Interface | None, new: Interface | None) -> Served | None:
+        """Take note of an interface that came, changed or went. Returns the binding that it newly serves."""
         if old and (not new or new.name != old.name):
             self._part(old)
         if old and new and (old.mac, old.name) != (new.mac, new.name):
@@ -102,7 +103,7 @@ class Guests:
         comes = not before or before.index != new.index or (new.running and not before.running)
         return served if comes and served.binding else None
 
-    def _join(self, served: Served, link: Link | None) -> None:
+    def _join(self, served: Served, link: Interface | None) -> None:
         before = served.link
         if before and (not link or before.index != link.index):
             self._part(before)
@@ -114,34 +115,35 @@ class Guests:
                 served.link.mac,
                 served.link.master,
             ):
-                served.guest = None
+                served.answerer = None
 
-    def _part(self, link: Link) -> None:
+    def _part(self, link: Interface) -> None:
         served = self.by_index.pop(link.index, None)
         if served:
-            served.link, served.guest, served.leased, served.full = None, None, "", 0.0
+            served.link, served.answerer, served.leased, served.full = None, None, "", 0.0
 
     def _bridge_changed(self, names: tuple[str, str]) -> None:
-        """A bridge has another MAC or name, which its guests are answered from."""
+        """A bridge has another MAC or name; its guests are answered from the new MAC."""
         for served in self.by_index.values():
             if served.binding and served.binding.indev in names:
-                served.guest = None
+                served.answerer = None
 
-    def configure(self, settings: Settings) -> None:
+    def configure(self, conf: Conf) -> None:
         """Answer everybody by other settings from now on."""
-        self.settings = settings
+        self.conf = conf
         for served in self.by_name.values():
-            served.guest = None
+            served.answerer = None
 
-    def guest(self, served: Served) -> Guest:
-        """Whom to answer. Only for a binding that has its tap."""
+    def answerer(self, served: Served) -> Answerer:
+        """Who answers a guest. Only for a binding that has its tap."""
         assert served.binding and served.link
-        if not served.guest:
-            served.guest = Guest(served.binding, served.link.mac, self._source(served), self.settings)
-        return served.guest
+        if not served.answerer:
+            source = self._source(served)
+            served.answerer = Answerer(TapGuest(served.binding, served.link.mac, source, self.conf))
+        return served.answerer
 
     def _source(self, served: Served) -> bytes:
-        """The MAC that the guest is answered from: the tap's, or the bridge's that INDEV names."""
+        """The MAC that the guest is answered from: that of the tap, or of the bridge that INDEV names."""
         assert served.binding and served.link
         indev, link = served.binding.indev or served.name, served.link
         served.odd = ""
@@ -155,29 +157,29 @@ class Guests:
             return link.mac
         return bridge.mac
 
-    def _has_port(self, bridge: Link, port: Link) -> bool:
-        """Of Open vSwitch's ports the kernel tells only that they are its own: all have one master, whatever
-        their bridge.
+    def _has_port(self, bridge: Interface, port: Interface) -> bool:
+        """Whether it has. All ports of Open vSwitch have one and the same master, whatever their bridge, so
+        of those only that is known.
         """
         master = self.links.by_index.get(port.master)
         return master is bridge or bool(master and master.ovs and bridge.ovs)
 
     def problems(self) -> list[tuple[str, str, str]]:
-        """All that an operator should look at: interface, error or warning, and what it is."""
+        """Everything that an operator should look at: the interface, `error` or `warning`, and what it is."""
         found = []
         for name, served in sorted(self.by_name.items()):
             if served.problem:
                 found.append((name, "error", served.problem))
             if served.state == "served":
-                self.guest(served)
+                self.answerer(served)
             found += [(name, "warning", text) for text in (*served.warnings, served.odd) if text]
             if served.state == "pending":
                 found.append((name, "warning", f"there is no interface {name}"))
         return found + self._twins()
 
     def _twins(self) -> list[tuple[str, str, str]]:
-        """Addresses that two bindings have: each guest is answered on its own tap, but their network will not
-        work.
+        """Addresses that two bindings share: each guest is answered on its own tap, but their network will
+        not work.
         """
         owners: dict[tuple[str, str], list[str]] = {}
         for name, served in sorted(self.by_name.items()):
@@ -185,7 +187,7 @@ class Guests:
                 value = getattr(served.binding, kind)
                 owners.setdefault((kind.upper(), value), []).append(name)
         return [
-            (names[0], "warning", f"{kind}={value} is in {', '.join(names[1:])}, too")
+            (names[0], "warning", f"{kind}={value} is also in {', '.join(names[1:])}")
             for (kind, value), names in owners.items()
             if value and len(names) > 1
         ]

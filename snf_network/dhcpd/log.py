@@ -1,4 +1,4 @@
-"""What the daemon says to people: a line each, and no guest can make it say many."""
+"""The daemon's log: a line for each event. No guest can make it write many."""
 
 from __future__ import annotations
 
@@ -8,18 +8,18 @@ import time
 from typing import TextIO
 
 MOST, PERIOD = 6, 60.0
-"""Lines about one interface, in how many seconds."""
+"""The most lines about one interface, and in how many seconds."""
 
 
-class Log:
-    """Lines of text, or JSON objects, in a stream."""
+class EventLog:
+    """Writes lines of text, or JSON objects, to a stream."""
 
     def __init__(self, stream: TextIO = sys.stderr, as_json: bool = False, debug: bool = False) -> None:
         self.stream, self.as_json, self.debugging = stream, as_json, debug
         self._told: dict[str, tuple[float, int]] = {}
 
     def say(self, text: str, level: str = "info", about: str = "") -> None:
-        """One line. `about` is the interface whose guest caused it: too many of these are left out, and
+        """Write one line. `about` is the interface whose guest caused it: too many of those are left out and
         counted.
         """
         if about and not self._may(about):
@@ -28,16 +28,17 @@ class Log:
         if self.as_json:
             line = json.dumps({"time": round(now, 3), "level": level, "interface": about, "message": text})
         else:
-            words = "" if level == "info" else f"{level}: "
-            line = f"{time.strftime('%Y-%m-%d %H:%M:%S', time.localtime(now))} {words}{f'{about}: ' if about else ''}{text}"
+            moment = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(now))
+            words = [*([] if level == "info" else [level]), *([about] if about else []), text]
+            line = f"{moment} {': '.join(words)}"
         try:
             self.stream.write(line + "\n")
             self.stream.flush()
-        except OSError:  # a full disk is no reason to let guests wait
+        except OSError:  # guests must not wait for a full disk
             pass
 
     def debug(self, text: str, about: str = "") -> None:
-        """A line that only --debug shows."""
+        """Write a line that only --debug shows."""
         if self.debugging:
             self.say(text, "debug", about)
 
@@ -53,5 +54,5 @@ class Log:
         return count < MOST
 
     def forget(self, about: str) -> None:
-        """An interface that is gone."""
+        """Forget an interface that is gone."""
         self._told.pop(about, None)

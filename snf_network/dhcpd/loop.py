@@ -1,4 +1,4 @@
-"""One thread waits for everything: descriptors with what to do when they are ready, and signals."""
+"""One thread waits for everything: descriptors, each with its handler, and signals."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ class Loop:
         self._handlers: dict[int, Handler] = {}
 
     def add(self, descriptor: int, handler: Handler, events: int = IN) -> None:
-        """Call `handler` whenever the descriptor is ready; again with other events to change them."""
+        """Call `handler` whenever the descriptor is ready. Call this again to change the events."""
         self._poll.register(descriptor, events)
         self._handlers[descriptor] = handler
 
     def remove(self, descriptor: int) -> None:
-        """Before it is closed."""
+        """Stop waiting for a descriptor. Call this before closing it."""
         self._poll.unregister(descriptor)
         del self._handlers[descriptor]
 
     def turn(self, seconds: float) -> None:
-        """Wait until something is ready, at most so long, and handle it."""
+        """Wait at most so many seconds until something is ready, and handle it."""
         for descriptor, _ in self._poll.poll(max(seconds, 0) * 1000):
             handler = self._handlers.get(descriptor)
             if handler:
@@ -37,7 +37,7 @@ class Loop:
 
 
 class Signals:
-    """Signals as something to wait for."""
+    """Signals as a descriptor to wait for."""
 
     def __init__(self, numbers: Iterable[int]) -> None:
         self._read, write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
@@ -46,9 +46,9 @@ class Signals:
             signal.signal(number, lambda *_: None)
 
     def fileno(self) -> int:
-        """To be waited for."""
+        """The descriptor to wait for."""
         return self._read
 
     def taken(self) -> bytes:
-        """The numbers of the signals that came, one a byte."""
+        """The numbers of the signals that arrived, one byte each."""
         return os.read(self._read, 64)

@@ -1,4 +1,4 @@
-"""Counters as Prometheus reads them (text format 0.0.4): totals, not a line for each guest."""
+"""The counters in Prometheus' text format 0.0.4: totals, without a line for each guest."""
 
 from __future__ import annotations
 
@@ -6,19 +6,19 @@ from collections.abc import Mapping
 
 HELP = {
     "guests": "Bindings by state.",
-    "frames_total": "Frames from guests, by what became of them.",
-    "unserved_frames_total": "Frames from interfaces that have no binding.",
-    "muted_total": "Times that an interface was muted for asking too much.",
+    "frames_total": "Frames from guests by result.",
+    "unserved_frames_total": "Frames from interfaces without a binding.",
+    "muted_total": "How often an interface was muted for asking too much.",
     "lost_frames_total": "Frames that found no room in the socket.",
-    "unsent_frames_total": "Replies that a tap would not take.",
-    "advertisements_total": "Router advertisements that nobody asked for.",
+    "unsent_frames_total": "Replies that a tap did not accept.",
+    "advertisements_total": "Unsolicited router advertisements.",
     "errors_total": "Frames that met a defect of the daemon.",
-    "start_time_seconds": "When the daemon started, since 1970.",
+    "start_time_seconds": "Start of the daemon in seconds since 1970.",
 }
 
 
 def text(figures: Mapping[str, object]) -> str:
-    """The lines for what `stats` of the control socket gives: numbers, or numbers by a label."""
+    """The lines for the answer to `stats` of the control socket: numbers, or numbers by a label."""
     lines = []
     for name, about in HELP.items():
         value = figures[name]

@@ -1,11 +1,11 @@
-"""Engine for nodes that keep the iptables rules of the old nfdhcpd: NFQUEUE, spoken as plain netlink
+"""The engine for nodes that keep the old nfdhcpd's iptables rules: NFQUEUE, spoken as plain netlink
 (nfnetlink_queue.h).
 
-The verdict is given before the packet is parsed, so nothing that a guest sends can hold up the queue: drop
-where the guest is served, as its answer comes from here; accept for all others. Neighbour solicitations are
-known by two bytes at fixed places and are accepted of everybody: the neighbour may be another guest of the
-bridge. That is what becomes of them with the other engine, whose guard leaves them. Replies go out through
-the guest's own tap, as with the other engine.
+It gives the verdict before it parses the packet, so nothing that a guest sends can hold up the queue. The
+verdict is drop where the guest is served, as its answer comes from here, and accept for everybody else.
+Neighbour solicitations are recognised by two bytes at fixed places and always accepted, because another guest
+of the bridge may have to answer. The other engine has the same effect: its guard lets them pass. Replies
+leave through the guest's own tap, as with the other engine.
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ import struct
 from collections.abc import Collection, Container
 from socket import AF_NETLINK, SO_RCVBUF, SOCK_RAW, SOL_SOCKET, socket
 
-from snf_network.dhcpd.conf import Settings
-from snf_network.dhcpd.engine import Received, Sender
+from snf_network import wire
+from snf_network.dhcpd.conf import Conf
+from snf_network.dhcpd.packet_socket import FrameSender, Received
 from snf_network.errors import KernelError
 
 NETLINK_NETFILTER, SOL_NETLINK, NO_ENOBUFS = 12, 270, 5
 PACKET, VERDICT, CONFIG = 0x300, 0x301, 0x302
-REQUEST, ACK, ERROR = 0x1, 0x4, 2
 CMD, PARAMS, QUEUE_MAXLEN = 1, 2, 3
 BIND, COPY_PACKET, SNAP, WAITING = 1, 2, 2048, 4096
 PACKET_HDR, VERDICT_HDR, INDEV, PHYSINDEV, HWADDR, PAYLOAD = 1, 2, 5, 7, 9, 10
@@ -31,23 +31,21 @@ EVERYBODY, SOMEBODY = b"\xff" * 6, bytes(6)
 MULTICAST = b"\xff"
 SOLICITATION = bytes((58, 135))
 """ICMPv6, type; IPv6 has the protocol at 6, and ends at 40."""
-_MESSAGE, _ATTRIBUTE, _NUMBER, _PARAMS = (
-    struct.Struct("=IHHIIBBH"),
-    struct.Struct("=HH"),
-    struct.Struct("!I"),
-    struct.Struct("!IB"),
-)
+_QUEUE, _NUMBER, _PARAMS = struct.Struct("!BBH"), struct.Struct("!I"), struct.Struct("!IB")
+"""nfgenmsg (family, version, queue); a number; nfqnl_msg_config_params."""
 
 
-class QueueEngine(Sender):
-    """Engine `nfqueue`. Raises PermissionError without CAP_NET_RAW and CAP_NET_ADMIN, KernelError if a queue
-    is somebody else's.
+class QueueEngine(FrameSender):
+    """The engine `nfqueue`. `served` has the indexes of the interfaces that are answered.
+
+    Raises PermissionError without CAP_NET_RAW and CAP_NET_ADMIN, and KernelError if another process has a
+    queue.
     """
 
     name = "nfqueue"
     capabilities = 1 << 13 | 1 << 12  # CAP_NET_RAW, CAP_NET_ADMIN
 
-    def __init__(self, settings: Settings, served: Container[int]) -> None:
+    def __init__(self, conf: Conf, served: Container[int]) -> None:
         super().__init__()
         self._served = served
         self._lost = 0
@@ -55,7 +53,7 @@ class QueueEngine(Sender):
         self._queues.setsockopt(SOL_NETLINK, NO_ENOBUFS, 1)
         self._queues.setsockopt(SOL_SOCKET, SO_RCVBUF, BUFFER)
         self._queues.settimeout(5)
-        for number in sorted(wanted(settings)):
+        for number in sorted(wanted(conf)):
             self._take(number)
         self._queues.setblocking(False)
 
@@ -65,33 +63,34 @@ class QueueEngine(Sender):
             (PARAMS, _PARAMS.pack(SNAP, COPY_PACKET)),
             (QUEUE_MAXLEN, _NUMBER.pack(WAITING)),
         ):
-            body = _ATTRIBUTE.pack(4 + len(value), kind) + value + bytes(-len(value) % 4)
-            self._queues.send(
-                _MESSAGE.pack(20 + len(body), CONFIG, REQUEST | ACK, 0, 0, 0, 0, _big(number)) + body
-            )
+            body = _QUEUE.pack(0, 0, number) + wire.attribute(kind, value)
+            self._queues.send(wire.message(CONFIG, wire.NLM_F_ACK, body))
             error = self._acknowledged()
             if error == 1:
                 raise PermissionError(f"queue {number}: not permitted")
             if error:
                 raise KernelError(
-                    f"queue {number} cannot be had: error {error}",
-                    "another nfdhcpd may have it; modprobe nfnetlink_queue",
+                    f"queue {number} cannot be opened: error {error}",
+                    "does another nfdhcpd run? modprobe nfnetlink_queue",
                 )
 
     def _acknowledged(self) -> int:
-        """Packets that a queue already has may come before the answer: they get their verdict."""
+        """The error number of the next acknowledgement, 0 for none. Packets that a queue already holds may
+        come before it; they get their verdict.
+        """
         while True:
             datagram = self._queues.recv(1 << 16)
-            if struct.unpack_from("=H", datagram, 4)[0] == ERROR:
-                return -int(struct.unpack_from("=i", datagram, 16)[0])
+            for kind, _, body in wire.messages(datagram):
+                if kind == wire.NLMSG_ERROR:
+                    return -int(struct.unpack_from("=i", body)[0])
             self._judged(datagram)
 
     def fileno(self) -> int:
-        """To be waited for."""
+        """The descriptor to wait for."""
         return self._queues.fileno()
 
     def receive(self) -> list[Received]:
-        """At most one batch of frames; none if none waits."""
+        """At most one batch of frames, and none if none waits."""
         found: list[Received] = []
         try:
             for _ in range(BATCH):
@@ -103,84 +102,62 @@ class QueueEngine(Sender):
         return found
 
     def _judged(self, datagram: bytes) -> list[Received]:
-        """Give a verdict on each packet of a datagram; what is to be answered, as a frame again."""
-        found, at = [], 0
-        while at + 20 <= len(datagram):
-            length, kind, _, _, _, _, _, queue = _MESSAGE.unpack_from(datagram, at)
-            if kind == PACKET:
-                attributes = _attributes(datagram[at + 20 : at + length])
-                index = _index(attributes)
-                taken, packet = index in self._served, attributes.get(PAYLOAD, b"")
-                self._say(
-                    attributes[PACKET_HDR][:4],
-                    queue,
-                    DROP if taken and not _is_for_neighbours(packet) else ACCEPT,
-                )
-                if taken and packet and HWADDR in attributes:
-                    found.append((index, _frame(attributes[HWADDR], packet), 0))
-            at += (length + 3) & ~3 or len(datagram)
+        """Give a verdict on each packet of a datagram. Returns those to answer, as frames again."""
+        found = []
+        for kind, _, body in wire.messages(datagram):
+            if kind != PACKET:
+                continue
+            attributes = wire.attributes(body[_QUEUE.size :])
+            index = _index(attributes)
+            served, packet = index in self._served, attributes.get(PAYLOAD, b"")
+            drops = served and not _is_for_neighbours(packet)
+            self._say(attributes[PACKET_HDR][:4], body[: _QUEUE.size], DROP if drops else ACCEPT)
+            if served and packet and HWADDR in attributes:
+                found.append((index, _frame(attributes[HWADDR], packet), 0))
         return found
 
-    def _say(self, packet: bytes, queue: int, verdict: int) -> None:
-        """NFQNL_MSG_VERDICT: nfqnl_msg_verdict_hdr has the verdict and the packet's number, both
-        big-endian.
-        """
-        header = _MESSAGE.pack(32, VERDICT, REQUEST, 0, 0, 0, 0, queue)
-        self._queues.send(header + _ATTRIBUTE.pack(12, VERDICT_HDR) + _NUMBER.pack(verdict) + packet)
+    def _say(self, packet: bytes, queue: bytes, verdict: int) -> None:
+        """Send NFQNL_MSG_VERDICT for the packet of that number; nfqnl_msg_verdict_hdr is big-endian."""
+        body = queue + wire.attribute(VERDICT_HDR, _NUMBER.pack(verdict) + packet)
+        self._queues.send(wire.message(VERDICT, 0, body))
 
     def mute(self, indexes: Collection[int]) -> None:
-        """A queue cannot be told: those that ask too much cost a verdict each."""
+        """Does nothing: a queue has no filter, so each frame of those who ask too much costs a verdict."""
 
     def lost(self) -> int:
-        """Errors of the queues' socket since this was last asked."""
+        """Errors of the queues' socket since the last call."""
         lost, self._lost = self._lost, 0
         return lost
 
     def close(self) -> None:
-        """Once. Packets that wait are dropped."""
+        """Close the sockets. The kernel drops the packets that wait."""
         super().close()
         self._queues.close()
 
 
-def wanted(settings: Settings) -> set[int]:
+def wanted(conf: Conf) -> set[int]:
     """The queues that the settings name."""
-    queues = {settings.dhcp_queue} if settings.enable_dhcp else set()
-    if settings.enable_ipv6:
-        queues |= {settings.rs_queue, settings.ns_queue}
-        queues |= {settings.dhcpv6_queue} if settings.mode != "slaac" else set()
+    queues = {conf.dhcp_queue} if conf.enable_dhcp else set()
+    if conf.enable_ipv6:
+        queues |= {conf.rs_queue, conf.ns_queue}
+        queues |= {conf.dhcpv6_queue} if conf.mode != "slaac" else set()
     return queues
 
 
-def _big(number: int) -> int:
-    """A 16-bit number as the bytes of network order make it here."""
-    return int(struct.unpack("=H", struct.pack("!H", number))[0])
-
-
-def _attributes(data: bytes) -> dict[int, bytes]:
-    found, at = {}, 0
-    while at + 4 <= len(data):
-        length, kind = _ATTRIBUTE.unpack_from(data, at)
-        found[kind & 0x3FFF] = data[at + 4 : at + length]
-        at += (length + 3) & ~3 or len(data)
-    return found
-
-
 def _index(attributes: dict[int, bytes]) -> int:
-    """The tap: the port of a bridge, by br_netfilter, else the device."""
+    """The index of the tap: the bridge port that br_netfilter names, else the device."""
     raw = attributes.get(PHYSINDEV) or attributes.get(INDEV)
     return int(_NUMBER.unpack(raw)[0]) if raw else 0
 
 
 def _is_for_neighbours(packet: bytes) -> bool:
-    """Whether it is a neighbour solicitation, right behind its IPv6 header: nobody takes one from anywhere
-    else.
-    """
+    """Whether it is a neighbour solicitation right behind its IPv6 header: no stack accepts one elsewhere."""
     return packet[:1] >= b"\x60" and packet[6:7] + packet[40:41] == SOLICITATION
 
 
 def _frame(hardware: bytes, packet: bytes) -> bytes:
-    """The packet with an Ethernet header again: nfqnl_msg_packet_hw has the source's MAC; whom it was for,
-    the packet knows.
+    """The packet with an Ethernet header again. nfqnl_msg_packet_hw has the source's MAC; the packet says
+    whom it is for.
     """
     source = hardware[4 : 4 + min(int.from_bytes(hardware[:2], "big"), 6)].ljust(6, b"\0")
     if packet[:1] and packet[0] >> 4 == 6:

@@ -1,4 +1,4 @@
-"""Tell the service manager how the daemon is (sd_notify(3)), where there is one."""
+"""Reports to the service manager, where there is one (sd_notify(3))."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ CLOCK_MONOTONIC = 1
 
 
 class Manager:
-    """The service manager that NOTIFY_SOCKET names; silence without one."""
+    """The service manager that NOTIFY_SOCKET names. Without one, nothing is sent."""
 
     def __init__(self, variables: Mapping[str, str], pid: int) -> None:
         path = variables.get("NOTIFY_SOCKET", "")
@@ -19,22 +19,22 @@ class Manager:
         microseconds = variables.get("WATCHDOG_USEC", "")
         ours = variables.get("WATCHDOG_PID", str(pid)) == str(pid)
         self.pause = int(microseconds) / 2e6 if ours and microseconds.isdigit() else 0.0
-        """Seconds between two signs of life; 0: nobody waits for one."""
+        """Seconds between two watchdog signals; 0: nobody waits for one."""
 
     def ready(self, status: str) -> None:
-        """Guests are served."""
+        """Report that guests are served."""
         self._say(f"READY=1\nSTATUS={status}")
 
     def reloading(self) -> None:
-        """The configuration is read again; `ready` follows."""
+        """Report that the configuration is being read again. Call `ready` afterwards."""
         self._say(f"RELOADING=1\nMONOTONIC_USEC={clock_gettime_ns(CLOCK_MONOTONIC) // 1000}")
 
     def stopping(self) -> None:
-        """The end has begun."""
+        """Report that the daemon is ending."""
         self._say("STOPPING=1")
 
     def alive(self) -> None:
-        """The loop goes round."""
+        """Report that the loop runs (the watchdog signal)."""
         self._say("WATCHDOG=1")
 
     def _say(self, text: str) -> None:

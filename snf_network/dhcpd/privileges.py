@@ -1,5 +1,8 @@
-"""From root to a user with nothing but the capabilities that the engine needs. For good: no_new_privs, and an
-empty bounding set.
+"""From root to a user that has only the capabilities of the engine, for good: no_new_privs, and an empty
+bounding set.
+
+For a daemon that is started by hand or by an init script. systemd does the same by the unit's own lines, and
+then this only adds no_new_privs. setpriv(1) could not do it: the sockets need root first.
 """
 
 from __future__ import annotations
@@ -14,8 +17,9 @@ LAST_CAPABILITY = "/proc/sys/kernel/cap_last_cap"
 
 
 def drop(user: str, capabilities: int) -> None:
-    """Become `user` with the bit mask `capabilities`, if this is root; else only forbid to become more.
-    Raises BadConfig, OSError.
+    """If this is root, become `user` with the capabilities of a bit mask; else only forbid to gain any.
+
+    Raises BadConfig if there is no such user, and OSError.
     """
     if os.geteuid() == 0:
         try:

@@ -1,5 +1,5 @@
-"""What the daemon answers on its control socket: requests are objects with a `command`, answers are objects
-too, `error` in a bad one's.
+"""The daemon's answers on its control socket. A request is an object with a `command`; an answer is an
+object, with `error` if the request was bad.
 """
 
 from __future__ import annotations
@@ -10,24 +10,24 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 
 from snf_network import __version__
-from snf_network.dhcpd import frames
+from snf_network.dhcpd import answers
 from snf_network.dhcpd.guests import Served
-from snf_network.dhcpd.serve import Server
+from snf_network.dhcpd.responder import Responder
 
 Object = dict[str, object]
 
 
-def answer(server: Server, request: Mapping[str, object]) -> Object:
+def answer(responder: Responder, request: Mapping[str, object]) -> Object:
     """The answer to one request."""
     command = COMMANDS.get(str(request.get("command")))
     if not command:
-        return {"error": f"no such command; there are {', '.join(COMMANDS)}"}
-    return command(server, str(request.get("interface", "")))
+        return {"error": f"no such command; the commands are {', '.join(COMMANDS)}"}
+    return command(responder, str(request.get("interface", "")))
 
 
-def listed(server: Server, _: str) -> Object:
+def listed(responder: Responder, _: str) -> Object:
     """A row for each binding."""
-    return {"guests": [_row(served) for _, served in sorted(server.guests.by_name.items())]}
+    return {"guests": [_row(served) for _, served in sorted(responder.guests.by_name.items())]}
 
 
 def _row(served: Served) -> Object:
@@ -39,19 +39,19 @@ def _row(served: Served) -> Object:
         "ip": bound.ip if bound else "",
         "ip6": bound.ip6 if bound else "",
         "mac": bound.mac if bound else "",
-        "answered": sum(counts[word] for word in frames.REPLIES),
-        "dropped": sum(counts[word] for word in (*frames.DROPS, "muted")),
+        "answered": sum(counts[word] for word in answers.REPLIES),
+        "dropped": sum(counts[word] for word in (*answers.DROPS, "muted")),
         "idle": round(time.monotonic() - served.heard) if served.heard else None,
     }
 
 
-def shown(server: Server, interface: str) -> Object:
-    """All that is known of one binding."""
-    served = server.guests.by_name.get(interface)
+def shown(responder: Responder, interface: str) -> Object:
+    """Everything that is known of one binding."""
+    served = responder.guests.by_name.get(interface)
     if not served:
         return {"error": f"there is no binding for {interface!r}"}
     if served.state == "served":
-        server.guests.guest(served)
+        responder.guests.answerer(served)
     bound = (
         {name: getattr(served.binding, name) for name in served.binding.__slots__} if served.binding else {}
     )
@@ -67,21 +67,21 @@ def shown(server: Server, interface: str) -> Object:
     }
 
 
-def figures(server: Server, _: str = "") -> Object:
-    """Counters since the start."""
-    states = Counter(served.state for served in server.guests.by_name.values())
-    results = server.results.copy()
-    for served in server.guests.by_name.values():
+def figures(responder: Responder, _: str = "") -> Object:
+    """The counters since the start."""
+    states = Counter(served.state for served in responder.guests.by_name.values())
+    results = responder.results.copy()
+    for served in responder.guests.by_name.values():
         results.update(served.counts)
-    server.totals["lost"] += server.engine.lost()
-    totals = {f"{name}_total": server.totals[key] for name, key in TOTALS.items()}
+    responder.totals["lost"] += responder.engine.lost()
+    totals = {f"{name}_total": responder.totals[key] for name, key in TOTALS.items()}
     return {
         "version": __version__,
-        "engine": server.engine.name,
+        "engine": responder.engine.name,
         "pid": os.getpid(),
-        "start_time_seconds": round(server.started, 3),
+        "start_time_seconds": round(responder.started, 3),
         "guests": {state: states[state] for state in ("served", "pending", "refused")},
-        "frames_total": {word: results[word] for word in (*frames.WORDS, "muted") if results[word]},
+        "frames_total": {word: results[word] for word in (*answers.WORDS, "muted") if results[word]},
         **totals,
     }
 
@@ -96,26 +96,26 @@ TOTALS = {
 }
 
 
-def lint(server: Server, _: str) -> Object:
-    """All that an operator should look at."""
+def lint(responder: Responder, _: str) -> Object:
+    """Everything that an operator should look at."""
     return {
         "problems": [
             {"interface": name, "severity": severity, "message": text}
-            for name, severity, text in server.guests.problems()
+            for name, severity, text in responder.guests.problems()
         ]
     }
 
 
-def capture(server: Server, interface: str) -> Object:
-    """After this answer, frames follow as a capture file."""
+def capture(responder: Responder, interface: str) -> Object:
+    """Accept a capture: frames follow this answer as a capture file."""
     return (
         {"capturing": interface}
-        if interface in server.guests.by_name
+        if interface in responder.guests.by_name
         else {"error": f"there is no binding for {interface!r}"}
     )
 
 
-COMMANDS: dict[str, Callable[[Server, str], Object]] = {
+COMMANDS: dict[str, Callable[[Responder, str], Object]] = {
     "list": listed,
     "show": shown,
     "stats": figures,

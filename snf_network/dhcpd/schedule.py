@@ -1,4 +1,6 @@
-"""When each guest hears the next unsolicited router advertisement. Pure: time is told, in seconds."""
+"""When each guest gets its next unsolicited router advertisement. Pure: the caller says what time it is, in
+seconds.
+"""
 
 from __future__ import annotations
 
@@ -7,11 +9,11 @@ from collections.abc import Iterator
 from random import Random
 
 AT_ONCE = 32
-"""Advertisements in one turn of the loop, at most: others wait for it."""
+"""The most advertisements in one turn of the loop, which everything else waits for."""
 
 
 class Schedule:
-    """Names, each due once a period, spread over it; a new one is due at once."""
+    """Names, each due once a period, spread over the period. A new one is due at once."""
 
     def __init__(self, period: float, random: Random | None = None) -> None:
         self.period = period
@@ -20,7 +22,7 @@ class Schedule:
         self._heap: list[tuple[float, str]] = []
 
     def add(self, name: str, now: float, within: float = 0.0) -> None:
-        """It is due now, or at some moment `within` so many seconds from now."""
+        """Make a name due now, or at a random moment `within` so many seconds."""
         self._set(name, now + self._random.uniform(0, within))
 
     def _set(self, name: str, when: float) -> None:
@@ -28,18 +30,18 @@ class Schedule:
         heapq.heappush(self._heap, (when, name))
 
     def remove(self, name: str) -> None:
-        """It is never due again."""
+        """Make a name never due again."""
         self._due.pop(name, None)
 
     def next(self) -> float | None:
-        """When the next one is due; None if there is none."""
+        """When the next name is due; None if there is none."""
         while self._heap and self._due.get(self._heap[0][1]) != self._heap[0][0]:
             heapq.heappop(self._heap)
         return self._heap[0][0] if self._heap else None
 
     def due(self, now: float) -> Iterator[str]:
-        """Those whose time has come, a turn's worth; each is due again a period later, give or take a quarter
-        (RFC 4861, 6.2.4).
+        """The names that are due, at most AT_ONCE. Each is due again after three quarters of a period to a
+        whole one (RFC 4861, 6.2.4).
         """
         for _ in range(AT_ONCE):
             when = self.next()

@@ -1,5 +1,5 @@
-"""Calls of the kernel to which Python's standard library has no door, by ctypes. Numbers are those of the
-uapi headers of Linux.
+"""System calls that Python's standard library does not offer, made by ctypes. The numbers are from Linux's
+uapi headers.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ sendto.argtypes, sendto.restype = (c_int, c_char_p, c_size_t, c_int, c_char_p, c
 
 
 def _checked(result: int, what: str) -> int:
-    """The result of a call. Raises OSError if it is negative."""
+    """The result of a call, unless it is negative. Raises OSError then."""
     if result < 0:
         number = ctypes.get_errno()
         raise OSError(number, f"{what}: {os.strerror(number)}")
@@ -70,7 +70,7 @@ def _checked(result: int, what: str) -> int:
 
 
 def bind_to_all(descriptor: int) -> None:
-    """Bind a packet socket to all protocols of all interfaces: Python asks for an interface by its name.
+    """Bind a packet socket to all protocols of all interfaces; Python's own bind wants the name of one.
     Raises OSError.
     """
     address = SockaddrLl(AF_PACKET, (ETH_P_ALL << 8) if sys.byteorder == "little" else ETH_P_ALL)
@@ -78,23 +78,23 @@ def bind_to_all(descriptor: int) -> None:
 
 
 def inotify() -> int:
-    """A descriptor that tells of changes in directories; it does not block. Raises OSError."""
+    """A non-blocking descriptor that reports changes in directories. Raises OSError."""
     return _checked(_libc.inotify_init1(os.O_NONBLOCK | os.O_CLOEXEC), "inotify_init1")
 
 
 def inotify_watch(descriptor: int, path: str, mask: int) -> int:
-    """Watch `path`; the number of the watch. Raises OSError, such as FileNotFoundError."""
+    """Watch `path`. Returns the number of the watch. Raises OSError, such as FileNotFoundError."""
     return _checked(_libc.inotify_add_watch(descriptor, os.fsencode(path), mask), path)
 
 
 def prctl(option: int, value: int) -> None:
-    """One setting of this process. Raises OSError."""
+    """Change one setting of this process. Raises OSError."""
     _checked(_libc.prctl(option, c_ulong(value), c_ulong(0), c_ulong(0), c_ulong(0)), "prctl")
 
 
 def set_capabilities(wanted: int) -> None:
-    """Have exactly the capabilities of the bit mask `wanted`, below 2^32, now and for good. Raises OSError if
-    one is not ours to keep.
+    """Keep exactly the capabilities of the bit mask `wanted`, below 2^32. Raises OSError if the process lacks
+    one.
     """
     header = (c_uint * 2)(CAPABILITY_VERSION_3, 0)
     data = (c_uint * 6)(

@@ -1,7 +1,7 @@
-"""The directory of binding files: which are there, what is in them, and what changes (inotify(7)).
+"""The directory of binding files: which there are, what they contain, and what changes (inotify(7)).
 
-A file is taken only if root alone can have written it: the daemon does as it says. Files whose names begin
-with a dot are somebody's half-written ones.
+A file counts only if nobody but root can have written it, because the daemon does as it says. A name that
+begins with a dot is a file that is still being written.
 """
 
 from __future__ import annotations
@@ -11,21 +11,21 @@ import stat
 import struct
 
 from snf_network.dhcpd import syscalls
+from snf_network.dhcpd.binding import LARGEST
 from snf_network.errors import SnfNetworkError, shown
 
 CLOSE_WRITE, MOVED_FROM, MOVED_TO, DELETE, DELETE_SELF, MOVE_SELF = 0x8, 0x40, 0x80, 0x200, 0x400, 0x800
 Q_OVERFLOW, IGNORED, ONLYDIR = 0x4000, 0x8000, 0x1000000
 EVENTS = CLOSE_WRITE | MOVED_FROM | MOVED_TO | DELETE | DELETE_SELF | MOVE_SELF
-LARGEST = 8192
 _EVENT = struct.Struct("=iIII")
 
 
-class Refused(SnfNetworkError):
-    """A binding file that is not taken, whatever is in it."""
+class UntrustedFile(SnfNetworkError):
+    """A file that cannot be a binding, whatever it contains."""
 
 
 class Watch:
-    """Tells what changes in a directory. Raises OSError if there is no such directory."""
+    """Follows the changes in a directory. Raises OSError if there is none."""
 
     def __init__(self, directory: str) -> None:
         self.directory = directory
@@ -37,12 +37,12 @@ class Watch:
         return os.open(self.directory, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
 
     def fileno(self) -> int:
-        """To be waited for."""
+        """The descriptor to wait for."""
         return self.descriptor
 
     def changed(self) -> set[str] | None:
-        """The files that were put in place, written or taken away since; None if that is not known: look at
-        all of them.
+        """The files that were put in place, written or taken away since the last call. None if that is
+        unknown: look at all of them.
         """
         names: set[str] | None = set()
         while data := self._read():
@@ -64,10 +64,8 @@ class Watch:
             return b""
 
     def names(self) -> list[str] | None:
-        """All files that are in the directory now, which may be another than before, but those that begin
-        with a dot.
-
-        None if there is no directory.
+        """All files in the directory now, except those whose names begin with a dot. The directory may be
+        another than before; None if there is none.
         """
         try:
             handle = self._opened()
@@ -78,7 +76,7 @@ class Watch:
             return None
 
     def read(self, name: str) -> str | None:
-        """The text of a binding file; None if it is gone. Raises Refused."""
+        """The text of a binding file; None if it is gone. Raises UntrustedFile."""
         try:
             descriptor = os.open(
                 name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=self.handle
@@ -86,7 +84,7 @@ class Watch:
         except FileNotFoundError:
             return None
         except OSError as error:
-            raise Refused(
+            raise UntrustedFile(
                 f"{shown(name)}: {error.strerror}", "binding files are regular files, readable by all"
             ) from error
         try:
@@ -98,10 +96,12 @@ class Watch:
 def _content(name: str, descriptor: int) -> str:
     status = os.fstat(descriptor)
     if not stat.S_ISREG(status.st_mode):
-        raise Refused(f"{shown(name)} is not a regular file")
+        raise UntrustedFile(f"{shown(name)} is not a regular file")
     if status.st_uid or status.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
-        raise Refused(f"{shown(name)} could have been written by others than root", "chown root, chmod 0644")
+        raise UntrustedFile(
+            f"{shown(name)} could have been written by others than root", "chown root, chmod 0644"
+        )
     data = os.read(descriptor, LARGEST + 1)
     if len(data) > LARGEST:
-        raise Refused(f"{shown(name)} is larger than {LARGEST} bytes")
+        raise UntrustedFile(f"{shown(name)} is larger than {LARGEST} bytes")
     return data.decode("utf-8", "surrogateescape")

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import struct
 
+from snf_network import wire
 from snf_network.errors import BadEnvironment, shown
 
-MAGIC = {0xA1B2C3D4: 1000, 0xA1B23C4D: 1}
-"""What a pcap file begins with; the second kind has nanoseconds."""
-ETHERNET = 1
-SHORTEST, LONGEST = 14, 65535
+SHORTEST = 14
+MAGIC = (wire.PCAP_MAGIC, wire.PCAP_MAGIC_NANOSECONDS)
+FIRST = len(wire.PCAP_HEADER) + wire.PCAP_RECORD.size
+"""Where the first frame of a file starts."""
 
 
 def frame_of(text: str) -> bytes:
@@ -22,7 +23,7 @@ def frame_of(text: str) -> bytes:
         frame = bytes.fromhex(digits)
     except ValueError:
         frame = first(_content(text), text)
-    if not SHORTEST <= len(frame) <= LONGEST:
+    if not SHORTEST <= len(frame) <= wire.LONGEST_FRAME:
         raise BadEnvironment(
             f"{len(frame)} octets are no Ethernet frame",
             "two MAC addresses, an ethertype, and what it carries",
@@ -43,16 +44,14 @@ def _content(path: str) -> bytes:
 def first(content: bytes, path: str) -> bytes:
     """The first frame in a pcap file, of either byte order. Raises BadEnvironment."""
     for order in "<>":
-        if len(content) >= 40 and struct.unpack_from(f"{order}I", content)[0] in MAGIC:
-            link, length = (
-                struct.unpack_from(f"{order}I", content, 20)[0] & 0xFFFF,
-                struct.unpack_from(f"{order}I", content, 32)[0],
+        if len(content) < FIRST or struct.unpack_from(f"{order}I", content)[0] not in MAGIC:
+            continue
+        link = struct.unpack_from(f"{order}I", content, len(wire.PCAP_HEADER) - 4)[0] & 0xFFFF
+        if link != wire.LINKTYPE_ETHERNET:
+            raise BadEnvironment(
+                f"{shown(path)} has no Ethernet frames (link type {link})", "tcpdump -i TAP, not -i any"
             )
-            if link != ETHERNET:
-                raise BadEnvironment(
-                    f"{shown(path)} has no Ethernet frames (link type {link})", "tcpdump -i TAP, not -i any"
-                )
-            return content[40 : 40 + length]
+        return content[FIRST : FIRST + struct.unpack_from(f"{order}I", content, FIRST - 8)[0]]
     raise BadEnvironment(
         f"{shown(path)} is no pcap file with a frame in it",
         "tcpdump -r FILE -w OTHER makes one of a pcapng file",

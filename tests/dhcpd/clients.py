@@ -10,7 +10,8 @@ from socket import AF_INET6 as V6
 from socket import inet_aton, inet_pton
 
 from snf_network.dhcpd import binding, conf
-from snf_network.dhcpd.guest import Guest
+from snf_network.dhcpd.answers import Answerer
+from snf_network.dhcpd.guest import TapGuest
 
 MAC = bytes.fromhex("aa0000123456")
 TAP_MAC = bytes.fromhex("cc47524e4554")
@@ -42,9 +43,16 @@ domains = example.com
 """
 
 
-def guest(text: str = BINDING, settings: str = CONF, tap: str = "tap0", source_mac: bytes = TAP_MAC) -> Guest:
-    """The guest of a binding."""
-    return Guest(binding.parse(tap, text)[0], TAP_MAC, source_mac, conf.read(settings)[0])
+def guest(
+    text: str = BINDING, settings: str = CONF, tap: str = "tap0", source_mac: bytes = TAP_MAC
+) -> Answerer:
+    """Who answers the guest of a binding."""
+    return Answerer(TapGuest(binding.parse(tap, text)[0], TAP_MAC, source_mac, conf.read(settings)[0]))
+
+
+def answer(frame: bytes, who: Answerer, vid: int = 0) -> tuple[tuple[bytes, ...], str]:
+    """What a frame gets."""
+    return who.answer(frame, vid)
 
 
 def with_(text: str = BINDING, **keys: str) -> str:

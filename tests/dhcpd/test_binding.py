@@ -10,8 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as some
 
 from snf_network.dhcpd import binding, conf
-from snf_network.dhcpd.binding import BadBinding, Binding, parse
-from snf_network.dhcpd.guest import Guest
+from snf_network.dhcpd.answers import Answerer
+from snf_network.dhcpd.binding import BadBinding, TapBinding, parse
+from snf_network.dhcpd.guest import TapGuest
 from snf_network.model import resources
 from snf_network.model.config import Config
 from snf_network.model.nic import Nic
@@ -20,7 +21,7 @@ from snf_network.setups import nfdhcpd
 from tests.dhcpd.clients import BINDING, TAP_MAC, with_
 
 ENVIRONMENTS = sorted((Path(__file__).resolve().parents[1] / "environments").glob("*ifup*.env"))
-OURS = Binding(
+OURS = TapBinding(
     "tap0",
     "aa:00:00:12:34:56",
     "vm1.example.com",
@@ -53,7 +54,7 @@ def test_what_the_setup_writes_for_each_recorded_nic_can_be_served(path: Path) -
     assert bool(warnings) == (not nic.network.subnet), (
         "all that is odd of one is that it is outside of networks"
     )
-    assert Guest(found, TAP_MAC, TAP_MAC, conf.Settings()).mac
+    assert Answerer(TapGuest(found, TAP_MAC, TAP_MAC, conf.Conf())).guest.mac
 
 
 def test_every_key() -> None:
@@ -295,7 +296,7 @@ def test_any_value_is_read_or_refused_and_what_is_read_can_be_served(key: str, v
     except BadBinding as error:
         assert "\n" not in str(error) and str(error).isascii()
     else:
-        Guest(found, TAP_MAC, TAP_MAC, conf.Settings())
+        Answerer(TapGuest(found, TAP_MAC, TAP_MAC, conf.Conf()))
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,7 @@ ROOT = Path(__file__).resolve().parents[2]
 SCRIPT = """
 import json, sys, time
 sys.path.insert(0, sys.argv[1])
-from snf_network.dhcpd import binding, conf, frames, guest
+from snf_network.dhcpd import answers, binding, conf, guest
 TEXT = ("INDEV=tap{0}\\nIP=10.{1}.{2}.9\\nMAC=aa:00:00:00:{1:02x}:{2:02x}\\nHOSTNAME=vm{0}.example.com\\nGATEWAY=10.0.0.1\\n"
         "SUBNET=10.0.0.0/8\\nGATEWAY6=2001:db8::1\\nSUBNET6=2001:db8::/64\\nEUI64=2001:db8::a800:ff:fe00:{0:x}\\n")
 settings = conf.read("[dhcp]\\nnameservers = 192.0.2.2, 192.0.2.3\\n[ipv6]\\nnameservers = 2001:db8::53\\n")[0]
@@ -25,7 +25,7 @@ start = time.process_time()
 bindings = [binding.parse(f"tap{n}", TEXT.format(n, n >> 8, n & 255))[0] for n in range(4000)]
 parsed = time.process_time()
 mac = bytes.fromhex("cc47524e4554")
-guests = [guest.Guest(one, mac, mac, settings) for one in bindings]
+guests = [answers.Answerer(guest.TapGuest(one, mac, mac, settings)) for one in bindings]
 made = time.process_time()
 asked = [bytes.fromhex(frame) for frame in sys.argv[2:]]
 def cost(frame, times=4000):
@@ -33,11 +33,11 @@ def cost(frame, times=4000):
     for _ in range(5):
         begin = time.process_time()
         for _ in range(times):
-            frames.answer(frame, guests[9])
+            guests[9].answer(frame)
         best = min(best, (time.process_time() - begin) / times)
     return best * 1e6
 print(json.dumps({"parse": parsed - start, "make": made - parsed, "us": [cost(frame) for frame in asked],
-                  "words": [frames.answer(frame, guests[9])[1] for frame in asked],
+                  "words": [guests[9].answer(frame)[1] for frame in asked],
                   "KiB": int(open("/proc/self/status").read().partition("VmRSS:")[2].split()[0]), "modules": sorted(sys.modules)}))
 """
 

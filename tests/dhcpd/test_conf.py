@@ -10,12 +10,12 @@ from hypothesis import given
 from hypothesis import strategies as some
 
 from snf_network.dhcpd import conf
-from snf_network.dhcpd.conf import Settings
+from snf_network.dhcpd.conf import Conf
 from snf_network.errors import BadConfig
 
 SAMPLES = Path(__file__).resolve().parent / "conf"
 EXPECTED = {
-    "0.16": Settings(
+    "0.16": Conf(
         pidfile="/var/run/nfdhcpd/nfdhcpd.pid",
         nameservers=("192.0.2.2", "192.0.2.3"),
         domain="example.com",
@@ -23,14 +23,14 @@ EXPECTED = {
         nameservers6=("2001:db8:100::1", "2001:db8:200::2"),
         domains=("example.com",),
     ),
-    "0.21": Settings(
+    "0.21": Conf(
         pidfile="/var/run/nfdhcpd/nfdhcpd.pid",
         nameservers=("192.0.2.2", "192.0.2.3"),
         mode="slaac",
         ra_period=300,
         nameservers6=("2001:db8:100::1", "2001:db8:200::2"),
     ),
-    "0.12.5": Settings(
+    "0.12.5": Conf(
         pidfile="/var/run/opennebula-nfdhcpd/opennebula-nfdhcpd.pid",
         datapath="/var/lib/opennebula-nfdhcpd",
         logdir="/var/log/opennebula-nfdhcpd",
@@ -53,7 +53,7 @@ def test_the_files_that_are_in_use_are_read_as_they_are(version: str) -> None:
 
 
 def test_nothing_is_all_defaults() -> None:
-    assert conf.read("") == conf.read("# only this\n\n[dhcp]\n") == (Settings(), ())
+    assert conf.read("") == conf.read("# only this\n\n[dhcp]\n") == (Conf(), ())
 
 
 def test_every_setting_can_be_set() -> None:
@@ -86,7 +86,7 @@ on_link = yes
 nameservers = 2001:db8::5
 domains = c.example
 """
-    wanted = Settings(
+    wanted = Conf(
         "/run/x.pid",
         "/srv/bindings",
         "/srv/log",
@@ -114,7 +114,7 @@ domains = c.example
     )
     assert conf.read(text) == (wanted, ())
     unlike = [
-        field.name for field in dataclasses.fields(Settings) if getattr(wanted, field.name) == field.default
+        field.name for field in dataclasses.fields(Conf) if getattr(wanted, field.name) == field.default
     ]
     assert unlike == [], "each is another than the default"
     assert conf.read(text.replace("\n", "\r\n")) == (wanted, ())
@@ -189,7 +189,7 @@ def test_what_is_unknown_is_told_and_left() -> None:
     settings, warnings = conf.read(
         "[dhcp]\nflavour = sweet\ndomain = a.example\n[ipv6]\nflavour = sour\n", "x"
     )
-    assert settings == Settings(domain="a.example")
+    assert settings == Conf(domain="a.example")
     assert warnings == (
         "x:2: unknown key flavour in [dhcp], ignored",
         "x:5: unknown key flavour in [ipv6], ignored",

@@ -6,9 +6,9 @@ import struct
 
 import pytest
 
-from snf_network.dhcpd import dhcp4, frames
-from snf_network.dhcpd.guest import Guest
-from tests.dhcpd.clients import CONF, MAC, TAP_MAC, Dhcp4, guest, ip4, option, udp, with_
+from snf_network.dhcpd import dhcp4
+from snf_network.dhcpd.answers import Answerer
+from tests.dhcpd.clients import CONF, MAC, TAP_MAC, Dhcp4, answer, guest, ip4, option, udp, with_
 
 OURS, OTHERS, SERVER, ELSEWHERE = "198.51.100.10", "198.51.100.99", "192.0.2.1", "192.0.2.99"
 ASK, NAME = 50, 54
@@ -21,9 +21,9 @@ def word(**fields: object) -> str:
     return reply(**fields)[0]
 
 
-def reply(who: Guest = GUEST, **fields: object) -> tuple[str, bytes]:
+def reply(who: Answerer = GUEST, **fields: object) -> tuple[str, bytes]:
     """The word and the one frame, empty if there is none."""
-    sent, said = frames.answer(Dhcp4(**fields).frame(), who)  # type: ignore[arg-type]
+    sent, said = answer(Dhcp4(**fields).frame(), who)  # type: ignore[arg-type]
     assert len(sent) <= 1
     return said, sent[0] if sent else b""
 
@@ -321,7 +321,7 @@ def test_a_relay_is_answered_only_where_that_is_set() -> None:
 @pytest.mark.parametrize(
     "who", (guest(with_(IP="")), guest(settings="[dhcp]\nenable_dhcp = no\n")), ids=("no IP", "not enabled")
 )
-def test_a_guest_without_ipv4_gets_none(who: Guest) -> None:
+def test_a_guest_without_ipv4_gets_none(who: Answerer) -> None:
     assert reply(who, kind=1) == ("not-served", b"")
 
 
@@ -366,12 +366,12 @@ MESSAGE = Dhcp4().message()
     ),
 )
 def test_frames_are_read_within_their_bounds(frame: bytes, expected: str) -> None:
-    assert frames.answer(frame, GUEST)[1] == expected
+    assert answer(frame, GUEST)[1] == expected
 
 
 def test_a_vlan_the_kernel_took_off_is_still_one() -> None:
-    assert frames.answer(Dhcp4().frame(), GUEST, vid=5) == ((), "vlan")
-    assert frames.answer(Dhcp4().frame(), GUEST, vid=0)[1] == "offer"
+    assert answer(Dhcp4().frame(), GUEST, vid=5) == ((), "vlan")
+    assert answer(Dhcp4().frame(), GUEST, vid=0)[1] == "offer"
 
 
 def test_what_does_not_fit_is_left_out_and_what_follows_is_not() -> None:

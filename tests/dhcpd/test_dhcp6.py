@@ -6,8 +6,7 @@ from socket import AF_INET6, inet_pton
 
 import pytest
 
-from snf_network.dhcpd import frames
-from snf_network.dhcpd.guest import Guest
+from snf_network.dhcpd.answers import Answerer
 from tests.dhcpd.clients import (
     CLIENT_ID,
     CONF,
@@ -20,6 +19,7 @@ from tests.dhcpd.clients import (
     SERVER_ID,
     TAP_MAC,
     address6,
+    answer,
     dhcp6,
     guest,
     ia_na,
@@ -67,9 +67,9 @@ def options_of(data: bytes) -> list[tuple[int, bytes]]:
     return found
 
 
-def reply(frame: bytes, who: Guest = GUEST) -> tuple[str, int, list[tuple[int, bytes]]]:
+def reply(frame: bytes, who: Answerer = GUEST) -> tuple[str, int, list[tuple[int, bytes]]]:
     """The word, and kind and options of the reply; 0 and none if there is none."""
-    sent, said = frames.answer(frame, who)
+    sent, said = answer(frame, who)
     return (said, sent[0][62], options_of(sent[0][66:])) if sent else (said, 0, [])
 
 
@@ -157,10 +157,10 @@ def test_temporary_addresses_and_prefixes_there_are_none() -> None:
 
 
 def test_a_hundred_associations_get_a_short_reply() -> None:
-    sent, said = frames.answer(dhcp6(RENEW, CLIENT_ID + SERVER_ID + b"".join(map(ia_na, range(80)))), GUEST)
+    sent, said = answer(dhcp6(RENEW, CLIENT_ID + SERVER_ID + b"".join(map(ia_na, range(80)))), GUEST)
     assert said == "reply6" and len(sent[0]) < 600
     held = b"".join(address6(f"2001:db8::{number:x}") for number in range(1, 50))
-    sent, said = frames.answer(dhcp6(RENEW, CLIENT_ID + SERVER_ID + ia_na(1, held)), GUEST)
+    sent, said = answer(dhcp6(RENEW, CLIENT_ID + SERVER_ID + ia_na(1, held)), GUEST)
     assert said == "reply6" and len(sent[0]) < 600
 
 
@@ -178,7 +178,7 @@ def test_an_offer_does_not_wait_for_others() -> None:
     "who",
     (guest(with_(SUBNET6="2001:db8:1::/56", EUI64="")), guest(with_(SUBNET6="2001:db8:1::/127", EUI64=""))),
 )
-def test_a_guest_without_an_address_is_told_so(who: Guest) -> None:
+def test_a_guest_without_an_address_is_told_so(who: Answerer) -> None:
     said, kind, found = reply(dhcp6(SOLICIT, CLIENT_ID + ia_na() + option6(14)), who)
     assert (said, kind) == ("advertise6", 2) and ias(found)[0][2] == [(13, b"\0\2")]
 
@@ -228,11 +228,11 @@ def test_a_name_without_a_domain_is_not_closed() -> None:
 
 
 def test_replies_go_to_who_asked() -> None:
-    sent, _ = frames.answer(dhcp6(INFORMATION, source=PRIVACY, port=5546), GUEST)
+    sent, _ = answer(dhcp6(INFORMATION, source=PRIVACY, port=5546), GUEST)
     assert sent[0][:12] == MAC + TAP_MAC
     assert sent[0][22:38] == inet_pton(AF_INET6, ROUTER) and sent[0][38:54] == inet_pton(AF_INET6, PRIVACY)
     assert sent[0][54:58] == b"\x02\x23" + (5546).to_bytes(2, "big")
-    assert frames.answer(dhcp6(INFORMATION, port=0), GUEST)[0][0][56:58] == b"\x02\x22"
+    assert answer(dhcp6(INFORMATION, port=0), GUEST)[0][0][56:58] == b"\x02\x22"
 
 
 def test_the_servers_identifier_is_the_same_each_time() -> None:
@@ -273,13 +273,13 @@ def test_the_servers_identifier_is_the_same_each_time() -> None:
     ),
 )
 def test_frames_are_read_within_their_bounds(frame: bytes, expected: str) -> None:
-    assert frames.answer(frame, GUEST)[1] == expected
+    assert answer(frame, GUEST)[1] == expected
 
 
 @pytest.mark.parametrize("header", (0, 43, 50, 51, 60, 135, 139, 140, 253, 254))
 def test_nothing_stands_before_a_request(header: int) -> None:
     """The extension headers that IANA lists, but for fragments."""
-    assert frames.answer(ip6(bytes(8) + b"\1abc", LINK_LOCAL, "ff02::1:2", header), GUEST)[1] == "extension"
+    assert answer(ip6(bytes(8) + b"\1abc", LINK_LOCAL, "ff02::1:2", header), GUEST)[1] == "extension"
 
 
 @pytest.mark.parametrize(
@@ -305,7 +305,7 @@ def test_the_lease_is_of_the_routed_address(mode: str, keys: dict[str, str], add
     assert leased(reply(dhcp6(SOLICIT, CLIENT_ID + ia_na()), who)[2]) == [
         (inet_pton(AF_INET6, address), 604800)
     ]
-    assert frames.answer(ns(address), who)[1] == "own-address"
+    assert answer(ns(address), who)[1] == "own-address"
 
 
 def test_the_search_list_is_the_bindings_or_the_settings_or_the_guests_own_domain() -> None:

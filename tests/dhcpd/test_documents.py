@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from snf_network.dhcpd import binding, conf, frames
+from snf_network.dhcpd import answers, binding, conf
 
 TEXT = (Path(__file__).resolve().parents[2] / "docs" / "nfdhcpd.md").read_text()
 
@@ -30,14 +30,14 @@ def test_settings() -> None:
 
 
 def test_defaults_and_limits() -> None:
-    defaults = conf.Settings()
+    defaults = conf.Conf()
     numbers = (
         defaults.lease_lifetime,
         defaults.lease_renewal,
         defaults.ra_period,
         binding.MOST_ROUTES,
         binding.LARGEST,
-        frames.LONGEST,
+        answers.LONGEST,
         conf.LONGEST_PERIOD,
         defaults.dhcp_queue,
         defaults.rs_queue,
@@ -58,4 +58,4 @@ def test_defaults_and_limits() -> None:
 
 def test_reasons() -> None:
     told = set(re.findall(r"`([a-z0-9-]+)`", section("What is answered")))
-    assert {*frames.NOTED, *frames.DROPS} - {"error"} <= told
+    assert {*answers.NOTED, *answers.DROPS} - {"error"} <= told

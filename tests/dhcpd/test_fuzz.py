@@ -15,8 +15,9 @@ from concurrent.futures import ProcessPoolExecutor
 
 import pytest
 
-from snf_network.dhcpd import frames
-from snf_network.dhcpd.guest import Guest
+from snf_network.dhcpd import answers
+from snf_network.dhcpd.answers import Answerer
+from snf_network.dhcpd.dhcp4 import Dhcp4 as Protocol4
 from tests.dhcpd.clients import (
     CLIENT_ID,
     CONF,
@@ -26,6 +27,7 @@ from tests.dhcpd.clients import (
     TAP_MAC,
     Dhcp4,
     address6,
+    answer,
     dhcp6,
     guest,
     ia_na,
@@ -98,34 +100,38 @@ def mend(frame: bytearray) -> None:
         frame[38:40] = struct.pack("!H", len(frame) - 34)
 
 
-def check(sent: bytes, who: Guest) -> None:
+def check(sent: bytes, who: Answerer) -> None:
     """A reply goes to the guest's station and gives nothing but what is the guest's."""
     assert sent[:6] in (MAC, *GROUPS) and sent[6:12] == TAP_MAC and len(sent) <= 1514
     if sent[12:14] == b"\x08\x00":
-        assert sent[30:34] in (who.ip, b"\xff" * 4) and sent[26:30] == who.server and sent[70:76] == MAC
         assert (
-            sent[54:58] in (bytes(4), who.ip)
-            and sent[58:62] in (bytes(4), who.ip)
+            sent[30:34] in (who.guest.ip, b"\xff" * 4)
+            and sent[26:30] == who.dhcp4.server
+            and sent[70:76] == MAC
+        )
+        assert (
+            sent[54:58] in (bytes(4), who.guest.ip)
+            and sent[58:62] in (bytes(4), who.guest.ip)
             and sent[62:70] == bytes(8)
         )
         assert int.from_bytes(sent[16:18], "big") == len(sent) - 14 >= 328
         return
     advertised = sent[20] == 58 and sent[54] == 136
     assert int.from_bytes(sent[18:20], "big") == len(sent) - 54 and sent[22:38] == (
-        sent[62:78] if advertised else who.link_local
+        sent[62:78] if advertised else who.guest.link_local
     )
     if sent[20] == 17:
         leased = sent.find(b"\0\5\0\x18", 66)
         assert (
             leased < 0
-            or sent[leased + 4 : leased + 20] == who.ip6
+            or sent[leased + 4 : leased + 20] == who.guest.ip6
             or sent[leased + 20 : leased + 28] == bytes(8)
             or sent[62] in (2, 7)
         )
     elif sent[54] == 134:
-        assert sent == who.advertisement
+        assert sent == who.nd.advertisement
     else:
-        assert advertised and sent[62:78] not in who.own6 and sent.endswith(b"\2\1" + TAP_MAC)
+        assert advertised and sent[62:78] not in who.guest.own6 and sent.endswith(b"\2\1" + TAP_MAC)
 
 
 def part(seed: int) -> Counter[str]:
@@ -135,9 +141,9 @@ def part(seed: int) -> Counter[str]:
     for number in range(FRAMES):
         who = GUESTS[number & 1]
         frame = next(broken)
-        sent, word = frames.answer(frame, who, source.choice((0, 0, 0, 0, 0, 0, 0, 5)))
+        sent, word = answer(frame, who, source.choice((0, 0, 0, 0, 0, 0, 0, 5)))
         assert word != "error", f"seed {seed}, frame {number}: {frame.hex()}"
-        assert bool(sent) == (word in frames.REPLIES)
+        assert bool(sent) == (word in answers.REPLIES)
         for reply in sent:
             check(reply, who)
         words[word] += 1
@@ -151,23 +157,23 @@ def test_a_million_broken_frames() -> None:
         for found in pool.map(part, range(PARTS), timeout=LONGEST):
             words += found
     assert words.total() == 1_000_000
-    reached = {*frames.WORDS} - {"oversized", "error"}
+    reached = {*answers.WORDS} - {"oversized", "error"}
     assert {word for word in reached if words[word] < 100} == set(), (
         "the frames are not broken so that they reach everything"
     )
-    assert words.keys() <= set(frames.WORDS)
+    assert words.keys() <= set(answers.WORDS)
 
 
 def test_any_bytes_at_all_are_answered() -> None:
     source = random.Random(0)
     for size in [*range(100), *(source.randrange(3000) for _ in range(2000))]:
-        assert frames.answer(source.randbytes(size), GUESTS[0])[1] in frames.WORDS
+        assert answer(source.randbytes(size), GUESTS[0])[1] in answers.WORDS
     for name in CASES:
         frame = CASES[name][1]
         for size in range(len(frame)):
-            assert frames.answer(frame[:size], GUESTS[0])[1] in {"malformed", "spoofed-mac", "not-ours"}
+            assert answer(frame[:size], GUESTS[0])[1] in {"malformed", "spoofed-mac", "not-ours"}
 
 
 def test_a_fault_of_the_program_is_counted_and_stops_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(frames.dhcp4, "answer", lambda frame, guest: 1 // 0)
-    assert frames.answer(CASES["discover"][1], GUESTS[0]) == ((), "error")
+    monkeypatch.setattr(Protocol4, "answer", lambda protocol, frame: 1 // 0)
+    assert answer(CASES["discover"][1], GUESTS[0]) == ((), "error")

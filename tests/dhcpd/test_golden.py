@@ -10,8 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from snf_network.dhcpd import frames
-from snf_network.dhcpd.guest import Guest
+from snf_network.dhcpd.answers import Answerer
 from tests.dhcpd.clients import (
     CLIENT_ID,
     CONF,
@@ -20,6 +19,7 @@ from tests.dhcpd.clients import (
     SERVER_ID,
     Dhcp4,
     address6,
+    answer,
     dhcp6,
     guest,
     ia_na,
@@ -56,7 +56,7 @@ def frame(**fields: object) -> bytes:
     return Dhcp4(**fields).frame()  # type: ignore[arg-type]
 
 
-CASES: dict[str, tuple[Guest, bytes]] = {
+CASES: dict[str, tuple[Answerer, bytes]] = {
     "discover": (guest(), frame(options=CLIENT + option(55, b"\1\3\6"))),
     "discover-broadcast": (guest(), frame(flags=0x8000)),
     "discover-all-keys": (guest(ALL_KEYS), frame()),
@@ -123,14 +123,14 @@ CASES: dict[str, tuple[Guest, bytes]] = {
 def outcome(name: str) -> str:
     """The frame, the word and the replies of a case."""
     who, asked = CASES[name]
-    replies, word = frames.answer(asked, who)
+    replies, word = answer(asked, who)
     return f"{text(asked)}\n= {word}\n" + "".join(f"\n{text(reply)}" for reply in replies)
 
 
 def unasked() -> str:
     """What is sent without being asked for, the last time, too."""
     who = guest()
-    return f"{text(frames.advertise(who))}\n= farewell\n\n{text(frames.farewell(who))}"
+    return f"{text(who.nd.advertisement)}\n= farewell\n\n{text(who.nd.farewell())}"
 
 
 OUTCOMES = {**{name: lambda name=name: outcome(name) for name in CASES}, "unasked": unasked}

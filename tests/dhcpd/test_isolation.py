@@ -8,13 +8,13 @@ from socket import AF_INET6, inet_aton, inet_pton
 
 import pytest
 
-from snf_network.dhcpd import frames
-from snf_network.dhcpd.guest import Guest
+from snf_network.dhcpd.answers import Answerer
 from tests.dhcpd.clients import (
     CLIENT_ID,
     SERVER_ID,
     Dhcp4,
     address6,
+    answer,
     dhcp6,
     guest,
     ia_na,
@@ -83,8 +83,9 @@ CURIOUS = {
 }
 
 
-def slots(who: Guest) -> list[object]:
-    return [getattr(who, name) for name in Guest.__slots__]
+def slots(who: Answerer) -> list[object]:
+    parts = (who, who.guest, who.dhcp4, who.dhcp6, who.nd)
+    return [getattr(part, name) for part in parts for name in type(part).__slots__]
 
 
 @pytest.mark.parametrize("what", MARKS)
@@ -92,10 +93,10 @@ def test_each_mark_is_in_what_bob_is_told(what: str) -> None:
     """So that its absence says something."""
     told = b"".join(
         (
-            *frames.answer(Dhcp4(mac=BOB_MAC, chaddr=BOB_MAC).frame(), BOB)[0],
-            *frames.answer(dhcp6(11, mac=BOB_MAC), BOB)[0],
-            *frames.answer(dhcp6(1, CLIENT_ID + ia_na(), mac=BOB_MAC), BOB)[0],
-            frames.advertise(BOB),
+            *answer(Dhcp4(mac=BOB_MAC, chaddr=BOB_MAC).frame(), BOB)[0],
+            *answer(dhcp6(11, mac=BOB_MAC), BOB)[0],
+            *answer(dhcp6(1, CLIENT_ID + ia_na(), mac=BOB_MAC), BOB)[0],
+            BOB.nd.advertisement,
         )
     )
     assert MARKS[what] in told
@@ -103,7 +104,7 @@ def test_each_mark_is_in_what_bob_is_told(what: str) -> None:
 
 def said_of_bob(asked: bytes) -> set[str]:
     """The marks of Bob in what Alice is told, but for those that she said herself."""
-    told = b"".join(frames.answer(asked, ALICE)[0])
+    told = b"".join(answer(asked, ALICE)[0])
     return {what for what, mark in MARKS.items() if mark in told and mark not in asked}
 
 
@@ -114,12 +115,12 @@ def test_alice_hears_nothing_of_bob(how: str) -> None:
 
 @pytest.mark.parametrize("how", CURIOUS)
 def test_nor_is_she_given_what_is_his(how: str) -> None:
-    for sent in frames.answer(CURIOUS[how], ALICE)[0]:
+    for sent in answer(CURIOUS[how], ALICE)[0]:
         if sent[12:14] == b"\x08\x00":
             assert (
-                sent[58:62] in (bytes(4), ALICE.ip)
-                and sent[54:58] in (bytes(4), ALICE.ip)
-                and sent[70:76] == ALICE.mac
+                sent[58:62] in (bytes(4), ALICE.guest.ip)
+                and sent[54:58] in (bytes(4), ALICE.guest.ip)
+                and sent[70:76] == ALICE.guest.mac
             )
         elif address6(BOBS_ADDRESS)[4:20] in sent[66:]:
             assert sent.count(address6(BOBS_ADDRESS, 0, 0)) == 1, "she is told that it is over"
@@ -132,13 +133,13 @@ def test_whatever_alice_asks_she_hears_nothing_of_bob(name: str) -> None:
 
 @pytest.mark.parametrize("name", CASES)
 def test_what_alice_sends_means_nothing_on_bobs_tap(name: str) -> None:
-    assert frames.answer(CASES[name][1], BOB) == ((), "spoofed-mac")
+    assert answer(CASES[name][1], BOB) == ((), "spoofed-mac")
 
 
 def test_nothing_is_remembered() -> None:
     asked = [*CURIOUS.values(), *(frame for _, frame in CASES.values())]
-    before, state = [frames.answer(frame, ALICE) for frame in asked], (slots(ALICE), slots(BOB))
+    before, state = [answer(frame, ALICE) for frame in asked], (slots(ALICE), slots(BOB))
     for frame in asked:
-        frames.answer(frame[:6] + BOB_MAC + frame[12:], BOB)
-    assert [frames.answer(frame, ALICE) for frame in reversed(asked)] == before[::-1]
+        answer(frame[:6] + BOB_MAC + frame[12:], BOB)
+    assert [answer(frame, ALICE) for frame in reversed(asked)] == before[::-1]
     assert (slots(ALICE), slots(BOB)) == state

@@ -9,8 +9,7 @@ from socket import AF_INET6, inet_pton
 
 import pytest
 
-from snf_network.dhcpd import frames
-from snf_network.dhcpd.guest import Guest
+from snf_network.dhcpd.answers import Answerer
 from tests.dhcpd.clients import (
     ALL_NODES,
     CONF,
@@ -19,6 +18,7 @@ from tests.dhcpd.clients import (
     PRIVACY,
     ROUTER,
     TAP_MAC,
+    answer,
     guest,
     icmp6,
     ns,
@@ -55,12 +55,12 @@ def options_of(frame: bytes) -> dict[int, bytes]:
 @pytest.mark.parametrize("source", (LINK_LOCAL, PRIVACY, OURS))
 @pytest.mark.parametrize("station", (MAC, None))
 def test_a_router_solicitation_from_any_address_is_answered(source: str, station: bytes | None) -> None:
-    assert frames.answer(rs(source, station), GUEST) == ((GUEST.advertisement,), "ra")
+    assert answer(rs(source, station), GUEST) == ((GUEST.nd.advertisement,), "ra")
 
 
 def test_who_has_no_address_yet_is_answered_too() -> None:
-    assert frames.answer(rs("::", None), GUEST)[1] == "ra"
-    assert frames.answer(rs("::", MAC), GUEST)[1] == "malformed", "RFC 4861, 6.1.1"
+    assert answer(rs("::", None), GUEST)[1] == "ra"
+    assert answer(rs("::", MAC), GUEST)[1] == "malformed", "RFC 4861, 6.1.1"
 
 
 BAD = {
@@ -75,8 +75,8 @@ BAD = {
 @pytest.mark.parametrize("why", BAD)
 def test_solicitations_from_elsewhere_are_dropped(why: str) -> None:
     fields, expected = BAD[why]
-    assert frames.answer(rs(**fields), GUEST)[1] == expected  # type: ignore[arg-type]
-    assert frames.answer(ns(GATEWAY, **fields), GUEST)[1] == expected  # type: ignore[arg-type]
+    assert answer(rs(**fields), GUEST)[1] == expected  # type: ignore[arg-type]
+    assert answer(ns(GATEWAY, **fields), GUEST)[1] == expected  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
@@ -92,23 +92,21 @@ def test_solicitations_from_elsewhere_are_dropped(why: str) -> None:
     ),
 )
 def test_options_that_do_not_fit_are_malformed(options: bytes) -> None:
-    assert frames.answer(icmp6(133, bytes(4) + options, LINK_LOCAL, "ff02::2"), GUEST)[1] == "malformed"
+    assert answer(icmp6(133, bytes(4) + options, LINK_LOCAL, "ff02::2"), GUEST)[1] == "malformed"
     assert (
-        frames.answer(icmp6(135, bytes(4) + packed(GATEWAY) + options, LINK_LOCAL, "ff02::1:ff00:1"), GUEST)[
-            1
-        ]
+        answer(icmp6(135, bytes(4) + packed(GATEWAY) + options, LINK_LOCAL, "ff02::1:ff00:1"), GUEST)[1]
         == "malformed"
     )
 
 
 @pytest.mark.parametrize("kind", (1, 128, 130, 134, 136, 137, 143, 255))
 def test_other_messages_are_for_others(kind: int) -> None:
-    assert frames.answer(icmp6(kind, bytes(20), LINK_LOCAL, ALL_NODES), GUEST)[1] == "not-ours"
+    assert answer(icmp6(kind, bytes(20), LINK_LOCAL, ALL_NODES), GUEST)[1] == "not-ours"
 
 
 def test_messages_too_short_to_be_one() -> None:
-    assert frames.answer(icmp6(133, b"", LINK_LOCAL, "ff02::2"), GUEST)[1] == "malformed"
-    assert frames.answer(icmp6(135, bytes(19), LINK_LOCAL, "ff02::1:ff00:1"), GUEST)[1] == "malformed"
+    assert answer(icmp6(133, b"", LINK_LOCAL, "ff02::2"), GUEST)[1] == "malformed"
+    assert answer(icmp6(135, bytes(19), LINK_LOCAL, "ff02::1:ff00:1"), GUEST)[1] == "malformed"
 
 
 SOLICITED = {
@@ -136,7 +134,7 @@ SOLICITED = {
 @pytest.mark.parametrize("what", SOLICITED)
 def test_each_neighbour_solicitation(what: str) -> None:
     asked, expected = SOLICITED[what]
-    sent, said = frames.answer(asked, GUEST)
+    sent, said = answer(asked, GUEST)
     if isinstance(expected, str):
         assert (sent, said) == ((), expected)
         return
@@ -147,25 +145,25 @@ def test_each_neighbour_solicitation(what: str) -> None:
 
 
 def test_a_gateway_outside_of_the_prefix_is_the_node_too() -> None:
-    assert frames.answer(ns("fe80::1"), guest(with_(GATEWAY6="fe80::1")))[1] == "na"
-    assert frames.answer(ns("2001:db8:2::1"), guest(with_(GATEWAY6="2001:db8:2::1")))[1] == "na"
+    assert answer(ns("fe80::1"), guest(with_(GATEWAY6="fe80::1")))[1] == "na"
+    assert answer(ns("2001:db8:2::1"), guest(with_(GATEWAY6="2001:db8:2::1")))[1] == "na"
 
 
 def test_a_prefix_that_ends_within_a_byte() -> None:
     who = guest(with_(SUBNET6="2001:db8:0:20::/59"))
-    assert frames.answer(ns("2001:db8:0:3f::1"), who)[1] == "na"
-    assert frames.answer(ns("2001:db8:0:40::1"), who)[1] == "not-served"
+    assert answer(ns("2001:db8:0:3f::1"), who)[1] == "na"
+    assert answer(ns("2001:db8:0:40::1"), who)[1] == "not-served"
 
 
 @pytest.mark.parametrize(
     ("asked", "said"), ((NEIGHBOUR, "not-served"), (GATEWAY, "not-served"), ("fe80::aa:bbff:fecc:ddee", "na"))
 )
 def test_on_a_bridge_neighbours_answer_for_themselves(asked: str, said: str) -> None:
-    assert frames.answer(ns(asked), guest(with_(INDEV="br0"), source_mac=BRIDGE_MAC))[1] == said
+    assert answer(ns(asked), guest(with_(INDEV="br0"), source_mac=BRIDGE_MAC))[1] == said
 
 
 def test_on_a_bridge_the_gateway_is_who_the_binding_says() -> None:
-    sent, said = frames.answer(
+    sent, said = answer(
         ns(GATEWAY), guest(with_(INDEV="br0", GATEWAY6_MAC="00:11:22:33:44:55"), source_mac=BRIDGE_MAC)
     )
     assert (
@@ -179,8 +177,8 @@ def test_on_a_bridge_the_gateway_is_who_the_binding_says() -> None:
 )
 def test_who_is_reached_directly_is_not_answered_for(setting: str, indev: str, bit: int) -> None:
     who = guest(with_(INDEV=indev), CONF.replace("[ipv6]", f"[ipv6]\non_link = {setting}"))
-    assert options_of(who.advertisement)[3][3] & 0x80 == bit
-    assert frames.answer(ns(NEIGHBOUR), who)[1] == ("not-served" if bit else "na")
+    assert options_of(who.nd.advertisement)[3][3] & 0x80 == bit
+    assert answer(ns(NEIGHBOUR), who)[1] == ("not-served" if bit else "na")
 
 
 @pytest.mark.parametrize(
@@ -199,7 +197,7 @@ def test_who_is_reached_directly_is_not_answered_for(setting: str, indev: str, b
     ),
 )
 def test_modes_are_flags(name: str, keys: dict[str, str], flags: int, autonomous: int) -> None:
-    advertised = guest(with_(**keys), mode(name)).advertisement
+    advertised = guest(with_(**keys), mode(name)).nd.advertisement
     assert advertised[59] == flags and options_of(advertised)[3][3] == autonomous
 
 
@@ -211,35 +209,35 @@ def lifetimes(frame: bytes) -> tuple[int, int, int, int, int]:
 
 
 def test_lifetimes_end_and_outlive_three_periods() -> None:
-    router, valid, preferred, servers, search = lifetimes(GUEST.advertisement)
+    router, valid, preferred, servers, search = lifetimes(GUEST.nd.advertisement)
     assert (
         3 * 1800 <= router <= 9000 and router <= preferred < valid < 0xFFFFFFFF and servers == search == 1800
     )
 
 
 def test_the_farewell_ends_all_of_it() -> None:
-    assert lifetimes(frames.farewell(GUEST)) == (0, 0, 0, 0, 0)
-    assert options_of(frames.farewell(GUEST)).keys() == options_of(GUEST.advertisement).keys()
+    assert lifetimes(GUEST.nd.farewell()) == (0, 0, 0, 0, 0)
+    assert options_of(GUEST.nd.farewell()).keys() == options_of(GUEST.nd.advertisement).keys()
 
 
 def test_a_private_guest_has_no_router() -> None:
-    assert lifetimes(guest(with_(PRIVATE="yes")).advertisement)[0] == 0
+    assert lifetimes(guest(with_(PRIVATE="yes")).nd.advertisement)[0] == 0
 
 
 def test_what_is_advertised_is_all_there_is() -> None:
-    found = options_of(guest(with_(MTU="1400")).advertisement)
+    found = options_of(guest(with_(MTU="1400")).nd.advertisement)
     assert found[1] == b"\1\1" + TAP_MAC
     assert found[5] == struct.pack("!BBHI", 5, 1, 0, 1400)
     assert found[3][16:] == packed("2001:db8:1::") and found[3][2] == 64
     assert found[25][8:] == packed("2001:db8:100::1")
     assert found[31][8:] == b"\7example\3com\0\0\0\0"
-    assert 5 not in options_of(guest(with_(MTU="1000")).advertisement), "less than IPv6 needs"
-    servers = options_of(guest(with_(NAMESERVERS6="2001:db8::a,2001:db8::b")).advertisement)[25]
+    assert 5 not in options_of(guest(with_(MTU="1000")).nd.advertisement), "less than IPv6 needs"
+    servers = options_of(guest(with_(NAMESERVERS6="2001:db8::a,2001:db8::b")).nd.advertisement)[25]
     assert servers[8:] == packed("2001:db8::a") + packed("2001:db8::b")
 
 
 def test_an_advertisement_is_from_the_link_local_address_to_all_nodes() -> None:
-    sent = frames.advertise(guest(with_(INDEV="br0"), source_mac=BRIDGE_MAC))
+    sent = guest(with_(INDEV="br0"), source_mac=BRIDGE_MAC).nd.advertisement
     assert sent[:12] == b"\x33\x33\0\0\0\1" + BRIDGE_MAC
     assert (
         sent[22:38] == packed("fe80::aa:bbff:fecc:ddee")
@@ -253,12 +251,12 @@ def test_an_advertisement_is_from_the_link_local_address_to_all_nodes() -> None:
     (guest(with_(SUBNET6="", EUI64="", GATEWAY6="")), guest(settings="[ipv6]\nenable_ipv6 = no\n")),
     ids=("no SUBNET6", "not enabled"),
 )
-def test_a_guest_without_ipv6_hears_nothing(who: Guest) -> None:
-    assert frames.advertise(who) == frames.farewell(who) == b""
+def test_a_guest_without_ipv6_hears_nothing(who: Answerer) -> None:
+    assert who.nd.advertisement == who.nd.farewell() == b""
     for asked in (rs(), ns(GATEWAY), ns(ROUTER)):
-        assert frames.answer(asked, who) == ((), "not-served")
+        assert answer(asked, who) == ((), "not-served")
 
 
 def test_a_station_of_a_guest_that_may_spoof_is_answered_itself() -> None:
-    sent, said = frames.answer(ns(GATEWAY, PRIVACY, OTHER, mac=OTHER), guest(with_(MACSPOOF="yes")))
+    sent, said = answer(ns(GATEWAY, PRIVACY, OTHER, mac=OTHER), guest(with_(MACSPOOF="yes")))
     assert said == "na" and sent[0][:6] == OTHER

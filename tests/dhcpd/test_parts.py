@@ -12,14 +12,15 @@ from random import Random
 
 import pytest
 
-from snf_network.dhcpd import capture, conf, filter, frames, metrics
+from snf_network import wire
+from snf_network.dhcpd import conf, filter, metrics
 from snf_network.dhcpd.buckets import Buckets
-from snf_network.dhcpd.engine import PacketEngine
-from snf_network.dhcpd.log import MOST, PERIOD, Log
+from snf_network.dhcpd.log import MOST, PERIOD, EventLog
 from snf_network.dhcpd.nfqueue import wanted
 from snf_network.dhcpd.notify import Manager
+from snf_network.dhcpd.packet_socket import PacketEngine
 from snf_network.dhcpd.schedule import AT_ONCE, Schedule
-from tests.dhcpd.clients import guest, with_
+from tests.dhcpd.clients import answer, guest, with_
 from tests.netns import frames as f
 
 MAC = "aa:00:00:00:00:01"
@@ -154,7 +155,7 @@ def test_filter_takes_nothing_that_the_daemon_has_no_word_for() -> None:
     """What is never answered is handed on for its word, and with no other."""
     who = guest(with_(MAC=MAC))
     for name, packet in TAKEN.items():
-        word = frames.answer(ethernet(packet), who)[1]
+        word = answer(ethernet(packet), who)[1]
         assert (word in ("fragment", "extension")) == any(
             part in name for part in ("behind a", "fragment")
         ), (name, word)
@@ -246,7 +247,7 @@ def test_no_guest_fills_the_log(monkeypatch: pytest.MonkeyPatch) -> None:
     now = [100.0]
     monkeypatch.setattr("time.monotonic", lambda: now[0])
     stream = io.StringIO()
-    log = Log(stream)
+    log = EventLog(stream)
     for _ in range(1000):
         log.say("asks", about="tap0")
     log.say("asks", about="tap1")
@@ -259,7 +260,7 @@ def test_no_guest_fills_the_log(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_json_log() -> None:
     stream = io.StringIO()
-    Log(stream, as_json=True).say('a "word"\n', "warning", "tap0")
+    EventLog(stream, as_json=True).say('a "word"\n', "warning", "tap0")
     assert {**json.loads(stream.getvalue()), "time": 0} == {
         "time": 0,
         "level": "warning",
@@ -280,9 +281,11 @@ def test_every_counter_has_its_help() -> None:
 
 
 def test_capture_record() -> None:
-    seconds, micro, kept, length = struct.unpack_from("=IIII", capture.record(b"frame"))
-    assert seconds > 1_700_000_000 and micro < 1_000_000 and kept == length == 5
-    assert capture.HEADER[:4] == struct.pack("=I", 0xA1B2C3D4)
+    seconds, micro, kept, length = struct.unpack_from(
+        "=IIII", wire.pcap_record(b"frame", 1_700_000_001_000_002)
+    )
+    assert (seconds, micro) == (1_700_000_001, 2) and kept == length == 5
+    assert wire.PCAP_HEADER[:4] == struct.pack("=I", 0xA1B2C3D4)
 
 
 @pytest.mark.parametrize(

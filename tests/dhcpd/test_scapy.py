@@ -33,8 +33,7 @@ from scapy.layers.inet6 import (
 )
 from scapy.layers.l2 import Ether
 
-from snf_network.dhcpd import frames
-from tests.dhcpd.clients import LINK_LOCAL, ROUTER, guest, with_
+from tests.dhcpd.clients import LINK_LOCAL, ROUTER, answer, guest, with_
 from tests.dhcpd.test_golden import CASES
 
 TAP, MAC = "cc:47:52:4e:45:54", "aa:00:00:12:34:56"
@@ -43,7 +42,7 @@ GUEST = guest(with_(MTU="1400"))
 
 def exchanged(packet: Any, expected: str) -> Any:
     """The reply to a frame that scapy made, as scapy reads it."""
-    sent, said = frames.answer(bytes(packet), GUEST)
+    sent, said = answer(bytes(packet), GUEST)
     assert said == expected
     return Ether(sent[0])
 
@@ -131,7 +130,7 @@ def test_dhcpv6() -> None:
 @pytest.mark.parametrize("name", CASES)
 def test_lengths_and_checksums_are_what_scapy_would_write(name: str) -> None:
     who, asked = CASES[name]
-    for sent in frames.answer(asked, who)[0]:
+    for sent in answer(asked, who)[0]:
         packet = Ether(sent)
         for layer in packet.layers():
             for field in ("chksum", "cksum", "len", "plen"):

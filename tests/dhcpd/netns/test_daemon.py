@@ -554,7 +554,7 @@ def test_twins_and_an_odd_indev_are_linted(node: Machine, daemon: Daemon) -> Non
     assert until(lambda: daemon.states() == {"tap0": "served", "tap1": "served"})
     problems = json.loads(daemon.ctl("lint", "--json", check=False).stdout)
     said = [problem["message"] for problem in problems]
-    assert f"IP={IP} is in tap1, too" in said and f"MAC={MAC} is in tap1, too" in said
+    assert f"IP={IP} is also in tap1" in said and f"MAC={MAC} is also in tap1" in said
     assert any("INDEV=br9" in text for text in said)
 
 

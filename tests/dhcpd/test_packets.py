@@ -5,7 +5,8 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as some
 
-from snf_network.dhcpd import wire
+from snf_network import wire
+from snf_network.dhcpd import packets
 from tests.dhcpd.clients import ones
 
 
@@ -28,5 +29,5 @@ def test_a_checksum_of_nothing_but_ones() -> None:
 
 
 def test_names_are_labels() -> None:
-    assert wire.names(("a.example", "b")) == b"\1a\7example\0\1b\0"
-    assert wire.names(()) == b""
+    assert packets.names(("a.example", "b")) == b"\1a\7example\0\1b\0"
+    assert packets.names(()) == b""

@@ -1,10 +1,9 @@
-"""The engine: one packet socket that hears every interface and answers through the guest's own tap, and no
-other.
+"""The engine: one packet socket that hears every interface and answers only through the guest's own tap.
 
-A packet socket sees a frame on the tap before any bridge, nft or iptables does, so the daemon needs nothing
-of them; that the frame goes no further is the work of the guard in base.nft. Measured against a socket for
-each tap, which takes 33 s to close 4000 of them, and against NFQUEUE, which costs twice as much with 4000
-taps (docs/nfdhcpd.md).
+A packet socket gets a frame on the tap before any bridge, nft or iptables does, so the daemon needs nothing
+from them; the guard in base.nft keeps the frame from going further. Measured against a socket for each tap,
+which takes 33 s to close 4000 of them, and against NFQUEUE, which costs twice as much with 4000 taps
+(docs/nfdhcpd.md).
 """
 
 from __future__ import annotations
@@ -29,9 +28,9 @@ SO_ATTACH_FILTER, SO_RCVBUFFORCE, SOL_PACKET, PACKET_AUXDATA, PACKET_STATISTICS,
 )
 VLAN_VALID = 1 << 4
 BATCH = 64
-"""Frames that one call takes from the socket."""
+"""How many frames one call takes from the socket."""
 BUFFER = 1 << 20
-"""Bytes that may wait in the socket; the kernel counts about 1 kB for a frame."""
+"""Bytes that may wait in the socket. The kernel counts about 1 kB for a frame."""
 STRIDE = 128 + SNAP
 _NAME, _CONTROL, _FRAME = 0, 32, 128
 _AUXDATA = _CONTROL + ctypes.sizeof(ctypes.c_size_t) + 8
@@ -39,33 +38,33 @@ _AUXDATA = _CONTROL + ctypes.sizeof(ctypes.c_size_t) + 8
 _READ = struct.Struct(f"=4xi{_AUXDATA - 8}xI12xH")
 _ADDRESS = struct.Struct("=H2si12x")
 Received = tuple[int, bytes, int]
-"""Index of the interface, the frame as it came without its VLAN tag, and the VLAN of the tag (0: none, or one
-for priority only).
+"""The index of the interface, the frame without its VLAN tag, and the VLAN of that tag (0: no tag, or one for
+priority only).
 """
 
 
 class Engine(Protocol):
-    """How frames come and go: PacketEngine here, QueueEngine in nfqueue.py."""
+    """Where frames come from and go to: PacketEngine here, QueueEngine in nfqueue.py."""
 
     name: str
 
     def fileno(self) -> int:
-        """What to wait for."""
+        """The descriptor to wait for."""
 
     def receive(self) -> list[Received]:
-        """At most one batch of frames; none if none waits."""
+        """At most one batch of frames, and none if none waits."""
 
     def send(self, index: int, frame: bytes) -> bool:
-        """Send a frame through an interface; False if it cannot take it."""
+        """Send a frame through an interface. False if that does not accept it."""
 
     def mute(self, indexes: Collection[int]) -> None:
-        """Hear nothing of these interfaces from now on, and all of the others."""
+        """Hear nothing from these interfaces from now on, and everything from all others."""
 
     def lost(self) -> int:
-        """Frames that were lost on the way here since this was last asked."""
+        """How many frames were lost on the way here since the last call."""
 
 
-class Sender:
+class FrameSender:
     """A packet socket that only sends."""
 
     def __init__(self) -> None:
@@ -73,7 +72,7 @@ class Sender:
         self._descriptor = self.socket.fileno()
 
     def send(self, index: int, frame: bytes) -> bool:
-        """Send a frame through an interface; False if it cannot take it, which is nobody else's loss."""
+        """Send a frame through an interface. False if that does not accept it, which concerns nobody else."""
         return bool(
             syscalls.sendto(
                 self._descriptor,
@@ -87,12 +86,12 @@ class Sender:
         )
 
     def close(self) -> None:
-        """Once."""
+        """Close the socket."""
         self.socket.close()
 
 
-class PacketEngine(Sender):
-    """Engine `packet`. Raises PermissionError without CAP_NET_RAW."""
+class PacketEngine(FrameSender):
+    """The engine `packet`. Raises PermissionError without CAP_NET_RAW."""
 
     name = "packet"
     capabilities = 1 << 13  # CAP_NET_RAW
@@ -110,7 +109,7 @@ class PacketEngine(Sender):
         syscalls.bind_to_all(self._descriptor)
 
     def _make_room(self) -> None:
-        """For one batch: for each frame its address, its control message and its bytes, side by side."""
+        """Make the buffers of one batch: of each frame its address, its control message and its bytes."""
         self._room = ctypes.create_string_buffer(BATCH * STRIDE)
         self._view = memoryview(self._room).cast("B")
         start = ctypes.addressof(self._room)
@@ -128,11 +127,11 @@ class PacketEngine(Sender):
         self._lengths = struct.Struct("=" + f"{length}xI{size - length - 4}x" * BATCH)
 
     def fileno(self) -> int:
-        """To be waited for."""
+        """The descriptor to wait for."""
         return self._descriptor
 
     def receive(self) -> list[Received]:
-        """At most one batch of frames; none if none waits."""
+        """At most one batch of frames, and none if none waits."""
         ctypes.memmove(self._headers, self._pristine, len(self._pristine))
         count = syscalls.recvmmsg(self._descriptor, self._headers, BATCH, MSG_DONTWAIT, None)
         if count <= 0:
@@ -145,7 +144,7 @@ class PacketEngine(Sender):
         return found
 
     def mute(self, indexes: Collection[int]) -> None:
-        """Let the kernel drop all that these interfaces send from now on, and no others."""
+        """Let the kernel drop everything from these interfaces from now on, and nothing from others."""
         filter_program = program(indexes)
         buffer = ctypes.create_string_buffer(filter_program, len(filter_program))
         self.socket.setsockopt(
@@ -155,5 +154,5 @@ class PacketEngine(Sender):
         )
 
     def lost(self) -> int:
-        """Frames that found no room in the socket since this was last asked."""
+        """How many frames found no room in the socket since the last call."""
         return int(struct.unpack("=II", self.socket.getsockopt(SOL_PACKET, PACKET_STATISTICS, 8))[1])

@@ -1,7 +1,7 @@
-"""The daemon's one loop: a frame comes, its guest is looked up, the reply goes out through the same tap;
+"""The daemon's one loop: a frame comes, its guest is looked up, and the reply leaves through the same tap;
 bindings and interfaces change.
 
-Nothing here knows DHCP: `frames` makes replies, `engine` moves them.
+Nothing here knows DHCP: an Answerer makes replies, an Engine moves them.
 """
 
 from __future__ import annotations
@@ -10,49 +10,49 @@ import time
 from collections import Counter
 from collections.abc import Callable
 
-from snf_network.dhcpd import binding
+from snf_network.dhcpd.answers import WORDS
+from snf_network.dhcpd.binding import BadBinding, TapBinding, parse
 from snf_network.dhcpd.buckets import Buckets
 from snf_network.dhcpd.control import Control
-from snf_network.dhcpd.engine import Engine
-from snf_network.dhcpd.frames import WORDS, advertise, answer, farewell
 from snf_network.dhcpd.guests import Guests, Served
 from snf_network.dhcpd.links import Links
-from snf_network.dhcpd.log import Log
+from snf_network.dhcpd.log import EventLog
 from snf_network.dhcpd.loop import Loop, Signals
 from snf_network.dhcpd.notify import Manager
+from snf_network.dhcpd.packet_socket import Engine
 from snf_network.dhcpd.schedule import Schedule
-from snf_network.dhcpd.watch import Refused, Watch
+from snf_network.dhcpd.watch import UntrustedFile, Watch
 
 FIRST_ROUND = 16.0
-"""Seconds over which the guests that were there before the daemon hear its first advertisement."""
+"""Seconds over which the guests that were there before the daemon get its first advertisement."""
 LOOK_AGAIN = 2.0
-"""Seconds until the binding directory is looked for again, when it is gone."""
+"""Seconds until the daemon looks again for a binding directory that is gone."""
 LOUD = {
-    "decline": "somebody else has its address, or so the guest says (DECLINE)",
-    "decline6": "somebody else has its IPv6 address, or so the guest says (DECLINE)",
+    "decline": "says that somebody else has its address (DECLINE)",
+    "decline6": "says that somebody else has its IPv6 address (DECLINE)",
     "nak": "asked for an address that is not its own (NAK)",
 }
-LEASES: dict[str, Callable[[binding.Binding], str]] = {
+LEASES: dict[str, Callable[[TapBinding], str]] = {
     "ack": lambda bound: bound.ip,
     "reply6": lambda bound: bound.ip6,
 }
 TOLD = frozenset(("error", *LOUD, *LEASES))
 
 
-class Server:
-    """All parts, and what they do to each other."""
+class Responder:
+    """The parts of the daemon, and what they do to each other."""
 
     def __init__(
-        self, engine: Engine, links: Links, watch: Watch, guests: Guests, log: Log, rate: float
+        self, engine: Engine, links: Links, watch: Watch, guests: Guests, log: EventLog, rate: float
     ) -> None:
         self.engine, self.links, self.watch, self.guests, self.log = engine, links, watch, guests, log
         self.buckets = Buckets(rate, 3 * rate)
-        self.schedule = Schedule(guests.settings.ra_period)
+        self.schedule = Schedule(guests.conf.ra_period)
         self.loop = Loop()
         self.control: Control | None = None
         self.totals: Counter[str] = Counter()
         self.results: Counter[str] = Counter()
-        """Of guests that are gone."""
+        """The counters of guests that are gone."""
         self.started = time.time()
         self._look_again = 0.0
         self._ends = False
@@ -63,7 +63,7 @@ class Server:
     # --- frames
 
     def frames(self) -> None:
-        """One batch of frames, answered."""
+        """Answer one batch of frames."""
         now, buckets, known = time.monotonic(), self.buckets, self.guests.by_index
         told = frozenset(WORDS) if self.log.debugging else TOLD
         capturing = self.control.is_capturing if self.control else False
@@ -77,7 +77,7 @@ class Server:
                 self._too_many(index, served, now)
                 continue
             served.full = full
-            replies, word = answer(frame, served.guest or self.guests.guest(served), vid)
+            replies, word = (served.answerer or self.guests.answerer(served)).answer(frame, vid)
             for reply in replies:
                 if not self.engine.send(index, reply):
                     self.totals["unsent"] += 1
@@ -89,10 +89,12 @@ class Server:
                 self.control.captured(served.name, (frame, *replies))
 
     def _tell(self, served: Served, word: str, frame: bytes) -> None:
-        """What an operator wants to read of an answer."""
+        """Log what an operator wants to know of an answer."""
         if word == "error":
             self.totals["errors"] += 1
-            self.log.say(f"a defect of nfdhcpd met frame {frame[:600].hex()}", "error", served.name)
+            self.log.say(
+                f"nfdhcpd has a defect: no answer to the frame {frame[:600].hex()}", "error", served.name
+            )
         elif word in LOUD:
             self.log.say(LOUD[word], "warning", served.name)
         elif word in LEASES and word != served.leased and served.binding:
@@ -116,16 +118,16 @@ class Server:
             self.totals["muted"] += 1
             self.engine.mute(self.buckets.muted)
             if served:
-                self.log.say("asks too much: not heard for a second", "warning", served.name)
+                self.log.say("asks too much: muted for a second", "warning", served.name)
 
     # --- advertisements
 
     def advertise(self, now: float) -> None:
-        """To those whose time has come."""
+        """Send an advertisement to the guests that are due."""
         for name in self.schedule.due(now):
             served = self.guests.by_name.get(name)
             if served and served.state == "served":
-                self._send(served, advertise(self.guests.guest(served)))
+                self._send(served, self.guests.answerer(served).nd.advertisement)
 
     def _send(self, served: Served, frame: bytes) -> None:
         if not frame or not served.link:
@@ -136,10 +138,10 @@ class Server:
         elif self.control:
             self.control.captured(served.name, (frame,))
 
-    # --- what is there
+    # --- bindings and interfaces
 
     def interfaces(self) -> None:
-        """Interfaces that came, changed and went."""
+        """Follow the interfaces that came, changed and went."""
         now = time.monotonic()
         for old, new in self.links.changes():
             served = self.guests.moved(old, new)
@@ -149,7 +151,7 @@ class Server:
                 self.buckets.forget(old.index)
 
     def bindings(self) -> None:
-        """Binding files that were written, put in place or taken away."""
+        """Follow the binding files that were written, put in place or taken away."""
         names = self.watch.changed()
         if names is None:
             self.rescan()
@@ -158,8 +160,8 @@ class Server:
                 self.load(name)
 
     def rescan(self, within: float = 0.0) -> None:
-        """Look at all files; advertise new ones within so many seconds. What was bound stays bound while
-        there is no directory.
+        """Read all binding files, and advertise to new guests within so many seconds. While the directory is
+        gone, every binding stays.
         """
         names = self.watch.names()
         if names is None:
@@ -172,20 +174,18 @@ class Server:
             self.load(name, within)
 
     def load(self, name: str, within: float = 0.0) -> None:
-        """Take one binding file as it is now. One that is not good leaves the last good one in place."""
+        """Read one binding file. An invalid one leaves the last valid binding in place."""
         try:
             text = self.watch.read(name)
             if text is None:
                 self._unload(name)
                 return
-            bound, warnings = binding.parse(name, text)
-        except (Refused, binding.BadBinding) as error:
+            bound, warnings = parse(name, text)
+        except (UntrustedFile, BadBinding) as error:
             self.guests.refuse(name, str(error))
-            self.log.say(
-                f"{error}; {'the last good binding stays' if self.guests.by_name[name].binding else 'not served'}",
-                "error",
-                name,
-            )
+            stays = bool(self.guests.by_name[name].binding)
+            outcome = "the last good binding stays" if stays else "not served"
+            self.log.say(f"{error}; {outcome}", "error", name)
             return
         if self.guests.put(name, bound, warnings):
             for warning in warnings:
@@ -198,7 +198,7 @@ class Server:
         served = self.guests.by_name.get(name)
         self.schedule.remove(name)
         if served and served.state == "served":
-            self._send(served, farewell(self.guests.guest(served)))
+            self._send(served, self.guests.answerer(served).nd.farewell())
         if self.guests.take_away(name) and served:
             self.results.update(served.counts)
             self.log.debug("no longer bound", name)
@@ -207,7 +207,7 @@ class Server:
     # --- the loop
 
     def run(self, signals: Signals, manager: Manager, on_signal: dict[int, Callable[[], None]]) -> None:
-        """Serve until `stop`. `on_signal` has what to call for each signal that `signals` takes."""
+        """Serve until `stop`. `on_signal` has the function to call for each signal that `signals` takes."""
 
         def taken() -> None:
             for number in signals.taken():

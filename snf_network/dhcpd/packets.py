@@ -1,21 +1,25 @@
-"""Frames: bounds-checked reading of Ethernet, IP and UDP, and building of the same. Nothing here knows DHCP
-or a guest.
+"""The bytes of Ethernet, IP and UDP: reading them with every bound checked, and building them. Nothing here
+knows DHCP or a guest.
 
-Readers raise Dropped, whose word says why; they never look beyond the length that a header gives, and never
-believe a length that leaves the frame. Checksums of UDP are not read: those of a guest on the same host are
-often only begun (checksum offload).
+Readers raise Dropped, whose word says why. They never look beyond the length that a header gives, and never
+believe a length that leaves the frame. They ignore UDP checksums: with checksum offload, those of a guest on
+the same host are often only begun.
 """
 
 from __future__ import annotations
 
 from struct import Struct, pack
 
+from snf_network.wire import checksum
+
+Answer = tuple[tuple[bytes, ...], str]
+"""The frames to send on the guest's own tap, and the word that names the counter (answers.py)."""
 ETHERNET = 14
 IP4, IP6 = b"\x08\x00", b"\x86\xdd"
 UDP, ICMP6, FRAGMENT = 17, 58, 44
 EXTENSIONS = frozenset((0, 43, 50, 51, 60, 135, 139, 140, 253, 254))
-"""IPv6 extension headers (RFC 7045, 4) other than the fragment header. No client puts one before what is
-answered here.
+"""IPv6 extension headers (RFC 7045, 4) other than the fragment header. No client puts one before a message
+that this daemon answers.
 """
 _IP4 = Struct("!BxHxxHxBxx4s4s")
 _IP6 = Struct("!IHBB16s16s")
@@ -23,31 +27,22 @@ _UDP = Struct("!HHH")
 
 
 class Dropped(Exception):
-    """A frame that is not answered; `word` says why and names the counter."""
+    """A frame that gets no answer; `word` says why and names the counter."""
 
     def __init__(self, word: str) -> None:
         super().__init__(word)
         self.word = word
 
 
-def checksum(data: bytes) -> int:
-    """The Internet checksum (RFC 1071) of `data`, as the number to put into the header; never 0, which UDP
-    takes for none.
-
-    A sum of 16-bit words with end-around carry is the number modulo 65535, and Python divides long numbers
-    faster than it loops.
-    """
-    number = int.from_bytes(data, "big")
-    return 0xFFFF - (number << 8 if len(data) & 1 else number) % 0xFFFF
-
-
 def checksum6(source: bytes, target: bytes, protocol: int, body: bytes) -> int:
-    """That of an upper layer over IPv6, with the pseudo-header (RFC 8200, 8.1)."""
+    """The checksum of an upper layer over IPv6, with the pseudo-header (RFC 8200, 8.1)."""
     return checksum(b"".join((source, target, pack("!II", len(body), protocol), body)))
 
 
 def read_udp4(frame: bytes, port: int) -> tuple[bytes, int, int, int]:
-    """Destination address, source port, and start and end of what a UDP datagram to `port` carries."""
+    """Read a UDP datagram to `port`: its destination address, its source port, and where its payload starts
+    and ends. Raises Dropped.
+    """
     if len(frame) < ETHERNET + 28:
         raise Dropped("malformed")
     first, total, fragment, protocol, _, target = _IP4.unpack_from(frame, ETHERNET)
@@ -68,8 +63,8 @@ def read_udp4(frame: bytes, port: int) -> tuple[bytes, int, int, int]:
 
 
 def read_ip6(frame: bytes) -> tuple[int, int, bytes, bytes, int]:
-    """Protocol, hop limit, source, destination and the end of the packet, which starts its body at
-    HEADER6.
+    """Protocol, hop limit, source, destination and the end of the packet, whose body starts at HEADER6.
+    Raises Dropped.
     """
     if len(frame) < HEADER6:
         raise Dropped("malformed")
@@ -87,7 +82,7 @@ HEADER6 = ETHERNET + 40
 
 
 def udp4(ethernet: bytes, source: bytes, target: bytes, ports: tuple[int, int], payload: bytes) -> bytes:
-    """A frame: `ethernet` is both MAC addresses, `ports` the source's and the destination's."""
+    """A whole frame. `ethernet` is both MAC addresses, `ports` the source port and the destination port."""
     size = 8 + len(payload)
     udp = pack(
         "!HHHH",
@@ -100,7 +95,7 @@ def udp4(ethernet: bytes, source: bytes, target: bytes, ports: tuple[int, int], 
 
 
 def udp6(ethernet: bytes, source: bytes, target: bytes, ports: tuple[int, int], payload: bytes) -> bytes:
-    """A frame: `ethernet` is both MAC addresses, `ports` the source's and the destination's."""
+    """A whole frame. `ethernet` is both MAC addresses, `ports` the source port and the destination port."""
     size = 8 + len(payload)
     total = checksum6(source, target, UDP, pack("!HHHH", *ports, size, 0) + payload)
     return b"".join(
@@ -115,8 +110,8 @@ def udp6(ethernet: bytes, source: bytes, target: bytes, ports: tuple[int, int], 
 
 
 def icmp6(ethernet: bytes, source: bytes, target: bytes, body: bytes) -> bytes:
-    """A frame with hop limit 255, as neighbour discovery wants it; the checksum in `body` is 0 and filled
-    in.
+    """A whole frame with hop limit 255, as neighbour discovery requires. The checksum in `body` is 0; this
+    fills it in.
     """
     total = checksum6(source, target, ICMP6, body).to_bytes(2, "big")
     return b"".join(
@@ -125,6 +120,6 @@ def icmp6(ethernet: bytes, source: bytes, target: bytes, body: bytes) -> bytes:
 
 
 def names(domains: tuple[str, ...]) -> bytes:
-    """Domain names as a resolver has them, one after the other, not compressed (RFC 1035, 3.1)."""
+    """Domain names in wire format, one after the other, without compression (RFC 1035, 3.1)."""
     labels = [label for domain in domains for label in (*domain.split("."), "")]
     return b"".join(bytes((len(label),)) + label.encode("ascii") for label in labels)
