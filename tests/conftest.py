@@ -55,9 +55,9 @@ def built() -> Path:
 
 
 @pytest.fixture(scope="session")
-def deb() -> Path:
-    """The binary package."""
-    return build.deb()
+def debs() -> list[Path]:
+    """The binary packages, in an order that dpkg can install them in."""
+    return build.debs()
 
 
 @pytest.fixture(autouse=True)

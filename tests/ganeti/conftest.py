@@ -13,9 +13,9 @@ from tests.ganeti.instance import Instance, private, public
 
 
 @pytest.fixture(scope="session", name="cluster")
-def _cluster(deb: Path) -> Iterator[Cluster]:
+def _cluster(debs: list[Path]) -> Iterator[Cluster]:
     assert os.geteuid() == 0, "nodes are made of namespaces: sudo tests/run"
-    with cluster(deb) as made:
+    with cluster(debs) as made:
         yield made
 
 

@@ -41,11 +41,11 @@ def is_clean(node: Node) -> bool:
 
 
 @pytest.fixture(scope="module")
-def installed(deb: Path) -> Iterator[Node]:
+def installed(debs: list[Path]) -> Iterator[Node]:
     """A node for tests that only look at what the installation made."""
     lab = Lab()
     node = Node(lab)
-    node.dpkg("-i", deb)
+    node.dpkg("-i", *debs)
     yield node
     lab.close()
 
@@ -130,21 +130,21 @@ def test_ganeti_3_2_brings_a_nic_up_and_down(node: Node) -> None:
     assert is_clean(node)
 
 
-def test_reinstalling_keeps_what_is_the_administrators(node: Node, deb: Path) -> None:
+def test_reinstalling_keeps_what_is_the_administrators(node: Node, debs: list[Path]) -> None:
     node.machine.write("/etc/default/snf-network", "MAC_MASK=ff:ff:ff:00:00:00\n")
     node.machine.run("rm", "/etc/ganeti/kvm-vif-bridge", "/etc/xen/scripts/vif-custom")
     node.machine.write("/etc/ganeti/kvm-vif-bridge", OWN)
     node.machine.write("/etc/snf-network/profiles/web.nft", "accept\n")
-    node.dpkg("-i", deb)
+    node.dpkg("-i", *debs)
     assert node.machine.read("/etc/default/snf-network") == "MAC_MASK=ff:ff:ff:00:00:00\n"
     assert node.machine.read("/etc/ganeti/kvm-vif-bridge") == OWN
     assert node.machine.read("/etc/snf-network/profiles/web.nft") == "accept\n"
     assert node.links().keys() == LINKS.keys() - {"/etc/ganeti/kvm-vif-bridge", "/etc/xen/scripts/vif-custom"}
 
 
-def test_installing_keeps_a_script_that_is_there_and_says_so(bare: Node, deb: Path) -> None:
+def test_installing_keeps_a_script_that_is_there_and_says_so(bare: Node, debs: list[Path]) -> None:
     bare.machine.write("/etc/ganeti/kvm-vif-bridge", OWN)
-    said = bare.dpkg("-i", deb)
+    said = bare.dpkg("-i", *debs)
     assert bare.machine.read("/etc/ganeti/kvm-vif-bridge") == OWN
     assert bare.links().keys() == LINKS.keys() - {"/etc/ganeti/kvm-vif-bridge"}
     assert (
@@ -153,7 +153,7 @@ def test_installing_keeps_a_script_that_is_there_and_says_so(bare: Node, deb: Pa
     )
 
 
-def test_a_copy_that_ganeti_made_of_our_script_is_ours(node: Node, deb: Path) -> None:
+def test_a_copy_that_ganeti_made_of_our_script_is_ours(node: Node, debs: list[Path]) -> None:
     """gnt-node add and gnt-cluster redist-conf copy what the master's /etc/ganeti/kvm-vif-bridge leads to
     over every other node's.
     """
@@ -164,25 +164,25 @@ def test_a_copy_that_ganeti_made_of_our_script_is_ours(node: Node, deb: Path) ->
         "/etc/ganeti/kvm-vif-bridge",
     )
     node.machine.run(*copy)
-    assert "kept" not in node.dpkg("-i", deb)
+    assert "kept" not in node.dpkg("-i", *debs)
     assert node.links() == LINKS
     node.machine.run(*copy)
     node.dpkg("--remove", "snf-network")
     assert node.machine.run("test", "-e", "/etc/ganeti/kvm-vif-bridge", check=False).returncode == 1
-    node.dpkg("-i", deb)
+    node.dpkg("-i", *debs)
     assert node.links() == LINKS
 
 
-def test_links_come_back_after_a_removal_but_for_the_one_deleted(node: Node, deb: Path) -> None:
+def test_links_come_back_after_a_removal_but_for_the_one_deleted(node: Node, debs: list[Path]) -> None:
     node.machine.run("rm", "/etc/ganeti/network/bridged/up")
     node.dpkg("--remove", "snf-network")
     assert node.links() == {}
     assert node.machine.run("test", "-e", "/etc/xen/scripts", check=False).returncode
-    node.dpkg("-i", deb)
+    node.dpkg("-i", *debs)
     assert node.links().keys() == LINKS.keys() - {"/etc/ganeti/network/bridged/up"}
 
 
-def test_a_running_guest_sees_nothing_of_upgrade_removal_and_purge(node: Node, deb: Path) -> None:
+def test_a_running_guest_sees_nothing_of_upgrade_removal_and_purge(node: Node, debs: list[Path]) -> None:
     def kernel() -> list[str]:
         return [
             *traces(node.machine),
@@ -193,22 +193,23 @@ def test_a_running_guest_sees_nothing_of_upgrade_removal_and_purge(node: Node, d
     guest = guest_of(node, ROUTED)
     node.call("/etc/ganeti/kvm-vif-bridge", ROUTED)
     before = [line for line in kernel() if not line.startswith("/var/lib/snf-network")]
-    for arguments in (("-i", deb), ("--remove", "snf-network"), ("--purge", "snf-network")):
+    for arguments in (("-i", *debs), ("--remove", "snf-network"), ("--purge", "snf-network")):
         node.dpkg(*arguments)
         assert [line for line in kernel() if not line.startswith("/var/lib/snf-network")] == before
         assert guest.ping(GATEWAYS[0])
 
 
-def test_purge_leaves_nothing_of_ours(bare: Node, deb: Path) -> None:
+def test_purge_leaves_nothing_of_ours(bare: Node, debs: list[Path]) -> None:
     bare.machine.run("rm", "-rf", "/var/log/ganeti")
     before = bare.changes()
-    said = bare.dpkg("-i", deb)
+    said = bare.dpkg("-i", *debs)
     assert {"f /usr/sbin/snf-network", "l /etc/ganeti/kvm-vif-bridge"} <= bare.changes() - before
     guest_of(bare, ROUTED)
     bare.call("/etc/ganeti/kvm-vif-bridge", ROUTED)
     assert f"snf-network: {len(LINKS)} links made in /etc/ganeti and /etc/xen/scripts\n" in said
-    said = bare.dpkg("--purge", "snf-network")
+    said = bare.dpkg("--purge", "snf-network", "nfdhcpd")
     assert "running guests keep their rules" in said
+    assert f"these NICs are up, and their records go now: {ROUTED['INTERFACE']}\n" in said
     assert bare.changes() - before == set()
 
 
@@ -254,11 +255,11 @@ def bash_deb(tmp_path: Path) -> Path:
     return tmp_path / "bash.deb"
 
 
-def test_the_bash_package_is_taken_over(bare: Node, bash_deb: Path, deb: Path) -> None:
+def test_the_bash_package_is_taken_over(bare: Node, bash_deb: Path, debs: list[Path]) -> None:
     bare.dpkg("-i", bash_deb)
     bare.machine.write("/etc/ganeti/kvm-ifdown-custom", "changed\n")
     bare.machine.write("/etc/default/snf-network", "DNS_TAG=dns2\n")
-    bare.dpkg("-i", deb)
+    bare.dpkg("-i", *debs)
     assert bare.links() == LINKS
     assert bare.machine.read("/etc/ganeti/kvm-ifdown-custom.dpkg-bak") == "changed\n"
     assert bare.machine.read("/etc/default/snf-network") == "DNS_TAG=dns2\n"
