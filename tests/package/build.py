@@ -34,8 +34,7 @@ def debs(directory: Path | None = None) -> list[Path]:
 
 def build(directory: Path, *options: str, checks: bool = False) -> Path:
     """Make in `directory` what dpkg-buildpackage makes of a copy of the checkout that has no git; the copy."""
-    source = directory / "source"
-    shutil.copytree(ROOT, source, ignore=_left_out)
+    source = copy(directory / "source")
     ran = subprocess.run(
         ("dpkg-buildpackage", "-us", "-uc", *options),
         cwd=source,
@@ -46,6 +45,11 @@ def build(directory: Path, *options: str, checks: bool = False) -> Path:
     )
     assert ran.returncode == 0, f"{ran.stdout[-4000:]}{ran.stderr[-4000:]}"
     return source
+
+
+def copy(place: Path) -> Path:
+    """A copy of the checkout as somebody has it who has just unpacked it, without git."""
+    return Path(shutil.copytree(ROOT, place, ignore=_left_out))
 
 
 def _left_out(folder: str, names: list[str]) -> set[str]:
