@@ -534,6 +534,13 @@ def test_networkmanager(place: Place) -> None:
             with running(place.node, f"sh -c '{START}'") as daemon:
                 found = states(place, daemon)
     seen.is_whole()
+    # NetworkManager 1.42 of Debian 12 writes this setting of ports of a bridge, managed or not; no packet depends on it
+    assert all(
+        line.endswith("/addr_gen_mode=1")
+        for line in place.command("check")[1].splitlines()
+        if line != "clean"
+    )
+    minute(place)
     place.is_whole()
     assert found["tap0"] == found[BRIDGED["INTERFACE"]] == found[PEER["INTERFACE"]] == "unmanaged", found
     assert found["wire"] != "unmanaged", found
