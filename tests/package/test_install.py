@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.dhcpd.netns.daemon import binding
 from tests.netns.lab import Lab, Machine, environment, traces
 from tests.netns.test_readme import example
 from tests.package.node import LINKS, Node
@@ -212,6 +213,34 @@ def test_purge_leaves_nothing_of_ours(bare: Node, debs: list[Path]) -> None:
     assert f"these NICs are up, and their records go now: {ROUTED['INTERFACE']}\n" in said
     assert bare.changes() - before == set()
 
+
+def test_nfdhcpd_alone_answers_a_guest(bare: Node, debs: list[Path]) -> None:
+    """Without snf-network, and so without what that depends on."""
+    bare.dpkg("-i", debs[0])
+    assert bare.machine.run("test", "-e", "/usr/sbin/snf-network", check=False).returncode
+    guest = bare.lab.guest(bare.machine, "tap9", MAC9)
+    bare.machine.ip("link set tap9 up")
+    bare.machine.write("/var/lib/nfdhcpd/tap9", BINDING9)
+    bare.machine.run("nfdhcpd", "--check")
+    daemon = subprocess.Popen(
+        bare.machine.command("nfdhcpd", "--foreground", "--socket", "/run/nfdhcpd.test"),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    try:
+        guest.run("udhcpc", "-i", "eth0", "-n", "-q", "-f", "-t", "10", "-T", "1")
+        assert " 192.0.2.9/24" in guest.out("ip", "-o", "addr", "show", "eth0")
+        said = bare.machine.out("nfdhcpctl", "--socket", "/run/nfdhcpd.test", "list")
+        assert "tap9" in said and "served" in said
+    finally:
+        daemon.terminate()
+        daemon.wait(10)
+
+
+MAC9 = "aa:00:00:00:00:09"
+BINDING9 = binding(
+    indev="tap9", ip="192.0.2.9", mac=MAC9, hostname="vm9", gateway="192.0.2.1", subnet="192.0.2.0/24"
+)
 
 BASH = {
     "/etc/ganeti/kvm-ifup-custom": "old up\n",
