@@ -11,6 +11,7 @@
 # Rules of an extra script belong in a table of its own: ours are replaced as a whole.
 
 # what /etc/default/snf-network leaves out has its default
+# --- made by debian/settings
 : "${STATE_DIR:=/var/lib/snf-network}"
 : "${LOGFILE=/var/log/ganeti/snf-network.log}"
 : "${DEBUG:=false}"
@@ -21,7 +22,7 @@
 : "${MAC_MASK:=ff:ff:f0:00:00:00}"
 : "${TAP_CONSTANT_MAC:=cc:47:52:4e:45:54}"
 : "${MASQ:=false}"
-: "${UNDERLAY:=}"
+: "${UNDERLAY=}"
 : "${MAC_FILTERED_TAG:=private-filtered}"
 : "${IP_FILTERED_TAG:=ip-filtered}"
 : "${TRUNK_TAG:=trunk}"
@@ -33,6 +34,7 @@
 : "${DNS_TAG:=dns}"
 : "${TAG_PREFIX:=snf-network}"
 : "${FIREWALL_TAG_PREFIX:=synnefo:network}"
+# --- end of what debian/settings made
 
 # a log that cannot be written must not stop a NIC
 _snf_network_log() {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import fnmatch
 import functools
 import os
 import shutil
@@ -12,10 +13,9 @@ from pathlib import Path
 
 from lab import ROOT
 
-SOURCES = ("README.md", "debian", "docs", "pyproject.toml", "scripts", "setup.py", "snf_network")
-LEFTOVERS = shutil.ignore_patterns(
-    "*.debhelper", "*.substvars", "snf-network", "files", "debhelper-build-stamp"
-)
+MADE = ("__pycache__", "*.egg-info", "*.debhelper", "*.substvars", "files", "debhelper-build-stamp")
+"""What a build leaves in a checkout, besides the trees of the packages."""
+PACKAGES = ("nfdhcpd", "snf-network")
 KEPT: list[tempfile.TemporaryDirectory[str]] = []
 
 
@@ -43,26 +43,36 @@ def _shared(directory: Path) -> Path:
     return directory
 
 
-def deb() -> Path:
-    """The binary package."""
-    return next(built().glob("*.deb"))
+def debs(directory: Path | None = None) -> list[Path]:
+    """The binary packages, in the order of PACKAGES."""
+    return [next((directory or built()).glob(f"{name}_*.deb")) for name in PACKAGES]
 
 
-def build(directory: Path) -> None:
-    """Make in `directory` what `dpkg-buildpackage -us -uc -b` makes."""
-    source = directory / "source"
-    source.mkdir()
-    for name in SOURCES:
-        if (ROOT / name).is_dir():
-            # scripts/snf-network is no leftover, debian/snf-network is
-            shutil.copytree(
-                ROOT / name,
-                source / name,
-                ignore=LEFTOVERS if name == "debian" else shutil.ignore_patterns("__pycache__"),
-            )
-        else:
-            shutil.copy(ROOT / name, source)
+def build(directory: Path, *options: str, checks: bool = False) -> Path:
+    """Make in `directory` what dpkg-buildpackage makes of a copy of the checkout that has no git; the copy."""
+    source = copy(directory / "source")
     ran = subprocess.run(
-        ("dpkg-buildpackage", "-us", "-uc", "-b"), cwd=source, capture_output=True, text=True, timeout=300
+        ("dpkg-buildpackage", "-us", "-uc", *options),
+        cwd=source,
+        env={**os.environ, "DEB_BUILD_OPTIONS": "" if checks else "nocheck"},
+        capture_output=True,
+        text=True,
+        timeout=600,
     )
     assert ran.returncode == 0, f"{ran.stdout[-4000:]}{ran.stderr[-4000:]}"
+    return source
+
+
+def copy(place: Path) -> Path:
+    """A copy of the checkout as somebody has it who has just unpacked it, without git."""
+    return Path(shutil.copytree(ROOT, place, ignore=_left_out))
+
+
+def _left_out(folder: str, names: list[str]) -> set[str]:
+    """Hidden files, what a build made, and, in debian/, the trees of the packages."""
+    trees = {*PACKAGES, "tmp"} if Path(folder) == ROOT / "debian" else {"build", "dist"}
+    return {
+        name
+        for name in names
+        if name.startswith(".") or name in trees or any(fnmatch.fnmatch(name, made) for made in MADE)
+    }

@@ -85,9 +85,9 @@ def built(root: None) -> Path:
 
 
 @pytest.fixture(scope="session")
-def deb(built: Path) -> Path:
-    """The binary package."""
-    return package.deb()
+def debs(built: Path) -> list[Path]:
+    """The binary packages, in an order that dpkg can install them in."""
+    return package.debs()
 
 
 @pytest.fixture(autouse=True)

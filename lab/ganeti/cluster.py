@@ -75,8 +75,8 @@ class Cluster:
     `known` are all instances that were ever made, `words` all addresses that their NICs ever had.
     """
 
-    def __init__(self, lab: Lab, deb: Path, suite: str = "") -> None:
-        self.lab, self.deb, self.tree = lab, deb, base(suite)
+    def __init__(self, lab: Lab, debs: list[Path], suite: str = "") -> None:
+        self.lab, self.debs, self.tree = lab, debs, base(suite)
         self.known: list[Instance] = []
         self.words: set[str] = set()
         self.router = lab.router()
@@ -135,9 +135,9 @@ class Cluster:
         node.run("sh", "-c", f"chmod +x /usr/local/bin/kvm {OS}/*")
 
     def _install(self, node: Node) -> None:
-        path = node.path(f"/root/{self.deb.name}")
-        path.write_bytes(self.deb.read_bytes())
-        node.run("dpkg", "-i", f"/root/{self.deb.name}")
+        for deb in self.debs:
+            node.path(f"/root/{deb.name}").write_bytes(deb.read_bytes())
+        node.run("dpkg", "-i", *(f"/root/{deb.name}" for deb in self.debs))
 
     def _init(self) -> None:
         self.gnt(
@@ -229,7 +229,7 @@ def leftovers(node: Node, nics: list[Nic], words: set[str]) -> list[str]:
 
 
 @contextmanager
-def cluster(deb: Path, suite: str = "") -> Iterator[Cluster]:
+def cluster(debs: list[Path], suite: str = "") -> Iterator[Cluster]:
     """One of a release of Debian, or else of this machine's. It is gone afterwards, whatever happens."""
     with laboratory() as lab:
-        yield Cluster(lab, deb, suite)
+        yield Cluster(lab, debs, suite)

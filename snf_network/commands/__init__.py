@@ -45,6 +45,8 @@ EVERYBODY = ("plan", "status")
 LENIENT = ("status", "check", "repair", "gc", "drops")
 """Subcommands that do what they can with a bad line in the settings: running guests depend on them."""
 SECONDS = 60.0
+PACKAGES = {"pyroute2": "python3-pyroute2", "dns": "python3-dnspython", "yaml": "python3-yaml"}
+"""Modules that are not Python's own, and Debian's packages that have them."""
 
 
 def main(argv: Sequence[str]) -> int:
@@ -60,6 +62,12 @@ def main(argv: Sequence[str]) -> int:
         sys.stderr.write("snf-network: interrupted; what was begun is on record: snf-network repair\n")
         return 130
     except BrokenPipeError:  # `snf-network status | head`
+        _hush()
+    except ModuleNotFoundError as error:
+        module = (error.name or "").partition(".")[0]
+        if module not in PACKAGES:
+            raise
+        sys.stderr.write(f"snf-network: Python has no module {module} (apt install {PACKAGES[module]})\n")
         _hush()
     except (SnfNetworkError, OSError) as error:
         sys.stderr.write(f"snf-network: {error}\n")

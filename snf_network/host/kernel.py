@@ -36,8 +36,10 @@ LONGEST_FILE = 1 << 24
 PACKAGE = __file__.rpartition("/host/")[0]
 RULES = f"{PACKAGE}/rules"
 """Where the rules are: what nft includes them from."""
-LAUNCHERS = (f"{PACKAGE}/../scripts", "/usr/lib/snf-network")
-"""Where our own scripts are: in a checkout, and installed."""
+LAUNCHERS = (f"{PACKAGE}/../scripts", f"{PACKAGE}/../../../../bin", "/usr/lib/snf-network")
+"""Where our own scripts are: in a checkout, beside lib/python3.*/site-packages of pip, and in Debian's
+package.
+"""
 NEWLINE = "\n"
 TRIES, INTERRUPTED = 5, "Dump was interrupted"
 """How often a list is asked for that changes in the middle, and how ip(8) tells of that, with exit status
@@ -137,7 +139,7 @@ def detach(launcher: str) -> None:
             except OSError as error:
                 raise KernelError(f"{path}: {error.strerror}") from error
             return
-    raise KernelError(f"{launcher} is not installed", LAUNCHERS[1])
+    raise KernelError(f"{launcher} is not installed", LAUNCHERS[-1])
 
 
 def _wait(argv: Sequence[str], pid: int) -> int:

@@ -12,8 +12,8 @@ from lab.ganeti.instance import Instance, private, public
 
 
 @pytest.fixture(scope="session", name="cluster")
-def _cluster(root: None, request: pytest.FixtureRequest, deb: Path) -> Iterator[Cluster]:
-    with cluster(deb, request.config.getoption("debian")) as made:
+def _cluster(root: None, request: pytest.FixtureRequest, debs: list[Path]) -> Iterator[Cluster]:
+    with cluster(debs, request.config.getoption("debian")) as made:
         yield made
 
 

@@ -17,7 +17,7 @@ def bare(lab: Lab) -> Node:
 
 
 @pytest.fixture
-def node(bare: Node, deb: Path) -> Node:
+def node(bare: Node, debs: list[Path]) -> Node:
     """A node with the package."""
-    bare.dpkg("-i", deb)
+    bare.dpkg("-i", *debs)
     return bare

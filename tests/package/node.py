@@ -8,7 +8,7 @@ import subprocess
 from collections.abc import Mapping
 from pathlib import Path
 
-from tests.netns.lab import Lab, Machine
+from tests.netns.lab import ROOT, Lab, Machine
 
 LINKS = {
     "/etc/ganeti/kvm-vif-bridge": "kvm-ifup-custom",
@@ -38,7 +38,13 @@ USR = """
 mkdir /mnt/usr /mnt/usr.work
 mount -t overlay overlay -o lowerdir=/usr,upperdir=/mnt/usr,workdir=/mnt/usr.work /usr
 """
-PURGE = "! dpkg-query -W snf-network > /dev/null 2>&1 || dpkg --purge snf-network"
+PURGE = "dpkg-query -W snf-network nfdhcpd 2> /dev/null | cut -f 1 | xargs -r dpkg --purge"
+UNITS = {
+    path.name.removeprefix("snf-network.") if path.name.startswith("snf-network.snf-") else path.name: path
+    for ending in ("service", "timer", "path")
+    for path in (ROOT / "debian").glob(f"*.{ending}")
+}
+"""The packages' units: name, and file in debian/."""
 
 
 class Node:

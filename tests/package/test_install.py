@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.dhcpd.netns.daemon import binding
 from tests.netns.lab import Lab, Machine, environment, traces
 from tests.netns.test_readme import example
 from tests.package.node import LINKS, Node
@@ -41,11 +42,11 @@ def is_clean(node: Node) -> bool:
 
 
 @pytest.fixture(scope="module")
-def installed(deb: Path) -> Iterator[Node]:
+def installed(debs: list[Path]) -> Iterator[Node]:
     """A node for tests that only look at what the installation made."""
     lab = Lab()
     node = Node(lab)
-    node.dpkg("-i", deb)
+    node.dpkg("-i", *debs)
     yield node
     lab.close()
 
@@ -130,21 +131,21 @@ def test_ganeti_3_2_brings_a_nic_up_and_down(node: Node) -> None:
     assert is_clean(node)
 
 
-def test_reinstalling_keeps_what_is_the_administrators(node: Node, deb: Path) -> None:
+def test_reinstalling_keeps_what_is_the_administrators(node: Node, debs: list[Path]) -> None:
     node.machine.write("/etc/default/snf-network", "MAC_MASK=ff:ff:ff:00:00:00\n")
     node.machine.run("rm", "/etc/ganeti/kvm-vif-bridge", "/etc/xen/scripts/vif-custom")
     node.machine.write("/etc/ganeti/kvm-vif-bridge", OWN)
     node.machine.write("/etc/snf-network/profiles/web.nft", "accept\n")
-    node.dpkg("-i", deb)
+    node.dpkg("-i", *debs)
     assert node.machine.read("/etc/default/snf-network") == "MAC_MASK=ff:ff:ff:00:00:00\n"
     assert node.machine.read("/etc/ganeti/kvm-vif-bridge") == OWN
     assert node.machine.read("/etc/snf-network/profiles/web.nft") == "accept\n"
     assert node.links().keys() == LINKS.keys() - {"/etc/ganeti/kvm-vif-bridge", "/etc/xen/scripts/vif-custom"}
 
 
-def test_installing_keeps_a_script_that_is_there_and_says_so(bare: Node, deb: Path) -> None:
+def test_installing_keeps_a_script_that_is_there_and_says_so(bare: Node, debs: list[Path]) -> None:
     bare.machine.write("/etc/ganeti/kvm-vif-bridge", OWN)
-    said = bare.dpkg("-i", deb)
+    said = bare.dpkg("-i", *debs)
     assert bare.machine.read("/etc/ganeti/kvm-vif-bridge") == OWN
     assert bare.links().keys() == LINKS.keys() - {"/etc/ganeti/kvm-vif-bridge"}
     assert (
@@ -153,7 +154,7 @@ def test_installing_keeps_a_script_that_is_there_and_says_so(bare: Node, deb: Pa
     )
 
 
-def test_a_copy_that_ganeti_made_of_our_script_is_ours(node: Node, deb: Path) -> None:
+def test_a_copy_that_ganeti_made_of_our_script_is_ours(node: Node, debs: list[Path]) -> None:
     """gnt-node add and gnt-cluster redist-conf copy what the master's /etc/ganeti/kvm-vif-bridge leads to
     over every other node's.
     """
@@ -164,25 +165,25 @@ def test_a_copy_that_ganeti_made_of_our_script_is_ours(node: Node, deb: Path) ->
         "/etc/ganeti/kvm-vif-bridge",
     )
     node.machine.run(*copy)
-    assert "kept" not in node.dpkg("-i", deb)
+    assert "kept" not in node.dpkg("-i", *debs)
     assert node.links() == LINKS
     node.machine.run(*copy)
     node.dpkg("--remove", "snf-network")
     assert node.machine.run("test", "-e", "/etc/ganeti/kvm-vif-bridge", check=False).returncode == 1
-    node.dpkg("-i", deb)
+    node.dpkg("-i", *debs)
     assert node.links() == LINKS
 
 
-def test_links_come_back_after_a_removal_but_for_the_one_deleted(node: Node, deb: Path) -> None:
+def test_links_come_back_after_a_removal_but_for_the_one_deleted(node: Node, debs: list[Path]) -> None:
     node.machine.run("rm", "/etc/ganeti/network/bridged/up")
     node.dpkg("--remove", "snf-network")
     assert node.links() == {}
     assert node.machine.run("test", "-e", "/etc/xen/scripts", check=False).returncode
-    node.dpkg("-i", deb)
+    node.dpkg("-i", *debs)
     assert node.links().keys() == LINKS.keys() - {"/etc/ganeti/network/bridged/up"}
 
 
-def test_a_running_guest_sees_nothing_of_upgrade_removal_and_purge(node: Node, deb: Path) -> None:
+def test_a_running_guest_sees_nothing_of_upgrade_removal_and_purge(node: Node, debs: list[Path]) -> None:
     def kernel() -> list[str]:
         return [
             *traces(node.machine),
@@ -193,24 +194,53 @@ def test_a_running_guest_sees_nothing_of_upgrade_removal_and_purge(node: Node, d
     guest = guest_of(node, ROUTED)
     node.call("/etc/ganeti/kvm-vif-bridge", ROUTED)
     before = [line for line in kernel() if not line.startswith("/var/lib/snf-network")]
-    for arguments in (("-i", deb), ("--remove", "snf-network"), ("--purge", "snf-network")):
+    for arguments in (("-i", *debs), ("--remove", "snf-network"), ("--purge", "snf-network")):
         node.dpkg(*arguments)
         assert [line for line in kernel() if not line.startswith("/var/lib/snf-network")] == before
         assert guest.ping(GATEWAYS[0])
 
 
-def test_purge_leaves_nothing_of_ours(bare: Node, deb: Path) -> None:
+def test_purge_leaves_nothing_of_ours(bare: Node, debs: list[Path]) -> None:
     bare.machine.run("rm", "-rf", "/var/log/ganeti")
     before = bare.changes()
-    said = bare.dpkg("-i", deb)
+    said = bare.dpkg("-i", *debs)
     assert {"f /usr/sbin/snf-network", "l /etc/ganeti/kvm-vif-bridge"} <= bare.changes() - before
     guest_of(bare, ROUTED)
     bare.call("/etc/ganeti/kvm-vif-bridge", ROUTED)
     assert f"snf-network: {len(LINKS)} links made in /etc/ganeti and /etc/xen/scripts\n" in said
-    said = bare.dpkg("--purge", "snf-network")
+    said = bare.dpkg("--purge", "snf-network", "nfdhcpd")
     assert "running guests keep their rules" in said
+    assert f"these NICs are up, and their records go now: {ROUTED['INTERFACE']}\n" in said
     assert bare.changes() - before == set()
 
+
+def test_nfdhcpd_alone_answers_a_guest(bare: Node, debs: list[Path]) -> None:
+    """Without snf-network, and so without what that depends on."""
+    bare.dpkg("-i", debs[0])
+    assert bare.machine.run("test", "-e", "/usr/sbin/snf-network", check=False).returncode
+    guest = bare.lab.guest(bare.machine, "tap9", MAC9)
+    bare.machine.ip("link set tap9 up")
+    bare.machine.write("/var/lib/nfdhcpd/tap9", BINDING9)
+    bare.machine.run("nfdhcpd", "--check")
+    daemon = subprocess.Popen(
+        bare.machine.command("nfdhcpd", "--foreground", "--socket", "/run/nfdhcpd.test"),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    try:
+        guest.run("udhcpc", "-i", "eth0", "-n", "-q", "-f", "-t", "10", "-T", "1")
+        assert " 192.0.2.9/24" in guest.out("ip", "-o", "addr", "show", "eth0")
+        said = bare.machine.out("nfdhcpctl", "--socket", "/run/nfdhcpd.test", "list")
+        assert "tap9" in said and "served" in said
+    finally:
+        daemon.terminate()
+        daemon.wait(10)
+
+
+MAC9 = "aa:00:00:00:00:09"
+BINDING9 = binding(
+    indev="tap9", ip="192.0.2.9", mac=MAC9, hostname="vm9", gateway="192.0.2.1", subnet="192.0.2.0/24"
+)
 
 BASH = {
     "/etc/ganeti/kvm-ifup-custom": "old up\n",
@@ -254,11 +284,11 @@ def bash_deb(tmp_path: Path) -> Path:
     return tmp_path / "bash.deb"
 
 
-def test_the_bash_package_is_taken_over(bare: Node, bash_deb: Path, deb: Path) -> None:
+def test_the_bash_package_is_taken_over(bare: Node, bash_deb: Path, debs: list[Path]) -> None:
     bare.dpkg("-i", bash_deb)
     bare.machine.write("/etc/ganeti/kvm-ifdown-custom", "changed\n")
     bare.machine.write("/etc/default/snf-network", "DNS_TAG=dns2\n")
-    bare.dpkg("-i", deb)
+    bare.dpkg("-i", *debs)
     assert bare.links() == LINKS
     assert bare.machine.read("/etc/ganeti/kvm-ifdown-custom.dpkg-bak") == "changed\n"
     assert bare.machine.read("/etc/default/snf-network") == "DNS_TAG=dns2\n"

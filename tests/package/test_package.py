@@ -8,9 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from lab.package import PACKAGES, build
 from tests.netns.lab import ROOT, SCRIPTS
+from tests.package.node import UNITS
 
-UNITS = ROOT / "debian" / "systemd"
 EXPOSURE = 30
 """Tenths that `systemd-analyze security` may give a unit that has to change rules and routes as root."""
 MODULES = "/usr/lib/python3/dist-packages"
@@ -22,22 +23,75 @@ LAUNCHERS = {
 
 
 @pytest.fixture(scope="module")
-def tree(deb: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The package, unpacked."""
+def trees(debs: list[Path], tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """The packages, unpacked."""
+    made = {name: tmp_path_factory.mktemp(name) for name in PACKAGES}
+    for name, deb in zip(PACKAGES, debs):
+        subprocess.run(("dpkg-deb", "-x", deb, made[name]), check=True)
+    return made
+
+
+@pytest.fixture(scope="module")
+def tree(debs: list[Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Both packages in one tree."""
     directory = tmp_path_factory.mktemp("tree")
-    subprocess.run(("dpkg-deb", "-x", deb, directory), check=True)
+    for deb in debs:
+        subprocess.run(("dpkg-deb", "-x", deb, directory), check=True)
     return directory
 
 
 def test_lintian_finds_nothing(built: Path) -> None:
     changes = next(built.glob("*.changes"))
-    ran = subprocess.run(
-        ("lintian", "--pedantic", "--fail-on", "error,warning", changes),
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
+    argv = ("lintian", "--allow-root", "--pedantic", "--fail-on", "error,warning", changes)
+    ran = subprocess.run(argv, capture_output=True, text=True, timeout=300)
     assert ran.returncode == 0, ran.stdout + ran.stderr
+
+
+def test_unit_tests_run_at_build(tmp_path: Path) -> None:
+    """As whoever builds: neither root nor a network is needed."""
+    source = build(tmp_path, "-b", checks=True)
+    log = next(source.parent.glob("*.buildinfo")).read_text()
+    assert "snf-network" in log
+
+
+def files(tree: Path) -> set[str]:
+    """The paths of all files in a package."""
+    return {str(path.relative_to(tree)) for path in tree.rglob("*") if not path.is_dir()}
+
+
+def test_no_file_is_in_both(trees: dict[str, Path]) -> None:
+    assert not set.intersection(*map(files, trees.values()))
+
+
+def test_nfdhcpd_has_what_it_imports_and_little_else(trees: dict[str, Path]) -> None:
+    modules = {path for path in files(trees["nfdhcpd"]) if "/snf_network/" in path}
+    assert {path.split("/")[5] for path in modules if path.count("/") > 5} <= {
+        "commands",
+        "dhcpd",
+        "host",
+        "model",
+        "scripts",
+    }
+    assert len(modules) < 50
+    for name in ("nfdhcpd", "nfdhcpctl"):
+        ran = subprocess.run(
+            (
+                "/usr/bin/python3",
+                "-IS",
+                "-c",
+                f"import sys; sys.path.insert(0, {str(trees['nfdhcpd'] / MODULES[1:])!r}); sys.argv = ['x', '--help']\n"
+                + (SCRIPTS / name).read_text().replace("sys.path += ", "_ = ").replace("__file__", "'/x'"),
+            ),
+            capture_output=True,
+            text=True,
+        )
+        assert (ran.returncode, ran.stderr) == (0, ""), ran
+
+
+def test_changelog_for_administrators_is_in_it(tree: Path) -> None:
+    docs = tree / "usr/share/doc/snf-network"
+    found = [path for path in docs.iterdir() if path.name.startswith("CHANGELOG.md")]
+    assert len(found) == 1
 
 
 def test_every_module_rule_and_profile_is_in_it(tree: Path) -> None:
@@ -60,44 +114,50 @@ def test_every_script_is_in_it_as_it_is(tree: Path) -> None:
     assert not (tree / "usr/bin").exists()
 
 
-def test_owners_and_modes(deb: Path) -> None:
-    for line in subprocess.run(
-        ("dpkg-deb", "-c", deb), capture_output=True, text=True, check=True
-    ).stdout.splitlines():
-        mode, owner, *_, path = line.split()
-        wanted = (
-            "drwxr-xr-x"
-            if path.endswith("/")
-            else "-rwxr-xr-x"
-            if path[1:] in LAUNCHERS.values()
-            else "-rw-r--r--"
-        )
-        assert (mode, owner) == (wanted, "root/root"), line
+def test_owners_and_modes(debs: list[Path]) -> None:
+    executable = {*LAUNCHERS.values(), "/usr/lib/snf-network/nft-keep"}
+    for deb in debs:
+        listed = subprocess.run(("dpkg-deb", "-c", deb), capture_output=True, text=True, check=True).stdout
+        for line in listed.splitlines():
+            mode, owner, *_, path = line.split()[:6]
+            if not mode.startswith("l"):
+                wanted = (
+                    "drwxr-xr-x"
+                    if path.endswith("/")
+                    else "-rwxr-xr-x"
+                    if path[1:] in executable
+                    else "-rw-r--r--"
+                )
+                assert (mode, owner) == (wanted, "root/root"), line
 
 
-def test_what_it_needs(deb: Path) -> None:
-    def field(name: str) -> set[str]:
-        said = subprocess.run(
-            ("dpkg-deb", "-f", deb, name), capture_output=True, text=True, check=True
-        ).stdout
-        return {word.strip() for word in said.split(",")}
+def field(deb: Path, name: str) -> set[str]:
+    """The parts of a field of a package."""
+    said = subprocess.run(("dpkg-deb", "-f", deb, name), capture_output=True, text=True, check=True).stdout
+    return {word.strip() for word in said.split(",")}
 
-    assert field("Depends") - {"python3:any"} == {
-        "python3 (>= 3.11)",
+
+def test_what_they_need(debs: list[Path]) -> None:
+    nfdhcpd, ours = debs
+    (version,) = field(ours, "Version")
+    assert field(ours, "Depends") - {"python3:any"} == {
+        "python3:any (>= 3.11)",
         "nftables",
         "iproute2",
+        f"nfdhcpd (= {version})",
         "python3-pyroute2",
         "python3-dnspython",
         "python3-yaml",
     }
-    assert field("Recommends") == {"python3-iptables"}
-    assert field("Architecture") == {"all"}
+    assert field(nfdhcpd, "Depends") - {"python3:any"} == {"python3:any (>= 3.11)"}
+    assert field(ours, "Recommends") == {"python3-iptables"}
+    assert field(ours, "Architecture") == field(nfdhcpd, "Architecture") == {"all"}
 
 
-@pytest.mark.parametrize("name", sorted(path.name for path in UNITS.iterdir()))
+@pytest.mark.parametrize("name", sorted(UNITS))
 def test_units_are_right_and_hardened(name: str, tmp_path: Path) -> None:
-    for path in UNITS.iterdir():  # what they run is not installed on this machine
-        (tmp_path / path.name).write_text(
+    for unit, path in UNITS.items():  # what they run is not installed on this machine
+        (tmp_path / unit).write_text(
             re.sub(r"/usr/(sbin|lib/snf-network)/[\w-]+", "/bin/true", path.read_text())
         )
     said = subprocess.run(
@@ -109,13 +169,19 @@ def test_units_are_right_and_hardened(name: str, tmp_path: Path) -> None:
         subprocess.run(argv, check=True, capture_output=True, timeout=60)
 
 
-def test_units_are_enabled_when_it_is_installed(deb: Path) -> None:
-    postinst = subprocess.run(
-        ("dpkg-deb", "-I", deb, "postinst"), check=True, capture_output=True, text=True
-    ).stdout
-    wanted = {path.name for path in UNITS.iterdir() if "[Install]" in path.read_text()}
-    assert wanted == {
-        name
-        for name in (path.name for path in UNITS.iterdir())
-        if f"deb-systemd-helper enable '{name}'" in postinst
-    }
+def test_units_are_enabled_when_it_is_installed(debs: list[Path]) -> None:
+    postinst = "".join(
+        subprocess.run(("dpkg-deb", "-I", deb, "postinst"), check=True, capture_output=True, text=True).stdout
+        for deb in debs
+    )
+    wanted = {name for name, path in UNITS.items() if "[Install]" in path.read_text()}
+    assert wanted == {name for name in UNITS if f"deb-systemd-helper enable '{name}'" in postinst}
+
+
+def test_units_are_where_this_release_has_them(tree: Path) -> None:
+    """Under /usr in Debian 13, where a file in /lib has two names."""
+    said = subprocess.run(
+        ("dpkg-query", "-L", "systemd"), check=True, capture_output=True, text=True
+    ).stdout.splitlines()
+    folder = next(path for path in said if path.endswith("lib/systemd/system"))
+    assert {path.name for path in (tree / folder[1:]).iterdir() if path.is_file()} == set(UNITS)

@@ -18,8 +18,8 @@ from typing import Any, NamedTuple
 import pytest
 
 from lab import ROOT
-from lab.package import deb
-from tests.qemu.vm import DEB, SILENCE, Vm
+from lab.package import PACKAGES, debs
+from tests.qemu.vm import SILENCE, Vm
 
 INSIDE = "SNF_NETWORK_VM"
 """Set in the environment of the pytest in a machine."""
@@ -73,7 +73,11 @@ class Remote:
 
     def __init__(self, machine: Boot, tests: list[str]) -> None:
         names = " ".join(shlex.quote(test) for test in tests)
-        files = {DEB: deb().read_bytes()} if machine.systemd else {}
+        files = (
+            {f"{name}.deb": path.read_bytes() for name, path in zip(PACKAGES, debs())}
+            if machine.systemd
+            else {}
+        )
         job = (
             f"modprobe -a {' '.join(MODULES)}; export {INSIDE}=1; "
             f"exec /usr/bin/python3 -B -m pytest -p no:cacheprovider --tb=short --color=no {names}"

@@ -8,16 +8,15 @@ import subprocess
 import time
 from collections.abc import Sequence
 
-from tests.netns.lab import ROOT, Lab, Machine
-from tests.package.node import PURGE, Node
+from lab.package import PACKAGES
+from tests.netns.lab import Lab, Machine
+from tests.package.node import PURGE, UNITS, Node
 from tests.qemu.taps import CLEAN, snf_network
-from tests.qemu.vm import DEB
 
 PATIENCE = 300
 """Seconds for what an interpreter or several are started for: each needs some here, and a tenth of one on a
 real machine.
 """
-UNITS = ROOT / "debian" / "systemd"
 BARE = """
 # where a package may start no service, as in a container, this one may
 rm -f /usr/sbin/policy-rc.d
@@ -85,16 +84,16 @@ class Booted(Node):
 def installed(lab: Lab) -> Booted:
     """A node with the package."""
     node = Booted(lab)
-    node.dpkg("-i", f"/run/{DEB}")
+    node.dpkg("-i", *(f"/run/{name}.deb" for name in PACKAGES))
     return node
 
 
 def units(*endings: str) -> Sequence[str]:
-    """Names of the package's units; with `endings`, of those that end so."""
-    return sorted(path.name for path in UNITS.iterdir() if path.name.endswith(endings))
+    """Names of the packages' units; with `endings`, of those that end so."""
+    return sorted(name for name in UNITS if name.endswith(endings))
 
 
 ENABLED = tuple(
-    name for name in units(".service", ".timer", ".path") if "[Install]" in (UNITS / name).read_text()
+    name for name in units(".service", ".timer", ".path") if "[Install]" in UNITS[name].read_text()
 )
 """Those that are started by themselves."""

@@ -250,6 +250,6 @@ def test_nothing_of_all_that_failed(node: Booted) -> None:
 
 
 def test_purged_it_leaves_no_unit(node: Booted) -> None:
-    node.dpkg("--purge", "snf-network")
+    node.dpkg("--purge", "snf-network", "nfdhcpd")
     assert node.systemctl("list-units", "--plain", "--no-legend", "snf-network*", "nfdhcpd*") == ""
     assert node.systemctl("list-unit-files", "--no-legend", "snf-network*", "nfdhcpd*", check=False) == ""

@@ -55,8 +55,6 @@ QUICK = ("mitigations=off", "init_on_alloc=0", "apparmor=0", "audit=0")
 HERE = Path(__file__).parent
 SILENCE = 300
 """Seconds without a line after which a machine is given up: it may have less than half a CPU."""
-DEB = "snf-network.deb"
-"""Name of the package in /run of a machine with systemd."""
 NOTHING: Mapping[str, bytes] = {}
 
 

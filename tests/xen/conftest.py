@@ -24,13 +24,13 @@ VIF_GANETI = '#!/bin/sh\nexec /etc/xen/scripts/vif-custom "$@"\n'
 
 @pytest.fixture(scope="session")
 def xen(
-    root: None, request: pytest.FixtureRequest, deb: Path, tmp_path_factory: pytest.TempPathFactory
+    root: None, request: pytest.FixtureRequest, debs: list[Path], tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Dom0]:
     """The dom0, with the package, and nothing else of ours yet."""
     directory = tmp_path_factory.mktemp("xen")
     request.config.stash[CONSOLE] = directory / "console"
     boot = Boot(directory)
-    install(deb, boot.packages)
+    install(debs, boot.packages)
     dom0 = Dom0(boot, directory)
     try:
         dom0.run("sh", "-ec", "rm -rf /var/lib/snf-network /var/lib/nfdhcpd; mkdir -p /var/log/ganeti")
@@ -42,12 +42,12 @@ def xen(
         shutil.rmtree(boot.packages)
 
 
-def install(deb: Path, root: Path) -> None:
+def install(debs: list[Path], root: Path) -> None:
     """Lay over the root of dom0 what dpkg makes of the package; here, for emulated it would take a minute."""
     with laboratory() as lab:
         node = Node(lab)
         before = node.changes()
-        node.dpkg("-i", deb)
+        node.dpkg("-i", *debs)
         made = sorted(change.split(" ", 1)[1] for change in node.changes() - before)
         node.machine.run(
             "tar", "-C", "/", "-cf", root / "made.tar", "--no-recursion", *(path.lstrip("/") for path in made)

@@ -1,0 +1,64 @@
+"""`pip install .` where no Debian package is, and what is said where a module is missing."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from lab.package import copy
+from snf_network import __version__
+from tests.netns.lab import ROOT
+
+PYTHON = "/usr/bin/python3"
+
+
+@pytest.fixture(scope="module")
+def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """bin/ of a virtual environment that has us by pip, and what we need by Debian."""
+    place = tmp_path_factory.mktemp("pip")
+    copy(place / "source")
+    environment = place / "venv"
+    subprocess.run((PYTHON, "-m", "venv", "--system-site-packages", environment), check=True)
+    pip = (
+        environment / "bin" / "pip",
+        "install",
+        "--quiet",
+        "--no-deps",
+        "--no-build-isolation",
+        "--no-index",
+    )
+    ran = subprocess.run((*pip, place / "source"), capture_output=True, text=True, timeout=120)
+    assert ran.returncode == 0, ran.stdout + ran.stderr
+    return environment / "bin"
+
+
+def test_every_script_is_there_and_knows_its_version(installed: Path) -> None:
+    assert {path.name for path in (ROOT / "scripts").iterdir()} <= {path.name for path in installed.iterdir()}
+    said = subprocess.run(
+        (installed / "snf-network", "--version"), capture_output=True, text=True, check=True
+    )
+    assert said.stdout == f"{__version__}\n"
+
+
+def test_selftest_finds_its_scripts(installed: Path) -> None:
+    ran = subprocess.run(
+        (installed / "snf-network", "selftest", "--quiet"), capture_output=True, text=True, timeout=120
+    )
+    assert (ran.returncode, ran.stdout, ran.stderr) == (0, "", "")
+
+
+@pytest.mark.parametrize(
+    ("words", "module", "package"),
+    (("check", "pyroute2", "python3-pyroute2"), ("dns list", "dns", "python3-dnspython")),
+)
+def test_a_missing_module_is_one_line_with_a_hint(words: str, module: str, package: str) -> None:
+    """-S: Debian's packages are not in the path."""
+    main = f"import sys; sys.path.append({str(ROOT)!r}); from snf_network.commands import main; "
+    argv = ["snf-network", *words.split()]
+    ran = subprocess.run(
+        (PYTHON, "-IS", "-c", f"{main}sys.exit(main({argv!r}))"), capture_output=True, text=True
+    )
+    assert (ran.returncode, ran.stdout) == (1, "")
+    assert ran.stderr == f"snf-network: Python has no module {module} (apt install {package})\n"
