@@ -26,10 +26,11 @@ ROOMS = {
     "lean": (),
     "wire": (),
     "addresses": (),
+    "values": ("addresses",),
     # what is said, and what is
     "model": ("addresses",),
     # decide
-    "setups": ("addresses", "model"),
+    "setups": ("addresses", "model", "values"),
     "plan": ("model", "setups"),
     "show": ("model", "plan"),
     # do
@@ -40,7 +41,7 @@ ROOMS = {
     "observe": ("host", "model", "rules"),
     # houses of their own
     "dns": ("addresses", "host", "model"),
-    "dhcpd": ("addresses",),
+    "dhcpd": ("addresses", "values"),
     "selftest": ("host", "observe"),
     # speak with those who call
     "scripts": ("addresses", "apply", "dns", "host", "model", "observe", "plan", "setups", "show"),

@@ -48,8 +48,8 @@ class Options:
 
 
 def run(options: Options, variables: Mapping[str, str]) -> None:
-    """Be the daemon until a signal ends it; `variables` are the environment. Raises SnfNetworkError and OSError
-    if it cannot start.
+    """Be the daemon until a signal ends it; `variables` are the environment. Raises SnfNetworkError and
+    OSError if it cannot start.
     """
     settings, warnings = configuration(options.config)
     with detach.daemon(options.foreground, settings.pidfile, settings.logdir) as ready:

@@ -125,6 +125,8 @@ ANSWERS = {
     "HTTP/3 answer",
     "NTP answer",
     "NTP to NTP",
+    "DHCP answer",
+    "DHCP answer from another port",
     "ICMP error",
     "fragment",
 }
@@ -154,6 +156,8 @@ def packets(source: str, target: str) -> dict[str, f.Packet]:
         "NTP answer": f.udp(source, target, 123, 40000),
         "NTP to NTP": f.udp(source, target, 123, 123),
         "DNS answer to a server's port": f.udp(source, target, 53, 111),
+        "DHCP answer": f.udp(source, target, *((547, 546) if ip6 else (67, 68))),
+        "DHCP answer from another port": f.udp(source, target, 40000, 546 if ip6 else 68),
         "UDP": f.udp(source, target, 40000, 40000),
         "RDP over UDP": f.udp(source, target, 40000, 3389),
         "GRE": f.ip(source, target, 47, b"\0\0\x08\0rest"),
