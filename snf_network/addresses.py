@@ -32,6 +32,11 @@ def is_name(text: str) -> bool:
     return 0 < len(text) < 254 and WORD.issuperset(text) and text[0] not in ".-"
 
 
+def is_domain(text: str) -> bool:
+    """A name that DNS can carry: labels of 1 to 63 characters, at most 253 in all (RFC 1035, 2.3.4)."""
+    return bool(text) and is_name(text) and all(0 < len(label) < 64 for label in text.split("."))
+
+
 # --- MAC addresses
 
 

@@ -7,11 +7,10 @@ from __future__ import annotations
 from itertools import groupby
 
 from snf_network import setups
-from snf_network.errors import BadEnvironment, shown
 from snf_network.lean import dataclass
 from snf_network.model.resources import Announcement, Element, NeighProxy, Port, Route
 from snf_network.setups import firewall, pins
-from snf_network.setups.allow import setting
+from snf_network.setups.tags import tags_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -105,22 +104,6 @@ def _options_first(resources: list[Resource]) -> list[Resource]:
     return [*resources[:port], *options, *resources[port:]] if options else resources
 
 
-def tags_of(nic: Nic, config: Config) -> tuple[str, ...]:
-    """The network's tags, customised by instance tags `snf-network:<ident>:<tag>` and `...:no-<tag>`, uuid
-    before name before index.
-    """
-    wanted = dict.fromkeys(nic.network.tags, True)
-    for said_of_it in reversed(nic.customised(config.tag_prefix)):
-        words = [word for word in said_of_it if not setting(word)[0]]
-        said = {word.removeprefix("no-"): not word.startswith("no-") for word in words}
-        if len(said) < len(words):
-            raise BadEnvironment(
-                f"TAGS: {shown(' '.join(words))} contradict each other", "say a tag or no-tag, not both"
-            )
-        wanted.update(said)
-    return tuple(sorted(tag for tag, on in wanted.items() if on))
-
-
 def _draws_traffic(resource: Resource, nic: Nic) -> bool:
     """True if it leads the guest's traffic to this node: a route, or a proxy entry on an uplink."""
     return isinstance(resource, Route) or (
@@ -154,3 +137,8 @@ def _lacking(nic: Nic, node: Node, config: Config, tags: tuple[str, ...]) -> Ite
 def _warnings(nic: Nic, node: Node) -> Iterator[str]:
     if nic.network.subnet6 and nic.mode == "routed" and not node.ipv6_possible:
         yield "the kernel of this node has no IPv6: nothing of IPv6 for this NIC"
+    if nic.network.subnet6 and nic.mode == "routed" and not nic.ip6:
+        yield (
+            f"NETWORK_SUBNET6={nic.network.subnet6} is not a /64, so the NIC has no IPv6 address of its own: "
+            "nothing of IPv6 for it"
+        )

@@ -204,8 +204,7 @@ BAD = {
         "2001:db8::",
         "2001:db8::/129",
         "198.51.100.0/24",
-        "2001:db8:1::/96",
-        "2001:db8:1::/56",
+        "2001:db8:1::1/64",
         "ff02::/64",
         "fe80::/64",
         "::/64",
@@ -295,7 +294,8 @@ def test_a_guest_that_is_on_its_way_is_known(mode: str, phase: str | None, arriv
 
 
 def test_a_bridged_nic_in_a_subnet6_that_is_no_64_has_no_eui64_address() -> None:
-    assert Nic.from_env(changed(MODE="bridged", NETWORK_SUBNET6="2001:db8:1::/80")).ip6 == ""
+    for mode in ("bridged", "routed", "ext"):
+        assert Nic.from_env(changed(MODE=mode, NETWORK_SUBNET6="2001:db8:1::/80")).ip6 == ""
 
 
 @pytest.mark.parametrize("order", ["b a c", "c b a", "a  b\tc a"])

@@ -31,8 +31,9 @@ from snf_network.model.resources import (
     SharedElement,
     Sysctl,
 )
-from snf_network.plan import Announcement, Plan, plan_for, tags_of
+from snf_network.plan import Announcement, Plan, plan_for
 from snf_network.setups import foreign
+from snf_network.setups.tags import tags_of
 from tests.test_nic import ENVIRONMENT, HOSTILE, ROUTED
 
 ENVIRONMENTS = sorted((Path(__file__).parent / "environments").glob("*ifup*.env"))

@@ -26,8 +26,8 @@ from snf_network.model.config import Config, dns_is_on
 from snf_network.model.names import names_of
 from snf_network.model.nic import Nic
 from snf_network.observe.facts import has_ipv6, settled
-from snf_network.plan import tags_of
 from snf_network.scripts.process import Log
+from snf_network.setups.tags import tags_of
 
 from . import table
 

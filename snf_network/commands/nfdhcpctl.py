@@ -135,6 +135,10 @@ def capture(options: argparse.Namespace, daemon: Connection) -> int:
     """Write the frames of one guest and the answers to a capture file, until interrupted or for as many as
     asked.
     """
+    if options.write == "-" and sys.stdout.isatty():
+        raise SnfNetworkError(
+            "a capture file is binary: not written to a terminal", "-w FILE, or | tcpdump -vnr -"
+        )
     parts = daemon.capture(options.interface)
     header = next(parts)
     output = sys.stdout.buffer if options.write == "-" else open(options.write, "wb")

@@ -18,8 +18,8 @@ from snf_network.host.record import Record, is_live
 from snf_network.model.config import Config
 from snf_network.model.nic import Nic
 from snf_network.model.resources import Element
-from snf_network.plan import tags_of
 from snf_network.setups.firewall import profile_of
+from snf_network.setups.tags import tags_of
 
 from . import chosen, table
 

@@ -8,25 +8,13 @@ invalid; nothing is guessed.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from sys import intern
 
-from snf_network.addresses import (
-    eui64,
-    is_global6,
-    is_interface,
-    is_ip4,
-    is_ip6,
-    is_mac,
-    is_prefix4,
-    is_prefix6,
-    within,
-)
-from snf_network.dhcpd.values import DOMAINS, domains, flag, is_domain, number, one, several
+from snf_network.addresses import eui64, is_interface, within
 from snf_network.errors import SnfNetworkError, shown
+from snf_network.values import BINDING_KEYS
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from typing import Any
 
 LARGEST = 8192
@@ -62,6 +50,8 @@ class TapBinding:
     private: bool = False
     """The guest gets addresses but neither a router nor a default route."""
     nodhcp6: bool = False
+    slaac: bool | None = None
+    """Whether the guest may use any address of subnet6. None: yes on a bridge, no on a routed tap."""
     mtu: int = 0
     lease: int = 0
     nameservers: tuple[str, ...] = ()
@@ -112,8 +102,8 @@ def _values(name: str, text: str, warnings: list[str]) -> dict[str, Any]:
         key, equals, value = line.partition("=")
         if not equals:
             raise BadBinding(f"{name}: {shown(line)} is not KEY=VALUE")
-        if key in KEYS:
-            field, convert, expected = KEYS[key]
+        if key in BINDING_KEYS:
+            field, convert, expected = BINDING_KEYS[key]
             value = _unquoted(value, name, key)
             if field in values:
                 raise BadBinding(f"{name}: {key} is given twice")
@@ -153,57 +143,3 @@ def _consistent(binding: TapBinding, warnings: list[str]) -> None:
             warnings.append(f"{binding.tap}: {key} {address} is not in {subnet}")
     if not binding.ip and not binding.subnet6:
         warnings.append(f"{binding.tap}: neither IP nor SUBNET6: there is nothing to answer")
-
-
-def _routes(text: str) -> tuple[tuple[str, str], ...] | None:
-    """Read `prefix via gateway`, comma-separated. A prefix of length 0 is refused: the default route is
-    GATEWAY.
-    """
-    routes = []
-    for part in text.split(","):
-        words = part.split()
-        if len(words) != 3 or words[1] != "via" or not is_prefix4(words[0]) or not is_ip4(words[2]):
-            return None
-        routes.append((words[0], words[2]))
-    return tuple(routes) if len(routes) <= MOST_ROUTES else None
-
-
-def _mac(text: str) -> str | None:
-    return text.lower() if is_mac(text) else None
-
-
-def _interned(check: Callable[[str], bool]) -> Callable[[str], str | None]:
-    return lambda text: intern(text) if check(text) else None
-
-
-MOST_ROUTES = 12
-"""As many as option 121 can hold (255 bytes, RFC 3442) together with a route to each gateway and the default
-route, at most 9 bytes each.
-"""
-PREFIX4, PREFIX6 = "an IPv4 prefix such as 198.51.100.0/24", "an IPv6 prefix such as 2001:db8:1::/64"
-ADDRESS4, ADDRESS6 = "one host's IPv4 address", "one host's IPv6 address"
-FLAG, STATION = "yes or no", "the MAC of one station"
-KEYS: dict[str, tuple[str, Callable[[str], Any], str]] = {
-    "INDEV": ("indev", _interned(is_interface), "the name of an interface"),
-    "IP": ("ip", one(is_ip4), ADDRESS4),
-    "MAC": ("mac", _mac, STATION),
-    "HOSTNAME": ("hostname", one(is_domain), "a host name"),
-    "SUBNET": ("subnet", _interned(is_prefix4), PREFIX4),
-    "GATEWAY": ("gateway", _interned(is_ip4), ADDRESS4),
-    "SUBNET6": ("subnet6", _interned(is_prefix6), PREFIX6),
-    "GATEWAY6": ("gateway6", _interned(is_ip6), ADDRESS6),
-    "EUI64": ("eui64", one(is_global6), ADDRESS6),
-    "MACSPOOF": ("macspoof", flag, FLAG),
-    "MTU": ("mtu", number(576, 65535), "a number from 576 to 65535"),
-    "PRIVATE": ("private", flag, FLAG),
-    "NAMESERVERS": ("nameservers", several(is_ip4, 8), "at most 8 IPv4 addresses"),
-    "NAMESERVERS6": ("nameservers6", several(is_ip6, 8), "at most 8 IPv6 addresses"),
-    "DOMAIN": ("domain", _interned(is_domain), "a domain name"),
-    "DOMAIN_SEARCH": ("domain_search", domains, DOMAINS),
-    "ROUTES": ("routes", _routes, f"at most {MOST_ROUTES} of 'PREFIX via GATEWAY', comma-separated"),
-    "NTP": ("ntp", several(is_ip4, 8), "at most 8 IPv4 addresses"),
-    "LEASE": ("lease", number(60, 0xFFFFFFFF), "a number of seconds from 60"),
-    "GATEWAY6_MAC": ("gateway6_mac", _mac, STATION),
-    "IP6": ("ip6", one(is_global6), ADDRESS6),
-    "NODHCP6": ("nodhcp6", flag, FLAG),
-}

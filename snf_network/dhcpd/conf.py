@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from snf_network.addresses import is_ip4, is_ip6, is_name
-from snf_network.dhcpd.values import DOMAINS, domains, flag, is_domain, number, one, several, unquoted
+from snf_network.addresses import is_domain, is_ip4, is_ip6, is_name
 from snf_network.errors import BadConfig, shown
+from snf_network.values import DOMAINS, domains, flag, number, one, several, unquoted
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -74,15 +74,28 @@ def _leave_caller() -> int:
 
 @contextmanager
 def _pid_in(path: str) -> Iterator[None]:
+    """Hold the pid file while the block runs. Raises KernelError if another daemon holds it, and OSError."""
     os.makedirs(os.path.dirname(path), exist_ok=True)
-    with open(path, "a+", encoding="ascii") as file:
+    with open(_private(path), "r+", encoding="ascii") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            file.seek(0)
-            raise KernelError(f"nfdhcpd runs already, as process {file.read().strip() or '?'}") from None
+            raise KernelError(f"nfdhcpd runs already, as process {file.read(20).strip() or '?'}") from None
         file.truncate(0)
         file.write(f"{os.getpid()}\n")
         file.flush()
         yield
         file.truncate(0)
+
+
+def _private(path: str) -> int:
+    """A descriptor of a file that only its owner can open, and so only its owner can lock. One that others
+    could open may be locked by them: it is replaced. Raises OSError.
+    """
+    while True:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+        status = os.fstat(descriptor)
+        if status.st_uid == os.geteuid() and not status.st_mode & 0o077:
+            return descriptor
+        os.close(descriptor)
+        os.unlink(path)

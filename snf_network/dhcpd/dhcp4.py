@@ -45,6 +45,8 @@ LARGEST = 1500 - 28
 _REQUEST = Struct("!BBBxIHH4s8x4s6s")
 _REPLY = Struct("!BBBxIHH4s4s4x4s16s192x4s")
 FIXED = 236 + 4
+OVERLOAD, FIELDS = 52, ((1, 108, 236), (2, 44, 108))
+"""The bit of each field that option 52 says holds options, and where the field starts and ends."""
 IDENTIFIER, LEASED = 6, 6 + 3 * 6
 """Where in the options of an offer the server's identifier ends, and the three times after it."""
 
@@ -64,11 +66,11 @@ class Dhcp4:
     def answer(self, frame: bytes) -> Answer:
         """The reply to an IPv4 frame. Raises Dropped for what gets none."""
         guest = self.guest
-        target, source_port, start, end = packets.read_udp4(frame, SERVER)
+        target, start, end = packets.read_udp4(frame, SERVER)
         if end - start < FIXED:
             raise Dropped("malformed")
         xid, flags, ciaddr, giaddr, chaddr = _header(frame, start, guest)
-        asked = read_options(frame, start + FIXED, end)
+        asked = _asked(frame, start, end)
         if not guest.ip:
             raise Dropped("not-served")
         if target not in (EVERYWHERE, self.server) and not frame[0] & 1:
@@ -81,9 +83,9 @@ class Dhcp4:
         if giaddr != NOWHERE:
             station, address, port = frame[6:12], giaddr, SERVER
         elif word == "nak" or (flags & BROADCAST and client == NOWHERE):
-            station, address, port = EVERYBODY, EVERYWHERE, source_port or CLIENT
+            station, address, port = EVERYBODY, EVERYWHERE, CLIENT
         else:
-            station, address, port = chaddr, guest.ip, source_port or CLIENT
+            station, address, port = chaddr, guest.ip, CLIENT
         ethernet = station + guest.source_mac
         return (packets.udp4(ethernet, self.server, address, (SERVER, port), message),), word
 
@@ -139,6 +141,21 @@ def _header(frame: bytes, start: int, guest: TapGuest) -> tuple[int, int, bytes,
     if frame[start + 236 : start + FIXED] != COOKIE:
         raise Dropped("bootp")
     return xid, flags, ciaddr, giaddr, chaddr
+
+
+def _asked(frame: bytes, start: int, end: int) -> dict[int, bytes]:
+    """All options of a message: option 52 says that the fields file and sname hold some, read in this order
+    (RFC 2131, 4.1; RFC 2132, 9.3). Raises Dropped.
+    """
+    found = read_options(frame, start + FIXED, end)
+    if OVERLOAD not in found:
+        return found
+    if found[OVERLOAD] not in (b"\1", b"\2", b"\3"):
+        raise Dropped("malformed")
+    for bit, first, last in FIELDS:
+        if found[OVERLOAD][0] & bit:
+            found = read_options(frame, start + first, start + last) | found
+    return found
 
 
 def read_options(frame: bytes, at: int, end: int) -> dict[int, bytes]:
@@ -208,7 +225,7 @@ def _configuration(terms: Terms) -> bytes:
     """The options that a guest gets both with a lease and without (INFORM)."""
     network, _, length = terms.subnet.partition("/")
     mask = 0xFFFFFFFF << (32 - int(length)) & 0xFFFFFFFF
-    broadcast = int.from_bytes(inet_aton(network), "big") | ~mask & 0xFFFFFFFF
+    broadcast = (int.from_bytes(inet_aton(network), "big") | ~mask & 0xFFFFFFFF).to_bytes(4, "big")
     routes = b"".join(_route(prefix, gateway) for prefix, gateway in terms.routes)
     found = [
         (MASK, mask.to_bytes(4, "big")),
@@ -218,7 +235,7 @@ def _configuration(terms: Terms) -> bytes:
         (MTU, pack("!H", terms.mtu) if terms.mtu else b""),
         (HOSTNAME, terms.hostname.encode("ascii")),
         (DOMAIN, terms.domain.encode("ascii")),
-        (SUBNET_BROADCAST, broadcast.to_bytes(4, "big")),
+        (SUBNET_BROADCAST, broadcast if int(length) <= 30 else b""),  # a /31 has none (RFC 3021)
         (NTP, b"".join(map(inet_aton, terms.ntp))),
         (SEARCH, packets.names(terms.search)),
         (ROUTES_OF_MICROSOFT, routes),

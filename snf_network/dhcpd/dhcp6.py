@@ -44,7 +44,7 @@ class Dhcp6:
 
     def answer(self, frame: bytes, source: bytes, target: bytes, end: int) -> Answer:
         """The reply to a frame of UDP over IPv6 with these addresses. Raises Dropped for what gets none."""
-        port, kind, xid, options = _read(frame, end)
+        kind, xid, options = _read(frame, end)
         if target[0] != 0xFF:
             raise Dropped("unicast")
         if source[0] != 0xFE or source[1] & 0xC0 != 0x80:
@@ -58,8 +58,7 @@ class Dhcp6:
         if CLIENT_ID in asked:
             head.append(_option(CLIENT_ID, asked[CLIENT_ID]))
         ethernet, message = frame[6:12] + self.guest.source_mac, b"".join(head) + content
-        ports = (SERVER, port or CLIENT)
-        return (packets.udp6(ethernet, self.guest.link_local, source, ports, message),), word
+        return (packets.udp6(ethernet, self.guest.link_local, source, (SERVER, CLIENT), message),), word
 
     def _reply(self, kind: int, options: Options, asked: dict[int, bytes]) -> tuple[int, str, bytes]:
         """Kind, name and options of the reply, without the identifiers."""
@@ -79,20 +78,16 @@ class Dhcp6:
         return ADVERTISE, "advertise6", _option(PREFERENCE, b"\xff") + leases + configuration
 
 
-def _read(frame: bytes, end: int) -> tuple[int, int, bytes, Options]:
-    """Source port, message type, transaction and options of the datagram."""
+def _read(frame: bytes, end: int) -> tuple[int, bytes, Options]:
+    """Message type, transaction and options of the datagram. Raises Dropped."""
     if end - HEADER6 < 12:
         raise Dropped("malformed")
-    port, target_port, size = (
-        int.from_bytes(frame[54:56], "big"),
-        int.from_bytes(frame[56:58], "big"),
-        int.from_bytes(frame[58:60], "big"),
-    )
+    target_port, size = int.from_bytes(frame[56:58], "big"), int.from_bytes(frame[58:60], "big")
     if target_port != SERVER:
         raise Dropped("not-ours")
     if size < 12 or HEADER6 + size > end:
         raise Dropped("malformed")
-    return port, frame[62], frame[63:66], read_options(frame[66 : HEADER6 + size])
+    return frame[62], frame[63:66], read_options(frame[66 : HEADER6 + size])
 
 
 def read_options(data: bytes) -> Options:
@@ -207,4 +202,5 @@ def duid(mac: bytes) -> bytes:
 def _configuration(terms: Terms) -> bytes:
     """Name servers and search list (RFC 3646)."""
     servers = b"".join(map(as_ip6, terms.resolvers6))
-    return (_option(RESOLVERS, servers) if servers else b"") + _option(SEARCH, packets.names(terms.search6))
+    found = ((RESOLVERS, servers), (SEARCH, packets.names(terms.search6)))
+    return b"".join(_option(code, value) for code, value in found if value)

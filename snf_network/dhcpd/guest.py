@@ -6,7 +6,7 @@ from functools import lru_cache
 from socket import AF_INET6, inet_aton, inet_pton
 
 from snf_network.addresses import eui64
-from snf_network.dhcpd.terms import Terms
+from snf_network.dhcpd.terms import ETHERNET_MTU, Terms
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -18,13 +18,15 @@ class TapGuest:
     """Whom the daemon answers on one tap. It never changes: a new binding, MAC or setting makes a new one.
 
     Addresses are bytes as on the wire, empty where there is none. `source_mac` is the MAC of what the guest
-    sees as its neighbour: the bridge that INDEV names, or the tap.
+    sees as its neighbour: the bridge that INDEV names, or the tap. `mtu` is the tap's.
     """
 
     __slots__ = ("ip", "ip6", "link_local", "link_locals", "mac", "own6", "source_mac", "terms")
 
-    def __init__(self, binding: TapBinding, tap_mac: bytes, source_mac: bytes, conf: Conf) -> None:
-        self.terms = terms = Terms(binding, conf)
+    def __init__(
+        self, binding: TapBinding, tap_mac: bytes, source_mac: bytes, conf: Conf, mtu: int = ETHERNET_MTU
+    ) -> None:
+        self.terms = terms = Terms(binding, conf, mtu)
         self.mac, self.source_mac = as_mac(binding.mac), source_mac
         self.ip = inet_aton(binding.ip) if terms.ipv4 else b""
         self.ip6 = as_ip6(binding.ip6) if terms.ipv6 else b""

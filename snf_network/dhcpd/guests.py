@@ -100,7 +100,12 @@ class Guests:
             return None
         before = served.link
         self._join(served, new)
-        comes = not before or before.index != new.index or (new.running and not before.running)
+        comes = (
+            not before
+            or before.index != new.index
+            or before.mtu != new.mtu
+            or (new.running and not before.running)
+        )
         return served if comes and served.binding else None
 
     def _join(self, served: Served, link: Interface | None) -> None:
@@ -110,11 +115,7 @@ class Guests:
         served.link = link if served.binding and link and len(link.mac) == 6 else None
         if served.link:
             self.by_index[served.link.index] = served
-            if not before or (before.index, before.mac, before.master) != (
-                served.link.index,
-                served.link.mac,
-                served.link.master,
-            ):
+            if not before or _answers_differ(before, served.link):
                 served.answerer = None
 
     def _part(self, link: Interface) -> None:
@@ -139,7 +140,8 @@ class Guests:
         assert served.binding and served.link
         if not served.answerer:
             source = self._source(served)
-            served.answerer = Answerer(TapGuest(served.binding, served.link.mac, source, self.conf))
+            guest = TapGuest(served.binding, served.link.mac, source, self.conf, served.link.mtu)
+            served.answerer = Answerer(guest)
         return served.answerer
 
     def _source(self, served: Served) -> bytes:
@@ -191,3 +193,8 @@ class Guests:
             for (kind, value), names in owners.items()
             if value and len(names) > 1
         ]
+
+
+def _answers_differ(old: Interface, new: Interface) -> bool:
+    """Whether a guest gets other answers on a tap that changed."""
+    return (old.index, old.mac, old.master, old.mtu) != (new.index, new.mac, new.master, new.mtu)

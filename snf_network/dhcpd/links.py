@@ -14,7 +14,7 @@ from snf_network import wire
 
 NETLINK_ROUTE, GROUP_LINK = 0, 1
 NEWLINK, DELLINK, GETLINK = 16, 17, 18
-ADDRESS, IFNAME, MASTER, LINKINFO, EXT_MASK = 1, 3, 10, 18, 29
+ADDRESS, IFNAME, MTU, MASTER, LINKINFO, EXT_MASK = 1, 3, 4, 10, 18, 29
 OPEN_VSWITCH = wire.ATTRIBUTE.pack(16, 1) + b"openvswitch\0"
 """How IFLA_LINKINFO starts for an Open vSwitch bridge: with IFLA_INFO_KIND."""
 SKIP_STATS = 1 << 3
@@ -40,6 +40,7 @@ class Interface:
     """The index of the bridge that it is a port of, or 0."""
     running: bool
     """Up, and with a carrier."""
+    mtu: int
     ovs: bool = False
     """An Open vSwitch bridge, or the device that is the master of all its ports."""
 
@@ -134,6 +135,7 @@ def _interface(index: int, flags: int, body: bytes) -> Interface:
         get(ADDRESS, b""),
         _number(get(MASTER, bytes(4))),
         bool(flags & RUNNING),
+        _number(get(MTU, b"")),
         get(LINKINFO, b"").startswith(OPEN_VSWITCH),
     )
 

@@ -155,14 +155,14 @@ def _proxied_prefix(terms: Terms) -> tuple[int, int] | None:
 
 
 def _is_stateful(guest: TapGuest) -> bool:
-    """Whether the guest is told to ask for its address: in mode `managed`, and where it would form another
-    one or none by itself.
+    """Whether the guest is told to ask for its address: in mode `managed`, where only one address is routed
+    to it, and where it would form another one or none by itself.
     """
     terms = guest.terms
     if not terms.dhcpv6 or not guest.ip6:
         return False
     formed = guest.own6[1][8:] if terms.subnet6.endswith("/64") else b""
-    return terms.managed or guest.ip6[8:] != formed
+    return terms.managed or not terms.slaac or guest.ip6[8:] != formed
 
 
 def _advertisement(guest: TapGuest, *, last: bool = False) -> bytes:
@@ -200,5 +200,6 @@ def _resolvers(terms: Terms, lifetime: int) -> list[bytes]:
         found.append(pack("!BBxxI", RESOLVERS, 1 + len(servers) // 8, lifetime) + servers)
     names = packets.names(terms.search6)
     names = names.ljust(-(-len(names) // 8) * 8, b"\0")
-    found.append(pack("!BBxxI", SEARCH, 1 + len(names) // 8, lifetime) + names)
+    if names:
+        found.append(pack("!BBxxI", SEARCH, 1 + len(names) // 8, lifetime) + names)
     return found

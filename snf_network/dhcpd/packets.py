@@ -39,9 +39,9 @@ def checksum6(source: bytes, target: bytes, protocol: int, body: bytes) -> int:
     return checksum(b"".join((source, target, pack("!II", len(body), protocol), body)))
 
 
-def read_udp4(frame: bytes, port: int) -> tuple[bytes, int, int, int]:
-    """Read a UDP datagram to `port`: its destination address, its source port, and where its payload starts
-    and ends. Raises Dropped.
+def read_udp4(frame: bytes, port: int) -> tuple[bytes, int, int]:
+    """Read a UDP datagram to `port`: its destination address, and where its payload starts and ends.
+    Raises Dropped.
     """
     if len(frame) < ETHERNET + 28:
         raise Dropped("malformed")
@@ -54,12 +54,12 @@ def read_udp4(frame: bytes, port: int) -> tuple[bytes, int, int, int]:
     if protocol != UDP:
         raise Dropped("not-ours")
     at = ETHERNET + header
-    source_port, target_port, size = _UDP.unpack_from(frame, at)
+    _, target_port, size = _UDP.unpack_from(frame, at)
     if target_port != port:
         raise Dropped("not-ours")
     if size < 8 or header + size > total:
         raise Dropped("malformed")
-    return target, source_port, at + 8, at + size
+    return target, at + 8, at + size
 
 
 def read_ip6(frame: bytes) -> tuple[int, int, bytes, bytes, int]:

@@ -63,6 +63,7 @@ def shown(responder: Responder, interface: str) -> Object:
         "problems": [text for text in (served.problem, *served.warnings, served.odd) if text],
         "ifindex": link.index if link else 0,
         "tap_mac": link.mac.hex(":") if link else "",
+        "tap_mtu": link.mtu if link else 0,
         "running": bool(link and link.running),
     }
 

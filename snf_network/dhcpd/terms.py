@@ -14,21 +14,23 @@ if TYPE_CHECKING:
     from snf_network.dhcpd.binding import TapBinding
     from snf_network.dhcpd.conf import Conf
 
+ETHERNET_MTU, LARGEST_MTU = 1500, 65535
 FOREVER = 0xFFFFFFFF
 """A lease without an end (RFC 2131, 3.3)."""
 
 
 class Terms:
-    """A binding and the settings, merged. Addresses and prefixes are text, empty where there is none.
+    """A binding, the settings and the tap's MTU, merged. Addresses and prefixes are text, empty where there
+    is none.
 
-    It keeps the two and computes the rest when asked: thousands of guests each have one, and ask for most of
-    it only while their answers are prepared.
+    It keeps the three and computes the rest when asked: thousands of guests each have one, and ask for most
+    of it only while their answers are prepared.
     """
 
-    __slots__ = ("_binding", "_conf")
+    __slots__ = ("_binding", "_conf", "_mtu")
 
-    def __init__(self, binding: TapBinding, conf: Conf) -> None:
-        self._binding, self._conf = binding, conf
+    def __init__(self, binding: TapBinding, conf: Conf, mtu: int) -> None:
+        self._binding, self._conf, self._mtu = binding, conf, mtu
 
     # --- whether
 
@@ -61,6 +63,13 @@ class Terms:
     def managed(self) -> bool:
         """Whether every address comes by DHCPv6."""
         return self._conf.mode == "managed"
+
+    @property
+    def slaac(self) -> bool:
+        """Whether the guest may use any address of its prefix. By default it may on a bridge; on a routed tap
+        only one address is routed.
+        """
+        return not self._binding.routed if self._binding.slaac is None else self._binding.slaac
 
     @property
     def routed(self) -> bool:
@@ -101,8 +110,10 @@ class Terms:
 
     @property
     def router6(self) -> bool:
-        """Whether the node is advertised as a default router."""
-        return not self._binding.private
+        """Whether the node is advertised as a default router: only for a network that has one (RFC 4861,
+        6.2.3).
+        """
+        return bool(self._binding.gateway6) and not self._binding.private
 
     @property
     def routes(self) -> tuple[tuple[str, str], ...]:
@@ -158,14 +169,12 @@ class Terms:
 
     @property
     def _own_domain(self) -> str:
-        """What follows the first dot of the guest's name. A name without a dot is its own domain, as in the
-        old nfdhcpd.
-        """
-        return self._binding.hostname.split(".", 1)[-1]
+        """What follows the first dot of the guest's name; empty for a name without one."""
+        return self._binding.hostname.partition(".")[2]
 
     @property
     def domain(self) -> str:
-        """The guest's domain (option 15)."""
+        """The guest's domain (option 15). Empty where none is known; the option is then left out."""
         return self._binding.domain or self._conf.domain or self._own_domain
 
     @property
@@ -176,9 +185,8 @@ class Terms:
     @property
     def search6(self) -> tuple[str, ...]:
         """The search list of DHCPv6 and of advertisements; the guest's own domain where none is set."""
-        return (
-            self._binding.domain_search or self._conf.domains or (self._binding.domain or self._own_domain,)
-        )
+        own = self._binding.domain or self._own_domain
+        return self._binding.domain_search or self._conf.domains or ((own,) if own else ())
 
     @property
     def resolvers(self) -> tuple[str, ...]:
@@ -197,5 +205,7 @@ class Terms:
 
     @property
     def mtu(self) -> int:
-        """The MTU that the guest is told; 0 for none."""
-        return self._binding.mtu
+        """The MTU that the guest is told: that of its tap, unless the binding has one. 0 for none: Ethernet's
+        own.
+        """
+        return self._binding.mtu or (0 if self._mtu == ETHERNET_MTU else min(self._mtu, LARGEST_MTU))

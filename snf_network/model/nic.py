@@ -5,6 +5,7 @@ from __future__ import annotations
 from snf_network.addresses import (
     canonical6,
     eui64,
+    is_domain,
     is_global6,
     is_interface,
     is_ip4,
@@ -75,8 +76,8 @@ class Nic:
     ip: str = ""
     """IPv4 address, or empty."""
     ip6: str = ""
-    """The IPv6 address the guest may use: EUI-64 of the MAC in the network's /64 (RFC 4291, appendix A), or
-    IP if that is IPv6.
+    """The IPv6 address the guest may use: IP if that is IPv6, else EUI-64 of the MAC in the network's /64
+    (RFC 4291, appendix A). Empty in a prefix of another length, where no guest can form one.
     """
     index: str = ""
     name: str = ""
@@ -172,7 +173,7 @@ def _nic(values: dict[str, str]) -> Nic:
         _words(get("NETWORK_TAGS", "")),
     )
     ip6 = canonical6(address) if ":" in address else ""
-    if not ip6 and network.subnet6 and (mode in ("routed", "ext") or network.subnet6.endswith("/64")):
+    if not ip6 and network.subnet6.endswith("/64"):
         ip6 = eui64(network.subnet6, mac)
     return Nic(
         values["INTERFACE"],
@@ -219,7 +220,10 @@ def _is_mac_prefix(text: str) -> bool:
 MAC_HINT = "six octets such as aa:00:00:12:34:56, of one station"
 CHECKS: dict[str, tuple[Callable[[str], bool], str]] = {
     "INTERFACE": (is_interface, "an interface name of at most 15 letters, digits, '.', '_' and '-'"),
-    "INSTANCE": (is_name, "an instance name of letters, digits, '.', '_' and '-'"),
+    "INSTANCE": (
+        is_domain,
+        "a name of letters, digits, '_' and '-', in parts of at most 63 with a '.' between them",
+    ),
     "MAC": (is_mac, MAC_HINT),
     "MODE": (MODES.__contains__, "bridged, routed, openvswitch or ext"),
     "LINK": (

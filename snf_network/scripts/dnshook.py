@@ -13,9 +13,9 @@ from snf_network.model.config import Config, dns_is_on
 from snf_network.model.names import Names, names_of
 from snf_network.model.nic import Nic
 from snf_network.model.operation import Operation
-from snf_network.plan import tags_of
 from snf_network.scripts.hooks import here, run_hook
 from snf_network.scripts.process import Log, run, settle, take_time
+from snf_network.setups.tags import tags_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

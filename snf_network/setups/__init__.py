@@ -26,7 +26,7 @@ def for_mode(mode: str) -> Setup:
 
 def for_tag(tag: str, config: Config) -> Optional[Setup]:
     """The setup a network tag asks for, or None if the tag is nobody's."""
-    if tag in without_effect(config):
+    if tag in without_effect(config) or tag.startswith(f"{config.nfdhcpd_tag}:"):  # a key of the binding
         return _nothing
     module = {
         config.ip_less_routed_tag: "ip_less_routed",

@@ -1,17 +1,28 @@
 """Tag nfdhcpd: a binding file that tells nfdhcpd how to answer the guest's DHCP, RS and NS, and the guard
 that keeps both to the tap.
+
+Tags `nfdhcpd:<KEY>:<value>` of the network, or `snf-network:<uuid|name|index>:nfdhcpd:<KEY>:<value>` of the
+instance, add further keys, such as PRIVATE, MTU or NAMESERVERS (docs/tags.md).
 """
 
 from __future__ import annotations
 
+from snf_network.addresses import within
+from snf_network.errors import BadEnvironment, shown
 from snf_network.model.resources import Binding, Element, Resource
+from snf_network.setups.allow import extra
+from snf_network.setups.tags import tags_of
 
 # what a Ganeti tag is made of; anything else could end the quotes in the file
 TAG = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_.+*/:@-")
+FIXED = ("INDEV", "IP", "MAC", "HOSTNAME", "TAGS", "GATEWAY", "SUBNET", "GATEWAY6", "SUBNET6", "EUI64")
+"""The keys of the bash package, in its order: Ganeti says what they are."""
+LONGEST_TAGS = 4096
+"""Characters of tags in a binding, which nfdhcpd does not read: it refuses a file of more than 8192 bytes."""
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
     from snf_network.model.config import Config
     from snf_network.model.nic import Nic
@@ -19,23 +30,86 @@ if TYPE_CHECKING:
 
 
 def setup(nic: Nic, node: Node, config: Config) -> Iterator[Resource]:
-    """The keys and their order are the bash package's; an empty value is written."""
+    """The binding and the guard. Raises BadEnvironment for a tag with a key or a value that nfdhcpd would
+    refuse.
+    """
     yield from _guard(nic, config)
+    values = _values(nic, config) | _said(nic, config)
+    content = "".join(f"{key}={value}\n" for key, value in values.items())
+    yield Binding(f"{config.nfdhcpd_state_dir}/{nic.interface}", content)
+
+
+def _values(nic: Nic, config: Config) -> dict[str, str]:
+    """What Ganeti says of the NIC. An empty value is written too: other tools read the file."""
     network = nic.network
+    ipv6 = nic.mode != "routed" or bool(nic.ip6)  # nothing is routed to a guest without an address
     values = {
         "INDEV": nic.interface if nic.mode == "routed" else nic.link,  # what the guest has for its neighbour
         "IP": nic.ip,
         "MAC": nic.mac,
         "HOSTNAME": nic.instance,
-        "TAGS": f'"{" ".join(filter(TAG.issuperset, network.tags))}"',
+        "TAGS": f'"{_fitting(filter(TAG.issuperset, network.tags))}"',
         "GATEWAY": network.gateway,
         "SUBNET": network.subnet,
-        "GATEWAY6": network.gateway6,
-        "SUBNET6": network.subnet6,
+        "GATEWAY6": network.gateway6 if ipv6 else "",
+        "SUBNET6": network.subnet6 if ipv6 else "",
         "EUI64": nic.ip6,
     }
-    content = "".join(f"{key}={value}\n" for key, value in values.items())
-    yield Binding(f"{config.nfdhcpd_state_dir}/{nic.interface}", content)
+    if values["SUBNET6"]:
+        values |= _may_form(nic, config)
+    return values
+
+
+def _fitting(tags: Iterable[str]) -> str:
+    """As many tags as fit into the file."""
+    text = " ".join(tags)
+    return text if len(text) <= LONGEST_TAGS else text[:LONGEST_TAGS].rpartition(" ")[0]
+
+
+def _may_form(nic: Nic, config: Config) -> dict[str, str]:
+    """Whether the guest may use every address of its prefix, where nfdhcpd would think otherwise: by default
+    yes on a bridge, and no on a routed NIC.
+    """
+    free = any(within(nic.network.subnet6, prefix) for prefix in extra(nic, config).prefixes)
+    if nic.mode == "routed":
+        return {"SLAAC": "yes"} if free else {}
+    return {"SLAAC": "no"} if config.ip_filtered_tag in tags_of(nic, config) and not free else {}
+
+
+def _said(nic: Nic, config: Config) -> dict[str, str]:
+    """The keys that tags add: the network's, then the instance's by index, name and uuid. The last one that
+    says a key counts.
+    """
+    said: dict[str, list[str]] = {}
+    for words in (nic.network.tags, *reversed(nic.customised(config.tag_prefix))):
+        said |= _keys(words, f"{config.nfdhcpd_tag}:")
+    return {key: _checked(key, values) for key, values in sorted(said.items()) if any(values)}
+
+
+def _keys(words: Iterable[str], prefix: str) -> dict[str, list[str]]:
+    """The values of each key; empty ones for `no-`."""
+    found: dict[str, list[str]] = {}
+    for word in words:
+        plain = word.removeprefix("no-")
+        if plain.startswith(prefix):
+            key, _, value = plain[len(prefix) :].partition(":")
+            found.setdefault(key, []).append("" if plain != word else value or "yes")
+    return found
+
+
+def _checked(key: str, values: list[str]) -> str:
+    """The text of a key. Raises BadEnvironment for one that no tag may set, or that nfdhcpd would refuse."""
+    from snf_network.values import BINDING_KEYS  # for few
+
+    known = [name for name in BINDING_KEYS if name not in FIXED]
+    if key not in known:
+        raise BadEnvironment(f"a tag says nfdhcpd:{shown(key)}", f"tags may set {', '.join(known)}")
+    text = ",".join(filter(None, values))
+    text = text.replace("@", " via ") if key == "ROUTES" else text
+    _, read, expected = BINDING_KEYS[key]
+    if read(text) is None:
+        raise BadEnvironment(f"tag nfdhcpd:{key}: {shown(text)} is not {expected}", "see tags.md, nfdhcpd")
+    return text
 
 
 def _guard(nic: Nic, config: Config) -> Iterator[Resource]:

@@ -44,10 +44,11 @@ domains = example.com
 
 
 def guest(
-    text: str = BINDING, settings: str = CONF, tap: str = "tap0", source_mac: bytes = TAP_MAC
+    text: str = BINDING, settings: str = CONF, tap: str = "tap0", source_mac: bytes = TAP_MAC, mtu: int = 1500
 ) -> Answerer:
     """Who answers the guest of a binding."""
-    return Answerer(TapGuest(binding.parse(tap, text)[0], TAP_MAC, source_mac, conf.read(settings)[0]))
+    bound, settled = binding.parse(tap, text)[0], conf.read(settings)[0]
+    return Answerer(TapGuest(bound, TAP_MAC, source_mac, settled, mtu))
 
 
 def answer(frame: bytes, who: Answerer, vid: int = 0) -> tuple[tuple[bytes, ...], str]:

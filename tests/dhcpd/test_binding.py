@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as some
 
-from snf_network.dhcpd import binding, conf
+from snf_network.addresses import within
+from snf_network.dhcpd import conf
 from snf_network.dhcpd.answers import Answerer
 from snf_network.dhcpd.binding import BadBinding, TapBinding, parse
 from snf_network.dhcpd.guest import TapGuest
@@ -18,6 +19,7 @@ from snf_network.model.config import Config
 from snf_network.model.nic import Nic
 from snf_network.model.node import Node
 from snf_network.setups import nfdhcpd
+from snf_network.values import BINDING_KEYS
 from tests.dhcpd.clients import BINDING, TAP_MAC, with_
 
 ENVIRONMENTS = sorted((Path(__file__).resolve().parents[1] / "environments").glob("*ifup*.env"))
@@ -72,6 +74,7 @@ def test_every_key() -> None:
         GATEWAY6_MAC="00:AA:BB:CC:DD:EE",
         IP6="2001:db8:1::5",
         NODHCP6="on",
+        SLAAC="no",
     )
     found, warnings = parse("tap0", text)
     assert found == dataclasses.replace(
@@ -89,10 +92,11 @@ def test_every_key() -> None:
         lease=600,
         gateway6_mac="00:aa:bb:cc:dd:ee",
         nodhcp6=True,
+        slaac=False,
     )
     assert warnings == ()
     given = {line.partition("=")[0] for line in text.splitlines()}
-    assert given == binding.KEYS.keys() | {"TAGS"}
+    assert given == BINDING_KEYS.keys() | {"TAGS"}
 
 
 SAME = {
@@ -218,6 +222,7 @@ HOSTILE = {
     "MACSPOOF": ("maybe", "2", "yes no"),
     "PRIVATE": ("x",),
     "NODHCP6": ("2001:db8::1",),
+    "SLAAC": ("auto",),
     "NAMESERVERS": ("192.0.2.2 192.0.2.3", "2001:db8::1", "192.0.2.2,x", ",".join(["192.0.2.2"] * 9)),
     "NAMESERVERS6": ("192.0.2.2", "2001:db8::1 2001:db8::2"),
     "DOMAIN": ("a b", "a..b", "-a", "a" * 64),
@@ -248,7 +253,7 @@ def test_a_value_that_is_not_exactly_right_refuses_the_file(key: str, value: str
 
 
 def test_every_key_has_hostile_values() -> None:
-    assert HOSTILE.keys() == binding.KEYS.keys()
+    assert HOSTILE.keys() == BINDING_KEYS.keys()
 
 
 @pytest.mark.parametrize(
@@ -289,7 +294,7 @@ def test_any_text_is_read_or_refused(text: str) -> None:
         assert "\n" not in str(error) and str(error).isascii()
 
 
-@given(some.sampled_from(sorted(binding.KEYS)), some.text(max_size=80))
+@given(some.sampled_from(sorted(BINDING_KEYS)), some.text(max_size=80))
 def test_any_value_is_read_or_refused_and_what_is_read_can_be_served(key: str, value: str) -> None:
     try:
         found, _ = parse("tap0", with_(**{key: value}))
@@ -312,4 +317,4 @@ def test_any_value_is_read_or_refused_and_what_is_read_can_be_served(key: str, v
     ),
 )
 def test_within(address: str, prefix: str, expected: bool) -> None:
-    assert binding.within(address, prefix) == expected
+    assert within(address, prefix) == expected

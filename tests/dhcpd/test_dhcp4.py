@@ -276,9 +276,33 @@ def test_the_binding_is_before_the_settings() -> None:
     )
 
 
-def test_the_domain_is_what_the_old_one_took() -> None:
+def test_the_domain_is_what_follows_the_first_dot() -> None:
     assert options_of(reply(kind=1)[1])[15] == b"example.com"
-    assert options_of(reply(guest(with_(HOSTNAME="vm1")), kind=1)[1])[15] == b"vm1"
+    assert 15 not in options_of(reply(guest(with_(HOSTNAME="vm1")), kind=1)[1]), "none is known"
+    own = options_of(reply(guest(with_(HOSTNAME="vm1", DOMAIN="lan.example")), kind=1)[1])
+    assert own[15] == b"lan.example"
+
+
+@pytest.mark.parametrize(
+    ("subnet", "broadcast"),
+    (
+        ("198.51.100.0/24", bytes((198, 51, 100, 255))),
+        ("198.51.100.8/30", bytes((198, 51, 100, 11))),
+        ("198.51.100.10/31", None),
+        ("198.51.100.10/32", None),
+        ("", None),
+    ),
+)
+def test_a_subnet_above_30_has_no_broadcast_address(subnet: str, broadcast: bytes | None) -> None:
+    assert options_of(reply(guest(with_(SUBNET=subnet)), kind=1)[1]).get(28) == broadcast
+
+
+def test_the_mtu_is_the_taps_unless_the_binding_has_one() -> None:
+    assert 26 not in options_of(reply(kind=1)[1])
+    for mtu in (1400, 9000):
+        assert options_of(reply(guest(mtu=mtu), kind=1)[1])[26] == mtu.to_bytes(2, "big")
+    assert options_of(reply(guest(with_(MTU="1300"), mtu=1400), kind=1)[1])[26] == (1300).to_bytes(2, "big")
+    assert options_of(reply(guest(mtu=65536), kind=1)[1])[26] == b"\xff\xff", "that of lo"
 
 
 @pytest.mark.parametrize(
@@ -325,9 +349,47 @@ def test_a_guest_without_ipv4_gets_none(who: Answerer) -> None:
     assert reply(who, kind=1) == ("not-served", b"")
 
 
-def test_the_clients_port_is_kept() -> None:
-    assert reply(kind=1, port=1068)[1][34:38] == struct.pack("!HH", 67, 1068)
-    assert reply(kind=1, port=0)[1][34:38] == struct.pack("!HH", 67, 68)
+def test_replies_go_to_the_port_that_clients_listen_on() -> None:
+    """Wherever they ask from (RFC 2131, 4.1)."""
+    for port in (68, 1068, 0):
+        assert reply(kind=1, port=port)[1][34:38] == struct.pack("!HH", 67, 68)
+
+
+def overloaded(value: bytes, file: bytes = b"", sname: bytes = b"", kind: bytes = b"") -> bytes:
+    """A message without a kind among its options, and option 52; `file` and `sname` have options of their
+    own.
+    """
+    message = Dhcp4(kind=None, options=kind + option(52, value)).message()
+    return message[:44] + sname.ljust(64, b"\0") + file.ljust(128, b"\0") + message[236:]
+
+
+DISCOVER, REQUEST, ASKED = option(53, b"\1"), option(53, b"\3"), option(50, OURS)
+
+
+@pytest.mark.parametrize(
+    ("message", "expected"),
+    (
+        (overloaded(b"\1", file=DISCOVER + b"\xff"), "offer"),
+        (overloaded(b"\1", file=DISCOVER), "offer"),
+        (overloaded(b"\2", sname=DISCOVER + b"\xff"), "offer"),
+        (overloaded(b"\3", file=DISCOVER + b"\xff"), "offer"),
+        (overloaded(b"\3", sname=DISCOVER + b"\xff"), "offer"),
+        (overloaded(b"\3", file=REQUEST + b"\xff", sname=ASKED + b"\xff"), "ack"),
+        (overloaded(b"\3", file=ASKED, sname=option(50, OTHERS), kind=REQUEST), "ack"),
+        (overloaded(b"\1", file=DISCOVER, kind=REQUEST), "malformed"),
+        (overloaded(b"\2", file=DISCOVER + b"\xff"), "bootp"),
+        (overloaded(b"\1", sname=DISCOVER + b"\xff"), "bootp"),
+        (overloaded(b"\0", file=DISCOVER), "malformed"),
+        (overloaded(b"\4", file=DISCOVER), "malformed"),
+        (overloaded(b"", file=DISCOVER), "malformed"),
+        (overloaded(b"\1\1", file=DISCOVER), "malformed"),
+        (overloaded(b"\1", file=b"\x0c\xff" + b"x" * 126), "malformed"),
+        (overloaded(b"\2", sname=b"\x0c\x3f" + b"x" * 62), "malformed"),
+        (overloaded(b"\1", file=option(52, b"\3") + DISCOVER, sname=b"\xff"), "offer"),
+    ),
+)
+def test_options_in_other_fields_are_read(message: bytes, expected: str) -> None:
+    assert answer(ip4(udp(message, 68, 67)), GUEST)[1] == expected
 
 
 MESSAGE = Dhcp4().message()

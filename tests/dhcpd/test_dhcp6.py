@@ -231,7 +231,9 @@ def test_replies_go_to_who_asked() -> None:
     sent, _ = answer(dhcp6(INFORMATION, source=PRIVACY, port=5546), GUEST)
     assert sent[0][:12] == MAC + TAP_MAC
     assert sent[0][22:38] == inet_pton(AF_INET6, ROUTER) and sent[0][38:54] == inet_pton(AF_INET6, PRIVACY)
-    assert sent[0][54:58] == b"\x02\x23" + (5546).to_bytes(2, "big")
+    assert sent[0][54:58] == b"\x02\x23\x02\x22", (
+        "clients listen on port 546, wherever they ask from (RFC 8415, 7.2)"
+    )
     assert answer(dhcp6(INFORMATION, port=0), GUEST)[0][0][56:58] == b"\x02\x22"
 
 
@@ -317,3 +319,8 @@ def test_the_search_list_is_the_bindings_or_the_settings_or_the_guests_own_domai
         (with_(DOMAIN="x.example"), bare, b"\1x\7example\0"),
     ):
         assert dict(reply(dhcp6(INFORMATION), guest(text, conf))[2])[24] == expected
+
+
+def test_without_a_domain_there_is_no_search_list() -> None:
+    found = dict(reply(dhcp6(INFORMATION), guest(with_(HOSTNAME="vm1"), "[dhcp]\n"))[2])
+    assert 24 not in found and dict(reply(dhcp6(INFORMATION), guest(settings="[dhcp]\n"))[2])[24]

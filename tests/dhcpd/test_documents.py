@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 
 from snf_network.dhcpd import answers, binding, conf
+from snf_network.values import BINDING_KEYS, MOST_ROUTES
 
 TEXT = (Path(__file__).resolve().parents[2] / "docs" / "nfdhcpd.md").read_text()
 
@@ -22,7 +23,7 @@ def first_columns(text: str, column: int) -> set[str]:
 
 
 def test_bindings() -> None:
-    assert first_columns(section("Bindings"), 0) == binding.KEYS.keys() | binding.IGNORED
+    assert first_columns(section("Bindings"), 0) == BINDING_KEYS.keys() | binding.IGNORED
 
 
 def test_settings() -> None:
@@ -35,7 +36,7 @@ def test_defaults_and_limits() -> None:
         defaults.lease_lifetime,
         defaults.lease_renewal,
         defaults.ra_period,
-        binding.MOST_ROUTES,
+        MOST_ROUTES,
         binding.LARGEST,
         answers.LONGEST,
         conf.LONGEST_PERIOD,

@@ -185,7 +185,12 @@ def test_who_is_reached_directly_is_not_answered_for(setting: str, indev: str, b
     ("name", "keys", "flags", "autonomous"),
     (
         ("slaac", {}, 0, 0x40),
-        ("slaac+dhcpv6", {}, 0x40, 0x40),
+        ("slaac+dhcpv6", {}, 0xC0, 0),
+        ("slaac+dhcpv6", {"SLAAC": "yes"}, 0x40, 0x40),
+        ("slaac+dhcpv6", {"NODHCP6": "yes"}, 0, 0x40),
+        ("slaac+dhcpv6", {"INDEV": "br0"}, 0x58, 0x40),
+        ("slaac+dhcpv6", {"INDEV": "br0", "SLAAC": "no"}, 0xD8, 0),
+        ("managed", {"SLAAC": "yes"}, 0xC0, 0),
         ("managed", {}, 0xC0, 0),
         ("managed", {"NODHCP6": "yes"}, 0, 0x40),
         ("slaac", {"SUBNET6": "2001:db8:1::/56"}, 0, 0),
@@ -198,7 +203,7 @@ def test_who_is_reached_directly_is_not_answered_for(setting: str, indev: str, b
 )
 def test_modes_are_flags(name: str, keys: dict[str, str], flags: int, autonomous: int) -> None:
     advertised = guest(with_(**keys), mode(name)).nd.advertisement
-    assert advertised[59] == flags and options_of(advertised)[3][3] == autonomous
+    assert advertised[59] == flags and options_of(advertised)[3][3] & 0x40 == autonomous
 
 
 def lifetimes(frame: bytes) -> tuple[int, int, int, int, int]:
@@ -220,8 +225,31 @@ def test_the_farewell_ends_all_of_it() -> None:
     assert options_of(GUEST.nd.farewell()).keys() == options_of(GUEST.nd.advertisement).keys()
 
 
-def test_a_private_guest_has_no_router() -> None:
-    assert lifetimes(guest(with_(PRIVATE="yes")).nd.advertisement)[0] == 0
+@pytest.mark.parametrize(
+    ("keys", "lifetime"),
+    (
+        ({}, 9000),
+        ({"GATEWAY6": "fe80::1"}, 9000),
+        ({"PRIVATE": "yes"}, 0),
+        ({"GATEWAY6": ""}, 0),
+        ({"GATEWAY6": "", "INDEV": "br0"}, 0),
+    ),
+)
+def test_a_network_without_a_gateway_has_no_router(keys: dict[str, str], lifetime: int) -> None:
+    """RFC 4861, 6.2.3."""
+    assert lifetimes(guest(with_(**keys)).nd.advertisement)[0] == lifetime
+
+
+def test_without_a_domain_there_is_no_search_list() -> None:
+    who = guest(with_(HOSTNAME="vm1"), "[dhcp]\n")
+    assert 31 not in options_of(who.nd.advertisement) and 31 not in options_of(who.nd.farewell())
+
+
+def test_the_taps_mtu_is_advertised() -> None:
+    for mtu in (1400, 9000):
+        assert options_of(guest(mtu=mtu).nd.advertisement)[5] == struct.pack("!BBHI", 5, 1, 0, mtu)
+    assert 5 not in options_of(guest(mtu=1500).nd.advertisement)
+    assert 5 not in options_of(guest(mtu=1200).nd.advertisement), "less than IPv6 needs"
 
 
 def test_what_is_advertised_is_all_there_is() -> None:

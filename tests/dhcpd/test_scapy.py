@@ -84,10 +84,10 @@ def test_router_advertisement() -> None:
         "ra",
     )
     assert (reply[IPv6].src, reply[IPv6].dst, reply[IPv6].hlim) == (ROUTER, "ff02::1", 255)
-    assert (reply[ICMPv6ND_RA].M, reply[ICMPv6ND_RA].O, reply[ICMPv6ND_RA].routerlifetime) == (0, 1, 9000)
+    assert (reply[ICMPv6ND_RA].M, reply[ICMPv6ND_RA].O, reply[ICMPv6ND_RA].routerlifetime) == (1, 1, 9000)
     assert reply[ICMPv6NDOptSrcLLAddr].lladdr == TAP and reply[ICMPv6NDOptMTU].mtu == 1400
     prefix = reply[ICMPv6NDOptPrefixInfo]
-    assert (prefix.prefix, prefix.prefixlen, prefix.L, prefix.A) == ("2001:db8:1::", 64, 0, 1)
+    assert (prefix.prefix, prefix.prefixlen, prefix.L, prefix.A) == ("2001:db8:1::", 64, 0, 0)
     assert reply[ICMPv6NDOptRDNSS].dns == ["2001:db8:100::1"] and reply[ICMPv6NDOptDNSSL].searchlist == [
         "example.com."
     ]

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import subprocess
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, contextmanager
 from typing import NamedTuple
 
 import pytest
@@ -127,7 +127,7 @@ def test_networkd_has_both_families(place: Place) -> None:
     place.guest.write(
         "/etc/systemd/network/10.network", "[Match]\nName=eth0\n[Network]\nDHCP=yes\nIPv6AcceptRA=yes\n"
     )
-    before = place.daemon.counts("tap0").get("information6", 0)
+    before = place.daemon.counts("tap0").get("reply6", 0)
     client = subprocess.Popen(
         place.guest.command("unshare", "-m", "sh", "-c", OWN_RUN + "exec /lib/systemd/systemd-networkd"),
         stdout=subprocess.DEVNULL,
@@ -136,14 +136,13 @@ def test_networkd_has_both_families(place: Place) -> None:
     try:
         assert until(lambda: has_address(place.guest, IP) and has_address(place.guest, IP6), 20)
         assert place.guest.ping(GATEWAY) and place.guest.ping(GATEWAY6)
-        assert until(lambda: place.daemon.counts("tap0").get("information6", 0) > before, 10)
+        assert place.daemon.counts("tap0").get("reply6", 0) > before
     finally:
         client.terminate()
         client.wait(10)
 
 
 def test_dhclient_leases_the_routed_ipv6_address(place: Place) -> None:
-    place.guest.sysctl("net/ipv6/conf/eth0/autoconf", 0)  # else the address is there without a lease
     run = ("dhclient", "-6", "-1", "-d", "-lf", "/var/lib/dhcp/v6", "-pf", "/var/dhclient6.pid", "eth0")
     client = subprocess.Popen(place.guest.command(*run), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
@@ -174,15 +173,53 @@ def test_wide_dhcp6c_asks_for_information_only(place: Place) -> None:
     assert f"nameserver[0] {RESOLVER6}" in said and "Domain search list[0] example.org." in said, said
 
 
-def test_kernel_forms_its_address_and_reaches_the_router(place: Place) -> None:
-    assert until(lambda: has_address(place.guest, IP6), 10)
-    assert place.guest.ping(GATEWAY6) and place.router.ping(IP6)
+def global_addresses(guest: Machine) -> set[str]:
+    listed = guest.out("ip", "-6", "-o", "addr", "show", "dev", "eth0", "scope", "global").splitlines()
+    return {line.split()[3].partition("/")[0] for line in listed}
+
+
+def test_a_guest_that_would_form_another_address_has_the_one_that_is_routed(place: Place) -> None:
+    """RFC 7217, as NetworkManager, Windows and macOS do: it is told to form none, asks, and gets out."""
+    guest = place.guest
+    guest.sysctl("net/ipv6/conf/eth0/stable_secret", "2001:db8::1:2:3:4")
+    guest.run("sh", "-c", "ip link set eth0 down; ip link set eth0 up")
+    try:
+        assert until(lambda: "default" in guest.out("ip", "-6", "route"), 20)
+        assert global_addresses(guest) == set()
+        test_dhclient_leases_the_routed_ipv6_address(place)
+    finally:
+        guest.sysctl("net/ipv6/conf/eth0/addr_gen_mode", 0)
+
+
+@contextmanager
+def reconfigured(place: Place, more: str) -> Iterator[None]:
+    """The daemon with further settings."""
+
+    def configure(text: str) -> None:
+        place.node.write(CONFIG, text)
+        place.daemon.process.send_signal(1)
+        place.daemon.told("RELOADING=1")
+        place.daemon.told("READY=1")
+
+    configure(CONF + more)
+    try:
+        yield
+    finally:
+        configure(CONF)
+
+
+def test_in_mode_slaac_the_kernel_forms_its_address_and_reaches_the_router(place: Place) -> None:
+    with reconfigured(place, "mode = slaac\n"):
+        place.guest.run("rdisc6", "-1", "eth0")
+        assert until(lambda: global_addresses(place.guest) == {IP6}, 10)
+        assert place.guest.ping(GATEWAY6) and place.router.ping(IP6)
 
 
 def test_rdisc6(place: Place) -> None:
     said = place.guest.out("rdisc6", "-1", "eth0")
     for words in (
-        "Stateful address conf.    :           No",
+        "Stateful address conf.    :          Yes",
+        "Autonomous address conf.:           No",
         "Stateful other conf.      :          Yes",
         " Prefix                   : 2001:db8:1::/64",
         f" Recursive DNS server     : {RESOLVER6}",
@@ -198,7 +235,7 @@ def test_ndisc6(place: Place, address: str, source: tuple[str, ...]) -> None:
     """It takes an answer from the address that it asks for, and from no other; pins and guard of the tap are
     in place.
     """
-    assert until(lambda: has_address(place.guest, IP6), 10)
+    place.guest.ip(f"addr add {IP6}/64 dev eth0 nodad")
     assert "CC:47:52:4E:45:54" in place.guest.out("ndisc6", "-1", "-r", "3", *source, address, "eth0")
 
 
@@ -233,18 +270,10 @@ def test_one_host_prefix(place: Place) -> None:
 
 def test_managed_mode_gives_the_routed_address_and_no_other(place: Place) -> None:
     """The kernel forms none, so a client with privacy addresses has the one that is routed."""
-    place.node.write(CONFIG, CONF + "mode = managed\n")
-    place.daemon.process.send_signal(1)
-    place.daemon.told("RELOADING=1")
-    place.daemon.told("READY=1")
-    try:
+    with reconfigured(place, "mode = managed\n"):
         said = place.guest.out("rdisc6", "-1", "eth0")
         assert (
             "Stateful address conf.    :          Yes" in said
             and "Autonomous address conf.:           No" in said
         ), said
         test_dhclient_leases_the_routed_ipv6_address(place)
-    finally:
-        place.node.write(CONFIG, CONF)
-        place.daemon.process.send_signal(1)
-        place.daemon.told("READY=1")

@@ -102,6 +102,31 @@ def tap(node: Machine, name: str = "tap0") -> int:
     return made
 
 
+def advertised(tap: int, seconds: float = 2.0) -> bytes:
+    """The next router advertisement."""
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        with suppress(BlockingIOError):
+            heard = os.read(tap, 4096)
+            if heard[12:14] == b"\x86\xdd" and heard[54] == 134:
+                return heard
+            continue
+        time.sleep(0.005)
+    return b""
+
+
+def test_the_guest_is_told_the_mtu_of_its_tap_whenever_that_changes(node: Machine, daemon: Daemon) -> None:
+    made = tap(node)
+    bind(node, "tap0", TEXT)
+    assert until(lambda: offered(made) == IP)
+    assert b"\x1a\2" not in asks(made)[282:]
+    for mtu in (1400, 9000):
+        node.ip(f"link set tap0 mtu {mtu}")
+        assert struct.pack("!BBHI", 5, 1, 0, mtu) in advertised(made), "told at once"
+        assert b"\x1a\2" + struct.pack("!H", mtu) in asks(made)[282:]
+        assert daemon.show("tap0")["tap_mtu"] == mtu
+
+
 # --- bindings
 
 
@@ -483,6 +508,55 @@ def test_second_daemon_in_the_background_says_that_one_runs(node: Machine) -> No
         assert select.select([handle], [], [], 5)[0]
         os.close(handle)
     assert "ended" in node.read("/var/log/nfdhcpd/nfdhcpd.log")
+
+
+def test_nobody_but_root_can_keep_it_from_starting(node: Machine) -> None:
+    """A lock needs no more than a descriptor: another user's on the pid file would be as good as a
+    daemon's.
+    """
+    node.write(CONFIG, "[general]\npidfile = /var/nfdhcpd.pid\nlogdir = /var/log/nfdhcpd\n")
+    node.run("mkdir", "-p", BINDINGS)
+    node.write("/var/nfdhcpd.pid", "")
+    node.run("chmod", "0644", "/var/nfdhcpd.pid")
+    nfdhcpd = (SCRIPTS / "nfdhcpd", "--socket", "/var/control")
+    hold = "import fcntl, time; file = open('/var/nfdhcpd.pid'); fcntl.flock(file, fcntl.LOCK_EX); print(flush=True); time.sleep(60)"
+    holder = subprocess.Popen(
+        node.command("setpriv", "--reuid=65534", "--clear-groups", "/usr/bin/python3", "-IS", "-c", hold),
+        stdout=subprocess.PIPE,
+    )
+    try:
+        assert holder.stdout and holder.stdout.readline() == b"\n"
+        node.run(*nfdhcpd)
+        pid = int(node.read("/var/nfdhcpd.pid"))
+        try:
+            assert node.out("stat", "-c", "%a %u", "/var/nfdhcpd.pid") == "600 0\n"
+            assert node.run(*nfdhcpd, check=False).returncode == 1
+        finally:
+            handle = os.pidfd_open(pid)
+            signal.pidfd_send_signal(handle, signal.SIGTERM)
+            assert select.select([handle], [], [], 5)[0]
+            os.close(handle)
+    finally:
+        holder.kill()
+        holder.communicate()
+
+
+def test_a_pid_file_that_is_a_link_is_not_followed(node: Machine) -> None:
+    node.write(CONFIG, "[general]\npidfile = /var/nfdhcpd.pid\nlogdir = /var/log/nfdhcpd\n")
+    node.run("mkdir", "-p", BINDINGS)
+    node.write("/var/precious", "kept")
+    node.run("ln", "-s", "precious", "/var/nfdhcpd.pid")
+    ran = node.run(SCRIPTS / "nfdhcpd", "--socket", "/var/control", check=False)
+    assert ran.returncode == 1 and "/var/nfdhcpd.pid" in ran.stderr and node.read("/var/precious") == "kept"
+
+
+def test_a_capture_is_not_written_to_a_terminal(node: Machine, daemon: Daemon) -> None:
+    tap(node)
+    bind(node, "tap0", TEXT)
+    assert until(lambda: daemon.states() == {"tap0": "served"})
+    command = f"{SCRIPTS / 'nfdhcpctl'} --socket {daemon.control} capture tap0"
+    ran = node.run("script", "-qec", command, "/dev/null", check=False)
+    assert ran.returncode == 1 and "tcpdump" in ran.stdout and "\xd4" not in ran.stdout
 
 
 def test_check_reads_the_configuration_and_all_bindings(node: Machine) -> None:
