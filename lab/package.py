@@ -49,7 +49,9 @@ def debs(directory: Path | None = None) -> list[Path]:
 
 
 def build(directory: Path, *options: str, checks: bool = False) -> Path:
-    """Make in `directory` what dpkg-buildpackage makes of a copy of the checkout without git; give the copy."""
+    """Make in `directory` what dpkg-buildpackage makes of a copy of the checkout without git; give the
+    copy.
+    """
     source = copy(directory / "source")
     ran = subprocess.run(
         ("dpkg-buildpackage", "-us", "-uc", *options),
