@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from snf_network.host import kernel
 from snf_network.lean import replace
 from snf_network.model.config import Config
 from snf_network.rules import ruleset
@@ -34,7 +35,7 @@ def loaded(monkeypatch: pytest.MonkeyPatch, *names: str) -> None:
         f"\tchain profile_{name} {{\n\t}}\n\tchain filtered_profile_{name} {{\n\t}}\n" for name in names
     )
     said = f"table bridge snf_network {{\n\tchain pins {{\n\t}}\n{chains}}}\n"
-    monkeypatch.setattr(ruleset, "run", lambda argv: (0, said) if names else (0, ""))
+    monkeypatch.setattr(kernel, "run", lambda argv, text="": (0, said) if names else (0, ""))
 
 
 def test_each_reason_that_rules_count_with_is_explained() -> None:

@@ -13,6 +13,9 @@ if TYPE_CHECKING:
         def nft(self, lines: Iterable[str]) -> str:
             """Run one transaction, all of it or nothing; why nothing was done, empty if it was."""
 
+        def run(self, argv: Sequence[str], text: str = "") -> tuple[int, str]:
+            """Run a tool; its exit status and what it printed."""
+
         def has_element(self, family: str, set_name: str, key: str) -> bool:
             """True if the set or map exists and has the key."""
 

@@ -12,7 +12,7 @@ from posix import F_OK, access, listdir
 
 from snf_network.errors import KernelError
 from snf_network.host import kernel
-from snf_network.host.kernel import RULES, run
+from snf_network.host.kernel import RULES
 from snf_network.host.lock import Lock
 from snf_network.model.resources.nft import FAMILIES, Element
 
@@ -54,7 +54,7 @@ class Ruleset:
             (
                 f"define MAC_MASK = {self.config.mac_mask}",
                 'include "base.nft"',
-                *_profiles(closed),
+                *_profiles(closed, self._loaded()),
                 *_no_tunnels(self.config),
                 *(('include "masq.nft"',) if self.config.masq else ()),
                 "",
@@ -111,13 +111,15 @@ class Ruleset:
 
     def refused_profiles(self) -> list[str]:
         """nft's words about each profile that does not load now: path, line and what is wrong."""
-        status, said = run(("nft", "-c", "-I", RULES, "-f", "-"), self.text())
+        status, said = self.host.run(("nft", "-c", "-I", RULES, "-f", "-"), self.text())
         paths = profiles().values()
         return [line for line in said.splitlines() if any(path in line for path in paths)] if status else []
 
     def listing(self) -> str:
         """Our rules as the kernel has them now, without members and counters."""
-        tables = [run(("nft", "-s", "-t", "list", "table", family, "snf_network")) for family in FAMILIES]
+        tables = [
+            self.host.run(("nft", "-s", "-t", "list", "table", family, "snf_network")) for family in FAMILIES
+        ]
         return "".join(said for status, said in tables if not status)
 
     def _alone(self) -> Lock:
@@ -164,6 +166,12 @@ class Ruleset:
         except KernelError:
             pass  # `check` says that it is missing
 
+    def _loaded(self) -> set[str]:
+        """Names of the profiles that have chains in the kernel now."""
+        said = self.host.run(("nft", "list", "chains", "bridge"))[1]
+        ours = said.partition("table bridge snf_network {\n")[2].partition("\n}")[0].split()
+        return {word.removeprefix("profile_") for word in ours if word.startswith("profile_")}
+
     def _has(self, element: Element) -> bool:
         return self.host.has_element(element.family, element.set, element.key)
 
@@ -200,13 +208,11 @@ def _no_tunnels(config: Config) -> Iterator[str]:
         yield f"table {family} snf_network {{\nchain tunnel {{\n{rules}}}\n}}"
 
 
-def _profiles(closed: Collection[str]) -> Iterator[str]:
+def _profiles(closed: Collection[str], loaded: set[str]) -> Iterator[str]:
     known = profiles()
     for name, path in known.items():
         yield from _chains(name, "drop" if name in closed else f'include "{path}"')
-    for name in (
-        _loaded() - known.keys()
-    ):  # its file is gone, NICs may point at it: an empty chain would be open
+    for name in loaded - known.keys():  # its file is gone, NICs may point at it: an empty chain would be open
         yield from _chains(name, "drop")
 
 
@@ -227,13 +233,6 @@ def _chains(name: str, body: str) -> Iterator[str]:
         f"chain filtered_profile_{name} {{\n"
         f"oifname . ether saddr & $MAC_MASK @prefixes goto profile_{name}\ngoto no_mac_prefix\n}}\n}}"
     )
-
-
-def _loaded() -> set[str]:
-    """Names of the profiles that have chains in the kernel now."""
-    said = run(("nft", "list", "chains", "bridge"))[1]
-    ours = said.partition("table bridge snf_network {\n")[2].partition("\n}")[0].split()
-    return {word.removeprefix("profile_") for word in ours if word.startswith("profile_")}
 
 
 def _refused(said: str) -> KernelError:

@@ -1,0 +1,212 @@
+"""The engine against a machine that only remembers: order, undoing, and who stays up, without root."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from snf_network.apply.engine import Engine
+from snf_network.errors import Hung, KernelError
+from snf_network.host import kernel
+from snf_network.host import record as records_module
+from snf_network.host.record import Record
+from snf_network.lean import replace
+from snf_network.model.config import Config
+from snf_network.model.nic import Nic
+from snf_network.model.resources import Element, Link, Port, Rule
+from snf_network.plan import plan_for
+from tests.fake_host import Died, FakeHost
+from tests.test_nic import ROUTED
+from tests.test_plan import NODE
+
+OTHER = {**ROUTED, "IP": "198.51.100.77", "MAC": "aa:00:00:ad:35:77", "INTERFACE_UUID": "other"}
+
+
+@pytest.fixture
+def host(monkeypatch: pytest.MonkeyPatch) -> FakeHost:
+    made = FakeHost("tap0", "tap1", "eth0", "eth1", "prv0")
+    monkeypatch.setattr(records_module, "ifindex", made.ifindex)
+    monkeypatch.setattr(records_module, "is_up", made.is_up)
+    monkeypatch.setattr(records_module, "boot", lambda: "b00t")
+    return made
+
+
+@pytest.fixture
+def engine(host: FakeHost, tmp_path: Path) -> Engine:
+    config = replace(Config(), state_dir=str(tmp_path / "state"), nfdhcpd_state_dir="/bindings")
+    return Engine(config, host)
+
+
+def wanted(engine: Engine, **values: str) -> Record:
+    """The record of a routed NIC with all that a network can give it."""
+    env = {**ROUTED, "NETWORK_TAGS": "ip-less-routed nfdhcpd", "TAGS": "", **values}
+    nic = Nic.from_env(env)
+    plan = plan_for(nic, NODE, engine.config)
+    index = engine.host.ifindex(nic.interface)
+    return Record(
+        nic.interface, index, "b00t", nic.instance, nic.uuid, nic.values, plan.resources, plan.lacking
+    )
+
+
+def first(host: FakeHost, word: str) -> int:
+    return next(number for number, act in enumerate(host.acts) if word in act)
+
+
+def test_filters_come_before_the_link_and_the_file_last(engine: Engine, host: FakeHost) -> None:
+    engine.replace(wanted(engine))
+    assert first(host, "rule add") < first(host, "add element") < first(host, "link set dev tap0 address")
+    assert host.acts[-1] == "write /bindings/tap0" or "neigh replace proxy" in host.acts[-1]
+    assert all(one.key and host.has_element(one.family, one.set, one.key) for one in members(engine))
+
+
+def members(engine: Engine) -> list[Element]:
+    record = engine.records.load("tap0")
+    assert record
+    return [one for one in record.resources if isinstance(one, Element)]
+
+
+def test_the_link_goes_down_before_its_filters_go(engine: Engine, host: FakeHost) -> None:
+    engine.replace(wanted(engine))
+    host.acts.clear()
+    assert engine.remove("tap0")
+    assert first(host, "link set dev tap0 down") < first(host, "delete element")
+    assert host.state() == ({}, {}, {}) and engine.records.load("tap0") is None
+
+
+def test_saying_it_again_changes_nothing(engine: Engine, host: FakeHost) -> None:
+    engine.replace(wanted(engine))
+    state = host.state()
+    engine.replace(wanted(engine))
+    assert host.state() == state
+
+
+ACTS = ("add element", "rule add", "link set", "route replace", "neigh replace", "sysctl", "write /bindings")
+
+
+@pytest.mark.parametrize("word", ACTS)
+def test_a_first_ifup_that_fails_leaves_nothing(engine: Engine, host: FakeHost, word: str) -> None:
+    host.refuse = lambda act: "no" if word in act and "down" not in act and "delete" not in act else ""
+    with pytest.raises(KernelError):
+        engine.replace(wanted(engine))
+    assert host.state()[0] == {} and ("Link", "tap0") not in host.placed
+    assert engine.records.load("tap0") is None
+
+
+@pytest.mark.parametrize("word", ACTS[2:])
+def test_a_running_nic_stays_up_whatever_fails(engine: Engine, host: FakeHost, word: str) -> None:
+    engine.replace(wanted(engine))
+    state = host.state()
+    host.refuse = lambda act: "no" if word in act else ""
+    with pytest.raises(KernelError, match="no"):
+        engine.replace(wanted(engine))
+    assert host.state() == state
+    record = engine.records.load("tap0")
+    assert record and record.failed and record.resources == wanted(engine).resources
+    host.refuse = lambda act: ""
+    engine.replace(wanted(engine))
+    record = engine.records.load("tap0")
+    assert record and not record.failed
+
+
+def test_a_refused_member_leaves_a_running_nic_as_it_was(engine: Engine, host: FakeHost) -> None:
+    engine.replace(wanted(engine))
+    state, record = host.state(), engine.records.load("tap0")
+    host.refuse = lambda act: "no" if "198.51.100.77" in act else ""
+    with pytest.raises(KernelError):
+        engine.replace(wanted(engine, **OTHER))
+    assert host.state() == state and engine.records.load("tap0") == record
+
+
+def test_nft_that_hangs_takes_no_running_nic_down(engine: Engine, host: FakeHost) -> None:
+    engine.replace(wanted(engine))
+
+    def hang(act: str) -> str:
+        raise Hung("nft hung and was killed")
+
+    host.refuse = hang
+    with pytest.raises(Hung):
+        engine.replace(wanted(engine))
+    record = engine.records.load("tap0")
+    assert ("Link", "tap0") in host.placed and record and record.failed
+
+
+def test_a_nic_that_moves_and_fails_is_closed(engine: Engine, host: FakeHost) -> None:
+    engine.replace(wanted(engine))
+    moved = replace(wanted(engine), resources=(Port("tap0", "prv0"), Link("tap0")))
+    host.refuse = lambda act: "no" if "master" in act else ""
+    with pytest.raises(KernelError, match="no"):
+        engine.replace(moved)
+    assert host.state() == ({}, {}, {}) and engine.records.load("tap0") is None
+
+
+@pytest.mark.parametrize("values", [{}, OTHER], ids=["first", "changed"])
+def test_killed_at_every_step_the_next_call_completes_it(
+    engine: Engine, host: FakeHost, values: dict[str, str]
+) -> None:
+    if values:
+        engine.replace(wanted(engine))
+    begun = len(host.acts)
+    engine.replace(wanted(engine, **values))
+    end, steps = host.state(), len(host.acts) - begun
+    assert steps > 10
+    for step in range(1, steps + 1):
+        engine.remove("tap0")
+        if values:
+            engine.replace(wanted(engine))
+        host.dies_at = len(host.acts) + step
+        try:
+            engine.replace(wanted(engine, **values))
+        except Died:
+            pass
+        host.dies_at = 0
+        up = ("Link", "tap0") in host.placed
+        assert not up or any(key[1] == "routed" for key in host.members), "up and unfiltered"
+        engine.replace(wanted(engine, **values))
+        assert host.state() == end, f"killed before step {step}"
+
+
+def test_what_two_nics_share_goes_with_the_last(engine: Engine, host: FakeHost) -> None:
+    for values in ({}, {**OTHER, "INTERFACE": "tap1"}):
+        engine.replace(wanted(engine, **values))
+    rules = [one for one in host.placed.values() if isinstance(one, Rule)]
+    assert rules
+    engine.remove("tap0")
+    assert [one for one in host.placed.values() if isinstance(one, Rule)] == rules
+    engine.remove("tap1")
+    assert not [one for one in host.placed.values() if isinstance(one, Rule)]
+
+
+def test_what_was_flushed_comes_back_in_one_transaction(engine: Engine, host: FakeHost) -> None:
+    records = [wanted(engine), wanted(engine, **{**OTHER, "INTERFACE": "tap1"})]
+    for record in records:
+        engine.replace(record)
+    state = host.state()
+    host.members.clear()
+    host.acts.clear()
+    lost = {
+        one.interface: (one, [each for each in one.resources if isinstance(each, Element)]) for one in records
+    }
+    assert engine.mend(lost) == {}
+    assert host.state() == state and len([act for act in host.acts if act.startswith("nft")]) == 1
+
+
+def test_gone_nics_are_taken_back_together(engine: Engine, host: FakeHost) -> None:
+    records = [wanted(engine), wanted(engine, **{**OTHER, "INTERFACE": "tap1"})]
+    for record in records:
+        engine.replace(record)
+    del host.devices["tap0"], host.devices["tap1"]
+    gone, failed = engine.remove_gone(records)
+    assert [record.interface for record in gone] == ["tap0", "tap1"] and not failed
+    assert host.members == {} and host.files == {} and list(engine.records) == []
+
+
+def test_no_nic_is_begun_without_time(
+    engine: Engine, host: FakeHost, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    record = wanted(engine)
+    engine.replace(record)
+    host.members.clear()
+    monkeypatch.setattr(kernel, "is_late", lambda: True)
+    assert engine.mend({"tap0": (record, record.resources)}) == {} and host.members == {}
+    assert ("Link", "tap0") in host.placed, "late means stop, not harm"
