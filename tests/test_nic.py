@@ -122,8 +122,13 @@ def test_a_nic_outside_of_networks_has_an_empty_network() -> None:
 @pytest.mark.parametrize("name", ["INTERFACE", "INSTANCE", "MAC", "MODE", "LINK"])
 @pytest.mark.parametrize("value", [None, ""], ids=["absent", "empty"])
 def test_what_every_nic_needs_is_missed_by_name(name: str, value: str | None) -> None:
-    error = refusal(**{name: value})
+    error = refusal(**{"MODE": "bridged", name: value})
     assert error.message == f"{name} is missing" and error.hint
+
+
+@pytest.mark.parametrize("value", [None, ""], ids=["absent", "empty"])
+def test_a_routed_nic_without_a_link_has_the_nodes_own_table(value: str | None) -> None:
+    assert Nic.from_env(changed(LINK=value)).link == "main"
 
 
 @pytest.mark.parametrize("name", sorted(set(room.VARIABLES) - set(room.REQUIRED)))

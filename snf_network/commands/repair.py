@@ -19,7 +19,7 @@ from snf_network.model.config import Config
 from snf_network.model.nic import Nic
 from snf_network.model.resources import Element, NeighProxy, Resource
 from snf_network.observe.drift import Difference, compare
-from snf_network.scripts.bringup import announce_again, bring_up, keep_wanted, try_again
+from snf_network.scripts.bringup import announce_again, bring_up, keep_wanted
 from snf_network.scripts.process import Log
 
 from . import check
@@ -31,20 +31,22 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     """How much to say."""
     parser.add_argument("--quiet", action="store_true", help="print failures only")
     parser.add_argument(
-        "--pending", action="store_true", help="only try again what could not be done when its NIC came up"
+        "--pending",
+        action="store_true",
+        help="exit status 0 if no NIC lacks anything any more, whatever else differs",
     )
 
 
 def run(options: argparse.Namespace, config: Config) -> int:
     """Repair, then look again."""
     log = Log("snf-network", path=config.logfile)
-    if options.pending:
-        return 0 if try_again(config, log) else 1
     found = compare(config)
     if not found:
         return _say(options, "clean: nothing to repair")
     failed = _Repair(found, config, log).run()
     left = compare(config)
+    if options.pending:
+        return int(bool(left.lacking))
     for kind, interface, words in check.rows(left):
         sys.stderr.write(f"still {kind} {interface}: {words}\n")
     tried = len(found.lacking) + len(found.outdated)
@@ -107,8 +109,11 @@ class _Repair:
         announce_again(unheard, self.config)
 
     def _plan_again(self) -> None:
-        """NICs that lack something, or whose node is another by now."""
-        for record in {one.interface: one for one, _ in (*self.found.outdated, *self.found.lacking)}.values():
+        """NICs that were refused something, or whose node is another by now. What lacks only what the node
+        still has not is left alone.
+        """
+        refused = [(one, words) for one, words in self.found.lacking if one.failed or not one.node]
+        for record in {one.interface: one for one, _ in (*self.found.outdated, *refused)}.values():
             if kernel.is_late():
                 self._fail(record.interface, "no time is left for it: snf-network repair once more")
                 continue

@@ -120,6 +120,8 @@ class Nic:
         values = {name: env[name] for name in VARIABLES if env.get(name)}
         if interface:
             values.setdefault("INTERFACE", interface)
+        if values.get("MODE") == "routed":
+            values.setdefault("LINK", "main")  # gnt-network(8): without a LINK, the node's own table
         for name, (check, hint) in CHECKS.items():
             if name in values and not check(values[name]):
                 raise BadEnvironment(f"{name}={shown(values[name])} is not valid", hint)

@@ -87,6 +87,7 @@ def _marks(nic: Nic, node: Node) -> Iterator[Resource]:
 
 def _settings(tap: str, ipv6: bool) -> Iterator[Resource]:
     yield Sysctl(f"net/ipv4/conf/{tap}/forwarding", "1")
+    yield Sysctl("net/ipv4/fwmark_reflect", "1")  # the node's own ICMP errors find the guest by its table
     yield Sysctl(f"net/ipv4/conf/{tap}/proxy_arp", "1")
     yield Sysctl(f"net/ipv4/conf/{tap}/src_valid_mark", "1")  # a strict rp_filter then asks the marked table
     yield Sysctl(
@@ -94,6 +95,7 @@ def _settings(tap: str, ipv6: bool) -> Iterator[Resource]:
     )  # the default makes the first answer wait up to 0.8 s
     if ipv6:
         yield Sysctl("net/ipv6/conf/all/forwarding", "1")
+        yield Sysctl("net/ipv6/fwmark_reflect", "1")
         yield Sysctl(f"net/ipv6/conf/{tap}/forwarding", "1")
         yield Sysctl(
             f"net/ipv6/conf/{tap}/addr_gen_mode", "0"

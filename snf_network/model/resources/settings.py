@@ -71,8 +71,8 @@ class Binding(Resource):
         return f"rm {self.path}"
 
     def is_in(self, view: View) -> bool:
-        """Every byte counts."""
-        return view.content(self.path) == self.content
+        """A site may add keys of its own below ours (IFUP_EXTRA_SCRIPT)."""
+        return (view.content(self.path) or "").startswith(self.content)
 
 
 @dataclass(frozen=True)
