@@ -1,10 +1,10 @@
-"""What has to change at a name, given what is wanted and what the server has; and the UPDATE message that
-does it. Pure.
+"""The changes that bring a name from its current state to the desired one, and the UPDATE message that makes
+them. Pure.
 
-Each change carries prerequisites (RFC 2136, 2.4), so the server does it only if the name is still as it was
-seen. Whose a name is, an owner mark says: a DHCID record (RFC 4701) of the cluster and the instance, or a TXT
-record. A name without one is ours only if all it has is what we would put there. Only single records are
-deleted, never a name.
+Each change carries prerequisites (RFC 2136, 2.4), so the server makes it only if the name is still as it was
+seen. An owner mark tells whose a name is: a DHCID record (RFC 4701) of cluster and instance, or a TXT record.
+A name without a mark is ours only if all it has is what we would put there. Only single records are deleted,
+never a name.
 """
 
 from __future__ import annotations
@@ -35,27 +35,31 @@ STRING = 255
 
 
 @dataclass(frozen=True)
-class Target:
-    """A name, and what shall be there."""
+class Endpoint:
+    """A name, and what we want of it."""
 
     name: Name
-    wanted: frozenset[Rdata]
+    desired: frozenset[Rdata]
+    """The records that it should have."""
     had: frozenset[Rdata] = frozenset()
-    """What may be there because of us, even without a mark."""
+    """Records that may be there because of us, even without a mark."""
     mark: Rdata | None = None
-    """Ours; reverse names have none (RFC 4703, 5.4)."""
+    """Our owner mark; None for reverse names, which have none (RFC 4703, 5.4)."""
     whole: bool = False
-    """Nothing but `wanted` is ours to keep."""
+    """True if all records at a name with our mark are ours, and go unless they are desired."""
     ttl: int = 300
+    """Of what is added, in seconds."""
+    kept: frozenset[Rdata] = frozenset()
+    """Records that are neither added nor deleted."""
 
     @property
     def types(self) -> tuple[RdataType, ...]:
-        """What to ask the server for."""
+        """The types to ask the server for."""
         return (A, AAAA, self.mark.rdtype) if self.mark else (PTR,)
 
 
 @dataclass(frozen=True)
-class Present:
+class Current:
     """What the server has at a name."""
 
     records: frozenset[Rdata] = frozenset()
@@ -67,92 +71,90 @@ class Present:
 class Change:
     """What to do at one name, and on which conditions."""
 
-    target: Target
+    endpoint: Endpoint
     conditions: tuple[tuple[RdataType, frozenset[Rdata]], ...] = ()
-    """Types with the records that there must be of each, no more and no less. Empty: the name must not be in
-    use.
-    """
+    """Types with the exact records that the name must have of each. Empty: the name must not be in use."""
     deletes: frozenset[Rdata] = frozenset()
     adds: frozenset[Rdata] = frozenset()
     doubtful: bool = False
-    """The server may have been answering for a wildcard; if not, the name is another's, and the change will
-    be refused.
+    """The answer may have come from a wildcard; if not, the name is somebody else's, and the server refuses
+    the change.
     """
 
 
-def decide(target: Target, present: Present, ours: bool = False) -> Change | None:
-    """The change that makes `target` so; None if it is so, or if there is nothing of ours to take back.
+def decide(endpoint: Endpoint, current: Current, ours: bool = False) -> Change | None:
+    """The change that brings a name to its desired state; None if it is there, or if nothing of it is ours to
+    take back.
 
-    `ours`: a PTR that is not `had` belongs to another instance of this cluster, which no longer has the
-    address.
+    `ours`: the PTRs that are there lead to names of this cluster, so the address has changed hands.
     """
-    return _forward(target, present) if target.mark else _pointer(target, present, ours)
+    return _forward(endpoint, current) if endpoint.mark else _pointer(endpoint, current, ours)
 
 
-def anew(change: Change) -> Change | None:
-    """The change that takes a name which is free, instead of one that would adopt it without a mark; None if
-    `change` is another kind.
+def is_of_wildcard(left: Change) -> bool:
+    """True if what is left to be deleted after a deletion has succeeded can only be what a wildcard
+    answers.
     """
-    target = change.target
-    if (
-        not target.mark
-        or not target.wanted
-        or not change.conditions
-        or target.mark in dict(change.conditions)[target.mark.rdtype]
-    ):
-        return None
-    return Change(target, adds=target.wanted | {target.mark}, doubtful=True)
-
-
-def satisfied(target: Target, present: Present) -> bool:
-    """True if an update that was to make `target` so has done it."""
-    return decide(target, present) is None
-
-
-def is_foreign(target: Target, present: Present) -> bool:
-    """True if a forward name seems to be another's: by its mark, or for want of one by what it has beside
-    ours.
-    """
-    if not target.mark or target.mark in present.marks:
-        return False
-    marked = any(target.mark.rdtype == DHCID or _text(other).startswith(NOTE) for other in present.marks)
-    return marked or not present.records <= target.wanted | target.had
-
-
-def _forward(target: Target, present: Present) -> Change | None:
-    assert target.mark
-    mark, wanted, records = target.mark, target.wanted, present.records
-    if mark not in present.marks:
-        if is_foreign(target, present):
-            return Change(target, adds=wanted | {mark}, doubtful=True) if wanted else None
-        if not records:
-            return Change(target, adds=wanted | {mark}) if wanted else None
-        left = wanted
-    else:
-        left = wanted if target.whole else wanted | (records - target.had)
-    marks = frozenset({mark}) if left else frozenset()
-    deletes, adds = (
-        (records - left) | ({mark} & present.marks - marks),
-        (left - records) | (marks - present.marks),
+    endpoint = left.endpoint
+    return bool(
+        endpoint.mark and not endpoint.desired and not dict(left.conditions).get(endpoint.mark.rdtype)
     )
+
+
+def taking(change: Change) -> Change | None:
+    """The change that takes a free name instead of adopting one without a mark; None if `change` is of
+    another kind.
+    """
+    endpoint = change.endpoint
+    adopts = endpoint.mark and change.conditions and not dict(change.conditions)[endpoint.mark.rdtype]
+    if not adopts or not endpoint.mark or not endpoint.desired:
+        return None
+    return Change(endpoint, adds=endpoint.desired | {endpoint.mark}, doubtful=True)
+
+
+def is_foreign(endpoint: Endpoint, current: Current) -> bool:
+    """True if a forward name seems to be somebody else's: it has another mark, or no mark and more than what
+    we would put there.
+    """
+    if not endpoint.mark or endpoint.mark in current.marks:
+        return False
+    marked = any(endpoint.mark.rdtype == DHCID or _text(other).startswith(NOTE) for other in current.marks)
+    return marked or not current.records <= endpoint.desired | endpoint.had
+
+
+def _forward(endpoint: Endpoint, current: Current) -> Change | None:
+    assert endpoint.mark
+    mark, desired, records = endpoint.mark, endpoint.desired, current.records
+    if mark not in current.marks:
+        if is_foreign(endpoint, current):
+            return Change(endpoint, adds=desired | {mark}, doubtful=True) if desired else None
+        if not records:
+            return Change(endpoint, adds=desired | {mark}) if desired else None
+        left = desired
+    else:
+        removable = (records if endpoint.whole else records & endpoint.had) - endpoint.kept
+        left = desired | (records - removable)
+    marks = frozenset({mark}) if left else frozenset()
+    deletes = (records - left) | ({mark} & current.marks - marks)
+    adds = (left - records) | (marks - current.marks)
     if not deletes and not adds:
         return None
-    conditions = [(mark.rdtype, present.marks)]
-    if mark not in present.marks:
+    conditions = [(mark.rdtype, current.marks)]
+    if mark not in current.marks:
         conditions += [(kind, _of(records, kind)) for kind in (A, AAAA)]
-    return Change(target, tuple(conditions), deletes, adds)
+    return Change(endpoint, tuple(conditions), deletes, adds)
 
 
-def _pointer(target: Target, present: Present, ours: bool) -> Change | None:
-    wanted, records = target.wanted, present.records
-    removable = records if ours else records & target.had
-    if not wanted:
-        return Change(target, ((PTR, records),), removable) if removable and not ours else None
-    if wanted == records:
+def _pointer(endpoint: Endpoint, current: Current, ours: bool) -> Change | None:
+    desired, records = endpoint.desired, current.records
+    removable = records if ours else records & endpoint.had - endpoint.kept
+    if not desired:
+        return Change(endpoint, ((PTR, records),), removable) if removable and not ours else None
+    if desired == records:
         return None
-    if records - removable - wanted:
-        return Change(target, ((PTR, frozenset()),), adds=wanted, doubtful=True)
-    return Change(target, ((PTR, records),), records - wanted, wanted - records)
+    if records - removable - desired:
+        return Change(endpoint, ((PTR, frozenset()),), adds=desired, doubtful=True)
+    return Change(endpoint, ((PTR, records),), records - desired, desired - records)
 
 
 def _of(records: Iterable[Rdata], kind: RdataType) -> frozenset[Rdata]:
@@ -167,7 +169,7 @@ def _sorted(records: Iterable[Rdata]) -> list[Rdata]:
 
 
 def mark(name: Name, owner: str, kind: str = "dhcid") -> Rdata:
-    """The owner mark of `owner`, a cluster and an instance, for a name.
+    """The mark of `owner`, a cluster and an instance, for a name.
 
     DHCID (RFC 4701, 3.3 to 3.5): identifier type 2, digest type 1, SHA-256 over a DUID and the name; the DUID
     is one of type UUID (RFC 6355) made of the owner.
@@ -192,10 +194,10 @@ def _text(record: Rdata) -> str:
 def message(
     zone: Name, changes: Iterable[Change], key: dns.tsig.Key | None = None
 ) -> dns.update.UpdateMessage:
-    """One UPDATE that does all the changes, or none."""
+    """One UPDATE that makes all the changes, or none."""
     update = dns.update.UpdateMessage(zone, keyring=key)
     for change in changes:
-        name, ttl = change.target.name, change.target.ttl
+        name, ttl = change.endpoint.name, change.endpoint.ttl
         if not change.conditions:
             update.absent(name)
         for kind, records in change.conditions:
@@ -211,10 +213,10 @@ def message(
 
 
 def script(zone: Name, changes: Iterable[Change]) -> Iterator[str]:
-    """The same as lines for nsupdate(1)."""
+    """The same changes as lines for nsupdate(1)."""
     yield f"zone {zone}"
     for change in changes:
-        name = change.target.name
+        name = change.endpoint.name
         if not change.conditions:
             yield f"prereq nxdomain {name}"
         for kind, records in change.conditions:
@@ -224,10 +226,10 @@ def script(zone: Name, changes: Iterable[Change]) -> Iterator[str]:
             ]
         yield from (f"update delete {name} {typed(record)}" for record in _sorted(change.deletes))
         yield from (
-            f"update add {name} {change.target.ttl} {typed(record)}" for record in _sorted(change.adds)
+            f"update add {name} {change.endpoint.ttl} {typed(record)}" for record in _sorted(change.adds)
         )
 
 
 def typed(record: Rdata) -> str:
-    """A record as nsupdate and people know it."""
+    """A record as nsupdate and people write it."""
     return f"{dns.rdatatype.to_text(record.rdtype)} {record.to_text()}"

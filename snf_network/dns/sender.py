@@ -1,31 +1,33 @@
-"""Works off what is wanted: one process at a time, started by whoever has something to send and by a timer.
+"""Make the zones as the spool says: one process at a time, started by whoever has something to send and by a
+timer.
 
-It can be killed at any time. What was to be sent is remembered before it is, and what a server has is asked
-again before deciding, so doing it again does no harm. It always takes what is wanted at that moment: a newer
-state has replaced the older one.
+It can be killed at any time. What is going to be sent is remembered before it is sent, and the server is
+asked again before anything is decided, so doing it again does no harm. It always takes what is desired at
+that moment: a newer state has replaced the older one.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from time import sleep, time
 
 from dns.exception import DNSException
 
-from snf_network.dns.memory import NEVER, Known, Memory, Trouble
-from snf_network.dns.registrar import Outcome, work
+from snf_network.dns.endpoints import Claim, Job
+from snf_network.dns.plan import Failures, Pass, prepare
+from snf_network.dns.registry import NEVER, Registered, Registry
 from snf_network.dns.send import NoAnswer, Refused
 from snf_network.dns.settings import Settings
-from snf_network.dns.spool import Spool, Wanted
-from snf_network.dns.targets import Goal, Job
+from snf_network.dns.spool import Desired, Spool
 from snf_network.host.lock import Held
 from snf_network.model.config import Config
+from snf_network.model.names import Names
 
 AT_ONCE = 1000
 """Instances in one pass."""
 PATIENCE = 5.0
-"""Seconds that a sender waits for what is not due yet; after that the timer sees to it."""
+"""Seconds that a sender waits for what is not due yet; after that the timer takes care of it."""
 STEP = 0.5
 """Seconds between looks at the spool while waiting."""
 
@@ -42,7 +44,7 @@ class Sender:
         pause: Callable[[float], None] = sleep,
     ) -> None:
         self.settings, self.say, self.clock, self.pause = settings, say, clock, pause
-        self.spool, self.memory = Spool(config.state_dir, clock), Memory(config.state_dir)
+        self.spool, self.registry = Spool(config.state_dir, clock), Registry(config.state_dir)
 
     def run(self, patience: float = PATIENCE) -> None:
         """Work until nothing is due within `patience` seconds, unless another sender does. Raises
@@ -57,19 +59,38 @@ class Sender:
 
     def due(self) -> float:
         """When there is something to do next."""
-        return min((job.known.due(job.wanted.serial, self.clock()) for job in self.jobs()), default=NEVER)
+        return min(map(self._due, self.jobs()), default=NEVER)
 
     def jobs(self) -> list[Job]:
-        """All that is wanted, with what is known of it."""
-        return [Job(wanted, self.memory.load(wanted.instance)) for wanted in self.spool]
+        """All that is desired, with what is registered of it."""
+        return [Job(desired, self.registry.load(desired.instance)) for desired in self.spool]
 
-    def flush(self) -> None:
-        """Do now all that is pending, but not what is parked. Raises KernelError if another sender is at
-        work.
+    def pending(self) -> list[Job]:
+        """The jobs that are not done and not parked."""
+        return [job for job in self.jobs() if self._due(job) < NEVER]
+
+    def plan(self, jobs: Sequence[Job]) -> Pass:
+        """What has to change for these instances; nothing is sent."""
+        return prepare(jobs, self.settings, self._taken())
+
+    def flush(self, instances: Iterable[str] | None = None) -> None:
+        """Do now all that is pending, or what is of some instances. Raises KernelError if another sender is
+        at work.
         """
+        chosen = None if instances is None else set(instances)
         with self.spool.at_work(wait=30.0):
             self._tidy()
-            self._pass([job for job in self.jobs() if job.known.due(job.wanted.serial, self.clock()) < NEVER])
+            self._pass([job for job in self.pending() if chosen is None or job.desired.instance in chosen])
+
+    def sync(self, here: Iterable[Names], instances: Collection[str] | None = None) -> None:
+        """Note the names of all NICs that are here again, so that all of them are looked at. `instances`:
+        those that run here; the names of all others are taken back. Raises KernelError.
+        """
+        for names in here:
+            self.spool.up(names)
+        for desired in list(self.spool) if instances is not None else ():
+            if desired.instance not in (instances or ()):
+                self.spool.have(desired.instance, ())
 
     def is_at_work(self) -> bool:
         """True if another sender is."""
@@ -81,7 +102,10 @@ class Sender:
 
     def retry(self, job: Job) -> None:
         """Make an instance's names due, also those that are parked."""
-        self._save(job.wanted, replace(job.known, tried=""))
+        self._save(job.desired, replace(job.registered, tried=""))
+
+    def _due(self, job: Job) -> float:
+        return job.registered.due(job.desired.serial, self.clock())
 
     def _work(self, patience: float) -> None:
         until = self.clock() + patience
@@ -89,7 +113,7 @@ class Sender:
         while True:
             now = self.clock()
             until = min(until, now + patience)  # the clock may have been put back
-            jobs = [(job.known.due(job.wanted.serial, now), job) for job in self.jobs()]
+            jobs = [(job.registered.due(job.desired.serial, now), job) for job in self.jobs()]
             ready = [job for due, job in jobs if due <= now]
             for start in range(0, len(ready), AT_ONCE):
                 self._pass(ready[start : start + AT_ONCE])
@@ -101,116 +125,122 @@ class Sender:
                 self.pause(STEP)
 
     def _tidy(self) -> None:
-        """Drop what is known of instances that have left while something was sent for them."""
-        for known in self.memory:
+        """Drop what is registered of instances that have left while something was sent for them."""
+        for registered in self.registry:
             with self.spool.lock():
-                if not self.spool.has(known.instance):
-                    self.memory.forget(known.instance)
+                if not self.spool.has(registered.instance):
+                    self.registry.forget(registered.instance)
 
     def _pass(self, jobs: Sequence[Job]) -> None:
         if not jobs:
             return
-
-        def remember(outcome: Outcome) -> None:
-            names = outcome.names()
-            for job in jobs:
-                instance = job.wanted.instance
-                maybe = outcome.records(instance, names.get(instance, ()), before=True)
-                self._save(job.wanted, replace(job.known, records=job.known.records | maybe))
-
         try:
-            outcome = work(jobs, self.settings, self.taken(), remember)
-        except (
-            DNSException,
-            ValueError,
-        ) as error:  # nobody has thought of this one; the others shall not wait for it
+            self._send(jobs)
+        except (DNSException, ValueError) as error:  # unforeseen; the other instances should not wait for it
             easier = _easier(jobs)
             for job in easier:
                 self._pass([job])
-            if easier:
-                return
-            outcome = _hopeless(jobs[0], f"{type(error).__name__}: {error}", self.settings)
-        names = outcome.names()
+            if not easier:
+                self._give_up(jobs[0], f"{type(error).__name__}: {error}")
+
+    def _send(self, jobs: Sequence[Job]) -> None:
+        planned = self.plan(jobs)
+        claims = planned.by_instance()
         for job in jobs:
-            self._settle(job, outcome, names.get(job.wanted.instance, ()))
-        for change in outcome.changes:
-            name = change.target.name.to_text(omit_final_dot=True)
-            if name not in outcome.failed:
+            instance = job.desired.instance
+            maybe = planned.registered(
+                instance, claims.get(instance, {}), dict.fromkeys(claims.get(instance, ()), _UNSENT)
+            )
+            self._save(job.desired, replace(job.registered, records=job.registered.records | maybe))
+        failures = planned.commit()
+        for job in jobs:
+            self._settle(job, planned, claims.get(job.desired.instance, {}), failures)
+        for change in planned.changes:
+            name = change.endpoint.name.to_text(omit_final_dot=True)
+            if name not in failures:
                 self.say(f"{name}: {told(change.deletes, '-')}{told(change.adds, '+')}".rstrip())
 
-    def _settle(self, job: Job, outcome: Outcome, names: Iterable[str]) -> None:
+    def _settle(self, job: Job, planned: Pass, claims: Mapping[str, Claim], failures: Failures) -> None:
         """Remember how it went."""
-        wanted, instance, now = job.wanted, job.wanted.instance, self.clock()
-        known = Known(instance, wanted.serial, outcome.records(instance, names))
-        for name in names:
-            error = outcome.why(name, instance)
+        desired, instance = job.desired, job.desired.instance
+        records = planned.registered(instance, claims, failures)
+        known = Registered(instance, desired.serial, records)
+        for name in claims:
+            error = planned.why(name, instance, failures)
             if error:
-                before = replace(known, troubles={**known.troubles, **_one(job.known, name)})
-                known = before.failed(name, str(error), now, parked=not isinstance(error, NoAnswer))
-                if known.troubles[name].reason != getattr(job.known.troubles.get(name), "reason", ""):
-                    self.say(f"{name}: {known.troubles[name].state}: {error}")
-        if not known.troubles:
-            self._finish(wanted, known)
+                known = self._failed(known, job.registered, name, error)
+        self._keep(desired, known)
+
+    def _failed(self, known: Registered, before: Registered, name: str, error: Exception) -> Registered:
+        """`known` with one more failure of a name; one that has a new reason is logged."""
+        old = before.troubles.get(name)
+        counted = replace(known, troubles={**known.troubles, **({name: old} if old else {})})
+        parked = not isinstance(error, NoAnswer)
+        failed = counted.failed(name, str(error), self.clock(), parked)
+        if failed.troubles[name].reason != (old.reason if old else ""):
+            self.say(f"{name}: {failed.troubles[name].state}: {error}")
+        return failed
+
+    def _give_up(self, job: Job, reason: str) -> None:
+        """Park an instance whose names fit in no message."""
+        instance = job.desired.instance
+        error = Refused(reason, "this is a defect of snf-network, please report it")
+        known = Registered(instance, job.desired.serial)
+        self._keep(job.desired, self._failed(known, job.registered, self.settings.name(instance, ""), error))
+
+    def _keep(self, desired: Desired, known: Registered) -> None:
+        if known.troubles:
+            self._save(desired, known)
         else:
-            self._save(wanted, known)
+            self._finish(desired, known)
 
-    def _finish(self, wanted: Wanted, known: Known) -> None:
+    def _finish(self, desired: Desired, known: Registered) -> None:
         with self.spool.lock():
-            if self.spool.load(wanted.instance) == wanted:
-                if wanted.nics:
-                    self.memory.save(known)
+            if self.spool.load(desired.instance) == desired:
+                if desired.nics:
+                    self.registry.save(known)
                 else:
-                    self.memory.forget(wanted.instance)
-                self.spool.done(wanted)
+                    self.registry.forget(desired.instance)
+                self.spool.done(desired)
 
-    def _save(self, wanted: Wanted, known: Known) -> None:
-        """Remember, unless something else is wanted by now, or the instance has left: then nothing is ours to
+    def _save(self, desired: Desired, known: Registered) -> None:
+        """Remember, unless something else is desired by now or the instance has left: then nothing is ours to
         remember.
         """
         with self.spool.lock():
-            now = self.spool.load(wanted.instance)
+            now = self.spool.load(desired.instance)
             if now:
-                self.memory.save(known if now.serial == wanted.serial else replace(known, tried=""))
+                self.registry.save(known if now.serial == desired.serial else replace(known, tried=""))
 
-    def taken(self) -> dict[str, str]:
-        """Reverse names that several instances of this node want, each with the one it is: the one that has
-        it, else the first.
+    def _taken(self) -> dict[str, str]:
+        """Reverse names that several instances of this node want, each with the instance that it goes to: the
+        one that has it, else the first.
         """
-        wanting: dict[str, list[Wanted]] = {}
-        for wanted in self.spool:
-            for address in {address for names in wanted.nics for address in names.addresses}:
-                wanting.setdefault(self.settings.pointer(address), []).append(wanted)
+        wanting: dict[str, list[Desired]] = {}
+        for desired in self.spool:
+            for address in {address for names in desired.nics for address in names.addresses}:
+                wanting.setdefault(self.settings.pointer(address), []).append(desired)
         return {name: self._first(name, group) for name, group in wanting.items() if len(group) > 1}
 
-    def _first(self, name: str, group: Iterable[Wanted]) -> str:
+    def _first(self, name: str, group: Iterable[Desired]) -> str:
         has = {
-            wanted.instance
-            for wanted in group
-            if any(record[0] == name for record in self.memory.load(wanted.instance).records)
+            desired.instance
+            for desired in group
+            if any(record[0] == name for record in self.registry.load(desired.instance).records)
         }
-        return min(group, key=lambda wanted: (wanted.instance not in has, wanted.since)).instance
+        return min(group, key=lambda desired: (desired.instance not in has, desired.since)).instance
+
+
+_UNSENT = NoAnswer("not sent yet")
 
 
 def _easier(jobs: Sequence[Job]) -> list[Job]:
-    """What to try one by one instead: each for itself, then without its memory, which may be what nobody
-    could have sent.
+    """What to try instead: each instance by itself, then without what is registered of it, which may be what
+    no message could have.
     """
     if len(jobs) > 1:
         return list(jobs)
-    return [Job(job.wanted, Known(job.wanted.instance)) for job in jobs if job.known.records]
-
-
-def _hopeless(job: Job, reason: str, settings: Settings) -> Outcome:
-    """What is said of an instance whose names no message can have."""
-    name, instance = settings.name(job.wanted.instance, ""), job.wanted.instance
-    return Outcome(
-        {name: Goal({instance: None})},
-        {name: Refused(reason, "this is a defect of snf-network, please report it")},
-    )
-
-
-def _one(known: Known, name: str) -> dict[str, Trouble]:
-    return {name: known.troubles[name]} if name in known.troubles else {}
+    return [Job(job.desired, Registered(job.desired.instance)) for job in jobs if job.registered.records]
 
 
 def told(records: Iterable[object], sign: str) -> str:

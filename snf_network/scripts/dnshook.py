@@ -10,10 +10,11 @@ from snf_network.addresses import is_name
 from snf_network.dns.spool import Spool
 from snf_network.errors import BadEnvironment, shown
 from snf_network.model.config import Config, dns_is_on
-from snf_network.model.names import Names, names_of
+from snf_network.model.names import Names
 from snf_network.model.nic import Nic
 from snf_network.model.operation import Operation
-from snf_network.plan import tags_of
+from snf_network.observe.facts import has_ipv6
+from snf_network.plan import names_for
 from snf_network.scripts.hooks import here, run_hook
 from snf_network.scripts.process import Log, run, settle, take_time
 
@@ -62,11 +63,12 @@ def _nics(operation: Operation, config: Config, log: Log) -> Iterator[Names]:
     """
     for _, variables in operation.nics:
         try:
-            nic = Nic.from_env(dict(variables), "hook")
-            if config.dns_tag in tags_of(nic, config):
-                yield names_of(nic)
+            names = names_for(Nic.from_env(dict(variables), "hook"), config, has_ipv6("default"))
         except BadEnvironment as error:
             log.say(error)
+        else:
+            if names:
+                yield names
 
 
 def _modified(operation: Operation, nics: list[Names], spool: Spool, config: Config) -> Iterator[Names]:

@@ -84,16 +84,13 @@ def _leave_names(operation: Operation, config: Config) -> None:
     it did not send yet, too.
     """
 
-    left = [
-        name
-        for name in operation.names
-        if is_name(name) and posix.access(f"{config.state_dir}/dns/wanted/{name}", posix.F_OK)
-    ]
-    if left and not any(map(is_live, _records(operation, config))):
-        from snf_network.dns.spool import Spool
+    from snf_network.dns.spool import Spool
 
+    spool = Spool(config.state_dir)
+    left = [name for name in operation.names if is_name(name) and spool.has(name)]
+    if left and not any(map(is_live, _records(operation, config))):
         for name in left:
-            Spool(config.state_dir).forget(name)
+            spool.forget(name)
 
 
 def _arrive(record: Record, config: Config, log: Log) -> None:

@@ -14,8 +14,8 @@ from typing import Any
 
 import pytest
 
-from snf_network.dns import memory, send, spool
-from snf_network.dns.memory import Memory
+from snf_network.dns import registry, send
+from snf_network.dns.registry import Registry
 from snf_network.errors import KernelError
 from snf_network.host import kernel
 from snf_network.model.names import Names
@@ -62,14 +62,14 @@ def test_an_hour_without_a_server_and_each_name_is_updated_once(node: Node) -> N
     assert any("waiting" in line for line in node.said)
     node.place.server.start()
     node.said.clear()
-    node.now += memory.LONGEST
+    node.now += registry.LONGEST
     serial = node.place.server.serial(FORWARD)
     node.send()
     assert node.zones() == node.expected()
     updated = Counter(line.partition(":")[0] for line in node.said)
     assert updated and set(updated.values()) == {1}
     assert node.place.server.serial(FORWARD) == serial + 1, "one UPDATE for all names of the zone"
-    node.send(memory.LONGEST)
+    node.send(registry.LONGEST)
     assert Counter(line.partition(":")[0] for line in node.said) == updated
 
 
@@ -107,7 +107,7 @@ def _die_at(step: int) -> None:
         return call
 
     send.Server.ask, send.Server._exchange = counted(send.Server.ask), counted(send.Server._exchange)  # type: ignore[method-assign]
-    spool.put = spool.put_anyway = memory.put = counted(spool.put)  # type: ignore[attr-defined]
+    kernel.put_file = counted(kernel.put_file)
     kernel.remove_file = counted(kernel.remove_file)
 
 
@@ -130,7 +130,9 @@ def test_a_sender_killed_at_any_step_leaves_nothing_behind(node: Node) -> None:
     for instance in list(node.model):
         node.stop(instance)
     node.send()
-    assert node.zones() == node.expected() and not list(Memory(str(node.directory))) and not list(node.spool)
+    assert (
+        node.zones() == node.expected() and not list(Registry(str(node.directory))) and not list(node.spool)
+    )
 
 
 def test_a_newer_state_that_comes_while_an_older_one_is_sent_is_sent_after_it(
@@ -163,7 +165,7 @@ def test_an_instance_that_leaves_while_it_is_sent_is_not_remembered(
     monkeypatch.setattr(send.Server, "update", meanwhile)
     node.send()
     node.send()
-    assert node.zones() == node.expected() and not list(Memory(str(node.directory)))
+    assert node.zones() == node.expected() and not list(Registry(str(node.directory)))
 
 
 def test_a_full_disk_loses_nothing_that_was_promised(node: Node) -> None:
@@ -227,11 +229,11 @@ def test_a_refused_batch_is_split_until_only_the_offending_name_is_parked(node: 
     assert node.zones() == expected
     troubles = {
         name: trouble.state
-        for known in Memory(str(node.directory))
+        for known in Registry(str(node.directory))
         for name, trouble in known.troubles.items()
     }
     assert troubles == {"inst7.example.com": "parked"}
-    assert node.sender().due() == memory.NEVER
+    assert node.sender().due() == registry.NEVER
 
 
 def test_an_address_given_twice_is_that_of_the_first(node: Node) -> None:
@@ -243,7 +245,7 @@ def test_an_address_given_twice_is_that_of_the_first(node: Node) -> None:
         zones = node.zones()
         assert zones[REVERSE4] == node.expected()[REVERSE4]
         assert zones[FORWARD]["inst1"] == zones[FORWARD]["inst2"] == {"A 198.51.100.10"}
-        troubles = {known.instance: list(known.troubles) for known in Memory(str(node.directory))}
+        troubles = {known.instance: list(known.troubles) for known in Registry(str(node.directory))}
         assert troubles == {"inst1.example.com": [], "inst2.example.com": [f"10.{REVERSE4}"]}
         node.spool.up(Names("inst2.example.com", "a", "pub1", ("198.51.100.10",)))
     node.stop("inst1.example.com")

@@ -14,15 +14,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from snf_network.commands.dns import rows
-from snf_network.dns import changes, settings
-from snf_network.dns.changes import Present, Target, decide
+from snf_network.dns import changes, report, settings
+from snf_network.dns.changes import Current, Endpoint, decide
+from snf_network.dns.endpoints import record, trouble_with
 from snf_network.dns.keys import read_key
-from snf_network.dns.memory import Known, Memory, Trouble
+from snf_network.dns.registry import Registered, Registry, Trouble
 from snf_network.dns.sender import Sender
 from snf_network.dns.settings import Route, Settings
-from snf_network.dns.spool import Wanted, parse
-from snf_network.dns.targets import record, trouble_with
+from snf_network.dns.spool import Desired, parse
 from snf_network.errors import BadConfig
 from snf_network.model.config import Config
 from snf_network.model.names import Names, forward, reverse
@@ -77,7 +76,7 @@ names = st.builds(Names, st.just("inst1"), words, words, st.tuples(addresses, ad
 def test_the_spool_says_what_it_was_told(
     nics: list[Names], had: list[Names], whole: bool, since: float
 ) -> None:
-    wanted = Wanted("inst1", "1", since, whole, tuple(nics), tuple(had))
+    wanted = Desired("inst1", "1", since, whole, tuple(nics), tuple(had))
     assert parse(wanted.text(), "inst1") == wanted
     assert all(
         parse(wanted.text()[:length], "inst1") is None for length in range(1, len(wanted.text()) - 1, 7)
@@ -125,10 +124,10 @@ def test_any_file_in_the_spool_is_read_or_not_believed(text: str) -> None:
             os.makedirs(f"{directory}/dns/{kind}")
             Path(f"{directory}/dns/{kind}/inst1").write_text(text, errors="surrogateescape")
         sender = Sender(Config(state_dir=directory), PLAIN, str, lambda: 1e9)
-        sender.taken()
+        sender._taken()
         assert sender.due() >= 0 and len(sender.jobs()) + len(sender.spool.unreadable()) == 1
         for job in sender.jobs():
-            assert all(0 <= float(row["age"]) < 1e10 for row in rows(job, sender))
+            assert all(0 <= float(row["age"]) < 1e10 for row in report.names_of(job, sender))
 
 
 @pytest.mark.parametrize(
@@ -138,11 +137,11 @@ def test_any_file_in_the_spool_is_read_or_not_believed(text: str) -> None:
 def test_a_trouble_that_is_none_is_forgotten(tmp_path: Path, words: str) -> None:
     (tmp_path / "dns/known").mkdir(parents=True)
     (tmp_path / "dns/known/inst1").write_text(f"tried\t1\ntrouble\t{words}\nend\n")
-    assert Memory(str(tmp_path)).load("inst1") == Known("inst1")
+    assert Registry(str(tmp_path)).load("inst1") == Registered("inst1")
 
 
 def test_a_trouble_of_years_still_has_its_ten_minutes() -> None:
-    known = replace(Known("inst1", "1"), troubles={"a": Trouble("waiting", 0, 10**6, 0, "no")}).failed(
+    known = replace(Registered("inst1", "1"), troubles={"a": Trouble("waiting", 0, 10**6, 0, "no")}).failed(
         "a", "no", 5.0, False
     )
     assert known.due("1", 5.0) == 605.0
@@ -152,12 +151,12 @@ def test_a_trouble_of_years_still_has_its_ten_minutes() -> None:
 # --- decisions
 
 
-def target(*wanted: changes.Rdata, had: tuple[changes.Rdata, ...] = (), whole: bool = False) -> Target:
-    return Target(NAME, frozenset(wanted), frozenset(had), MARK, whole)
+def target(*wanted: changes.Rdata, had: tuple[changes.Rdata, ...] = (), whole: bool = False) -> Endpoint:
+    return Endpoint(NAME, frozenset(wanted), frozenset(had), MARK, whole)
 
 
-def there(*records: changes.Rdata, marks: tuple[changes.Rdata, ...] = ()) -> Present:
-    return Present(frozenset(records), frozenset(marks))
+def there(*records: changes.Rdata, marks: tuple[changes.Rdata, ...] = ()) -> Current:
+    return Current(frozenset(records), frozenset(marks))
 
 
 def lines(change: changes.Change | None) -> list[str]:
@@ -227,8 +226,8 @@ def test_a_marked_name_of_somebody_else_is_left_alone() -> None:
     assert change and change.doubtful and not change.deletes
 
 
-def pointer(*wanted: changes.Rdata, had: tuple[changes.Rdata, ...] = ()) -> Target:
-    return Target(POINTER, frozenset(wanted), frozenset(had))
+def pointer(*wanted: changes.Rdata, had: tuple[changes.Rdata, ...] = ()) -> Endpoint:
+    return Endpoint(POINTER, frozenset(wanted), frozenset(had))
 
 
 def test_pointers() -> None:
@@ -254,7 +253,7 @@ def test_what_is_done_is_what_was_wanted_and_no_record_of_others_goes(
     whole: bool,
     marks: tuple[changes.Rdata, ...],
 ) -> None:
-    aim = Target(NAME, wanted, had, MARK, whole)
+    aim = Endpoint(NAME, wanted, had, MARK, whole)
     change = decide(aim, there(*present, marks=marks))
     if change and not change.doubtful:
         after = (present | set(marks)) - change.deletes | change.adds
@@ -272,7 +271,7 @@ def test_a_txt_mark_of_any_owner_is_one_record(owner: str) -> None:
         b"".join(made.strings) == b"snf-network=" + owner.encode() and record("TXT", made.to_text()) == made
     )  # type: ignore[attr-defined]
     assert changes.is_foreign(
-        Target(NAME, frozenset(), mark=changes.mark(NAME, "other", "txt")), there(marks=(made,))
+        Endpoint(NAME, frozenset(), mark=changes.mark(NAME, "other", "txt")), there(marks=(made,))
     )
 
 
