@@ -189,6 +189,11 @@ class Server:
             return None
         if answer.id != asked.id or not answer.flags & dns.flags.QR:
             return None
+        if key and not answer.had_tsig and answer.rcode() == Rcode.NOTAUTH:  # PowerDNS and Knot
+            raise NoAnswer(
+                f"{self} does not accept our signature: key or clock",
+                f"the key {key.name} at server and node, and NTP at both",
+            )
         if key and not answer.had_tsig and answer.rcode() not in UNSIGNED and not answer.flags & dns.flags.TC:
             return None  # anybody could have sent it
         return answer

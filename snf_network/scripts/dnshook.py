@@ -11,11 +11,8 @@ from snf_network.dns.spool import Spool
 from snf_network.errors import BadEnvironment, shown
 from snf_network.model.config import Config, dns_is_on
 from snf_network.model.names import Names
-from snf_network.model.nic import Nic
 from snf_network.model.operation import Operation
-from snf_network.observe.facts import has_ipv6
-from snf_network.plan import names_for
-from snf_network.scripts.hooks import here, run_hook
+from snf_network.scripts.hooks import here, leave_names, names_in, run_hook
 from snf_network.scripts.process import Log, run, settle, take_time
 
 TYPE_CHECKING = False
@@ -46,29 +43,17 @@ def _note(operation: Operation, config: Config, log: Log) -> None:
             f"{operation.opcode}: {instance} is on {operation.primary}, and its names in DNS are that node's"
         )
         return
-    nics = list(_nics(operation, config, log))
+    nics = names_in(operation, config, log)
     if operation.opcode in STOPS:
         spool.have(instance, (), nics)
+    elif not here(operation.primary):
+        leave_names(operation, config, log)
     elif operation.opcode == MODIFY:
         spool.have(instance, _modified(operation, nics, spool, config), nics)
     else:
         _rename(operation, nics, spool)
     log.log(f"{operation.opcode}: names of {' '.join(operation.names)} noted")
     spool.wake()
-
-
-def _nics(operation: Operation, config: Config, log: Log) -> Iterator[Names]:
-    """What the NICs with the tag would have by what Ganeti says of them; one that it says nonsense of is told
-    and left out.
-    """
-    for _, variables in operation.nics:
-        try:
-            names = names_for(Nic.from_env(dict(variables), "hook"), config, has_ipv6("default"))
-        except BadEnvironment as error:
-            log.say(error)
-        else:
-            if names:
-                yield names
 
 
 def _modified(operation: Operation, nics: list[Names], spool: Spool, config: Config) -> Iterator[Names]:
