@@ -17,9 +17,14 @@ def booted() -> float:
     return time.time() - time.clock_gettime(time.CLOCK_BOOTTIME)
 
 
-def running(state_dir: str) -> set[str]:
-    """The instances that have a NIC which is up here."""
-    return {record.instance for record in Records(state_dir) if is_live(record)}
+def running(state_dir: str) -> dict[str, set[str]]:
+    """The NICs that are up here, by instance."""
+    found: dict[str, set[str]] = {}
+    for record in Records(state_dir):
+        if is_live(record):
+            nic = record.uuid or dict(record.variables).get("INTERFACE_INDEX") or "0"
+            found.setdefault(record.instance, set()).add(nic)
+    return found
 
 
 def holder(path: str) -> int:
@@ -31,7 +36,7 @@ def holder(path: str) -> int:
     except OSError:
         return 0
     held = {int(row[4]) for row in rows if row[1] == "FLOCK" and row[5].endswith(f":{inode}")}
-    claimed = kernel.read_file(path) or ""
+    claimed = (kernel.read_file(path) or "").strip()
     return int(claimed) if claimed.isdigit() and int(claimed) in held else 0
 
 

@@ -188,7 +188,7 @@ def _reverse(
 def _implied(
     forward: Part, current: Mapping[str, Current], settings: Settings
 ) -> dict[str, frozenset[Rdata]]:
-    """By reverse name: PTRs to forward names that are ours and have the address, whoever has registered it."""
+    """By reverse name: PTRs to names that are ours and have the address, whoever has registered it."""
     found: dict[str, set[Rdata]] = {}
     for name, seen in current.items():
         if forward.endpoints[name].mark in seen.marks:

@@ -35,6 +35,10 @@ PATIENCE = 5.0
 """Seconds that a sender waits for what is not due yet; after that the timer takes care of it."""
 SOON = 60.0
 """Seconds after which a NIC that was brought up and has not been sent may be gone."""
+DAY = 86400.0
+"""Seconds for which a NIC that has not come up with the others of its instance is looked for."""
+Running = Mapping[str, Collection[str]]
+"""The NICs that are up on this node, by instance."""
 STEP = 0.5
 """Seconds between looks at the spool while waiting."""
 
@@ -50,7 +54,7 @@ class Sender:
         clock: Callable[[], float] = time,
         pause: Callable[[float], None] = sleep,
         booted: float | None = None,
-        running: Callable[[], Collection[str]] | None = None,
+        running: Callable[[], Running] | None = None,
     ) -> None:
         self.settings, self.say, self.clock, self.pause = settings, say, clock, pause
         self.running = running or (lambda: here.running(config.state_dir))
@@ -75,8 +79,7 @@ class Sender:
 
     def _sign(self, lock: Lock) -> None:
         """Write into the lock file which process is at work."""
-        os.ftruncate(lock.descriptor, 0)
-        os.pwrite(lock.descriptor, str(os.getpid()).encode(), 0)
+        os.pwrite(lock.descriptor, f"{os.getpid():<10}\n".encode(), 0)
 
     def _end_stopped(self) -> bool:
         """End a sender that is stopped, which can be killed at any time; True if there was one."""
@@ -158,7 +161,7 @@ class Sender:
             return f"the sender, process {process}, is stopped: snf-network dns flush ends it"
         if process:
             return f"the sender, process {process}, is at work"
-        return "no sender is at work: snf-network-dns.timer starts one each minute, snf-network dns flush at once"
+        return "no sender is at work: snf-network-dns.timer or snf-network dns flush starts one"
 
     def is_at_work(self) -> bool:
         """True if another sender is."""
@@ -179,9 +182,10 @@ class Sender:
         until = self.clock() + patience
         self._tidy()
         while True:
+            self._forget_gone()
             now = self.clock()
             until = min(until, now + patience)  # the clock may have been put back
-            jobs = [(job.registered.due(job.desired.serial, now), job) for job in self._current()]
+            jobs = [(job.registered.due(job.desired.serial, now), job) for job in self.jobs()]
             ready = [job for due, job in jobs if due <= now]
             for start in range(0, len(ready), AT_ONCE):
                 self._pass(ready[start : start + AT_ONCE])
@@ -192,18 +196,33 @@ class Sender:
             else:
                 self.pause(STEP)
 
-    def _current(self) -> list[Job]:
-        """All that is to be done or was done. What an instance should have had is dropped if it was not sent
-        in time and the instance does not run here any more: another node may have it, and other names for it.
+    def _forget_gone(self) -> None:
+        """Drop what NICs want that are not here any more, and were not taken back by any script or hook.
+
+        What was not sent in time is dropped if the instance does not run here: another node may have it, and
+        other names for it. If it runs, a NIC that has not come up with the others is no part of it any more.
         """
-        jobs = self.jobs()
-        late = [job for job in jobs if job.desired.nics and self._due(job) < NEVER and self._is_late(job)]
-        running = self.running() if late else ()
-        gone = [job.desired.instance for job in late if job.desired.instance not in running]
-        for instance in gone:
-            self.say(f"{instance} does not run here any more: what was not sent of it is not registered")
-            self.spool.leave(instance)
-        return self.jobs() if gone else jobs
+        now = self.clock()
+        jobs = [job for job in self.jobs() if job.desired.nics]
+        late = [job.desired for job in jobs if self._due(job) < NEVER and self._is_late(job)]
+        several = [
+            job.desired for job in jobs if len(job.desired.nics) > 1 and SOON < now - job.desired.since < DAY
+        ]
+        running = self.running() if late or several else {}
+        for desired in late:
+            if desired.instance not in running:
+                self.say(
+                    f"{desired.instance} does not run here any more: what was not sent is not registered"
+                )
+                self.spool.leave(desired.instance)
+        for desired in several:
+            here_now = running.get(desired.instance, set())
+            for names in desired.nics if here_now else ():
+                if names.nic not in here_now:
+                    self.say(
+                        f"{desired.instance}: NIC {names.nic} is not here any more: its names are taken back"
+                    )
+                    self.spool.down(desired.instance, names.nic)
 
     def _is_late(self, job: Job) -> bool:
         """True if what a NIC wants, which a script has said when it came up, may be out of date. What a hook
@@ -303,15 +322,15 @@ class Sender:
                 self.registry.save(known if now.serial == desired.serial else replace(known, tried=""))
 
     def _taken(self) -> dict[str, str]:
-        """Reverse names that several instances of this node want, each with the instance that it goes to: of those
-        that run here the one that has it, else the first.
+        """Reverse names that several instances of this node want, each with the instance that it goes to: of
+        those that run here the one that has it, else the first.
         """
         wanting: dict[str, list[Desired]] = {}
         for desired in self.spool:
             for address in {address for names in desired.nics for address in names.addresses}:
                 wanting.setdefault(self.settings.pointer(address), []).append(desired)
         contested = {name: group for name, group in wanting.items() if len(group) > 1}
-        running = self.running() if contested else ()
+        running = self.running() if contested else {}
         return {
             name: self._first(name, [one for one in group if one.instance in running] or group)
             for name, group in contested.items()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -36,9 +36,9 @@ class Node:
         self.said: list[str] = []
         self.model: Model = {}
 
-    def running(self) -> Collection[str]:
-        """The instances that run here: all that have names, unless a test knows better."""
-        return {desired.instance for desired in self.spool}
+    def running(self) -> dict[str, set[str]]:
+        """The NICs that are up here: all that have names, unless a test knows better."""
+        return {desired.instance: {names.nic for names in desired.nics} for desired in self.spool}
 
     def clock(self) -> float:
         return self.now
