@@ -127,7 +127,7 @@ def _forward_names(job: Job, settings: Settings) -> dict[str, Claim]:
         mine.desired.update(map(address, names.addresses))
     for names in desired.had:
         parts[settings.name(instance, names.network)].had.update(map(address, names.addresses))
-    for names in desired.left:
+    for names in (*desired.left, *desired.gone):
         parts[settings.name(instance, names.network)].kept.update(map(address, names.addresses))
     for name, kind, text in job.registered.records:
         if kind in ("A", "AAAA"):

@@ -104,7 +104,8 @@ class Pass:
         if (name, instance) in self.denied:
             return (claim.desired | claim.had) & seen
         kept = _leading_to(failures, claim.desired | claim.had)
-        return {*(claim.desired - kept), *(seen & kept)}
+        implied = part.endpoints[name].implied if name in part.endpoints else frozenset[Rdata]()
+        return {*(claim.desired - kept), *(seen & (kept | claim.kept | (claim.had & implied)))}
 
     def _stamps(self, name: str, instance: str, claim: Claim, failures: Failures) -> set[Rdata]:
         """Those of this node."""

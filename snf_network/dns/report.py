@@ -98,7 +98,7 @@ def failures(planned: Pass) -> Iterator[tuple[str, SnfNetworkError]]:
 def audit(sender: Sender, live: Collection[str]) -> list[tuple[str, str, str]]:
     """Where servers and node differ: kind, name, what. `live`: the instances that run here."""
     jobs = [Job(replace(job.desired, whole=True), job.registered) for job in sender.jobs()]
-    gone = [job.desired.instance for job in jobs if job.desired.nics and job.desired.instance not in live]
+    gone = [job.desired.instance for job in jobs if job.desired.stays and job.desired.instance not in live]
     hint = "not on this node: snf-network dns sync --gone, unless on another"
     return [*_differences(sender.plan(jobs)), *(("gone", instance, hint) for instance in gone)]
 

@@ -182,7 +182,7 @@ class Sender:
         until = self.clock() + patience
         self._tidy()
         while True:
-            self._forget_gone()
+            self._lose_gone()
             now = self.clock()
             until = min(until, now + patience)  # the clock may have been put back
             jobs = [(job.registered.due(job.desired.serial, now), job) for job in self.jobs()]
@@ -196,33 +196,35 @@ class Sender:
             else:
                 self.pause(STEP)
 
-    def _forget_gone(self) -> None:
-        """Drop what NICs want that are not here any more, and were not taken back by any script or hook.
+    def _lose_gone(self) -> None:
+        """Register nothing for NICs that are not here any more, and were not taken back by any script or
+        hook.
 
         What was not sent in time is dropped if the instance does not run here: another node may have it, and
         other names for it. If it runs, a NIC that has not come up with the others is no part of it any more.
         """
         now = self.clock()
         jobs = [job for job in self.jobs() if job.desired.nics]
-        late = [job.desired for job in jobs if self._due(job) < NEVER and self._is_late(job)]
-        several = [
-            job.desired for job in jobs if len(job.desired.nics) > 1 and SOON < now - job.desired.since < DAY
-        ]
-        running = self.running() if late or several else {}
-        for desired in late:
-            if desired.instance not in running:
+        late = [job.desired.instance for job in jobs if self._due(job) < NEVER and self._is_late(job)]
+        recent = [job.desired for job in jobs if SOON < now - job.desired.since < DAY]
+        running = self.running() if late or recent else {}
+        for instance in late:
+            if instance not in running:
+                self.say(f"{instance} does not run here any more: what was not sent is not registered")
+                self.spool.leave(instance)
+        for desired in recent:
+            if desired.instance in running:
+                self._unplug(desired, running[desired.instance])
+            elif desired.instance not in late and not desired.whole:
+                self.spool.lose(desired.instance)
+
+    def _unplug(self, desired: Desired, running: Collection[str]) -> None:
+        for names in desired.nics:
+            if names.nic not in running:
                 self.say(
-                    f"{desired.instance} does not run here any more: what was not sent is not registered"
+                    f"{desired.instance}: NIC {names.nic} is not here any more: its names are taken back"
                 )
-                self.spool.leave(desired.instance)
-        for desired in several:
-            here_now = running.get(desired.instance, set())
-            for names in desired.nics if here_now else ():
-                if names.nic not in here_now:
-                    self.say(
-                        f"{desired.instance}: NIC {names.nic} is not here any more: its names are taken back"
-                    )
-                    self.spool.down(desired.instance, names.nic)
+                self.spool.down(desired.instance, names.nic)
 
     def _is_late(self, job: Job) -> bool:
         """True if what a NIC wants, which a script has said when it came up, may be out of date. What a hook
@@ -306,7 +308,7 @@ class Sender:
     def _finish(self, desired: Desired, known: Registered) -> None:
         with self.spool.lock():
             if self.spool.load(desired.instance) == desired:
-                if desired.nics:
+                if desired.stays:
                     self.registry.save(known)
                 else:
                     self.registry.forget(desired.instance)

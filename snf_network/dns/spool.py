@@ -9,6 +9,7 @@ and btrfs then commit the name together with the content. Its lines are tab-sepa
     had     NIC, network, address ...   a name that it had: taken back if it is ours, by its owner mark or
       by being equal
     left    NIC, network, address ...   a name that the node which the instance has moved to takes care of
+    gone    NIC, network, address ...   a name that stays although its NIC is not here any more
     end                                 a file without this line was cut off by a crash
 
 `whole`: the instance has no other NICs, so all else that the server has for it in our name is taken back.
@@ -40,7 +41,7 @@ else:
 
 SENDER = "snf-network-dnssend"
 FOREVER = float("inf")
-KINDS = ("nic", "had", "left")
+KINDS = ("nic", "had", "left", "gone")
 
 
 @dataclass(frozen=True)
@@ -56,12 +57,19 @@ class Desired:
     nics: tuple[Names, ...] = ()
     had: tuple[Names, ...] = ()
     left: tuple[Names, ...] = ()
+    gone: tuple[Names, ...] = ()
+
+    @property
+    def stays(self) -> bool:
+        """True if the instance has names on this node's account, also once everything is as it should be."""
+        return bool(self.nics or self.gone)
 
     def text(self) -> str:
         """The content of its file."""
         whole = "whole" if self.whole else "part"
         rows: list[tuple[str, ...]] = [("wanted", self.instance, self.serial, str(self.since), whole)]
-        for kind, group in (("nic", self.nics), ("had", self.had), ("left", self.left)):
+        groups = (self.nics, self.had, self.left, self.gone)
+        for kind, group in zip(KINDS, groups):
             rows += [(kind, names.nic, names.network, *names.addresses) for names in group]
         return "".join(map(row, (*rows, ("end",))))
 
@@ -78,13 +86,13 @@ def parse(text: str, instance: str) -> Desired | None:
         since = float(head[3])
     except ValueError:
         return None
-    nics, had, left = (
+    nics, had, left, gone = (
         tuple(Names(instance, words[1], words[2], tuple(words[3:])) for words in body if words[0] == kind)
         for kind in KINDS
     )
     if not 0 <= since < FOREVER:
         return None
-    return Desired(instance, head[2], since, head[4] == "whole", nics, had, left)
+    return Desired(instance, head[2], since, head[4] == "whole", nics, had, left, gone)
 
 
 def _is_nic(words: list[str]) -> bool:
@@ -185,6 +193,17 @@ class Spool:
                 return
         self._commit(descriptor)
 
+    def lose(self, instance: str) -> None:
+        """No NIC of an instance is here any more, and nobody has said why: its names stay, as those of a
+        guest that was powered off from inside, but nothing is registered for it. Raises KernelError.
+        """
+
+        def change(old: Desired) -> Desired:
+            gone = (*old.gone, *old.nics)
+            return Desired(instance, "", old.since, old.whole, (), old.had, old.left, gone)
+
+        self._change(instance, change)
+
     def done(self, desired: Desired) -> bool:
         """Note that the server has all of `desired`; False if something else is desired by now. Call it under
         the lock.
@@ -193,10 +212,12 @@ class Spool:
         """
         if self.load(desired.instance) != desired:
             return False
-        if not desired.nics:
+        if not desired.stays:
             kernel.remove_file(self.path(desired.instance))
         elif desired.whole or desired.had:
-            settled = Desired(desired.instance, desired.serial, desired.since, False, desired.nics)
+            settled = Desired(
+                desired.instance, desired.serial, desired.since, nics=desired.nics, gone=desired.gone
+            )
             kernel.write_file(self.path(desired.instance), settled.text())
         return True
 
@@ -235,7 +256,9 @@ class Spool:
         """Replace a file, under the lock; return it open, for `_commit`. Raises KernelError."""
         new = change(self.load(instance) or Desired(instance))
         since = new.since or self.clock()
-        new = Desired(instance, posix.urandom(8).hex(), since, new.whole, new.nics, new.had, new.left)
+        new = Desired(
+            instance, posix.urandom(8).hex(), since, new.whole, new.nics, new.had, new.left, new.gone
+        )
         path = self.path(instance)
         try:
             return _put_anyway(path, new.text())
@@ -260,8 +283,9 @@ def _left(old: Desired, addresses: set[str]) -> Desired:
     """What remains to be done on a node that an instance has left. Without `addresses`, what it had last is
     what it has now.
     """
-    gone = [_of(one, lambda address: bool(addresses) and address not in addresses) for one in old.nics]
-    kept = [_of(one, lambda address: not addresses or address in addresses) for one in old.nics]
+    last = (*old.nics, *old.gone)
+    gone = [_of(one, lambda address: bool(addresses) and address not in addresses) for one in last]
+    kept = [_of(one, lambda address: not addresses or address in addresses) for one in last]
     had = (*old.had, *(one for one in gone if one.addresses))
     return Desired(old.instance, "", old.since, old.whole, (), had, _unique((*old.left, *kept), ()))
 
@@ -274,7 +298,7 @@ def _only(instance: str, nics: tuple[Names, ...], had: Iterable[Names]) -> Calla
     """The change to these NICs and no others."""
 
     def change(old: Desired) -> Desired:
-        gone = _unique((*old.had, *old.nics, *had), without=nics)
+        gone = _unique((*old.had, *old.nics, *old.gone, *had), without=nics)
         return Desired(instance, whole=True, nics=nics, had=gone)
 
     return change

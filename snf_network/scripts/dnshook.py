@@ -61,7 +61,7 @@ def _modified(operation: Operation, nics: list[Names], spool: Spool, config: Con
     it is brought up again.
     """
     wanted = spool.load(operation.names[0])
-    had = {names.nic: names for names in wanted.nics} if wanted else {}
+    had = {names.nic: names for names in (*wanted.gone, *wanted.nics)} if wanted else {}
     live = _live(operation, config) if had else ()
     for names in nics:
         if names.nic in had and names.nic in live:
@@ -87,7 +87,7 @@ def _rename(operation: Operation, nics: list[Names], spool: Spool) -> None:
     old, new = operation.names[0], operation.names[-1]
     wanted = spool.load(old)
     moved = (
-        tuple(Names(new, names.nic, names.network, names.addresses) for names in wanted.nics)
+        tuple(Names(new, one.nic, one.network, one.addresses) for one in (*wanted.gone, *wanted.nics))
         if wanted
         else ()
     )

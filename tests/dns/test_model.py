@@ -213,6 +213,9 @@ class World:
                     self.nodes[target].spool.up(names)
                 self.say("aborted", name)
                 self.sometimes()
+                for _ in range(2):  # the timer runs each minute
+                    self.nodes[0].now = self.nodes[1].now = self.nodes[0].now + 61
+                    self.nodes[target].send()
                 return
             self.release(guest)
             self.start(name, target)
