@@ -93,7 +93,7 @@ def plan_for(nic: Nic, node: Node, config: Config) -> Plan:
         tuple(_lacking(nic, node, config, tags)),
         tuple(_warnings(nic, node)),
         tuple(tag for tag, setup in chosen.items() if setup is None),
-        _names(nic, node, config, tags),
+        names_for(nic, config, node.ipv6),
     )
 
 
@@ -111,13 +111,16 @@ def _draws_traffic(resource: Resource, nic: Nic) -> bool:
     )
 
 
-def _names(nic: Nic, node: Node, config: Config, tags: tuple[str, ...]) -> Optional[Names]:
-    """None for a guest that is still on its way: the node it comes from has its names in place."""
-    if config.dns_tag not in tags or nic.arriving:
+def names_for(nic: Nic, config: Config, ipv6: bool) -> Optional[Names]:
+    """What `nic` should have in DNS; None without the tag. `ipv6`: whether its interface can have IPv6.
+
+    None, too, for a guest that is still on its way: the node it comes from has its names in place.
+    """
+    if nic.arriving or config.dns_tag not in tags_of(nic, config):
         return None
     from snf_network.model.names import names_of  # 0.2 ms, for few
 
-    return names_of(nic, ipv6=nic.mode != "routed" or node.ipv6)
+    return names_of(nic, ipv6=nic.mode != "routed" or ipv6)
 
 
 def _lacking(nic: Nic, node: Node, config: Config, tags: tuple[str, ...]) -> Iterator[str]:

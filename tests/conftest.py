@@ -52,6 +52,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         default="",
         help="release that tests/ganeti runs: bookworm, trixie (default: this machine's)",
     )
+    parser.addoption("--dns-seeds", default="200", help="tests/dns/test_model.py: how many, or FIRST:LAST")
 
 
 def pytest_configure(config: pytest.Config) -> None:

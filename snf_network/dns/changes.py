@@ -1,19 +1,15 @@
-"""What has to change at a name, given what is wanted and what the server has; and the UPDATE message that
-does it. Pure.
+"""The changes that bring a name from its current state to the desired one, and the UPDATE message that makes
+them. Pure.
 
-Each change carries prerequisites (RFC 2136, 2.4), so the server does it only if the name is still as it was
-seen. Whose a name is, an owner mark says: a DHCID record (RFC 4701) of the cluster and the instance, or a TXT
-record. A name without one is ours only if all it has is what we would put there. Only single records are
-deleted, never a name.
+Each change carries prerequisites (RFC 2136, 2.4), so the server makes it only if the name is still as it was
+seen. An owner mark tells whose a name is, a stamp who registered an address last (marks). A name without a
+mark is ours only if all it has is what we would put there. Only single records are deleted, never a name.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
-from hashlib import sha256
-from struct import pack
-from uuid import NAMESPACE_DNS, uuid5
+from dataclasses import dataclass, replace
 
 import dns.name
 import dns.rcode
@@ -22,40 +18,48 @@ import dns.rdataclass
 import dns.rdatatype
 import dns.tsig
 import dns.update
-from dns.rdatatype import AAAA, DHCID, PTR, TXT, A, RdataType
-from dns.rdtypes.ANY.TXT import TXT as TXTRecord
+from dns.rdatatype import AAAA, PTR, A, RdataType
+
+from snf_network.dns import marks
 
 Name = dns.name.Name
 Rdata = dns.rdata.Rdata
-SPACE = uuid5(NAMESPACE_DNS, "snf-network")
-NOTE = "snf-network="
-"""How a TXT mark begins."""
-STRING = 255
-"""Bytes of one string of a TXT record (RFC 1035, 3.3)."""
 
 
 @dataclass(frozen=True)
-class Target:
-    """A name, and what shall be there."""
+class Endpoint:
+    """A name, and what we want of it."""
 
     name: Name
-    wanted: frozenset[Rdata]
+    desired: frozenset[Rdata]
+    """The records that it should have."""
     had: frozenset[Rdata] = frozenset()
-    """What may be there because of us, even without a mark."""
+    """Records that may be there because of us, even without a mark."""
     mark: Rdata | None = None
-    """Ours; reverse names have none (RFC 4703, 5.4)."""
+    """Our owner mark; None for reverse names, which have none (RFC 4703, 5.4)."""
     whole: bool = False
-    """Nothing but `wanted` is ours to keep."""
+    """True if all records at a name with our mark are ours, and go unless they are desired."""
     ttl: int = 300
+    """Of what is added, in seconds."""
+    kept: frozenset[Rdata] = frozenset()
+    """Records that are neither added nor deleted."""
+    implied: frozenset[Rdata] = frozenset()
+    """PTRs to forward names that have the address, by whose doing ever: put back if nothing is there."""
+    mine: frozenset[Rdata] = frozenset()
+    """The stamps that this node has made."""
+    stamp: int = 0
+    """The time of new stamps, in microseconds since the epoch: when this node was told."""
+    before: int = 0
+    """Addresses that another node has stamped are taken back only if that was before this time."""
 
     @property
     def types(self) -> tuple[RdataType, ...]:
-        """What to ask the server for."""
+        """The types to ask the server for."""
         return (A, AAAA, self.mark.rdtype) if self.mark else (PTR,)
 
 
 @dataclass(frozen=True)
-class Present:
+class Current:
     """What the server has at a name."""
 
     records: frozenset[Rdata] = frozenset()
@@ -67,92 +71,148 @@ class Present:
 class Change:
     """What to do at one name, and on which conditions."""
 
-    target: Target
+    endpoint: Endpoint
     conditions: tuple[tuple[RdataType, frozenset[Rdata]], ...] = ()
-    """Types with the records that there must be of each, no more and no less. Empty: the name must not be in
-    use.
-    """
+    """Types with the exact records that the name must have of each. Empty: the name must not be in use."""
     deletes: frozenset[Rdata] = frozenset()
     adds: frozenset[Rdata] = frozenset()
     doubtful: bool = False
-    """The server may have been answering for a wildcard; if not, the name is another's, and the change will
-    be refused.
+    """The answer may have come from a wildcard; if not, the name is somebody else's, and the server refuses
+    the change.
     """
 
 
-def decide(target: Target, present: Present, ours: bool = False) -> Change | None:
-    """The change that makes `target` so; None if it is so, or if there is nothing of ours to take back.
+def decide(endpoint: Endpoint, current: Current, ours: bool = False) -> Change | None:
+    """The change that brings a name to its desired state; None if it is there, or if nothing of it is ours to
+    take back.
 
-    `ours`: a PTR that is not `had` belongs to another instance of this cluster, which no longer has the
-    address.
+    `ours`: the PTRs that are there lead to names of this cluster, so the address has changed hands.
     """
-    return _forward(target, present) if target.mark else _pointer(target, present, ours)
+    return _forward(endpoint, current) if endpoint.mark else _pointer(endpoint, current, ours)
 
 
-def anew(change: Change) -> Change | None:
-    """The change that takes a name which is free, instead of one that would adopt it without a mark; None if
-    `change` is another kind.
+def is_of_wildcard(left: Change) -> bool:
+    """True if what is left to be deleted after a deletion has succeeded can only be what a wildcard
+    answers.
     """
-    target = change.target
-    if (
-        not target.mark
-        or not target.wanted
-        or not change.conditions
-        or target.mark in dict(change.conditions)[target.mark.rdtype]
-    ):
-        return None
-    return Change(target, adds=target.wanted | {target.mark}, doubtful=True)
-
-
-def satisfied(target: Target, present: Present) -> bool:
-    """True if an update that was to make `target` so has done it."""
-    return decide(target, present) is None
-
-
-def is_foreign(target: Target, present: Present) -> bool:
-    """True if a forward name seems to be another's: by its mark, or for want of one by what it has beside
-    ours.
-    """
-    if not target.mark or target.mark in present.marks:
-        return False
-    marked = any(target.mark.rdtype == DHCID or _text(other).startswith(NOTE) for other in present.marks)
-    return marked or not present.records <= target.wanted | target.had
-
-
-def _forward(target: Target, present: Present) -> Change | None:
-    assert target.mark
-    mark, wanted, records = target.mark, target.wanted, present.records
-    if mark not in present.marks:
-        if is_foreign(target, present):
-            return Change(target, adds=wanted | {mark}, doubtful=True) if wanted else None
-        if not records:
-            return Change(target, adds=wanted | {mark}) if wanted else None
-        left = wanted
-    else:
-        left = wanted if target.whole else wanted | (records - target.had)
-    marks = frozenset({mark}) if left else frozenset()
-    deletes, adds = (
-        (records - left) | ({mark} & present.marks - marks),
-        (left - records) | (marks - present.marks),
+    endpoint = left.endpoint
+    return bool(
+        endpoint.mark and not endpoint.desired and not dict(left.conditions).get(endpoint.mark.rdtype)
     )
+
+
+def taking(change: Change) -> Change | None:
+    """The change that takes a free name instead of adopting one without a mark; None if `change` is of
+    another kind.
+    """
+    endpoint = change.endpoint
+    adopts = endpoint.mark and change.conditions and not dict(change.conditions)[endpoint.mark.rdtype]
+    if not adopts or not endpoint.desired:
+        return None
+    return Change(endpoint, adds=endpoint.desired | change.adds, doubtful=True)
+
+
+def marked(change: Change) -> Change | None:
+    """The same change, but the owner mark stays; None if nothing is left of it."""
+    if change.endpoint.mark not in change.deletes:
+        return change
+    less = replace(change, deletes=change.deletes - {change.endpoint.mark})
+    return less if less.deletes or less.adds else None
+
+
+def made(change: Change) -> frozenset[Rdata]:
+    """The stamps that a change makes."""
+    mark = change.endpoint.mark
+    return frozenset(one for one in change.adds if mark and one.rdtype == mark.rdtype and one != mark)
+
+
+def after(current: Current, change: Change | None) -> Current:
+    """What a name has once a change of it was made."""
+    if not change:
+        return current
+    mark = change.endpoint.mark
+    left = (current.records | current.marks) - change.deletes | change.adds
+    own = frozenset(one for one in left if mark and one.rdtype == mark.rdtype)
+    return Current(left - own, own)
+
+
+def is_foreign(endpoint: Endpoint, current: Current) -> bool:
+    """True if a forward name seems to be somebody else's: it has another mark, or no mark and more than what
+    we would put there.
+    """
+    if not endpoint.mark or _ours(endpoint, current):
+        return False
+    return any(map(marks.is_mark, current.marks)) or not current.records <= endpoint.desired | endpoint.had
+
+
+def _ours(endpoint: Endpoint, current: Current) -> frozenset[Rdata]:
+    """The marks and stamps of our instance."""
+    mark = endpoint.mark
+    return frozenset(one for one in current.marks if mark and marks.is_ours(mark, one))
+
+
+def _forward(endpoint: Endpoint, current: Current) -> Change | None:
+    mark, desired, records = endpoint.mark, endpoint.desired, current.records
+    assert mark
+    ours = _ours(endpoint, current)
+    stamped, replaced = _stamps(endpoint, current)
+    if not ours and (is_foreign(endpoint, current) or not records):
+        doubtful = is_foreign(endpoint, current)
+        return Change(endpoint, adds=desired | {mark} | stamped, doubtful=doubtful) if desired else None
+    removed = _removable(endpoint, current) - desired
+    left = desired | (records - removed)
+    stale = {one for data in removed for one in marks.stamps(mark, data, current.marks)}
+    deletes = removed | (replaced | stale if left else ours)
+    adds = (desired - records) | stamped | (frozenset({mark}) - current.marks if left else frozenset())
     if not deletes and not adds:
         return None
-    conditions = [(mark.rdtype, present.marks)]
-    if mark not in present.marks:
+    conditions = [(mark.rdtype, current.marks)]
+    if not ours:
         conditions += [(kind, _of(records, kind)) for kind in (A, AAAA)]
-    return Change(target, tuple(conditions), deletes, adds)
+    return Change(endpoint, tuple(conditions), deletes, adds)
 
 
-def _pointer(target: Target, present: Present, ours: bool) -> Change | None:
-    wanted, records = target.wanted, present.records
-    removable = records if ours else records & target.had
-    if not wanted:
-        return Change(target, ((PTR, records),), removable) if removable and not ours else None
-    if wanted == records:
+def _removable(endpoint: Endpoint, current: Current) -> frozenset[Rdata]:
+    """What this node may take back of what is there: not what another node was told to register since."""
+    assert endpoint.mark
+    if not _ours(endpoint, current):
+        return current.records - endpoint.kept
+    claimed = current.records if endpoint.whole else current.records & endpoint.had
+    found = {data: marks.stamps(endpoint.mark, data, current.marks) for data in claimed - endpoint.kept}
+    return frozenset(
+        data
+        for data, stamped in found.items()
+        if not stamped or stamped.keys() & endpoint.mine or max(stamped.values()) < endpoint.before
+    )
+
+
+def _stamps(endpoint: Endpoint, current: Current) -> tuple[frozenset[Rdata], frozenset[Rdata]]:
+    """The stamps that the desired addresses need, and those that they replace. One that this node has made is
+    good.
+    """
+    assert endpoint.mark
+    added, replaced = set(), set[Rdata]()
+    for data in endpoint.desired:
+        found = marks.stamps(endpoint.mark, data, current.marks)
+        if not found.keys() & endpoint.mine:
+            last = max(found.values(), default=-1)
+            added.add(marks.stamp(endpoint.mark, data, max(endpoint.stamp, last + 1)))
+            replaced |= found.keys()
+    return frozenset(added), frozenset(replaced)
+
+
+def _pointer(endpoint: Endpoint, current: Current, ours: bool) -> Change | None:
+    desired, records, implied = endpoint.desired, current.records, endpoint.implied
+    if not desired and not records and len(implied) == 1:
+        return Change(endpoint, ((PTR, records),), adds=implied)
+    removable = records if ours else records & endpoint.had - endpoint.kept - implied
+    if not desired:
+        return Change(endpoint, ((PTR, records),), removable) if removable and not ours else None
+    if desired == records:
         return None
-    if records - removable - wanted:
-        return Change(target, ((PTR, frozenset()),), adds=wanted, doubtful=True)
-    return Change(target, ((PTR, records),), records - wanted, wanted - records)
+    if records - removable - desired:
+        return Change(endpoint, ((PTR, frozenset()),), adds=desired, doubtful=True)
+    return Change(endpoint, ((PTR, records),), records - desired, desired - records)
 
 
 def _of(records: Iterable[Rdata], kind: RdataType) -> frozenset[Rdata]:
@@ -163,39 +223,16 @@ def _sorted(records: Iterable[Rdata]) -> list[Rdata]:
     return sorted(records, key=lambda record: (record.rdtype, record.to_text()))
 
 
-# --- owner marks
-
-
-def mark(name: Name, owner: str, kind: str = "dhcid") -> Rdata:
-    """The owner mark of `owner`, a cluster and an instance, for a name.
-
-    DHCID (RFC 4701, 3.3 to 3.5): identifier type 2, digest type 1, SHA-256 over a DUID and the name; the DUID
-    is one of type UUID (RFC 6355) made of the owner.
-    """
-    if kind == "txt":
-        text = f"{NOTE}{owner}".encode()
-        return TXTRecord(
-            dns.rdataclass.IN, TXT, [text[start : start + STRING] for start in range(0, len(text), STRING)]
-        )
-    duid = pack("!H", 4) + uuid5(SPACE, owner).bytes
-    data = pack("!HB", 2, 1) + sha256(duid + (name.canonicalize().to_wire() or b"")).digest()
-    return dns.rdata.from_wire(dns.rdataclass.IN, DHCID, data, 0, len(data))
-
-
-def _text(record: Rdata) -> str:
-    return record.to_text().strip('"')
-
-
 # --- messages
 
 
 def message(
     zone: Name, changes: Iterable[Change], key: dns.tsig.Key | None = None
 ) -> dns.update.UpdateMessage:
-    """One UPDATE that does all the changes, or none."""
+    """One UPDATE that makes all the changes, or none."""
     update = dns.update.UpdateMessage(zone, keyring=key)
     for change in changes:
-        name, ttl = change.target.name, change.target.ttl
+        name, ttl = change.endpoint.name, change.endpoint.ttl
         if not change.conditions:
             update.absent(name)
         for kind, records in change.conditions:
@@ -211,10 +248,10 @@ def message(
 
 
 def script(zone: Name, changes: Iterable[Change]) -> Iterator[str]:
-    """The same as lines for nsupdate(1)."""
+    """The same changes as lines for nsupdate(1)."""
     yield f"zone {zone}"
     for change in changes:
-        name = change.target.name
+        name = change.endpoint.name
         if not change.conditions:
             yield f"prereq nxdomain {name}"
         for kind, records in change.conditions:
@@ -224,10 +261,10 @@ def script(zone: Name, changes: Iterable[Change]) -> Iterator[str]:
             ]
         yield from (f"update delete {name} {typed(record)}" for record in _sorted(change.deletes))
         yield from (
-            f"update add {name} {change.target.ttl} {typed(record)}" for record in _sorted(change.adds)
+            f"update add {name} {change.endpoint.ttl} {typed(record)}" for record in _sorted(change.adds)
         )
 
 
 def typed(record: Rdata) -> str:
-    """A record as nsupdate and people know it."""
+    """A record as nsupdate and people write it."""
     return f"{dns.rdatatype.to_text(record.rdtype)} {record.to_text()}"

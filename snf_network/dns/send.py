@@ -1,5 +1,5 @@
-"""Speak to a name server: questions, many at a time over UDP, and updates, over UDP where they are small.
-Everything has an end.
+"""Speak to a name server: questions, many at a time over UDP, and updates, over UDP if they are small. Every
+wait has a timeout.
 
 dns.query is not used: importing it costs 190 ms (2.3), and it asks one question at a time.
 """
@@ -9,19 +9,16 @@ from __future__ import annotations
 import os
 import socket
 from collections.abc import Iterable, Sequence
-from struct import pack, unpack
-from time import monotonic, time
-from typing import Any, NamedTuple
+from struct import unpack
+from time import monotonic
 
 import dns.exception
 import dns.flags
 import dns.message
 import dns.name
-import dns.rdataclass
 import dns.rdatatype
 import dns.tsig
 from dns.rcode import Rcode
-from dns.rdtypes.ANY.TSIG import TSIG
 
 from snf_network.dns import changes
 from snf_network.errors import SnfNetworkError
@@ -32,48 +29,26 @@ WINDOW = 64
 SMALL = 1232
 """Bytes of a message that fits every path (DNS flag day 2020)."""
 UNSIGNED = (Rcode.NOTAUTH, Rcode.REFUSED, Rcode.FORMERR, Rcode.SERVFAIL, Rcode.NOTIMP)
-"""What a server may say without a signature: it has no key, or does not know what one is."""
+"""What a server may say without a signature: it has no key, or does not know of signatures."""
 NOBODY = "is a name server running there?"
 Question = tuple[dns.name.Name, dns.rdatatype.RdataType]
 
 
 class NoAnswer(SnfNetworkError):
-    """The server does not answer, or could not do it now. Later it may."""
+    """The server does not answer or cannot do it now; it may later."""
 
 
 class Refused(SnfNetworkError):
-    """The server does not want to, and will not later, until somebody changes something."""
+    """The server refuses, and will until somebody changes something."""
 
 
-class Query(NamedTuple):
-    """A question as it is sent, and what its answer is checked against."""
-
-    id: int
-    wire: bytes
-    mac: bytes = b""
-
-
-def query(question: Question, key: dns.tsig.Key | None) -> Query:
-    """A question for what the server itself knows, signed. Written by hand: dns.message would try to compress
-    each of 34 labels.
-    """
+def query(question: Question, key: dns.tsig.Key | None) -> dns.message.Message:
+    """A question for what the server itself knows (no recursion), to be signed."""
     name, kind = question
-    number = int.from_bytes(os.urandom(2), "big")
-    body = (name.to_wire() or b"") + pack("!HH", kind, dns.rdataclass.IN)
-    wire = pack("!6H", number, 0, 1, 0, 0, 0) + body
-    if not key:
-        return Query(number, wire)
-    make: Any = TSIG
-    sign: Any = dns.tsig.sign  # neither has types
-    signed = sign(
-        wire,
-        key,
-        make(dns.rdataclass.ANY, dns.rdatatype.TSIG, key.algorithm, 0, 300, b"", number, 0, b""),
-        int(time()),
-    )[0]
-    data = signed.to_wire()
-    record = key.name.to_wire() + pack("!HHIH", dns.rdatatype.TSIG, dns.rdataclass.ANY, 0, len(data)) + data
-    return Query(number, pack("!6H", number, 0, 1, 0, 0, 1) + body + record, signed.mac)
+    message = dns.message.make_query(name, kind, flags=0)
+    if key:
+        message.use_tsig(key)
+    return message
 
 
 class Server:
@@ -104,15 +79,13 @@ class Server:
 
     def update(self, zone: dns.name.Name, batch: Sequence[changes.Change]) -> Rcode:
         """Send one UPDATE with all of a batch; what the server says. Raises NoAnswer or Refused."""
-        message = changes.message(zone, batch, self.key)
-        wire = message.to_wire()
-        return self._exchange(Query(message.id, wire, message.mac or b"")).rcode()
+        return self._exchange(changes.message(zone, batch, self.key)).rcode()
 
     def _ask(
         self, udp: socket.socket, todo: Sequence[Question], answers: dict[Question, dns.message.Message]
     ) -> None:
         """Ask each question once, and wait for answers until none comes for a while."""
-        queue, waiting = list(reversed(todo)), dict[int, tuple[Question, Query]]()
+        queue, waiting = list(reversed(todo)), dict[int, tuple[Question, dns.message.Message]]()
         until = monotonic() + self.timeout
         while queue or waiting:
             while queue and len(waiting) < WINDOW:
@@ -121,7 +94,7 @@ class Server:
                 if asked.id in waiting:
                     queue.append(question)
                     continue
-                self._tell(udp, asked.wire)
+                self._tell(udp, asked.to_wire())
                 waiting[asked.id] = question, asked
             wire = self._receive(udp, until)
             if not wire:
@@ -132,13 +105,14 @@ class Server:
                 del waiting[found[1].id]
                 until = monotonic() + self.timeout
 
-    def _exchange(self, asked: Query) -> dns.message.Message:
-        """One message and its answer."""
-        if len(asked.wire) > SMALL:
+    def _exchange(self, asked: dns.message.Message) -> dns.message.Message:
+        """Send one message and return its answer. Raises NoAnswer or Refused."""
+        wire = asked.to_wire()
+        if len(wire) > SMALL:
             return self._over_tcp(asked)
         with self._socket(socket.SOCK_DGRAM) as udp:
             for _ in range(TRIES):
-                self._tell(udp, asked.wire)
+                self._tell(udp, wire)
                 until = monotonic() + self.timeout
                 while got := self._receive(udp, until):
                     answer = self._parse(got, asked)
@@ -146,11 +120,12 @@ class Server:
                         return self._over_tcp(asked) if answer.flags & dns.flags.TC else answer
         raise NoAnswer(f"{self} does not answer")
 
-    def _over_tcp(self, asked: Query) -> dns.message.Message:
+    def _over_tcp(self, asked: dns.message.Message) -> dns.message.Message:
+        wire = asked.to_wire()
         try:
             with self._socket(socket.SOCK_STREAM) as tcp:
                 tcp.settimeout(self.timeout * TRIES)
-                tcp.sendall(len(asked.wire).to_bytes(2, "big") + asked.wire)
+                tcp.sendall(len(wire).to_bytes(2, "big") + wire)
                 answer = self._parse(self._read(tcp, unpack("!H", self._read(tcp, 2))[0]), asked)
         except OSError as error:
             raise NoAnswer(f"{self} over TCP: {error.strerror or error}") from error
@@ -191,26 +166,34 @@ class Server:
         except OSError as error:
             raise NoAnswer(f"{self}: {error.strerror}", NOBODY) from error
 
-    def _parse(self, wire: bytes, asked: Query) -> dns.message.Message | None:
-        """The answer to a query; None for what is none. Raises Refused where the server does not accept our
-        signature.
+    def _parse(self, wire: bytes, asked: dns.message.Message) -> dns.message.Message | None:
+        """The answer to a message; None if `wire` is not one. Raises NoAnswer or Refused if the server does
+        not accept our signature.
         """
         key = self.key
         try:
-            answer = dns.message.from_wire(wire, keyring=key, request_mac=asked.mac, ignore_trailing=True)
+            answer = dns.message.from_wire(
+                wire, keyring=key, request_mac=asked.mac or b"", ignore_trailing=True
+            )
         except (dns.tsig.PeerBadTime, dns.tsig.BadTime) as error:
             raise NoAnswer(
                 f"{self}: the clocks of server and node differ too much for TSIG", "NTP"
             ) from error
         except dns.tsig.PeerError as error:
+            why = REASONS.get(type(error), type(error).__name__)
             raise Refused(
-                f"{self} does not accept the key {key.name if key else ''}: {REASONS.get(type(error), type(error).__name__)}",
+                f"{self} does not accept the key {key.name if key else ''}: {why}",
                 "KEYFILE, and the key of that name at the server",
             ) from error
         except (dns.exception.DNSException, ValueError):
             return None
         if answer.id != asked.id or not answer.flags & dns.flags.QR:
             return None
+        if key and not answer.had_tsig and answer.rcode() == Rcode.NOTAUTH:  # PowerDNS and Knot
+            raise NoAnswer(
+                f"{self} does not accept our signature: key or clock",
+                f"the key {key.name} at server and node, and NTP at both",
+            )
         if key and not answer.had_tsig and answer.rcode() not in UNSIGNED and not answer.flags & dns.flags.TC:
             return None  # anybody could have sent it
         return answer

@@ -1,31 +1,44 @@
-"""Works off what is wanted: one process at a time, started by whoever has something to send and by a timer.
+"""Make the zones as the spool says: one process at a time, started by whoever has something to send and by a
+timer.
 
-It can be killed at any time. What was to be sent is remembered before it is, and what a server has is asked
-again before deciding, so doing it again does no harm. It always takes what is wanted at that moment: a newer
-state has replaced the older one.
+It can be killed at any time. What is going to be sent is remembered before it is sent, and the server is
+asked again before anything is decided, so doing it again does no harm. It always takes what is desired at
+that moment: a newer state has replaced the older one.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+import os
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from time import sleep, time
 
+import dns.name
 from dns.exception import DNSException
 
-from snf_network.dns.memory import NEVER, Known, Memory, Trouble
-from snf_network.dns.registrar import Outcome, work
+from snf_network.dns import here
+from snf_network.dns.changes import Change
+from snf_network.dns.endpoints import Claim, Job
+from snf_network.dns.plan import Failures, Pass, prepare
+from snf_network.dns.provider import Provider
+from snf_network.dns.registry import NEVER, Registered, Registry
 from snf_network.dns.send import NoAnswer, Refused
 from snf_network.dns.settings import Settings
-from snf_network.dns.spool import Spool, Wanted
-from snf_network.dns.targets import Goal, Job
-from snf_network.host.lock import Held
+from snf_network.dns.spool import Desired, Spool
+from snf_network.host.lock import Held, Lock
 from snf_network.model.config import Config
+from snf_network.model.names import Names
 
 AT_ONCE = 1000
 """Instances in one pass."""
 PATIENCE = 5.0
-"""Seconds that a sender waits for what is not due yet; after that the timer sees to it."""
+"""Seconds that a sender waits for what is not due yet; after that the timer takes care of it."""
+SOON = 60.0
+"""Seconds after which a NIC that was brought up and has not been sent may be gone."""
+DAY = 86400.0
+"""Seconds for which a NIC that has not come up with the others of its instance is looked for."""
+Running = Mapping[str, Collection[str]]
+"""The NICs that are up on this node, by instance."""
 STEP = 0.5
 """Seconds between looks at the spool while waiting."""
 
@@ -40,36 +53,115 @@ class Sender:
         say: Callable[[str], None],
         clock: Callable[[], float] = time,
         pause: Callable[[float], None] = sleep,
+        booted: float | None = None,
+        running: Callable[[], Running] | None = None,
     ) -> None:
         self.settings, self.say, self.clock, self.pause = settings, say, clock, pause
-        self.spool, self.memory = Spool(config.state_dir, clock), Memory(config.state_dir)
+        self.running = running or (lambda: here.running(config.state_dir))
+        self.booted = here.booted() if booted is None else booted
+        self.silent = False
+        self.spool, self.registry = Spool(config.state_dir, clock), Registry(config.state_dir)
 
     def run(self, patience: float = PATIENCE) -> None:
         """Work until nothing is due within `patience` seconds, unless another sender does. Raises
         KernelError.
         """
-        while self.due() - self.clock() <= patience:
+        looked = False
+        while not looked or self.due() - self.clock() <= patience:
             try:
-                with self.spool.at_work():
+                with self.spool.at_work() as lock:
+                    self._sign(lock)
                     self._work(patience)
+                    looked = not self._recall()
             except Held:
-                return  # whoever has it looks once more after letting go
+                if not self._end_stopped():
+                    return  # the other sender looks once more after it has let go
+
+    def _sign(self, lock: Lock) -> None:
+        """Write into the lock file which process is at work."""
+        os.pwrite(lock.descriptor, f"{os.getpid():<10}\n".encode(), 0)
+
+    def _end_stopped(self) -> bool:
+        """End a sender that is stopped, which can be killed at any time; True if there was one."""
+        process = self.spool.sender()
+        if not process or not here.is_stopped(process):
+            return False
+        self.say(f"the sender that was at work, process {process}, was stopped: it is ended")
+        here.end(process)
+        with self.spool.at_work(wait=5.0):
+            return True
+
+    def _recall(self) -> bool:
+        """Look whether a zone is older than it was: then all its names are due. True if there is one."""
+        known = self.registry.zones()
+        if not known or self.silent:
+            return False
+        serials = Provider(self.settings).serials(map(dns.name.from_text, known))
+        older = [
+            zone for zone, serial in serials.items() if is_older(serial, known.get(zone.to_text(), serial))
+        ]
+        for zone in older:
+            self.say(f"{zone}: serial {serials[zone]} after {known[zone.to_text()]}, so it is an older zone")
+        for job in self.jobs() if older else ():
+            names = [f"{name}." for name, _, _ in job.registered.records]
+            if any(f".{name}".endswith(f".{zone}") for name in names for zone in older):
+                self.retry(job)
+        self._remember(serials)
+        return bool(older)
+
+    def _remember(self, serials: Mapping[dns.name.Name, int]) -> None:
+        known = self.registry.zones()
+        now = {**known, **{zone.to_text(): serial for zone, serial in serials.items()}}
+        if now != known:
+            with self.spool.lock():
+                self.registry.save_zones(now)
 
     def due(self) -> float:
         """When there is something to do next."""
-        return min((job.known.due(job.wanted.serial, self.clock()) for job in self.jobs()), default=NEVER)
+        return min(map(self._due, self.jobs()), default=NEVER)
 
     def jobs(self) -> list[Job]:
-        """All that is wanted, with what is known of it."""
-        return [Job(wanted, self.memory.load(wanted.instance)) for wanted in self.spool]
+        """All that is desired, with what is registered of it."""
+        now = self.clock()
+        return [Job(desired, self.registry.load(desired.instance), now) for desired in self.spool]
 
-    def flush(self) -> None:
-        """Do now all that is pending, but not what is parked. Raises KernelError if another sender is at
-        work.
+    def pending(self) -> list[Job]:
+        """The jobs that are not done and not parked."""
+        return [job for job in self.jobs() if self._due(job) < NEVER]
+
+    def plan(self, jobs: Sequence[Job]) -> Pass:
+        """What has to change for these instances; nothing is sent."""
+        return prepare(jobs, self.settings, self._taken())
+
+    def flush(self, instances: Iterable[str] | None = None) -> None:
+        """Do now all that is pending, or what is of some instances. Raises KernelError if another sender is
+        at work.
         """
-        with self.spool.at_work(wait=30.0):
+        chosen = None if instances is None else set(instances)
+        self._end_stopped()
+        with self.spool.at_work(wait=30.0) as lock:
+            self._sign(lock)
             self._tidy()
-            self._pass([job for job in self.jobs() if job.known.due(job.wanted.serial, self.clock()) < NEVER])
+            self._pass([job for job in self.pending() if chosen is None or job.desired.instance in chosen])
+
+    def sync(self, here: Iterable[Names], instances: Collection[str] | None = None) -> None:
+        """Note the names of all NICs that are here again, so that all of them are looked at. `instances`:
+        those that run here; the names of all others are taken back. Raises KernelError.
+        """
+        for names in here:
+            self.spool.up(names)
+        for desired in list(self.spool) if instances is not None else ():
+            if desired.instance not in (instances or ()):
+                self.spool.have(desired.instance, ())
+
+    def why_pending(self) -> str:
+        """Why something was not tried yet, in words."""
+        process = self.spool.sender()
+        if here.is_stopped(process):
+            return f"the sender, process {process}, is stopped: snf-network dns flush ends it"
+        if process:
+            return f"the sender, process {process}, is at work"
+        return "no sender is at work: snf-network-dns.timer or snf-network dns flush starts one"
 
     def is_at_work(self) -> bool:
         """True if another sender is."""
@@ -81,15 +173,19 @@ class Sender:
 
     def retry(self, job: Job) -> None:
         """Make an instance's names due, also those that are parked."""
-        self._save(job.wanted, replace(job.known, tried=""))
+        self._save(job.desired, replace(job.registered, tried=""))
+
+    def _due(self, job: Job) -> float:
+        return job.registered.due(job.desired.serial, self.clock())
 
     def _work(self, patience: float) -> None:
         until = self.clock() + patience
         self._tidy()
         while True:
+            self._lose_gone()
             now = self.clock()
             until = min(until, now + patience)  # the clock may have been put back
-            jobs = [(job.known.due(job.wanted.serial, now), job) for job in self.jobs()]
+            jobs = [(job.registered.due(job.desired.serial, now), job) for job in self.jobs()]
             ready = [job for due, job in jobs if due <= now]
             for start in range(0, len(ready), AT_ONCE):
                 self._pass(ready[start : start + AT_ONCE])
@@ -100,119 +196,182 @@ class Sender:
             else:
                 self.pause(STEP)
 
+    def _lose_gone(self) -> None:
+        """Register nothing for NICs that are not here any more, and were not taken back by any script or
+        hook.
+
+        What was not sent in time is dropped if the instance does not run here: another node may have it, and
+        other names for it. If it runs, a NIC that has not come up with the others is no part of it any more.
+        """
+        now = self.clock()
+        jobs = [job for job in self.jobs() if job.desired.nics]
+        late = [job.desired.instance for job in jobs if self._due(job) < NEVER and self._is_late(job)]
+        recent = [job.desired for job in jobs if SOON < now - job.desired.since < DAY]
+        running = self.running() if late or recent else {}
+        for instance in late:
+            if instance not in running:
+                self.say(f"{instance} does not run here any more: what was not sent is not registered")
+                self.spool.leave(instance)
+        for desired in recent:
+            if desired.instance in running:
+                self._unplug(desired, running[desired.instance])
+            elif desired.instance not in late and not desired.whole:
+                self.spool.lose(desired.instance)
+
+    def _unplug(self, desired: Desired, running: Collection[str]) -> None:
+        for names in desired.nics:
+            if names.nic not in running:
+                self.say(
+                    f"{desired.instance}: NIC {names.nic} is not here any more: its names are taken back"
+                )
+                self.spool.down(desired.instance, names.nic)
+
+    def _is_late(self, job: Job) -> bool:
+        """True if what a NIC wants, which a script has said when it came up, may be out of date. What a hook
+        says, which Ganeti knows best, is so only after a reboot.
+        """
+        desired = job.desired
+        tried = job.registered.tried == desired.serial or desired.since < self.clock() - SOON
+        return desired.since < self.booted or (tried and not desired.whole)
+
     def _tidy(self) -> None:
-        """Drop what is known of instances that have left while something was sent for them."""
-        for known in self.memory:
+        """Drop what is registered of instances that have left while something was sent for them."""
+        for registered in self.registry:
             with self.spool.lock():
-                if not self.spool.has(known.instance):
-                    self.memory.forget(known.instance)
+                if not self.spool.has(registered.instance):
+                    self.registry.forget(registered.instance)
 
     def _pass(self, jobs: Sequence[Job]) -> None:
         if not jobs:
             return
-
-        def remember(outcome: Outcome) -> None:
-            names = outcome.names()
-            for job in jobs:
-                instance = job.wanted.instance
-                maybe = outcome.records(instance, names.get(instance, ()), before=True)
-                self._save(job.wanted, replace(job.known, records=job.known.records | maybe))
-
         try:
-            outcome = work(jobs, self.settings, self.taken(), remember)
-        except (
-            DNSException,
-            ValueError,
-        ) as error:  # nobody has thought of this one; the others shall not wait for it
+            self._send(jobs)
+        except (DNSException, ValueError) as error:  # unforeseen; the other instances should not wait for it
             easier = _easier(jobs)
             for job in easier:
                 self._pass([job])
-            if easier:
-                return
-            outcome = _hopeless(jobs[0], f"{type(error).__name__}: {error}", self.settings)
-        names = outcome.names()
+            if not easier:
+                self._give_up(jobs[0], f"{type(error).__name__}: {error}")
+
+    def _send(self, jobs: Sequence[Job]) -> None:
+        planned = self.plan(jobs)
+        self.silent = bool(planned.provider.silent)
+        claims = planned.by_instance()
         for job in jobs:
-            self._settle(job, outcome, names.get(job.wanted.instance, ()))
-        for change in outcome.changes:
-            name = change.target.name.to_text(omit_final_dot=True)
-            if name not in outcome.failed:
-                self.say(f"{name}: {told(change.deletes, '-')}{told(change.adds, '+')}".rstrip())
+            instance = job.desired.instance
+            maybe = planned.registered(
+                instance, claims.get(instance, {}), dict.fromkeys(claims.get(instance, ()), _UNSENT)
+            )
+            self._save(job.desired, replace(job.registered, records=job.registered.records | maybe))
+        failures = planned.commit()
+        for job in jobs:
+            self._settle(job, planned, claims.get(job.desired.instance, {}), failures)
+        for change in planned.made(failures):
+            self.say(f"{change.endpoint.name.to_text(omit_final_dot=True)}: {told(change)}")
+        zones = {place.zone for place in planned.provider.places.values()}
+        self._remember(planned.provider.serials(zones))
 
-    def _settle(self, job: Job, outcome: Outcome, names: Iterable[str]) -> None:
+    def _settle(self, job: Job, planned: Pass, claims: Mapping[str, Claim], failures: Failures) -> None:
         """Remember how it went."""
-        wanted, instance, now = job.wanted, job.wanted.instance, self.clock()
-        known = Known(instance, wanted.serial, outcome.records(instance, names))
-        for name in names:
-            error = outcome.why(name, instance)
+        desired, instance = job.desired, job.desired.instance
+        records = planned.registered(instance, claims, failures)
+        known = Registered(instance, desired.serial, records)
+        for name in claims:
+            error = planned.why(name, instance, failures)
             if error:
-                before = replace(known, troubles={**known.troubles, **_one(job.known, name)})
-                known = before.failed(name, str(error), now, parked=not isinstance(error, NoAnswer))
-                if known.troubles[name].reason != getattr(job.known.troubles.get(name), "reason", ""):
-                    self.say(f"{name}: {known.troubles[name].state}: {error}")
-        if not known.troubles:
-            self._finish(wanted, known)
+                known = self._failed(known, job.registered, name, error)
+        self._keep(desired, known)
+
+    def _failed(self, known: Registered, before: Registered, name: str, error: Exception) -> Registered:
+        """`known` with one more failure of a name; one that has a new reason is logged."""
+        old = before.troubles.get(name)
+        counted = replace(known, troubles={**known.troubles, **({name: old} if old else {})})
+        parked = not isinstance(error, NoAnswer)
+        failed = counted.failed(name, str(error), self.clock(), parked)
+        if failed.troubles[name].reason != (old.reason if old else ""):
+            self.say(f"{name}: {failed.troubles[name].state}: {error}")
+        return failed
+
+    def _give_up(self, job: Job, reason: str) -> None:
+        """Park an instance whose names fit in no message."""
+        instance = job.desired.instance
+        error = Refused(reason, "this is a defect of snf-network, please report it")
+        known = Registered(instance, job.desired.serial)
+        self._keep(job.desired, self._failed(known, job.registered, self.settings.name(instance, ""), error))
+
+    def _keep(self, desired: Desired, known: Registered) -> None:
+        if known.troubles:
+            self._save(desired, known)
         else:
-            self._save(wanted, known)
+            self._finish(desired, known)
 
-    def _finish(self, wanted: Wanted, known: Known) -> None:
+    def _finish(self, desired: Desired, known: Registered) -> None:
         with self.spool.lock():
-            if self.spool.load(wanted.instance) == wanted:
-                if wanted.nics:
-                    self.memory.save(known)
+            if self.spool.load(desired.instance) == desired:
+                if desired.stays:
+                    self.registry.save(known)
                 else:
-                    self.memory.forget(wanted.instance)
-                self.spool.done(wanted)
+                    self.registry.forget(desired.instance)
+                self.spool.done(desired)
 
-    def _save(self, wanted: Wanted, known: Known) -> None:
-        """Remember, unless something else is wanted by now, or the instance has left: then nothing is ours to
+    def _save(self, desired: Desired, known: Registered) -> None:
+        """Remember, unless something else is desired by now or the instance has left: then nothing is ours to
         remember.
         """
         with self.spool.lock():
-            now = self.spool.load(wanted.instance)
+            now = self.spool.load(desired.instance)
             if now:
-                self.memory.save(known if now.serial == wanted.serial else replace(known, tried=""))
+                self.registry.save(known if now.serial == desired.serial else replace(known, tried=""))
 
-    def taken(self) -> dict[str, str]:
-        """Reverse names that several instances of this node want, each with the one it is: the one that has
-        it, else the first.
+    def _taken(self) -> dict[str, str]:
+        """Reverse names that several instances of this node want, each with the instance that it goes to: of
+        those that run here the one that has it, else the first.
         """
-        wanting: dict[str, list[Wanted]] = {}
-        for wanted in self.spool:
-            for address in {address for names in wanted.nics for address in names.addresses}:
-                wanting.setdefault(self.settings.pointer(address), []).append(wanted)
-        return {name: self._first(name, group) for name, group in wanting.items() if len(group) > 1}
-
-    def _first(self, name: str, group: Iterable[Wanted]) -> str:
-        has = {
-            wanted.instance
-            for wanted in group
-            if any(record[0] == name for record in self.memory.load(wanted.instance).records)
+        wanting: dict[str, list[Desired]] = {}
+        for desired in self.spool:
+            for address in {address for names in desired.nics for address in names.addresses}:
+                wanting.setdefault(self.settings.pointer(address), []).append(desired)
+        contested = {name: group for name, group in wanting.items() if len(group) > 1}
+        running = self.running() if contested else {}
+        return {
+            name: self._first(name, [one for one in group if one.instance in running] or group)
+            for name, group in contested.items()
         }
-        return min(group, key=lambda wanted: (wanted.instance not in has, wanted.since)).instance
+
+    def _first(self, name: str, group: Iterable[Desired]) -> str:
+        has = {
+            desired.instance
+            for desired in group
+            if any(record[0] == name for record in self.registry.load(desired.instance).records)
+        }
+        return min(group, key=lambda desired: (desired.instance not in has, desired.since)).instance
+
+
+_UNSENT = NoAnswer("not sent yet")
 
 
 def _easier(jobs: Sequence[Job]) -> list[Job]:
-    """What to try one by one instead: each for itself, then without its memory, which may be what nobody
-    could have sent.
+    """What to try instead: each instance by itself, then without what is registered of it, which may be what
+    no message could have.
     """
     if len(jobs) > 1:
         return list(jobs)
-    return [Job(job.wanted, Known(job.wanted.instance)) for job in jobs if job.known.records]
+    return [
+        replace(job, registered=Registered(job.desired.instance)) for job in jobs if job.registered.records
+    ]
 
 
-def _hopeless(job: Job, reason: str, settings: Settings) -> Outcome:
-    """What is said of an instance whose names no message can have."""
-    name, instance = settings.name(job.wanted.instance, ""), job.wanted.instance
-    return Outcome(
-        {name: Goal({instance: None})},
-        {name: Refused(reason, "this is a defect of snf-network, please report it")},
-    )
+def told(change: Change) -> str:
+    """A change in a line of the log, without marks."""
+    mark = change.endpoint.mark
+    words = [
+        f"{sign}{record}"
+        for sign, records in (("-", change.deletes), ("+", change.adds))
+        for record in sorted(map(str, (one for one in records if not mark or one.rdtype != mark.rdtype)))
+    ]
+    return " ".join(words) or "registered by this node now"
 
 
-def _one(known: Known, name: str) -> dict[str, Trouble]:
-    return {name: known.troubles[name]} if name in known.troubles else {}
-
-
-def told(records: Iterable[object], sign: str) -> str:
-    """Records in a line of the log."""
-    return "".join(f"{sign}{record} " for record in sorted(map(str, records)))
+def is_older(serial: int, last: int) -> bool:
+    """True if one SOA serial comes before another (RFC 1982)."""
+    return 0 < (last - serial) % 2**32 < 2**31

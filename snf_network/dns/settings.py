@@ -81,6 +81,10 @@ class Settings:
                 return f"{address.rpartition('.')[2]}.{zone}"
         return reverse(address)
 
+    def routes(self) -> tuple[Route, ...]:
+        """All that are configured."""
+        return (self.default, *self.zones.values())
+
     def route(self, name: str) -> Route:
         """The route of a name: that of the longest zone which is configured and holds it."""
         labels = name.split(".")

@@ -1,29 +1,31 @@
-"""STATE_DIR/dns/wanted/<instance>: the names that the NICs of an instance shall have, as the last script or
-hook said it.
+"""STATE_DIR/dns/wanted/<instance>: the names that an instance should have, as the last script or hook said.
 
-One file an instance, replaced as a whole, so a newer state takes the place of an older one that was not sent
-yet. It is put in place by rename and made durable by one fsync after that: ext4, XFS and btrfs then commit
-the name together with what is in it. Its lines are tab-separated:
+There is one file per instance. It is replaced as a whole, so a newer state takes the place of an older one
+that was not sent yet. The file is put in place by rename and made durable by one fsync after that: ext4, XFS
+and btrfs then commit the name together with the content. Its lines are tab-separated:
 
     wanted  instance, serial, time, whole or part
-    nic     NIC, network, address ...
-    had     NIC, network, address ...   what such a NIC had: taken back if it is ours, by owner mark or by
-      being equal
-    end                                 a file without it was cut off by a crash
+    nic     NIC, network, address ...   a name that the instance should have
+    had     NIC, network, address ...   a name that it had: taken back if it is ours, by its owner mark or
+      by being equal
+    left    NIC, network, address ...   a name that the node which the instance has moved to takes care of
+    gone    NIC, network, address ...   a name that stays although its NIC is not here any more
+    end                                 a file without this line was cut off by a crash
 
-`whole`: the instance has nothing but this, so whatever else the server has for it in our name goes. `part`:
-NICs may be missing here. A file that is not like this is not believed, nor one that is called otherwise than
-its instance: names stay as they are. On a full disk a file is written anew in its place, where it is longer
-than what is to be said or has room left in its last block.
+`whole`: the instance has no other NICs, so all else that the server has for it in our name is taken back.
+`part`: NICs may be missing here. A file that does not look like this, or that is named otherwise than its
+instance, is not believed: its names stay as they are. On a full disk a file is overwritten in its place, as
+long as the new content fits in the blocks that the file has.
 """
 
 from __future__ import annotations
 
 import posix
+from errno import EDQUOT, ENOSPC
 from time import time
 
 from snf_network.addresses import is_address
-from snf_network.dns.files import put, put_anyway
+from snf_network.dns import here
 from snf_network.errors import KernelError
 from snf_network.host import kernel
 from snf_network.host.lock import Held, Lock
@@ -37,208 +39,233 @@ if TYPE_CHECKING:
 
 SENDER = "snf-network-dnssend"
 FOREVER = float("inf")
+KINDS = ("nic", "had", "left", "gone")
 
 
 @dataclass(frozen=True)
-class Wanted:
-    """What one instance shall have."""
+class Desired:
+    """The names that one instance should have."""
 
     instance: str
     serial: str = ""
-    """Another one each time that something was said of the instance."""
+    """Changes each time that a script or hook says something of the instance."""
     since: float = 0.0
     """When it was said, in seconds since the epoch."""
     whole: bool = False
     nics: tuple[Names, ...] = ()
     had: tuple[Names, ...] = ()
+    left: tuple[Names, ...] = ()
+    gone: tuple[Names, ...] = ()
+
+    @property
+    def stays(self) -> bool:
+        """True if the instance has names on this node's account, also once everything is as it should be."""
+        return bool(self.nics or self.gone)
 
     def text(self) -> str:
-        """As it stands in the file."""
-        rows: list[tuple[str, ...]] = [
-            ("wanted", self.instance, self.serial, str(self.since), "whole" if self.whole else "part")
-        ]
-        rows += [
-            (kind, names.nic, names.network, *names.addresses)
-            for kind, group in (("nic", self.nics), ("had", self.had))
-            for names in group
-        ]
+        """The content of its file."""
+        whole = "whole" if self.whole else "part"
+        rows: list[tuple[str, ...]] = [("wanted", self.instance, self.serial, str(self.since), whole)]
+        groups = (self.nics, self.had, self.left, self.gone)
+        for kind, group in zip(KINDS, groups):
+            rows += [(kind, names.nic, names.network, *names.addresses) for names in group]
         return "".join(map(row, (*rows, ("end",))))
 
 
-def parse(text: str, instance: str) -> Wanted | None:
-    """What a file says; None if it was cut off, or is not one of ours."""
+def parse(text: str, instance: str) -> Desired | None:
+    """What a file says; None if it was cut off or is not one of ours."""
     rows = columns(text)
-    if (
-        not instance.isprintable()
-        or not rows
-        or rows[-1] != ["end"]
-        or rows[0][:2] != ["wanted", instance]
-        or len(rows[0]) != 5
-    ):
+    if not instance.isprintable() or len(rows) < 2 or rows[-1] != ["end"]:
         return None
-    _, _, serial, since, whole = rows[0]
-    if not all(
-        words[0] in ("nic", "had") and len(words) > 2 and all(map(is_address, words[3:]))
-        for words in rows[1:-1]
-    ):
+    head, body = rows[0], rows[1:-1]
+    if head[:2] != ["wanted", instance] or len(head) != 5 or not all(map(_is_nic, body)):
         return None
-    nics, had = (
-        [Names(instance, words[1], words[2], tuple(words[3:])) for words in rows[1:-1] if words[0] == kind]
-        for kind in ("nic", "had")
-    )
     try:
-        time = float(since)
+        since = float(head[3])
     except ValueError:
         return None
-    return (
-        Wanted(instance, serial, time, whole == "whole", tuple(nics), tuple(had))
-        if 0 <= time < FOREVER
-        else None
+    nics, had, left, gone = (
+        tuple(Names(instance, words[1], words[2], tuple(words[3:])) for words in body if words[0] == kind)
+        for kind in KINDS
     )
+    if not 0 <= since < FOREVER:
+        return None
+    return Desired(instance, head[2], since, head[4] == "whole", nics, had, left, gone)
+
+
+def _is_nic(words: list[str]) -> bool:
+    return words[0] in KINDS and len(words) > 2 and all(map(is_address, words[3:]))
 
 
 class Spool:
-    """All that is wanted of DNS by the instances of this node."""
+    """The desired names of all instances of this node."""
 
     def __init__(self, state_dir: str, clock: Callable[[], float] = time) -> None:
         self.directory = f"{state_dir}/dns"
         self.clock = clock
 
-    def load(self, instance: str) -> Wanted | None:
-        """What an instance wants; None if nothing was said of it."""
-        text = kernel.read_file(self.path(instance))
-        return None if text is None else parse(text, instance)
-
-    def __iter__(self) -> Iterator[Wanted]:
-        yield from filter(None, map(self.load, self._names()))
-
-    def unreadable(self) -> list[str]:
-        """Files that say nothing which could be believed, by name."""
-        return [name for name in self._names() if not self.load(name) and self.has(name)]
-
-    def _names(self) -> list[str]:
-        try:
-            return sorted(
-                name for name in posix.listdir(f"{self.directory}/wanted") if not name.startswith(".")
-            )
-        except OSError:
-            return []
-
     def path(self, instance: str) -> str:
         """The file of an instance."""
         return f"{self.directory}/wanted/{instance}"
 
+    def has(self, instance: str) -> bool:
+        """True if there is a file of an instance, readable or not."""
+        return posix.access(self.path(instance), posix.F_OK)
+
+    def load(self, instance: str) -> Desired | None:
+        """What an instance should have; None if nothing was said of it."""
+        text = kernel.read_file(self.path(instance))
+        return None if text is None else parse(text, instance)
+
+    def __iter__(self) -> Iterator[Desired]:
+        yield from filter(None, map(self.load, self._instances()))
+
+    def unreadable(self) -> list[str]:
+        """The names of files that cannot be believed."""
+        return [name for name in self._instances() if not self.load(name) and self.has(name)]
+
+    def _instances(self) -> list[str]:
+        try:
+            found = posix.listdir(f"{self.directory}/wanted")
+        except OSError:
+            return []
+        return sorted(name for name in found if not name.startswith("."))
+
     def up(self, names: Names) -> None:
         """A NIC is up and has these addresses now. Raises KernelError."""
 
-        def change(old: Wanted) -> Wanted:
+        def change(old: Desired) -> Desired:
             same = [nic for nic in old.nics if nic.nic == names.nic]
-            return Wanted(
+            return Desired(
                 names.instance,
                 whole=old.whole,
                 nics=(*(nic for nic in old.nics if nic not in same), names),
-                had=_without((*old.had, *same), names),
+                had=_unique((*old.had, *same), without=(names,)),
             )
 
         self._change(names.instance, change)
 
     def down(self, instance: str, nic: str) -> None:
-        """A NIC is gone for good, or shall have no names any more. Raises KernelError."""
+        """A NIC is gone for good, or should have no names any more. Raises KernelError."""
 
-        def change(old: Wanted) -> Wanted:
+        def change(old: Desired) -> Desired:
             gone = tuple(names for names in old.nics if names.nic == nic)
-            return Wanted(
-                instance,
-                whole=old.whole,
-                nics=tuple(names for names in old.nics if names not in gone),
-                had=(*old.had, *gone),
-            )
+            nics = tuple(names for names in old.nics if names not in gone)
+            return Desired(instance, whole=old.whole, nics=nics, had=(*old.had, *gone))
 
-        wanted = self.load(instance)
-        if wanted and any(names.nic == nic for names in wanted.nics):
+        desired = self.load(instance)
+        if desired and any(names.nic == nic for names in desired.nics):
             self._change(instance, change)
 
     def have(self, instance: str, nics: Iterable[Names], had: Iterable[Names] = ()) -> None:
-        """An instance has these NICs and no others. `had`: what it may have had beside what is known here.
-        Raises KernelError.
+        """An instance has these NICs and no others. `had`: names that it may have had beside those in its
+        file. Raises KernelError.
         """
         self._change(instance, _only(instance, tuple(nics), had))
 
     def move(self, old: str, new: str, nics: Iterable[Names], had: Iterable[Names] = ()) -> None:
-        """An instance is called otherwise: what it had under the old name goes, and the new one has these
+        """An instance was renamed: what it had under its old name is taken back, and the new name gets these
         NICs. Raises KernelError.
         """
+        changes = ((new, _only(new, tuple(nics), ())), (old, _only(old, (), had)))
         with self.lock():
-            descriptors = [
-                self._put(name, change)
-                for name, change in ((new, _only(new, tuple(nics), ())), (old, _only(old, (), had)))
-                if name == old or nics
-            ]
+            descriptors = [self._put(name, change) for name, change in changes if name == old or nics]
         self._commit(*descriptors)
 
-    def has(self, instance: str) -> bool:
-        """True if something was said of an instance, and it did not leave since."""
-        return posix.access(self.path(instance), posix.F_OK)
+    def leave(self, instance: str, now: Iterable[Names] = ()) -> None:
+        """The instance lives on another node, which takes care of its names. `now`: what it has there, if
+        that is known. Raises KernelError.
 
-    def forget(self, instance: str) -> None:
-        """The instance lives on another node, which sees to its names. What was not sent from here never will
-        be.
+        What should have been registered from here never will be. What should have been taken back still is,
+        as of the time when that was said.
         """
+        addresses = {address for names in now for address in names.addresses}
         with self.lock():
-            kernel.remove_file(f"{self.directory}/known/{instance}")
-            kernel.remove_file(self.path(instance))
+            old = self.load(instance)
+            new = old and _left(old, addresses)
+            if new and (new.had or new.whole):
+                descriptor = self._put(instance, lambda _: new)
+            else:
+                kernel.remove_file(f"{self.directory}/known/{instance}")
+                kernel.remove_file(self.path(instance))
+                return
+        self._commit(descriptor)
 
-    def done(self, wanted: Wanted) -> bool:
-        """Note that all of `wanted` is so; False if something else is wanted by now. To be called under the
-        lock.
-
-        Not made durable: what a crash brings back is done again, and changes nothing.
+    def lose(self, instance: str) -> None:
+        """No NIC of an instance is here any more, and nobody has said why: its names stay, as those of a
+        guest that was powered off from inside, but nothing is registered for it. Raises KernelError.
         """
-        now = self.load(wanted.instance)
-        if now != wanted:
+
+        def change(old: Desired) -> Desired:
+            gone = (*old.gone, *old.nics)
+            return Desired(instance, "", old.since, old.whole, (), old.had, old.left, gone)
+
+        self._change(instance, change)
+
+    def done(self, desired: Desired) -> bool:
+        """Note that the server has all of `desired`; False if something else is desired by now. Call it under
+        the lock.
+
+        The note is not made durable: what a crash brings back is done again, and changes nothing.
+        """
+        if self.load(desired.instance) != desired:
             return False
-        if not wanted.nics:
-            kernel.remove_file(self.path(wanted.instance))
-        elif wanted.whole or wanted.had:
-            settled = Wanted(wanted.instance, wanted.serial, wanted.since, False, wanted.nics)
-            posix.close(put(self.path(wanted.instance), settled.text()))
+        if not desired.stays:
+            kernel.remove_file(self.path(desired.instance))
+        elif desired.whole or desired.had:
+            settled = Desired(
+                desired.instance, desired.serial, desired.since, nics=desired.nics, gone=desired.gone
+            )
+            kernel.write_file(self.path(desired.instance), settled.text())
         return True
 
     def lock(self) -> Lock:
-        """For reading, changing and writing; never held while anybody waits for a server."""
+        """The lock for reading, changing and writing; never held while anybody waits for a server."""
         return Lock(self.directory, "spool")
 
     def at_work(self, wait: float = 0.0) -> Lock:
-        """Who holds it is the sender. Entering raises Held if there is one for longer than `wait` seconds."""
+        """The lock that the running sender holds. Entering it raises Held if another sender keeps it for
+        longer than `wait` seconds.
+        """
         return Lock(self.directory, "sender", wait)
 
     def wake(self) -> None:
-        """Start a sender, unless one is at work: it looks here once more after it has let go of its lock."""
+        """Start a sender, unless one is at work: that one looks here once more after it has let go of its
+        lock. One that is stopped never does; the new one ends it. Raises KernelError.
+        """
         try:
             with self.at_work():
                 pass
         except Held:
-            return
+            if not here.is_stopped(self.sender()):
+                return
         kernel.detach(SENDER)
 
-    def _change(self, instance: str, change: Callable[[Wanted], Wanted]) -> None:
+    def sender(self) -> int:
+        """The process that is at work; 0 if there is none, or if it cannot be told."""
+        return here.holder(self.at_work().path)
+
+    def _change(self, instance: str, change: Callable[[Desired], Desired]) -> None:
         with self.lock():
             descriptor = self._put(instance, change)
         self._commit(descriptor)
 
-    def _put(self, instance: str, change: Callable[[Wanted], Wanted]) -> int:
-        """Under the lock; gives the file open, for `_commit`. Raises KernelError."""
-        new = change(self.load(instance) or Wanted(instance))
-        new = Wanted(instance, posix.urandom(8).hex(), self.clock(), new.whole, new.nics, new.had)
+    def _put(self, instance: str, change: Callable[[Desired], Desired]) -> int:
+        """Replace a file, under the lock; return it open, for `_commit`. Raises KernelError."""
+        new = change(self.load(instance) or Desired(instance))
+        since = new.since or self.clock()
+        new = Desired(
+            instance, posix.urandom(8).hex(), since, new.whole, new.nics, new.had, new.left, new.gone
+        )
         path = self.path(instance)
         try:
-            return put_anyway(path, new.text())
+            return _put_anyway(path, new.text())
         except OSError as error:
             raise KernelError(f"{path}: {error.strerror}", "its names in DNS stay as they are") from error
 
     def _commit(self, *descriptors: int) -> None:
-        """Make files durable. The first fsync commits every rename before it; one after that has little left
-        to do.
+        """Make files durable. The first fsync commits every rename before it; the next has little left to
+        do.
         """
         try:
             for descriptor in descriptors:
@@ -250,19 +277,60 @@ class Spool:
                 posix.close(descriptor)
 
 
-def _only(instance: str, nics: tuple[Names, ...], had: Iterable[Names]) -> Callable[[Wanted], Wanted]:
+def _left(old: Desired, addresses: set[str]) -> Desired:
+    """What remains to be done on a node that an instance has left. Without `addresses`, what it had last is
+    what it has now.
+    """
+    last = (*old.nics, *old.gone)
+    gone = [_of(one, lambda address: bool(addresses) and address not in addresses) for one in last]
+    kept = [_of(one, lambda address: not addresses or address in addresses) for one in last]
+    had = (*old.had, *(one for one in gone if one.addresses))
+    return Desired(old.instance, "", old.since, old.whole, (), had, _unique((*old.left, *kept), ()))
+
+
+def _of(names: Names, wanted: Callable[[str], bool]) -> Names:
+    return Names(names.instance, names.nic, names.network, tuple(filter(wanted, names.addresses)))
+
+
+def _only(instance: str, nics: tuple[Names, ...], had: Iterable[Names]) -> Callable[[Desired], Desired]:
     """The change to these NICs and no others."""
 
-    def change(old: Wanted) -> Wanted:
-        return Wanted(
-            instance,
-            whole=True,
-            nics=nics,
-            had=tuple(dict.fromkeys(names for names in (*old.had, *old.nics, *had) if names not in nics)),
-        )
+    def change(old: Desired) -> Desired:
+        gone = _unique((*old.had, *old.nics, *old.gone, *had), without=nics)
+        return Desired(instance, whole=True, nics=nics, had=gone)
 
     return change
 
 
-def _without(had: tuple[Names, ...], now: Names) -> tuple[Names, ...]:
-    return tuple(dict.fromkeys(names for names in had if names != now))
+def _unique(names: Iterable[Names], without: Iterable[Names]) -> tuple[Names, ...]:
+    excluded = tuple(without)
+    return tuple(dict.fromkeys(one for one in names if one not in excluded))
+
+
+def _put_anyway(path: str, text: str) -> int:
+    """As kernel.put_file; on a full disk over what is there, if that needs no space. Raises OSError."""
+    try:
+        return kernel.put_file(path, text)
+    except OSError as error:
+        if error.errno not in (ENOSPC, EDQUOT):
+            raise
+        return _overwritten(path, text, error)
+
+
+def _overwritten(path: str, text: str, full: OSError) -> int:
+    """Overwrite a file with one write; return it open. Raises `full` if the text does not fit in the blocks
+    that the file has.
+    """
+    if not posix.access(path, posix.F_OK):
+        raise full
+    descriptor = posix.open(path, posix.O_WRONLY | posix.O_NOFOLLOW | posix.O_CLOEXEC)
+    status, data = posix.fstat(descriptor), text.encode("utf-8", "surrogateescape")
+    data += b"\n" * (status.st_size - len(data))  # a reader must not find the rest of the old lines
+    try:
+        if len(data) > status.st_blocks * 512:
+            raise full
+        posix.write(descriptor, data)
+    except OSError:
+        posix.close(descriptor)
+        raise
+    return descriptor

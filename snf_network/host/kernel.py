@@ -245,28 +245,44 @@ def write_file(path: str, content: str) -> None:
     """Put a file in place at once, by rename, mode 0644; its directory is made if it is missing. Raises
     KernelError.
     """
-    directory, _, name = path.rpartition("/")
-    beside = f"{directory}/.{name}.new"
     try:
-        remove_file(beside)  # never through a link that somebody left there
-        try:
-            descriptor = posix.open(
-                beside,
-                posix.O_WRONLY | posix.O_CREAT | posix.O_EXCL | posix.O_NOFOLLOW | posix.O_CLOEXEC,
-                0o644,
-            )
-        except FileNotFoundError:
-            make_directory(directory)
-            return write_file(path, content)
-        try:
-            posix.fchmod(descriptor, 0o644)
-            write_all(descriptor, content)
-        finally:
-            posix.close(descriptor)
-        posix.rename(beside, path)
+        posix.close(put_file(path, content))
     except OSError as error:
-        remove_file(beside)
         raise KernelError(f"{path}: {error.strerror}") from error
+
+
+def put_file(path: str, content: str) -> int:
+    """As write_file, but return the new file open, for fsync. Raises OSError, and leaves nothing behind
+    then.
+    """
+    beside = _beside(path)
+    descriptor = _created(beside)
+    try:
+        posix.fchmod(descriptor, 0o644)
+        write_all(descriptor, content)
+        posix.rename(beside, path)
+    except OSError:
+        posix.close(descriptor)
+        remove_file(beside)
+        raise
+    return descriptor
+
+
+def _created(path: str) -> int:
+    """A new file, open; whatever was there goes, and no link is followed. Raises OSError."""
+    flags = posix.O_WRONLY | posix.O_CREAT | posix.O_EXCL | posix.O_NOFOLLOW | posix.O_CLOEXEC
+    remove_file(path)
+    try:
+        return posix.open(path, flags, 0o644)
+    except FileNotFoundError:
+        make_directory(path.rpartition("/")[0])
+        return posix.open(path, flags, 0o644)
+
+
+def _beside(path: str) -> str:
+    """Where a file is written before it gets its name, which may be as long as a name can be (255 bytes)."""
+    directory, _, name = path.rpartition("/")
+    return f"{directory}/.{name[:200]}.new"
 
 
 def write_all(descriptor: int, content: str) -> None:
@@ -318,9 +334,8 @@ def remove_file(path: str) -> None:
 
 def withdraw_file(path: str) -> None:
     """Remove what write_file put in place, or had begun to when it was killed."""
-    directory, _, name = path.rpartition("/")
     remove_file(path)
-    remove_file(f"{directory}/.{name}.new")
+    remove_file(_beside(path))
 
 
 def ifindex(interface: str) -> int:

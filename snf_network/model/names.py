@@ -1,5 +1,5 @@
-"""What a NIC wants of DNS. Pure text: which name that is in which zone, and whether it may be had, the sender
-finds out.
+"""The names that a NIC should have in DNS. Pure text: the sender finds out which zone a name is in, and
+whether it is free.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Names:
-    """The addresses that an instance's name shall have, and be the name of, because of one NIC."""
+    """The addresses that the name of an instance should have because of one NIC; each also gets a PTR."""
 
     instance: str
     nic: str
@@ -26,26 +26,26 @@ class Names:
 
 
 def names_of(nic: Nic, ipv6: bool = True) -> Names:
-    """What `nic` wants: IP and, unless the guest can have no IPv6, the EUI-64 address of its MAC."""
+    """The names of `nic`: IP and, unless the guest can have no IPv6, the EUI-64 address of its MAC."""
     addresses = (nic.ip, nic.ip6 if ipv6 else "")
     return Names(nic.instance, key_of(nic), nic.network.name, tuple(filter(None, addresses)))
 
 
 def key_of(nic: Nic) -> str:
-    """What a NIC is told from others of its instance by."""
+    """What tells a NIC from the others of its instance."""
     return nic.uuid or nic.index or "0"
 
 
 def forward(instance: str, zone: str) -> str:
-    """The name of an instance in a zone; one that ends in the zone already is it. Lower case, no dot at the
-    end.
+    """The name of an instance in a zone; an instance name that ends in the zone is the name. Lower case,
+    without a dot at the end.
     """
     name, zone = instance.lower().rstrip("."), zone.lower().strip(".")
     return name if not zone or name == zone or name.endswith(f".{zone}") else f"{name}.{zone}"
 
 
 def reverse(address: str) -> str:
-    """The name that a PTR of `address` has: RFC 1035, 3.5, and RFC 3596, 2.5. No dot at the end."""
+    """The name of the PTR of `address` (RFC 1035, 3.5; RFC 3596, 2.5), without a dot at the end."""
     if ":" in address:
         return ".".join(reversed(inet_pton(AF_INET6, address).hex())) + ".ip6.arpa"
     return ".".join(reversed(address.split("."))) + ".in-addr.arpa"

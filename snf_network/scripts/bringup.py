@@ -4,8 +4,6 @@ more.
 
 from __future__ import annotations
 
-import posix
-
 from snf_network.errors import SnfNetworkError, shown
 from snf_network.host import kernel
 from snf_network.lean import replace as changed
@@ -119,16 +117,14 @@ def note_names(nic: Nic, names: Optional[Names], config: Config, log: Optional[L
     Without `names`, what it had is to go; that costs nothing where its instance never had any. A guest that
     is on its way has its names by the node that it comes from.
     """
-    if (
-        not dns_is_on(config)
-        or nic.arriving
-        or not (names or posix.access(f"{config.state_dir}/dns/wanted/{nic.instance}", posix.F_OK))
-    ):
+    if not dns_is_on(config) or nic.arriving:
         return
     from snf_network.dns.spool import Spool
     from snf_network.model.names import key_of
 
     spool = Spool(config.state_dir)
+    if not names and not spool.has(nic.instance):
+        return
     try:
         if names:
             spool.up(names)

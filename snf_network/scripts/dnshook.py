@@ -10,12 +10,10 @@ from snf_network.addresses import is_name
 from snf_network.dns.spool import Spool
 from snf_network.errors import BadEnvironment, shown
 from snf_network.model.config import Config, dns_is_on
-from snf_network.model.names import Names, names_of
-from snf_network.model.nic import Nic
+from snf_network.model.names import Names
 from snf_network.model.operation import Operation
-from snf_network.scripts.hooks import here, run_hook
+from snf_network.scripts.hooks import here, leave_names, names_in, run_hook
 from snf_network.scripts.process import Log, run, settle, take_time
-from snf_network.setups.tags import tags_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -45,9 +43,11 @@ def _note(operation: Operation, config: Config, log: Log) -> None:
             f"{operation.opcode}: {instance} is on {operation.primary}, and its names in DNS are that node's"
         )
         return
-    nics = list(_nics(operation, config, log))
+    nics = names_in(operation, config, log)
     if operation.opcode in STOPS:
         spool.have(instance, (), nics)
+    elif not here(operation.primary):
+        leave_names(operation, config, log)
     elif operation.opcode == MODIFY:
         spool.have(instance, _modified(operation, nics, spool, config), nics)
     else:
@@ -56,25 +56,12 @@ def _note(operation: Operation, config: Config, log: Log) -> None:
     spool.wake()
 
 
-def _nics(operation: Operation, config: Config, log: Log) -> Iterator[Names]:
-    """What the NICs with the tag would have by what Ganeti says of them; one that it says nonsense of is told
-    and left out.
-    """
-    for _, variables in operation.nics:
-        try:
-            nic = Nic.from_env(dict(variables), "hook")
-            if config.dns_tag in tags_of(nic, config):
-                yield names_of(nic)
-        except BadEnvironment as error:
-            log.say(error)
-
-
 def _modified(operation: Operation, nics: list[Names], spool: Spool, config: Config) -> Iterator[Names]:
     """What runs counts, where it runs here: a NIC that was modified without hotplug has its old address until
     it is brought up again.
     """
     wanted = spool.load(operation.names[0])
-    had = {names.nic: names for names in wanted.nics} if wanted else {}
+    had = {names.nic: names for names in (*wanted.gone, *wanted.nics)} if wanted else {}
     live = _live(operation, config) if had else ()
     for names in nics:
         if names.nic in had and names.nic in live:
@@ -100,7 +87,7 @@ def _rename(operation: Operation, nics: list[Names], spool: Spool) -> None:
     old, new = operation.names[0], operation.names[-1]
     wanted = spool.load(old)
     moved = (
-        tuple(Names(new, names.nic, names.network, names.addresses) for names in wanted.nics)
+        tuple(Names(new, one.nic, one.network, one.addresses) for one in (*wanted.gone, *wanted.nics))
         if wanted
         else ()
     )

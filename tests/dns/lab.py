@@ -18,7 +18,7 @@ from lab.nameserver import (
     NameServer,
     configure,
 )
-from snf_network.dns.memory import Memory
+from snf_network.dns.registry import Registry
 from snf_network.dns.spool import Spool
 from snf_network.host.lock import Held
 from snf_network.model.names import reverse
@@ -60,12 +60,11 @@ class Place:
 
     def settle(self) -> None:
         """Wait until a sender has done all that is due, and is gone."""
-        spool, memory = Spool(self.state), Memory(self.state)
+        spool, registry = Spool(self.state), Registry(self.state)
 
         def idle() -> bool:
-            if any(
-                memory.load(wanted.instance).due(wanted.serial, time.time()) < time.time() for wanted in spool
-            ):
+            now = time.time()
+            if any(registry.load(one.instance).due(one.serial, now) < now for one in spool):
                 return False
             try:
                 with spool.at_work():

@@ -13,9 +13,8 @@ from typing import Any
 
 import pytest
 
-from snf_network.commands.dns import rows, unreadable
-from snf_network.dns import memory, send
-from snf_network.dns.memory import Memory
+from snf_network.dns import registry, report, send
+from snf_network.dns.registry import Registry
 from snf_network.dns.sender import Sender
 from snf_network.errors import KernelError
 from snf_network.model.names import Names
@@ -113,11 +112,11 @@ def test_whatever_a_server_says_nothing_of_others_changes_and_all_is_well_afterw
     with Proxy(node.place.server, manner, over_tcp):
         node.send()
     assert time.monotonic() - began < 10
-    found = {trouble.state for known in Memory(str(tmp_path)) for trouble in known.troubles.values()}
+    found = {trouble.state for known in Registry(str(tmp_path)) for trouble in known.troubles.values()}
     if state:
         assert found == {state} and untouched(node), node.said
     node = Node(node.place, tmp_path)
-    node.now += memory.LONGEST
+    node.now += registry.LONGEST
     registers(node)
     node.send()
     assert node.zones() == node.expected()
@@ -178,12 +177,14 @@ def test_two_nodes_that_send_for_one_instance_at_once_end_with_what_the_last_one
     node.up("inst1.example.com", "a", "198.51.100.10")
     target.up("inst1.example.com", "a", address)
     at_once(monkeypatch, "update", node.send)
-    target.send(memory.LONGEST)
-    node.spool.forget("inst1.example.com")  # snf-network-hook of the migration
+    target.send(registry.LONGEST)
+    node.spool.leave("inst1.example.com")  # snf-network-hook of the migration
     node.send()
-    target.now += memory.LONGEST
+    target.now += registry.LONGEST
     target.send()
-    found = {trouble.state for known in Memory(str(target.directory)) for trouble in known.troubles.values()}
+    found = {
+        trouble.state for known in Registry(str(target.directory)) for trouble in known.troubles.values()
+    }
     assert "parked" not in found, target.said
     zones = target.zones()
     assert f"A {address}" in zones[FORWARD]["inst1"] and zones[REVERSE4][address.rpartition(".")[2]] == {
@@ -259,7 +260,7 @@ def test_hostile_instance_names_become_names_or_reasons(node: Node) -> None:
     }
     assert node.zones() == expected
     sender = node.sender()
-    listed = [*(row for job in sender.jobs() for row in rows(job, sender)), *unreadable(sender)]
+    listed = report.names(sender)
     bad = [row for row in listed if row["state"] != "registered"]
     assert len(bad) == len(HOSTILE) - 1 and {row["state"] for row in bad} == {"parked", "unreadable"}
     assert all(row["reason"] and f"{row['name']}{row['reason']}".isprintable() for row in bad)
@@ -289,7 +290,7 @@ def test_files_that_nobody_should_have_made_hinder_no_other_name(node: Node, tmp
     (known / "inst1.example.com").write_text("tried\tx\nrecord\t..\tA\tx\nrecord\ta\tB\t\\\nend\n")
     node.send()
     assert node.zones() == node.expected()
-    assert [row["state"] for row in unreadable(node.sender())] == 10 * ["unreadable"], (
+    assert [row["state"] for row in report.unreadable(node.sender())] == 10 * ["unreadable"], (
         "a link to itself is no file"
     )
     assert (tmp_path / "secret").read_text() == text.replace("inst1", "link")
@@ -307,7 +308,7 @@ def test_a_clock_that_jumps_delays_nothing_by_more_than_ten_minutes(node: Node, 
         node.now = node.sender().due()
     node.now += jump
     node.place.server.start()
-    assert node.sender().due() <= node.now + memory.LONGEST
+    assert node.sender().due() <= node.now + registry.LONGEST
     node.now = max(node.now, node.sender().due())
     node.send()
     assert node.zones() == node.expected()

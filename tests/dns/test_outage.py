@@ -4,23 +4,20 @@ faked, BIND is real.
 
 from __future__ import annotations
 
-import os
 import random
 import shutil
 from collections import Counter
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from snf_network.dns import memory, send, spool
-from snf_network.dns.memory import Memory
+from snf_network.dns import registry, send
+from snf_network.dns.registry import Registry
 from snf_network.errors import KernelError
-from snf_network.host import kernel
 from snf_network.model.names import Names
 from tests.dns.lab import FORWARD, REVERSE4
-from tests.dns.sending import Node
+from tests.dns.sending import Node, killed
 
 OPERATIONS, HOUR = 500, 3600.0
 
@@ -62,53 +59,15 @@ def test_an_hour_without_a_server_and_each_name_is_updated_once(node: Node) -> N
     assert any("waiting" in line for line in node.said)
     node.place.server.start()
     node.said.clear()
-    node.now += memory.LONGEST
+    node.now += registry.LONGEST
     serial = node.place.server.serial(FORWARD)
     node.send()
     assert node.zones() == node.expected()
     updated = Counter(line.partition(":")[0] for line in node.said)
     assert updated and set(updated.values()) == {1}
     assert node.place.server.serial(FORWARD) == serial + 1, "one UPDATE for all names of the zone"
-    node.send(memory.LONGEST)
+    node.send(registry.LONGEST)
     assert Counter(line.partition(":")[0] for line in node.said) == updated
-
-
-def killed(node: Node, step: int) -> bool:
-    """Run a sender that is killed at the start or the end of its n-th step; True if it came that far."""
-    with node.place.node.inside():
-        pid = os.fork()
-        if not pid:
-            try:
-                _die_at(step)
-                node.sender().run(0.0)
-            except BaseException:
-                os._exit(3)
-            os._exit(0)
-        status = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
-    assert status in (0, 9)
-    return status == 9
-
-
-def _die_at(step: int) -> None:
-    left = [step]
-
-    def count() -> None:
-        left[0] -= 1
-        if left[0] < 0:
-            os._exit(9)
-
-    def counted(function: Callable[..., Any]) -> Callable[..., Any]:
-        def call(*arguments: Any, **named: Any) -> Any:
-            count()
-            result = function(*arguments, **named)
-            count()
-            return result
-
-        return call
-
-    send.Server.ask, send.Server._exchange = counted(send.Server.ask), counted(send.Server._exchange)  # type: ignore[method-assign]
-    spool.put = spool.put_anyway = memory.put = counted(spool.put)  # type: ignore[attr-defined]
-    kernel.remove_file = counted(kernel.remove_file)
 
 
 def test_a_sender_killed_at_any_step_leaves_nothing_behind(node: Node) -> None:
@@ -130,7 +89,9 @@ def test_a_sender_killed_at_any_step_leaves_nothing_behind(node: Node) -> None:
     for instance in list(node.model):
         node.stop(instance)
     node.send()
-    assert node.zones() == node.expected() and not list(Memory(str(node.directory))) and not list(node.spool)
+    assert (
+        node.zones() == node.expected() and not list(Registry(str(node.directory))) and not list(node.spool)
+    )
 
 
 def test_a_newer_state_that_comes_while_an_older_one_is_sent_is_sent_after_it(
@@ -157,13 +118,13 @@ def test_an_instance_that_leaves_while_it_is_sent_is_not_remembered(
     update = send.Server.update
 
     def meanwhile(*arguments: Any) -> Any:
-        node.spool.forget("inst1.example.com")
+        node.spool.leave("inst1.example.com")
         return update(*arguments)
 
     monkeypatch.setattr(send.Server, "update", meanwhile)
     node.send()
     node.send()
-    assert node.zones() == node.expected() and not list(Memory(str(node.directory)))
+    assert node.zones() == node.expected() and not list(Registry(str(node.directory)))
 
 
 def test_a_full_disk_loses_nothing_that_was_promised(node: Node) -> None:
@@ -227,11 +188,11 @@ def test_a_refused_batch_is_split_until_only_the_offending_name_is_parked(node: 
     assert node.zones() == expected
     troubles = {
         name: trouble.state
-        for known in Memory(str(node.directory))
+        for known in Registry(str(node.directory))
         for name, trouble in known.troubles.items()
     }
     assert troubles == {"inst7.example.com": "parked"}
-    assert node.sender().due() == memory.NEVER
+    assert node.sender().due() == registry.NEVER
 
 
 def test_an_address_given_twice_is_that_of_the_first(node: Node) -> None:
@@ -243,7 +204,7 @@ def test_an_address_given_twice_is_that_of_the_first(node: Node) -> None:
         zones = node.zones()
         assert zones[REVERSE4] == node.expected()[REVERSE4]
         assert zones[FORWARD]["inst1"] == zones[FORWARD]["inst2"] == {"A 198.51.100.10"}
-        troubles = {known.instance: list(known.troubles) for known in Memory(str(node.directory))}
+        troubles = {known.instance: list(known.troubles) for known in Registry(str(node.directory))}
         assert troubles == {"inst1.example.com": [], "inst2.example.com": [f"10.{REVERSE4}"]}
         node.spool.up(Names("inst2.example.com", "a", "pub1", ("198.51.100.10",)))
     node.stop("inst1.example.com")

@@ -1,22 +1,22 @@
-"""STATE_DIR/dns/known/<instance>: what the sender has put into DNS for an instance, or may have, and what
-hinders it.
+"""STATE_DIR/dns/known/<instance>: what the sender has put into DNS for an instance, or may have, and what is
+wrong with its names.
 
-Written before anything is sent and after it was confirmed, so a sender that is killed leaves no record that
-nobody remembers.
+Written before anything is sent and again after it was confirmed, so a sender that is killed leaves no record
+in DNS that nobody remembers.
 
-    tried     serial of what was wanted then
+    tried     serial of what was desired then
     record    name, type, data
     trouble   name, parked or waiting, since, tries, due, reason
+
+STATE_DIR/dns/zones has the serials of the zones: one that goes back was restored from a backup.
 """
 
 from __future__ import annotations
 
 import posix
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
-from snf_network.dns.files import put
-from snf_network.errors import KernelError
 from snf_network.host import kernel
 from snf_network.host.record import columns, row
 
@@ -27,7 +27,7 @@ NEVER = float("inf")
 
 @dataclass(frozen=True)
 class Trouble:
-    """Why a name is not as wanted."""
+    """Why a name is not as desired."""
 
     state: str
     since: float
@@ -37,8 +37,8 @@ class Trouble:
 
 
 @dataclass(frozen=True)
-class Known:
-    """What is known of one instance's names."""
+class Registered:
+    """What this node knows of the names of one instance in DNS."""
 
     instance: str
     tried: str = ""
@@ -47,17 +47,17 @@ class Known:
     troubles: dict[str, Trouble] = field(default_factory=dict)
 
     def due(self, serial: str, now: float) -> float:
-        """When to try: at once what is new, later what has to wait, never what is parked.
+        """When to try: something new at once, what is waiting later, what is parked never.
 
-        What would have to wait longer than anything has to is due now: the clock was put back.
+        A wait that is longer than any wait can be means that the clock was put back: it is due now.
         """
         if self.tried != serial:
             return 0.0
         due = min((trouble.due for trouble in self.troubles.values()), default=NEVER)
         return due if due <= now + LONGEST or due == NEVER else now
 
-    def failed(self, name: str, reason: str, now: float, parked: bool) -> Known:
-        """With one more failure of a name."""
+    def failed(self, name: str, reason: str, now: float, parked: bool) -> Registered:
+        """The same with one more failure of a name."""
         old = self.troubles.get(name)
         tries = old.tries + 1 if old else 1
         due = NEVER if parked else now + min(FIRST * 2 ** min(tries - 1, 30), LONGEST)
@@ -65,7 +65,7 @@ class Known:
         return replace(self, troubles={**self.troubles, name: trouble})
 
     def text(self) -> str:
-        """As it stands in the file."""
+        """The content of its file."""
         rows: list[Iterable[str]] = [("tried", self.tried)]
         rows += [("record", *record) for record in sorted(self.records)]
         rows += [
@@ -84,49 +84,57 @@ class Known:
 
 
 def _seconds(text: str) -> float:
-    """Raises ValueError for what is no time."""
+    """Raises ValueError if `text` is not a time."""
     if not 0 <= float(text) < NEVER:
         raise ValueError(text)
     return float(text)
 
 
-class Memory:
-    """What the sender of this node knows."""
+class Registry:
+    """What the sender of this node has registered."""
 
     def __init__(self, state_dir: str) -> None:
         self.directory = f"{state_dir}/dns/known"
+        self.path = f"{state_dir}/dns/zones"
 
-    def load(self, instance: str) -> Known:
+    def load(self, instance: str) -> Registered:
         """What is known of an instance, which may be nothing."""
         try:
             return self._parsed(columns(kernel.read_file(f"{self.directory}/{instance}") or ""), instance)
         except (ValueError, IndexError):
-            return Known(instance)
+            return Registered(instance)
 
-    def _parsed(self, rows: list[list[str]], instance: str) -> Known:
-        """Raises ValueError or IndexError for what is no such file: the server is asked anew then."""
+    def _parsed(self, rows: list[list[str]], instance: str) -> Registered:
+        """Raises ValueError or IndexError if this is no such file: then the server is asked anew."""
         if not rows or rows[-1] != ["end"]:
-            return Known(instance)
+            return Registered(instance)
         records = frozenset((words[1], words[2], words[3]) for words in rows if words[0] == "record")
         troubles = {
             words[1]: Trouble(words[2], _seconds(words[3]), int(words[4]), float(words[5]), words[6])
             for words in rows
             if words[0] == "trouble"
         }
-        return Known(instance, rows[0][1], records, troubles)
+        return Registered(instance, rows[0][1], records, troubles)
 
-    def save(self, known: Known) -> None:
+    def save(self, registered: Registered) -> None:
         """Put it in place, under the spool's lock. Raises KernelError."""
-        try:
-            posix.close(put(f"{self.directory}/{known.instance}", known.text()))
-        except OSError as error:
-            raise KernelError(f"{self.directory}/{known.instance}: {error.strerror}") from error
+        kernel.write_file(f"{self.directory}/{registered.instance}", registered.text())
 
     def forget(self, instance: str) -> None:
-        """Drop it."""
+        """Drop what is known of an instance."""
         kernel.remove_file(f"{self.directory}/{instance}")
 
-    def __iter__(self) -> Iterator[Known]:
+    def zones(self) -> dict[str, int]:
+        """The zones of what is registered, each with its SOA serial when this node last had to do with it."""
+        rows = columns(kernel.read_file(self.path) or "")
+        zones = [words[1:] for words in rows if words[0] == "zone" and len(words) == 3]
+        return {zone: int(serial) for zone, serial in zones if serial.isascii() and serial.isdigit()}
+
+    def save_zones(self, serials: Mapping[str, int]) -> None:
+        """Remember the serials of zones. Raises KernelError."""
+        kernel.write_file(self.path, "".join(row(("zone", zone, str(serials[zone]))) for zone in serials))
+
+    def __iter__(self) -> Iterator[Registered]:
         try:
             names = sorted(posix.listdir(self.directory))
         except OSError:
