@@ -124,6 +124,7 @@ def test_dhcpcd(place: Place) -> None:
 
 
 def test_networkd_has_both_families(place: Place) -> None:
+    place.guest.write("/etc/machine-id", f"{1:032x}\n")  # it asks for nothing without one
     place.guest.write(
         "/etc/systemd/network/10.network", "[Match]\nName=eth0\n[Network]\nDHCP=yes\nIPv6AcceptRA=yes\n"
     )
