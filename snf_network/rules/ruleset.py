@@ -8,7 +8,7 @@ on it.
 
 from __future__ import annotations
 
-from posix import F_OK, access, listdir
+from posix import F_OK, access, listdir, stat
 
 from snf_network.errors import KernelError
 from snf_network.host import kernel
@@ -66,7 +66,9 @@ class Ruleset:
         refused, which drops all from now on. Raises KernelError, with the rules as they were.
         """
         with self._alone():
-            return self._load()
+            said = self._load()
+        self._remember()
+        return said
 
     def change(
         self, removed: Sequence[Element], replaced: Sequence[Element], wanted: Sequence[Element]
@@ -83,15 +85,20 @@ class Ruleset:
         if not lines:
             return
         self._refuse_closed(wanted)
+        before = self._noted_at()
         if self.host.nft(lines):
             with self._alone():
-                if self.host.nft(lines):  # nobody has loaded the rules meanwhile
+                loads = self._noted_at() == before
+                if loads:  # of many first NICs at once, one loads the rules
                     self._load()
-                    self._refuse_closed(wanted)
+            self._refuse_closed(wanted)
+            if self.host.nft(lines):
+                with self._alone():
                     self._change_by_look(removed, wanted, adds)
-        elif wanted and not access(self.note, F_OK):
-            with self._alone():
+            if loads:
                 self._remember()
+        elif wanted and not access(self.note, F_OK):
+            self._remember()
 
     def add(self, elements: Iterable[Element]) -> str:
         """Put back many members in one transaction, or none. Gives nft's refusal, empty if it is done:
@@ -131,6 +138,13 @@ class Ruleset:
         for name in asked & self.closed() if asked else ():
             raise KernelError(f"firewall profile {name} does not load", "snf-network load says why")
 
+    def _noted_at(self) -> int:
+        """When the rules were noted last; 0 if they were not."""
+        try:
+            return stat(self.note).st_mtime_ns
+        except OSError:
+            return 0
+
     def closed(self) -> set[str]:
         """Names of the profiles that were closed when the rules were loaded."""
         first = (kernel.read_file(self.note) or "").partition("\n")[0]
@@ -149,20 +163,25 @@ class Ruleset:
             raise _refused(said)
 
     def _load(self) -> list[str]:
-        """Load the rules; a profile that nft refuses drops all."""
+        """Load the rules, and note that; a profile that nft refuses drops all. How the kernel lists the rules
+        is noted when nobody waits for it any more.
+        """
         closed: dict[str, str] = {}
         while said := self.host.nft((self.text(closed),)):
             wrong = {name: said for name, path in profiles().items() if path in said and name not in closed}
             if not wrong:
                 raise _refused(said)
             closed |= wrong
-        self._remember(closed)
+        self._note(f"{CLOSED}{' '.join(closed)}\n")
         return [str(_refused(said)) for said in dict.fromkeys(closed.values())]
 
-    def _remember(self, closed: Iterable[str] = ()) -> None:
-        """Note how the kernel lists the rules, and which profiles are closed in them."""
+    def _remember(self) -> None:
+        """Note how the kernel lists the rules, below which profiles are closed in them."""
+        self._note(f"{CLOSED}{' '.join(sorted(self.closed()))}\n{self.listing()}")
+
+    def _note(self, text: str) -> None:
         try:
-            kernel.write_file(self.note, f"{CLOSED}{' '.join(closed)}\n{self.listing()}")
+            kernel.write_file(self.note, text)
         except KernelError:
             pass  # `check` says that it is missing
 

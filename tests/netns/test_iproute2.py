@@ -98,6 +98,8 @@ def _listed(machine: Machine, words: tuple[str, ...]) -> list[dict[str, Any]]:
         for name in [key for key in info if key.endswith("_timer")]:
             del info[name]
         entry["up"] = "UP" in entry.get("flags", ())
+    if "route" in words:  # the kernel's own come and go with addresses and carriers
+        found = [entry for entry in found if str(entry.get("protocol")) == "148"]
     return [{key: value for key, value in entry.items() if key not in PASSING} for entry in found]
 
 

@@ -17,7 +17,7 @@ from tests.dhcpd.netns.daemon import BINDINGS, Daemon, bind, status
 from tests.dhcpd.netns.test_daemon import CAP_NET_RAW, IP, MAC, TEXT, offered, tap
 from tests.netns.lab import ROOT, SCRIPTS, Lab, Machine, until
 
-UNIT = ROOT / "debian" / "systemd" / "nfdhcpd.service"
+UNIT = ROOT / "debian" / "nfdhcpd.service"
 NOBODY = (
     "setpriv",
     "--reuid=65534",
