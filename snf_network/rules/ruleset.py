@@ -136,7 +136,8 @@ class Ruleset:
         """Raise KernelError for a NIC whose firewall profile nft refused: it would get nothing at all."""
         asked = {element.value.rpartition("profile_")[2] for element in wanted if "profile_" in element.value}
         for name in asked & self.closed() if asked else ():
-            raise KernelError(f"firewall profile {name} does not load", "snf-network load says why")
+            path = profiles().get(name, name)
+            raise KernelError(f"firewall profile {path} does not load", "snf-network load says why")
 
     def _noted_at(self) -> int:
         """When the rules were noted last; 0 if they were not."""

@@ -126,6 +126,15 @@ def test_a_failed_load_leaves_all_as_it_was(machine: Machine, profiles: Path) ->
     assert everything(machine) == before
 
 
+def test_what_nft_lists_can_be_loaded(machine: Machine) -> None:
+    """nft-keep puts our tables back as nft lists them, around a reload of the node's own firewall."""
+    load(Config())
+    for family in ("bridge", "inet", "arp"):
+        listed = machine.out("nft", "list", "table", family, "snf_network")
+        machine.run("nft", "delete", "table", family, "snf_network")
+        machine.run("nft", "-f", "-", input=listed)
+
+
 def test_many_may_load_it_at_once(machine: Machine, tmp_path: Path) -> None:
     """After a reboot the first NICs come together, each under the lock of its own interface."""
     config, children = replace(Config(), state_dir=str(tmp_path / "state")), []
