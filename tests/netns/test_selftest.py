@@ -130,7 +130,8 @@ def test_a_legal_frame_that_is_dropped_is_wrong() -> None:
         for family in ("bridge", "inet"):
             node.load(f"insert rule {family} snf_network prerouting ip protocol igmp @th,0,8 0x22 drop\n")
 
-    assert {cell.row.name for cell in spoiled(spoil).wrong} == {"IGMP report"}
+    wrong = {cell.row.name for cell in spoiled(spoil).wrong}
+    assert wrong == {"IGMP report", "IGMP report from 0.0.0.0"}
 
 
 def test_what_is_counted_with_another_reason_is_told() -> None:
