@@ -239,7 +239,6 @@ def test_bad_names_and_missing_zones_are_parked_with_the_reason(fresh: Place) ->
         NETWORK_SUBNET="192.0.2.0/24",
         NETWORK_GATEWAY="192.0.2.1",
     )
-    fresh.up(SECOND, INSTANCE=f"{'a' * 64}.example.com")
     fresh.up(
         ENV,
         INTERFACE="tap3",
@@ -254,7 +253,7 @@ def test_bad_names_and_missing_zones_are_parked_with_the_reason(fresh: Place) ->
     assert found[FORWARD] == forward("inst3", "192.0.2.9", "2001:db8:1:0:a800:ff:fe00:3")
     assert REVERSE4 not in found
     said = fresh.node.out(ROOT / "scripts" / "snf-network", "dns", "list")
-    assert "'in_st1' is no part of a host name" in said and "64 characters, and 63 is the most" in said
+    assert "'in_st1' is no part of a host name" in said
     assert "has no zone for 9.2.0.192.in-addr.arpa" in said
 
 

@@ -141,7 +141,7 @@ def test_maintainer_scripts_know_a_copy_of_our_launcher() -> None:
 
 
 def test_license_is_what_the_package_says() -> None:
-    said = (DEBIAN / "copyright").read_text().split("License: GPL-2+\n")[-1].partition("On Debian systems")[0]
+    said = (DEBIAN / "copyright").read_text().split("License: GPL-2+\n")[-1].partition("Comment:")[0]
     notice = " ".join(word for word in said.split() if word != ".")
     assert notice.startswith("This program is free software")
     head = (ROOT / "LICENSE").read_text().partition("-----")[0]
