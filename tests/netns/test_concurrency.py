@@ -32,6 +32,7 @@ from tests.netns.state import (
     without_base,
 )
 
+pytestmark = pytest.mark.quiet
 UP, DOWN = "kvm-ifup-custom", "kvm-ifdown-custom"
 MANY = 50
 STRACE = ("strace", "-o", "/dev/null")

@@ -208,6 +208,7 @@ def test_repair_pending_does_the_same_from_a_timer(node: Machine) -> None:
     node.run(SCRIPTS / "snf-network", "check")
 
 
+@pytest.mark.quiet
 @pytest.mark.parametrize("script", [UP, DOWN, HOOK, RECONFIGURE])
 def test_no_call_takes_over_5_seconds_when_nft_hangs(node: Machine, script: str) -> None:
     """Nor does anything it leaves behind hold Ganeti's pipe."""
