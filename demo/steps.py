@@ -134,9 +134,9 @@ class Tour:
             "inst1 has its IPv4 address by DHCP",
             said.stderr,
         )
-        until(lambda: ADDRESS6 in self.inst1.out("ip", "-6", "addr"), 5)
+        self.cluster.show(self.inst1, "dhclient -6 -1 -v eth0", "RCV: Reply")
         said = self.cluster.show(self.inst1, "ip -6 addr show eth0 scope global", "inet6")
-        self.claim(ADDRESS6 in said.stdout, "and its IPv6 address by a router advertisement", said.stdout)
+        self.claim(ADDRESS6 in said.stdout, "and its IPv6 address by DHCPv6", said.stdout)
 
     def reaches_router(self) -> None:
         """Both families."""

@@ -62,10 +62,11 @@ def private(number: int) -> Nic:
 
 class Instance:
     """One instance of the cluster; `nics` is what it has now. If it `asks`, its guest knows no address but
-    what DHCP and SLAAC give it.
+    what DHCP and SLAAC give it. `tags` are those it is made with.
     """
 
-    def __init__(self, cluster: Cluster, name: str, *nics: Nic, asks: bool = False) -> None:
+    def __init__(self, cluster: Cluster, name: str, *nics: Nic, asks: bool = False, tags: str = "") -> None:
+        self.tags = tags
         self.cluster, self.name, self.nics, self.asks = cluster, f"{name}.{DOMAIN}", list(nics), asks
         cluster.known.append(self)
         for nic in nics:
@@ -99,6 +100,7 @@ class Instance:
             "minmem=96M,maxmem=96M,vcpus=1",
             "-H",
             f"kvm:kernel_args={kernel}",
+            *([f"--tags={self.tags}"] if self.tags else []),
             *networks,
         )
 

@@ -147,7 +147,8 @@ def test_with_the_iptables_line(cluster: Cluster, inst1: Instance, name: str) ->
 
 
 def test_routed_guest_gets_both_families(cluster: Cluster) -> None:
-    vm = Instance(cluster, "asks", public(60), asks=True)
+    tags = "snf-network:0:nfdhcpd:SLAAC:yes"  # a guest that forms its address and asks no DHCPv6 server
+    vm = Instance(cluster, "asks", public(60), asks=True, tags=tags)
     with nfdhcpd(cluster.master):
         vm.add()
         vm.awake()
