@@ -1,6 +1,7 @@
 """`tests/run --quick`: the tests that need no root, no network and no emulation, with what is installed.
 
-A test is left out if it uses the fixture `root`, as all do that make namespaces, or is marked `vm` or `slow`.
+A test is left out if it uses the fixture `root`, as all do that make namespaces, or is marked `vm`, `slow` or
+`quiet`: what else runs would be measured with it.
 What a missing Python module or tool hinders is reported as skipped, with the name of what is missing.
 """
 
@@ -48,7 +49,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 def _needs_more(item: pytest.Item) -> bool:
-    marked = any(item.get_closest_marker(name) for name in ("vm", "slow"))
+    marked = any(item.get_closest_marker(name) for name in ("vm", "slow", "quiet"))
     return marked or "root" in getattr(item, "fixturenames", ())
 
 

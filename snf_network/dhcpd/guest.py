@@ -48,8 +48,9 @@ def as_ip6(text: str) -> bytes:
     return inet_pton(AF_INET6, text) if text else b""
 
 
+@lru_cache(128)
 def link_local(mac: bytes) -> bytes:
-    """The EUI-64 link-local address of a station."""
+    """The EUI-64 link-local address of a station; thousands of taps have one MAC."""
     return as_ip6(eui64("fe80::/64", mac.hex(":")))
 
 

@@ -8,6 +8,7 @@ the same host are often only begun.
 
 from __future__ import annotations
 
+from functools import lru_cache
 from struct import Struct, pack
 
 from snf_network.wire import checksum
@@ -119,7 +120,10 @@ def icmp6(ethernet: bytes, source: bytes, target: bytes, body: bytes) -> bytes:
     )
 
 
+@lru_cache(128)
 def names(domains: tuple[str, ...]) -> bytes:
-    """Domain names in wire format, one after the other, without compression (RFC 1035, 3.1)."""
+    """Domain names in wire format, one after the other, without compression (RFC 1035, 3.1). The guests of
+    one network have one search list, and each is told it three times.
+    """
     labels = [label for domain in domains for label in (*domain.split("."), "")]
     return b"".join(bytes((len(label),)) + label.encode("ascii") for label in labels)

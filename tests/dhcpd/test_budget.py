@@ -6,7 +6,9 @@ from __future__ import annotations
 
 import json
 import subprocess
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -53,6 +55,16 @@ def cost() -> dict[str, object]:
         rs(mac=mac),
         ns("2001:db8::1", mac=mac),
     )
+    runs = [measured(asked) for _ in range(RUNS)]
+    least = {name: min(run[name] for run in runs) for name in ("parse", "make", "KiB")}
+    return {**runs[0], **least, "us": list(map(min, *(run["us"] for run in runs)))}
+
+
+RUNS = 6
+"""A virtual machine may have half its CPU for some seconds: the least of some runs is what it costs."""
+
+
+def measured(asked: Sequence[bytes]) -> dict[str, Any]:
     done = subprocess.run(
         ("/usr/bin/python3", "-IS", "-c", SCRIPT, str(ROOT), *(frame.hex() for frame in asked)),
         capture_output=True,

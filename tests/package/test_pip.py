@@ -42,7 +42,7 @@ def test_every_script_is_there_and_knows_its_version(installed: Path) -> None:
     assert said.stdout == f"{__version__}\n"
 
 
-def test_selftest_finds_its_scripts(installed: Path) -> None:
+def test_selftest_finds_its_scripts(root: None, installed: Path) -> None:
     ran = subprocess.run(
         (installed / "snf-network", "selftest", "--quiet"), capture_output=True, text=True, timeout=120
     )
