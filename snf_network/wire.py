@@ -24,8 +24,8 @@ NLM_F_REQUEST, NLM_F_ACK, NLM_F_REPLACE, NLM_F_EXCL, NLM_F_CREATE, NLM_F_DUMP = 
     0x300,
 )
 NLMSG_ERROR, NLMSG_DONE = 2, 3
-NLA_NESTED, NLA_TYPE = 0x8000, 0x3FFF
-"""A flag of an attribute that has others in it, and the bits of its number that name the kind."""
+NLA_TYPE = 0x3FFF
+"""The bits of the number of an attribute that name its kind."""
 HEADER = Struct("=IHHII")
 """nlmsghdr: length, kind, flags, sequence, port."""
 ATTRIBUTE = Struct("=HH")

@@ -79,9 +79,9 @@ class FakeHost:
                 self.placed.pop(resource.slot, None)
         return said
 
-    def holder(self, prefix: str, table: int) -> int:
-        found = self.placed.get(("Route", prefix, str(table)))
-        return self.devices.get(found.interface, 0) if isinstance(found, Route) else 0
+    def holders(self, routes: Sequence[Route]) -> list[int]:
+        found = [self.placed.get(route.slot) for route in routes]
+        return [self.devices.get(one.interface, 0) if isinstance(one, Route) else 0 for one in found]
 
     def sysctl(self, key: str, value: str) -> bool:
         if why := self.act(f"sysctl {key}={value}"):

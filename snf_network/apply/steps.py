@@ -40,14 +40,14 @@ def put(resources: Iterable[Resource], host: Host) -> tuple[list[str], list[str]
     changed: list[str] = []
     failed: list[str] = []
     rest = [resource for resource in resources if not (resource.door == "nft" or resource.early)]
-    taken = {resource for resource in rest if isinstance(resource, Route) and _is_taken(resource, host)}
+    taken = _taken([one for one in rest if isinstance(one, Route)], host)
     for route in taken:
         address = route.prefix.partition("/")[0]
         failed.append(
             f"{address} has a route to another device by now (two live NICs cannot have one address)"
         )
-    rest = [resource for resource in rest if resource not in taken]
-    for door, group in groupby(rest, lambda resource: resource.door):
+    free = (resource for resource in rest if resource not in taken)
+    for door, group in groupby(free, lambda resource: resource.door):
         if door == "sysctl":
             _settings(group, host, changed, failed)
         else:
@@ -55,10 +55,11 @@ def put(resources: Iterable[Resource], host: Host) -> tuple[list[str], list[str]
     return changed, failed
 
 
-def _is_taken(route: Route, host: Host) -> bool:
-    if route.interface.startswith("vif"):  # the emulated tap of the same guest may have it
-        return False
-    return host.holder(route.prefix, int(route.table)) not in (0, host.ifindex(route.interface))
+def _taken(routes: list[Route], host: Host) -> list[Route]:
+    """Those whose address another device has; the emulated tap of the same guest may have that of a vif."""
+    asked = [route for route in routes if not route.interface.startswith("vif")]
+    holders = host.holders(asked) if asked else []
+    return [one for one, holder in zip(asked, holders) if holder not in (0, host.ifindex(one.interface))]
 
 
 def undo(resources: Iterable[Resource], host: Host) -> None:

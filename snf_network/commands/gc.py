@@ -14,7 +14,7 @@ import sys
 from snf_network.apply.engine import Engine
 from snf_network.host.record import ALWAYS
 from snf_network.model.config import Config
-from snf_network.observe.drift import compare
+from snf_network.observe.drift import Difference, compare
 from snf_network.scripts.process import Log
 
 from . import check
@@ -36,10 +36,7 @@ def run(options: argparse.Namespace, config: Config) -> int:
         if not options.quiet:
             sys.stdout.write(f"{record.interface}: {record.instance} taken back\n")
     left = compare(config) if gone else found
-    failed |= engine.sweep(left.orphans)
-    for orphan in left.orphans:
-        if (orphan.owner or ALWAYS) not in failed:
-            log.of(orphan.device).log(f"gc: taken away: {orphan.command}")
+    failed |= sweep(engine, left, log, "gc")
     for interface, why in failed.items():
         log.of(interface).say(f"{interface}: {why}")
     for kind, interface, words in check.spared(left):
@@ -47,3 +44,12 @@ def run(options: argparse.Namespace, config: Config) -> int:
     if not options.quiet:
         sys.stdout.write(f"{len(gone)} NICs and {len(left.orphans)} orphans taken back\n")
     return int(bool(failed))
+
+
+def sweep(engine: Engine, left: Difference, log: Log, verb: str) -> dict[str, str]:
+    """Take away what no record has, a line of the log each. Gives why it failed, by interface."""
+    failed = engine.sweep(left.orphans)
+    for orphan in left.orphans:
+        if (orphan.owner or ALWAYS) not in failed:
+            log.of(orphan.device).log(f"{verb}: taken away: {orphan.command}")
+    return failed

@@ -22,7 +22,7 @@ from snf_network.observe.drift import Difference, compare
 from snf_network.scripts.bringup import announce_again, bring_up, keep_wanted
 from snf_network.scripts.process import Log
 
-from . import check
+from . import check, gc
 
 SUMMARY = "bring the node back to its records"
 
@@ -70,10 +70,8 @@ class _Repair:
             return True
         self._mend()
         self._plan_again()
-        for interface, why in self.engine.sweep(self.found.orphans).items():
+        for interface, why in gc.sweep(self.engine, self.found, self.log, "repair").items():
             self._fail(interface, why)
-        for orphan in self.found.orphans:
-            self.log.of(orphan.device).log(f"repair: taken away: {orphan.command}")
         return self.failed
 
     def _load(self) -> bool:

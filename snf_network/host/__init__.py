@@ -5,7 +5,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
     from typing import Protocol
 
-    from snf_network.model.resources import Resource
+    from snf_network.model.resources import Resource, Route
 
     class Host(Protocol):
         """What the engine asks of a machine: the module `kernel`, or in tests a fake that remembers."""
@@ -22,8 +22,8 @@ if TYPE_CHECKING:
         def rtnetlink(self, resources: Sequence[Resource], add: bool) -> list[str]:
             """Add or delete each; why it was refused, empty if it is done."""
 
-        def holder(self, prefix: str, table: int) -> int:
-            """ifindex of the device that a route of exactly that prefix leads to; 0 if there is none."""
+        def holders(self, routes: Sequence[Route]) -> list[int]:
+            """ifindex of the device that a route of exactly each prefix leads to now; 0 if there is none."""
 
         def sysctl(self, key: str, value: str) -> bool:
             """Set it if it is otherwise; True if it had to be."""

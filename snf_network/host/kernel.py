@@ -17,7 +17,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-    from snf_network.model.resources import Resource
+    from snf_network.model.resources import Resource, Route
 
 
 PATHS = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
@@ -187,14 +187,21 @@ def rtnetlink(resources: Sequence[Resource], add: bool) -> list[str]:
         raise KernelError(f"rtnetlink: {error.strerror or error}") from error
 
 
-def holder(prefix: str, table: int) -> int:
-    """ifindex of the device that a route of exactly that prefix leads to in a table; 0 if there is none.
-    Raises KernelError.
+def holders(routes: Sequence[Route]) -> list[int]:
+    """For each route, the ifindex of the device that one of exactly that prefix leads to in its table now; 0
+    if there is none. Raises KernelError.
     """
-    address, _, length = prefix.partition("/")
-    with Netlink() as netlink:
-        found = netlink.route(family_of(address), table, address)
-    exact = found and (found.table, found.length) == (table, int(length))
+    try:
+        with Netlink() as netlink:
+            return [_holder(route, netlink) for route in routes]
+    except OSError as error:
+        raise KernelError(f"rtnetlink: {error.strerror or error}") from error
+
+
+def _holder(route: Route, netlink: Netlink) -> int:
+    address, _, length = route.prefix.partition("/")
+    found = netlink.route(family_of(address), int(route.table), address)
+    exact = found and (found.table, found.length) == (int(route.table), int(length))
     return found.device if found and exact else 0
 
 

@@ -28,25 +28,17 @@ def bring_up(nic: Nic, config: Config, log: Optional[Log] = None) -> Plan:
     touched.
     """
     from snf_network.apply.engine import Engine
-    from snf_network.host.record import Record
     from snf_network.observe.facts import node_for, settled
     from snf_network.plan import plan_for
 
     nic = settled(nic)
     node = node_for(nic, config)
     plan = plan_for(nic, node, config)
-    index, boot = kernel.ifindex(nic.interface), kernel.boot()
-    wanted = Record(
-        nic.interface,
-        index,
-        boot,
-        nic.instance,
-        nic.uuid,
-        nic.values,
-        plan.resources,
-        plan.lacking,
-        (),
-        node.facts(),
+    wanted = changed(
+        _record(nic, kernel.ifindex(nic.interface)),
+        resources=plan.resources,
+        lacking=plan.lacking,
+        node=node.facts(),
     )
     settings = Engine(config).replace(wanted)
     if log:
@@ -140,13 +132,16 @@ def note_failure(nic: Nic, config: Config, why: str) -> None:
     """Record a NIC that should be up and is not, for `try_again`: after a migration Ganeti does not. A record
     that is there stays.
     """
-    from snf_network.host.record import Record
-
     index = kernel.ifindex(nic.interface)
     if index:
-        keep_wanted(
-            Record(nic.interface, index, kernel.boot(), nic.instance, nic.uuid, nic.values, ()), config, why
-        )
+        keep_wanted(_record(nic, index), config, why)
+
+
+def _record(nic: Nic, index: int) -> Record:
+    """Whose a NIC is, with nothing in place."""
+    from snf_network.host.record import Record
+
+    return Record(nic.interface, index, kernel.boot(), nic.instance, nic.uuid, nic.values, ())
 
 
 def keep_wanted(record: Record, config: Config, why: str) -> None:

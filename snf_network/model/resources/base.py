@@ -112,3 +112,12 @@ class Resource:
     def is_in(self, view: View) -> bool:
         """True if it is in place, as it was recorded."""
         return self in view.found
+
+
+@dataclass(frozen=True)
+class Rtnetlink(Resource):
+    """What goes as a message of rtnetlink(7), and by hand as a line of ip(8)."""
+
+    door: ClassVar[str] = "rtnetlink"
+    heading: ClassVar[str] = "ip -batch -"
+    tool: ClassVar[str] = "ip"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from snf_network.lean import dataclass
-from snf_network.model.resources.base import Resource
+from snf_network.model.resources.base import Rtnetlink
 from snf_network.wire import (
     IFF_UP,
     IFINFOMSG,
@@ -36,14 +36,11 @@ VLAN_FLAGS = {"": 0, "uplink": 0, "absent": 0, "pvid untagged": 0x2 | 0x4}
 
 
 @dataclass(frozen=True)
-class Port(Resource):
+class Port(Rtnetlink):
     """The bridge that a tap is in; none, if empty. The tap gets its MTU first, as a bridge whose MTU
     nobody has set takes the smallest of its ports.
     """
 
-    door: ClassVar[str] = "rtnetlink"
-    heading: ClassVar[str] = "ip -batch -"
-    tool: ClassVar[str] = "ip"
     of_device: ClassVar[bool] = True
     place: ClassVar[tuple[str, ...]] = ("interface",)
     interface: str
@@ -74,12 +71,9 @@ class Port(Resource):
 
 
 @dataclass(frozen=True)
-class Link(Resource):
+class Link(Rtnetlink):
     """The tap itself: its MAC address, its MTU, and that it is up. Empty: left as it is."""
 
-    door: ClassVar[str] = "rtnetlink"
-    heading: ClassVar[str] = "ip -batch -"
-    tool: ClassVar[str] = "ip"
     of_device: ClassVar[bool] = True
     rank: ClassVar[int] = 0
     place: ClassVar[tuple[str, ...]] = ("interface",)
@@ -117,12 +111,9 @@ class Link(Resource):
 
 
 @dataclass(frozen=True)
-class BridgeOption(Resource):
+class BridgeOption(Rtnetlink):
     """An option of a bridge that has to be so for all its ports: set, and left."""
 
-    door: ClassVar[str] = "rtnetlink"
-    heading: ClassVar[str] = "ip -batch -"
-    tool: ClassVar[str] = "ip"
     place: ClassVar[tuple[str, ...]] = ("bridge", "option")
     bridge: str
     option: str
@@ -146,12 +137,11 @@ class BridgeOption(Resource):
 
 
 @dataclass(frozen=True)
-class BridgeVlan(Resource):
+class BridgeVlan(Rtnetlink):
     """Membership of a port in a VLAN of a VLAN-aware bridge; `flags` are those of bridge(8), or `absent`, or
     `uplink`.
     """
 
-    door: ClassVar[str] = "rtnetlink"
     heading: ClassVar[str] = "bridge -batch -"
     tool: ClassVar[str] = "bridge"
     of_device: ClassVar[bool] = True

@@ -6,7 +6,7 @@ from _socket import AF_INET, AF_INET6, inet_pton
 
 from snf_network.addresses import family_of
 from snf_network.lean import dataclass
-from snf_network.model.resources.base import PROTOCOL, Resource
+from snf_network.model.resources.base import PROTOCOL, Resource, Rtnetlink
 from snf_network.wire import (
     FIB_RULE_HDR,
     FRA_FWMARK,
@@ -54,12 +54,9 @@ ACTIONS = {"lookup": 1, "unreachable": 7}
 
 
 @dataclass(frozen=True)
-class Route(Resource):
+class Route(Rtnetlink):
     """A route to the guest, in a table."""
 
-    door: ClassVar[str] = "rtnetlink"
-    heading: ClassVar[str] = "ip -batch -"
-    tool: ClassVar[str] = "ip"
     place: ClassVar[tuple[str, ...]] = ("prefix", "table")
     prefix: str
     interface: str
@@ -110,10 +107,9 @@ class Route(Resource):
 
 
 @dataclass(frozen=True)
-class Rule(Resource):
+class Rule(Rtnetlink):
     """A policy rule of a table: its mark leads to it (`lookup`) and nowhere else (`unreachable`)."""
 
-    door: ClassVar[str] = "rtnetlink"
     shared: ClassVar[bool] = True
     early: ClassVar[bool] = True
     family: str
@@ -170,14 +166,11 @@ class Rule(Resource):
 
 
 @dataclass(frozen=True)
-class Neighbour(Resource):
+class Neighbour(Rtnetlink):
     """A permanent neighbour entry: the node knows its guest and never asks, so nobody else can answer
     (docs/design.md).
     """
 
-    door: ClassVar[str] = "rtnetlink"
-    heading: ClassVar[str] = "ip -batch -"
-    tool: ClassVar[str] = "ip"
     place: ClassVar[tuple[str, ...]] = ("address", "interface")
     address: str
     mac: str
@@ -199,12 +192,9 @@ class Neighbour(Resource):
 
 
 @dataclass(frozen=True)
-class NeighProxy(Resource):
+class NeighProxy(Rtnetlink):
     """The node answers ARP or neighbour solicitations for `address` on `interface`."""
 
-    door: ClassVar[str] = "rtnetlink"
-    heading: ClassVar[str] = "ip -batch -"
-    tool: ClassVar[str] = "ip"
     shared: ClassVar[bool] = True
     address: str
     interface: str
