@@ -37,7 +37,7 @@ ROOMS = {
     "rules": ("host", "model"),
     "apply": ("host", "model", "rules"),
     # ask
-    "observe": ("host", "model", "rules"),
+    "observe": ("addresses", "host", "model", "rules"),
     # houses of their own
     "dns": ("addresses", "host", "model"),
     "dhcpd": ("addresses", "values"),

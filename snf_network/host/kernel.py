@@ -9,7 +9,6 @@ from _socket import if_nametoindex
 from select import POLLIN, poll
 from time import monotonic
 
-from snf_network.addresses import family_of
 from snf_network.errors import Hung, KernelError
 from snf_network.host.netlink import Netlink
 
@@ -193,16 +192,9 @@ def holders(routes: Sequence[Route]) -> list[int]:
     """
     try:
         with Netlink() as netlink:
-            return [_holder(route, netlink) for route in routes]
+            return [netlink.holder(route.prefix, int(route.table)) for route in routes]
     except OSError as error:
         raise KernelError(f"rtnetlink: {error.strerror or error}") from error
-
-
-def _holder(route: Route, netlink: Netlink) -> int:
-    address, _, length = route.prefix.partition("/")
-    found = netlink.route(family_of(address), int(route.table), address)
-    exact = found and (found.table, found.length) == (int(route.table), int(length))
-    return found.device if found and exact else 0
 
 
 def ovs(words: str) -> str:

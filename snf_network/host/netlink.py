@@ -11,6 +11,7 @@ from _struct import error as struct_error  # type: ignore[attr-defined]
 from _struct import pack, unpack_from
 from posix import strerror
 
+from snf_network.addresses import family_of
 from snf_network.errors import KernelError
 from snf_network.lean import dataclass
 from snf_network.model.resources import PROTOCOL, RULE_PRIORITY, Rule
@@ -147,6 +148,13 @@ class Netlink:
         return next(
             (_found(reply) for kind, reply in self.ask(RTM_GETROUTE, 0, body) if kind == RTM_NEWROUTE), None
         )
+
+    def holder(self, prefix: str, table: int) -> int:
+        """ifindex of the device that a route of exactly `prefix` in `table` leads to; 0 if there is none."""
+        address, _, length = prefix.partition("/")
+        found = self.route(family_of(address), table, address)
+        exact = found and (found.table, found.length) == (table, int(length))
+        return found.device if found and exact else 0
 
     def routes(self, family: int, table: int) -> Iterator[Found]:
         """Every route of `table`: costs as much as it has. As `ip route show table`."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from _socket import AF_INET, AF_INET6, if_indextoname
 from posix import F_OK, access, listdir
 
+from snf_network.addresses import width
 from snf_network.errors import BadEnvironment, NodesOwn
 from snf_network.host.kernel import ifindex
 from snf_network.host.netlink import Netlink
@@ -32,7 +33,13 @@ def settled(nic: Nic) -> Nic:
     if nic.mode != "ext":
         return nic
     with Netlink() as netlink:
-        device = netlink.device(nic.link)
+        return _settled(nic, netlink)
+
+
+def _settled(nic: Nic, netlink: Netlink) -> Nic:
+    if nic.mode != "ext":
+        return nic
+    device = netlink.device(nic.link)
     return replace(nic, mode="bridged" if device and device.kind == "bridge" else "routed")
 
 
@@ -62,6 +69,7 @@ class Facts:
         if not ifindex(nic.interface):
             hint = "Ganeti makes the tap before it calls; by hand: ip tuntap add"
             raise BadEnvironment(f"INTERFACE={nic.interface}: no such device", hint)
+        nic = _settled(nic, self.netlink)
         ipv6 = has_ipv6(nic.interface)
         translated = bool(self.config.masq and nic.network.subnet)
         profiled = any(nic.customised(self.config.firewall_tag_prefix))
@@ -109,14 +117,9 @@ class Facts:
         """Raise BadEnvironment if a route of the table leads to another tap for an address of this NIC."""
         if nic.mode != "routed":
             return
-        for family, name, address in (
-            (AF_INET, "-4", nic.ip),
-            (AF_INET6, "-6", nic.ip6 if node.ipv6 else ""),
-        ):
+        for name, address in (("-4", nic.ip), ("-6", nic.ip6 if node.ipv6 else "")):
             if address and Rule(name, str(node.table), "lookup") in self.rules:
-                found = self.netlink.route(family, node.table, address)
-                exact = found and found.table == node.table and found.length in (32, 128)
-                holder = _name(found.device) if found and exact else ""
+                holder = _name(self.netlink.holder(f"{address}/{width(address)}", node.table))
                 if holder.removesuffix(EMULATED) not in ("", nic.interface.removesuffix(EMULATED)):
                     hint = "two live NICs cannot have one: snf-network status"
                     raise BadEnvironment(f"IP={address} is in use on {holder}", hint)

@@ -230,6 +230,13 @@ def test_a_tap_whose_name_looks_like_a_number(node: Machine, name: str) -> None:
     node.ip(f"link del {name}")
 
 
+@pytest.mark.parametrize("env", [ROUTED, BRIDGED], ids=["routed", "bridged"])
+def test_mode_ext_is_what_its_link_makes_it_to_check_as_well(node: Machine, env: dict[str, str]) -> None:
+    node.up({**env, "MODE": "ext"})
+    assert ordered(node, "check") == (0, "clean\n")
+    node.down(env)
+
+
 # --- records that are lost, or have nothing
 
 
