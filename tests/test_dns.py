@@ -76,7 +76,9 @@ names = st.builds(Names, st.just("inst1"), words, words, st.tuples(addresses, ad
 def test_the_spool_says_what_it_was_told(
     nics: list[Names], had: list[Names], whole: bool, since: float
 ) -> None:
-    wanted = Desired("inst1", "1", since, whole, tuple(nics), tuple(had))
+    wanted = Desired(
+        "inst1", "1", since, whole, tuple(nics), tuple(had), tuple(had), tuple(nics), whole and bool(nics)
+    )
     assert parse(wanted.text(), "inst1") == wanted
     assert all(
         parse(wanted.text()[:length], "inst1") is None for length in range(1, len(wanted.text()) - 1, 7)

@@ -66,7 +66,7 @@ class Sender:
         """Work until nothing is due within `patience` seconds, unless another sender does. Raises
         KernelError.
         """
-        looked = False
+        looked = self.due() == NEVER and not self.registry.zones()  # DNS was never used
         while not looked or self.due() - self.clock() <= patience:
             try:
                 with self.spool.at_work() as lock:
@@ -93,18 +93,23 @@ class Sender:
 
     def _recall(self) -> bool:
         """Look whether a zone is older than it was: then all its names are due. True if there is one."""
-        known = self.registry.zones()
-        if not known or self.silent:
-            return False
-        serials = Provider(self.settings).serials(map(dns.name.from_text, known))
-        older = [
-            zone for zone, serial in serials.items() if is_older(serial, known.get(zone.to_text(), serial))
-        ]
+        jobs = [] if self.silent else self.jobs()
+        names = [{f".{name}." for name, _, _ in job.registered.records} for job in jobs]
+        every = set[str]().union(*names)
+        known = {
+            zone: serial
+            for zone, serial in self.registry.zones().items()
+            if any(name.endswith(f".{zone}") for name in every)
+        }
+        serials = Provider(self.settings).serials(map(dns.name.from_text, known)) if known else {}
+        now = {zone.to_text(): serial for zone, serial in serials.items()}
+        older = [zone for zone in known if is_older(now.get(zone, known[zone]), known[zone])]
         for zone in older:
-            self.say(f"{zone}: serial {serials[zone]} after {known[zone.to_text()]}, so it is an older zone")
-        for job in self.jobs() if older else ():
-            names = [f"{name}." for name, _, _ in job.registered.records]
-            if any(f".{name}".endswith(f".{zone}") for name in names for zone in older):
+            self.say(
+                f"{zone}: serial {now[zone]} after {known[zone]}, so it is an older zone: all is looked at"
+            )
+        for job, own in zip(jobs, names):
+            if any(name.endswith(f".{zone}") for name in own for zone in older):
                 self.retry(job)
         self._remember(serials)
         return bool(older)
@@ -215,7 +220,7 @@ class Sender:
         for desired in recent:
             if desired.instance in running:
                 self._unplug(desired, running[desired.instance])
-            elif desired.instance not in late and not desired.whole:
+            elif desired.instance not in late and not desired.hook:
                 self.spool.lose(desired.instance)
 
     def _unplug(self, desired: Desired, running: Collection[str]) -> None:
@@ -232,7 +237,7 @@ class Sender:
         """
         desired = job.desired
         tried = job.registered.tried == desired.serial or desired.since < self.clock() - SOON
-        return desired.since < self.booted or (tried and not desired.whole)
+        return desired.since < self.booted or (tried and not desired.hook)
 
     def _tidy(self) -> None:
         """Drop what is registered of instances that have left while something was sent for them."""

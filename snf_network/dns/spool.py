@@ -4,7 +4,7 @@ There is one file per instance. It is replaced as a whole, so a newer state take
 that was not sent yet. The file is put in place by rename and made durable by one fsync after that: ext4, XFS
 and btrfs then commit the name together with the content. Its lines are tab-separated:
 
-    wanted  instance, serial, time, whole or part
+    wanted  instance, serial, time, part, whole or hook
     nic     NIC, network, address ...   a name that the instance should have
     had     NIC, network, address ...   a name that it had: taken back if it is ours, by its owner mark or
       by being equal
@@ -13,9 +13,10 @@ and btrfs then commit the name together with the content. Its lines are tab-sepa
     end                                 a file without this line was cut off by a crash
 
 `whole`: the instance has no other NICs, so all else that the server has for it in our name is taken back.
-`part`: NICs may be missing here. A file that does not look like this, or that is named otherwise than its
-instance, is not believed: its names stay as they are. On a full disk a file is overwritten in its place, as
-long as the new content fits in the blocks that the file has.
+`part`: NICs may be missing here. `hook`: as whole, and a hook has said which NICs there are. A file that does
+not look like this, or that is named otherwise than its instance, is not believed: its names stay as they are.
+On a full disk a file is overwritten in its place, as long as the new content fits in the blocks that the file
+has.
 """
 
 from __future__ import annotations
@@ -25,7 +26,6 @@ from errno import EDQUOT, ENOSPC
 from time import time
 
 from snf_network.addresses import is_address
-from snf_network.dns import here
 from snf_network.errors import KernelError
 from snf_network.host import kernel
 from snf_network.host.lock import Held, Lock
@@ -56,6 +56,8 @@ class Desired:
     had: tuple[Names, ...] = ()
     left: tuple[Names, ...] = ()
     gone: tuple[Names, ...] = ()
+    hook: bool = False
+    """True if a hook has said which NICs there are, and not the scripts that brought them up."""
 
     @property
     def stays(self) -> bool:
@@ -64,7 +66,7 @@ class Desired:
 
     def text(self) -> str:
         """The content of its file."""
-        whole = "whole" if self.whole else "part"
+        whole = "hook" if self.hook else "whole" if self.whole else "part"
         rows: list[tuple[str, ...]] = [("wanted", self.instance, self.serial, str(self.since), whole)]
         groups = (self.nics, self.had, self.left, self.gone)
         for kind, group in zip(KINDS, groups):
@@ -90,7 +92,9 @@ def parse(text: str, instance: str) -> Desired | None:
     )
     if not 0 <= since < FOREVER:
         return None
-    return Desired(instance, head[2], since, head[4] == "whole", nics, had, left, gone)
+    return Desired(
+        instance, head[2], since, head[4] in ("whole", "hook"), nics, had, left, gone, head[4] == "hook"
+    )
 
 
 def _is_nic(words: list[str]) -> bool:
@@ -237,12 +241,16 @@ class Spool:
             with self.at_work():
                 pass
         except Held:
+            from snf_network.dns import here  # few need it
+
             if not here.is_stopped(self.sender()):
                 return
         kernel.detach(SENDER)
 
     def sender(self) -> int:
         """The process that is at work; 0 if there is none, or if it cannot be told."""
+        from snf_network.dns import here
+
         return here.holder(self.at_work().path)
 
     def _change(self, instance: str, change: Callable[[Desired], Desired]) -> None:
@@ -255,7 +263,15 @@ class Spool:
         new = change(self.load(instance) or Desired(instance))
         since = new.since or self.clock()
         new = Desired(
-            instance, posix.urandom(8).hex(), since, new.whole, new.nics, new.had, new.left, new.gone
+            instance,
+            posix.urandom(8).hex(),
+            since,
+            new.whole,
+            new.nics,
+            new.had,
+            new.left,
+            new.gone,
+            new.hook,
         )
         path = self.path(instance)
         try:
@@ -297,7 +313,7 @@ def _only(instance: str, nics: tuple[Names, ...], had: Iterable[Names]) -> Calla
 
     def change(old: Desired) -> Desired:
         gone = _unique((*old.had, *old.nics, *old.gone, *had), without=nics)
-        return Desired(instance, whole=True, nics=nics, had=gone)
+        return Desired(instance, whole=True, nics=nics, had=gone, hook=bool(nics))
 
     return change
 

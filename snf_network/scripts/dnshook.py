@@ -1,5 +1,5 @@
 """The mains of snf-network-dnshook, which Ganeti's master calls on nodes after an operation, and of the
-sender that scripts start.
+sender that scripts and hooks start.
 """
 
 from __future__ import annotations
@@ -24,7 +24,9 @@ RENAME, MODIFY = "OP_INSTANCE_RENAME", "OP_INSTANCE_SET_PARAMS"
 
 
 def hook(argv: Sequence[str]) -> int:
-    """snf-network-dnshook: what an instance has in DNS follows stop, remove, rename and modify. Always 0."""
+    """snf-network-dnshook: stop, remove, rename and modify change what an instance has in DNS. Always returns
+    0.
+    """
     return run_hook(argv, _note)
 
 
@@ -57,8 +59,8 @@ def _note(operation: Operation, config: Config, log: Log) -> None:
 
 
 def _modified(operation: Operation, nics: list[Names], spool: Spool, config: Config) -> Iterator[Names]:
-    """What runs counts, where it runs here: a NIC that was modified without hotplug has its old address until
-    it is brought up again.
+    """The names of the NICs after a modification. One that runs here and was modified without hotplug keeps
+    its old address until it is brought up again.
     """
     wanted = spool.load(operation.names[0])
     had = {names.nic: names for names in (*wanted.gone, *wanted.nics)} if wanted else {}
@@ -81,7 +83,7 @@ def _live(operation: Operation, config: Config) -> set[str]:
 
 
 def _rename(operation: Operation, nics: list[Names], spool: Spool) -> None:
-    """All that the old name had, the new one has. What was taken back, as the guest was stopped, comes with
+    """The new name gets all that the old one has. What was taken back when the guest was stopped comes with
     its next start.
     """
     old, new = operation.names[0], operation.names[-1]
@@ -95,8 +97,8 @@ def _rename(operation: Operation, nics: list[Names], spool: Spool) -> None:
 
 
 def send(argv: Sequence[str]) -> int:
-    """snf-network-dnssend: send what is wanted and not sent yet, until there is nothing due soon. 1 if that
-    failed as a whole.
+    """snf-network-dnssend: send what is desired and was not sent yet, until nothing is due soon. Returns 1 if
+    that failed as a whole.
     """
     posix.closerange(3, 256)  # what our caller left open is not ours
     settle()

@@ -13,8 +13,9 @@ from pathlib import Path
 import pytest
 
 from snf_network.dns import registry
+from snf_network.dns.spool import Spool
 from snf_network.model.names import Names
-from tests.dns.lab import ADDRESS, FORWARD, REVERSE4, Place, registered
+from tests.dns.lab import ADDRESS, FORWARD, REVERSE4, Place, call, registered
 from tests.dns.proxy import PORT, Honest, Manner, Proxy
 from tests.dns.sending import Node
 from tests.netns.lab import ROOT, environment, until
@@ -205,6 +206,39 @@ def test_a_node_with_a_wrong_clock_takes_back_what_it_has_registered_and_nothing
     one.now = right + 3
     one.send()
     assert zones(one.place) == both(("inst2", 20))
+
+
+MOVE = {
+    "GANETI_OP_CODE": "OP_INSTANCE_MOVE",
+    "GANETI_TARGET_NODE": "node2.example.com",
+    "GANETI_NEW_PRIMARY": None,
+    "GANETI_OLD_PRIMARY": None,
+}
+
+
+@pytest.mark.parametrize("changes", [{}, MOVE], ids=["failover", "move"])
+def test_the_hook_of_a_node_that_a_guest_has_left(fresh: Place, changes: dict[str, str | None]) -> None:
+    """What was not sent from here: the NIC's new address, which is the other node's now, and the old one's
+    end.
+    """
+    fresh.up(ENV)
+    assert fresh.content() == registered(INST1)
+    fresh.node.write("/etc/snf-network/dns.yaml", "timeout: 0.1\n")
+    fresh.server.swallow(True)
+    fresh.up(ENV, IP="198.51.100.11")
+    fresh.settle()
+    fresh.node.ip("link del tap0")
+    fresh.taps.clear()
+    env = environment("failover-hook-post-1", GANETI_POST_INSTANCE_NIC0_IP="198.51.100.11", **changes)
+    call(fresh.node, "node1", "snf-network-hook", env)
+    fresh.server.swallow(False)
+    fresh.node.run(ROOT / "scripts" / "snf-network", "dns", "flush")
+    found = fresh.content()
+    expected = registered(INST1)
+    expected[FORWARD]["inst1"].discard("A 198.51.100.10")
+    del expected[REVERSE4]
+    assert found == expected, "the IPv6 address is the other node's to take back"
+    assert not list(Spool(fresh.state))
 
 
 # --- moods
