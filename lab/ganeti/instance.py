@@ -179,9 +179,9 @@ class Instance:
 
     def rename(self, name: str) -> None:
         """Give it another name; it must be stopped."""
-        self.cluster.gnt(
-            "instance", "rename", "-f", "--no-name-check", "--no-ip-check", self.name, f"{name}.{DOMAIN}"
-        )
+        # Ganeti 3.1 checks neither, unless it is told to, and does not ask
+        words = ("-f", "--no-name-check", "--no-ip-check") if self.cluster.version < (3, 1) else ()
+        self.cluster.gnt("instance", "rename", *words, self.name, f"{name}.{DOMAIN}")
         self.name = f"{name}.{DOMAIN}"
 
     def plug(self, nic: Nic) -> None:
