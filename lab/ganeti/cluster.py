@@ -169,7 +169,7 @@ class Cluster:
     @property
     def version(self) -> tuple[int, int]:
         """Of Ganeti: major and minor."""
-        found = re.search(r"v(\d+)\.(\d+)", self.master.out("gnt-cluster", "--version"))
+        found = re.search(r"ganeti v?(\d+)\.(\d+)", self.master.out("gnt-cluster", "--version"))
         assert found, "gnt-cluster --version"
         return int(found[1]), int(found[2])
 
