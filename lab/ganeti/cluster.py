@@ -166,6 +166,13 @@ class Cluster:
         ran = self.master.run(f"gnt-{kind}", *arguments, check=check)
         return ran.stdout + ran.stderr
 
+    @property
+    def version(self) -> tuple[int, int]:
+        """Of Ganeti: major and minor."""
+        found = re.search(r"ganeti v?(\d+)\.(\d+)", self.master.out("gnt-cluster", "--version"))
+        assert found, "gnt-cluster --version"
+        return int(found[1]), int(found[2])
+
     def instances(self) -> dict[str, tuple[str, str]]:
         """Primary node and status of every instance, by its name."""
         told = self.gnt("instance", "list", "--no-headers", "--separator=:", "-o", "name,pnode,status")

@@ -181,32 +181,32 @@ class Instance:
 
     def rename(self, name: str) -> None:
         """Give it another name; it must be stopped."""
-        self.cluster.gnt(
-            "instance", "rename", "-f", "--no-name-check", "--no-ip-check", self.name, f"{name}.{DOMAIN}"
-        )
+        # Ganeti 3.1 checks neither, unless it is told to, and does not ask
+        words = ("-f", "--no-name-check", "--no-ip-check") if self.cluster.version < (3, 1) else ()
+        self.cluster.gnt("instance", "rename", *words, self.name, f"{name}.{DOMAIN}")
         self.name = f"{name}.{DOMAIN}"
+
+    def modify(self, change: str, hotplug: bool = True) -> None:
+        """Change a NIC, while the guest runs or, without `hotplug`, for Ganeti alone."""
+        default = self.cluster.version >= (3, 1)
+        words = () if hotplug == default else ("--hotplug",) if hotplug else ("--no-hotplug",)
+        self.gnt("modify", "-f", *words, "--net", change)
 
     def plug(self, nic: Nic) -> None:
         """Hotplug one more NIC."""
-        self.gnt("modify", "-f", "--hotplug", "--net", f"add:{nic.option()}")
+        self.modify(f"add:{nic.option()}")
         self.nics.append(nic)
         self.cluster.words |= nic.words
 
     def change(self, number: int, **values: str) -> None:
         """Change one by hotplug: the guest loses it, and gets another."""
-        self.gnt(
-            "modify",
-            "-f",
-            "--hotplug",
-            "--net",
-            f"{number}:modify,{','.join(f'{key}={value}' for key, value in values.items())}",
-        )
+        self.modify(f"{number}:modify,{','.join(f'{key}={value}' for key, value in values.items())}")
         self.nics[number] = replace(self.nics[number], **values)
         self.cluster.words |= self.nics[number].words
 
     def unplug(self, number: int) -> None:
         """Take one away."""
-        self.gnt("modify", "-f", "--hotplug", "--net", f"{number}:remove")
+        self.modify(f"{number}:remove")
         del self.nics[number]
 
     def set_up(self, number: int) -> None:

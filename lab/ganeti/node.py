@@ -41,7 +41,7 @@ echo 0 > /proc/sys/net/ipv6/conf/default/accept_dad
 ip link set lo up
 echo ready
 trap '' CHLD  # a process that ends is gone at once, whoever left it behind
-exec sleep infinity
+exec cat  # it ends with the process that made it, whatever ends that
 """
 
 
@@ -54,6 +54,7 @@ class Node(Machine):
         self.name = name
         self.holder = subprocess.Popen(
             ("unshare", *NAMESPACES, "--fork", "--kill-child", "bash", "-ec", START, "bash", tree, hostname),
+            stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,

@@ -8,6 +8,7 @@ first, so each runs alone, too.
 from __future__ import annotations
 
 import json
+import signal
 import socket
 import subprocess
 from collections.abc import Callable, Iterator
@@ -147,8 +148,10 @@ def no_ping_is_lost(vm: Instance) -> Iterator[None]:
     """The router pings the guest all the time."""
     words = vm.cluster.router.command("ping", "-n", "-q", "-i", "0.05", "-W", "5", vm.nics[0].ip)
     with subprocess.Popen(words, stdout=subprocess.PIPE, text=True) as ping:
-        yield
-        ping.send_signal(2)
+        try:
+            yield
+        finally:  # else a failure would wait for it for ever
+            ping.send_signal(signal.SIGINT)
         said = ping.communicate(timeout=30)[0]
     assert " 0% packet loss" in said, said
 
@@ -168,12 +171,12 @@ def test_a_profile_changes_while_the_guest_runs(pair: Pair) -> None:
     assert answer(vm) is ConnectionRefusedError
     vm.cluster.gnt("instance", "add-tags", vm.name, f"{tag}:protected", f"{tag}:reconfigure")
     with no_ping_is_lost(vm):
-        vm.gnt("modify", "--net", "0:modify,name=front")
+        vm.modify("0:modify,name=front", hotplug=False)
     assert answer(vm) is TimeoutError
     vm.cluster.gnt("instance", "remove-tags", vm.name, f"{tag}:protected")
     vm.cluster.gnt("instance", "add-tags", vm.name, f"{tag}:unprotected")
     with no_ping_is_lost(vm):
-        vm.gnt("modify", "--net", "0:modify,name=back")
+        vm.modify("0:modify,name=back", hotplug=False)
     assert answer(vm) is ConnectionRefusedError
     pair.well()
 
