@@ -8,6 +8,7 @@ the same host are often only begun.
 
 from __future__ import annotations
 
+from functools import lru_cache
 from struct import Struct, pack
 
 from snf_network.wire import checksum
@@ -119,6 +120,7 @@ def icmp6(ethernet: bytes, source: bytes, target: bytes, body: bytes) -> bytes:
     )
 
 
+@lru_cache(128)
 def names(domains: tuple[str, ...]) -> bytes:
     """Domain names in wire format, one after the other, without compression (RFC 1035, 3.1)."""
     labels = [label for domain in domains for label in (*domain.split("."), "")]
