@@ -295,7 +295,7 @@ def path_of_a_nic() -> set[str]:
 def test_the_path_of_a_nic_is_what_it_is_thought_to_be() -> None:
     known = {"host/kernel", "host/netlink", "apply/steps", "rules/ruleset", "model/nic", "setups/foreign"}
     assert known <= path_of_a_nic()
-    assert not {"observe/readback", "observe/drift", "commands/__init__"} & path_of_a_nic()
+    assert not {"observe/readback", "observe/drift", "commands/main"} & path_of_a_nic()
 
 
 @pytest.mark.parametrize("module", sorted(path_of_a_nic()))

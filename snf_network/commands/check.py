@@ -2,7 +2,7 @@
 yet.
 
 Exit status 0: all is as recorded. 1: it is not, and `snf-network repair` or `snf-network gc` mends it.
-Nothing is changed.
+Nothing is changed. Guests that nfdhcpd does not answer are a warning: no record says that it runs.
 """
 
 from __future__ import annotations
@@ -10,13 +10,27 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
+from snf_network.dhcpd.liveness import unanswered
 from snf_network.model.config import Config
 from snf_network.observe.drift import Difference, compare
 
+from . import chosen
+
 SUMMARY = "compare the node with its records; exit 1 if they differ"
-KINDS = ("rules", "profile", "missing", "outdated", "lacking", "gone", "unreadable", "unrecorded", "orphan")
+KINDS = (
+    "rules",
+    "profile",
+    "missing",
+    "outdated",
+    "lacking",
+    "gone",
+    "unreadable",
+    "unrecorded",
+    "orphan",
+    "unanswered",
+)
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -26,15 +40,19 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace, config: Config) -> int:
-    """Print the difference, and on stderr what is odd in the settings."""
+    """Print the difference, and on stderr what is odd in the settings and whom nfdhcpd does not answer."""
     difference = compare(config)
-    if not options.quiet:
-        sys.stderr.write("".join(f"snf-network: warning: {words}\n" for words in config.warnings))
+    silent = {} if options.quiet else unanswered(dict(difference.relying))
     if options.json:
-        sys.stdout.write(json.dumps({kind: [] for kind in KINDS} | _grouped(difference), indent=2) + "\n")
+        found = [*rows(difference), *(("unanswered", *row) for row in silent.items())]
+        sys.stdout.write(json.dumps({kind: [] for kind in KINDS} | _grouped(found), indent=2) + "\n")
     elif not options.quiet:
         lines = [f"{kind:10} {interface:15} {words}\n" for kind, interface, words in rows(difference)]
         sys.stdout.write("".join(lines) or "clean\n")
+    if not options.quiet:
+        sys.stdout.flush()  # a disk that is full is told first, and alone
+        told = [*config.warnings, *(f"{name}: {words}" for name, words in chosen.by_cause(silent.items()))]
+        sys.stderr.write("".join(f"snf-network: warning: {words.removeprefix('-: ')}\n" for words in told))
     return 1 if difference else 0
 
 
@@ -75,16 +93,12 @@ def spared(difference: Difference) -> Iterator[tuple[str, str, str]]:
 
 def _outdated(difference: Difference) -> Iterator[tuple[str, str, str]]:
     """By cause: one uplink can be that of a thousand NICs."""
-    by_cause: dict[str, list[str]] = {}
-    for record, words in difference.outdated:
-        by_cause.setdefault(words, []).append(record.interface)
-    for words, interfaces in by_cause.items():
-        one = len(interfaces) == 1
-        yield "outdated", interfaces[0] if one else "-", words if one else f"{words}: {len(interfaces)} NICs"
+    said = ((record.interface, words) for record, words in difference.outdated)
+    yield from (("outdated", interface, words) for interface, words in chosen.by_cause(said))
 
 
-def _grouped(difference: Difference) -> dict[str, list[dict[str, str]]]:
-    found: dict[str, list[dict[str, str]]] = {}
-    for kind, interface, words in rows(difference):
-        found.setdefault(kind, []).append({"interface": interface, "what": words})
-    return found
+def _grouped(found: Iterable[tuple[str, str, str]]) -> dict[str, list[dict[str, str]]]:
+    groups: dict[str, list[dict[str, str]]] = {}
+    for kind, interface, words in found:
+        groups.setdefault(kind, []).append({"interface": interface, "what": words})
+    return groups

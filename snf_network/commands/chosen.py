@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable, Iterator
 
+from snf_network.dhcpd.liveness import unanswered
 from snf_network.errors import BadEnvironment
-from snf_network.host.record import Record, Records
+from snf_network.host.record import Record, Records, is_live
 from snf_network.model.config import Config
+from snf_network.observe.relying import engine_of
 
 
 def records(config: Config, interfaces: Collection[str] = ()) -> list[Record]:
@@ -33,3 +35,19 @@ def counted(interface: str) -> tuple[str, int, str]:
     """By this, interfaces are in the order that people count in."""
     stem = interface.rstrip("0123456789")
     return stem, len(interface), interface
+
+
+def by_cause(said: Iterable[tuple[str, str]]) -> Iterator[tuple[str, str]]:
+    """Interface and words of each cause; a cause that many NICs have, once and with their number."""
+    by_cause: dict[str, list[str]] = {}
+    for interface, words in said:
+        by_cause.setdefault(words, []).append(interface)
+    for words, interfaces in by_cause.items():
+        one = len(interfaces) == 1
+        yield interfaces[0] if one else "-", words if one else f"{words}: {len(interfaces)} NICs"
+
+
+def silent(records: Iterable[Record], config: Config) -> dict[str, str]:
+    """The interfaces of those that rely on nfdhcpd and get no answers, and why."""
+    live = [record for record in records if is_live(record)]
+    return unanswered({record.interface: engine for record in live if (engine := engine_of(record, config))})

@@ -18,6 +18,7 @@ from snf_network.rules.reasons import REASONS
 from . import chosen, table
 
 SUMMARY = "show what was dropped, by NIC and reason"
+ANSWERED, UNANSWERED = "answered", "DHCP or a router solicitation, and nobody answers"
 COLUMNS = ("interface", "instance", "reason", "frames", "bytes", "meaning")
 
 
@@ -29,21 +30,22 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace, config: Config) -> int:
     """Print the table or the list, the most frequent first."""
-    counts, whose = readback.drops(), {record.interface: record.instance for record in chosen.records(config)}
+    counts, records = readback.drops(), chosen.records(config)
+    whose = {record.interface: record.instance for record in records}
     chosen.refuse_unknown(options.interface, {*whose, *(interface for interface, _ in counts)})
-    rows = [
-        dict(
-            zip(
-                COLUMNS,
-                (interface, whose.get(interface, ""), reason, frames, octets, REASONS.get(reason, "")),
-                strict=True,
-            )
-        )
-        for (interface, reason), (frames, octets) in sorted(
-            counts.items(), key=lambda item: (chosen.counted(item[0][0]), -item[1][0])
-        )
-        if not options.interface or interface in options.interface
-    ]
+    relying = [record for record in records if (record.interface, ANSWERED) in counts]
+    meanings = {
+        (name, ANSWERED): f"{UNANSWERED}: {why}" for name, why in chosen.silent(relying, config).items()
+    }
+    rows = []
+    for key, (frames, octets) in sorted(
+        counts.items(), key=lambda item: (chosen.counted(item[0][0]), -item[1][0])
+    ):
+        interface, reason = key
+        if not options.interface or interface in options.interface:
+            meaning = meanings.get(key) or REASONS.get(reason, "")
+            values = (interface, whose.get(interface, ""), reason, frames, octets, meaning)
+            rows.append(dict(zip(COLUMNS, values, strict=True)))
     if options.json:
         sys.stdout.write(json.dumps(rows, indent=2) + "\n")
     elif rows:

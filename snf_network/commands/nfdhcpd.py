@@ -12,7 +12,7 @@ from snf_network.dhcpd import main as daemon
 from snf_network.errors import SnfNetworkError
 
 EPILOG = """signals: TERM ends the daemon, HUP reads the configuration and all bindings again, USR1 writes to
-the log who is served. nfdhcpctl asks a running daemon. nfdhcpd.md, in docs or /usr/share/doc/snf-network,
+the log who is served. nfdhcpctl asks a running daemon. nfdhcpd.md, in docs or /usr/share/doc/nfdhcpd,
 lists all keys of nfdhcpd.conf and of bindings."""
 
 

@@ -40,6 +40,7 @@ def run(options: argparse.Namespace, config: Config) -> int:
     """Print the table or the list."""
     records = chosen.records(config, options.interface)
     rows = [row(record, config) for record in records]
+    silent = chosen.silent(records, config)
     if options.json:
         facts = [
             {
@@ -48,6 +49,7 @@ def run(options: argparse.Namespace, config: Config) -> int:
                 "ifindex": record.ifindex,
                 "lacking": record.lacking,
                 "given_up": list(given_up(record)),
+                "unanswered": silent.get(record.interface, ""),
             }
             for row, record in zip(rows, records)
         ]
@@ -60,6 +62,8 @@ def run(options: argparse.Namespace, config: Config) -> int:
     for record in records:
         for words in (*record.lacking, *given_up(record)):
             sys.stdout.write(f"{record.interface}: {words}\n")
+    for interface, words in chosen.by_cause(silent.items()):
+        sys.stdout.write(f"{interface}: {words}\n".removeprefix("-: "))
     return 0
 
 

@@ -32,7 +32,7 @@ class Control:
     """
 
     def __init__(self, path: str, loop: Loop, report: Report) -> None:
-        self.path, self._loop, self.report = path, loop, report
+        self._loop, self.report = loop, report
         self.callers: set[Caller] = set()
         self._listener = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC)
         try:
@@ -68,14 +68,10 @@ class Control:
         return any(caller.capturing for caller in self.callers)
 
     def close(self) -> None:
-        """End all connections and remove the socket."""
+        """End all connections. The socket stays, so that a caller knows that a daemon was here."""
         for caller in list(self.callers):
             caller.close()
         self._listener.close()
-        try:
-            os.unlink(self.path)
-        except OSError:  # its directory belongs to somebody else by now
-            pass
 
 
 class Caller:
@@ -160,7 +156,7 @@ def _request(line: bytes) -> Mapping[str, object] | None:
 
 
 def _make_room(path: str) -> None:
-    """Remove a socket that a killed daemon left, and nothing else. Raises OSError."""
+    """Remove a socket that another daemon left, and nothing else. Raises OSError."""
     os.makedirs(os.path.dirname(path) or ".", exist_ok=True)
     try:
         if stat.S_ISSOCK(os.lstat(path).st_mode):

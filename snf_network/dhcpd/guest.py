@@ -30,9 +30,9 @@ class TapGuest:
         self.mac, self.source_mac = as_mac(binding.mac), source_mac
         self.ip = inet_aton(binding.ip) if terms.ipv4 else b""
         self.ip6 = as_ip6(binding.ip6) if terms.ipv6 else b""
-        self.link_local = shared(link_local(source_mac))
+        self.link_local = link_local(source_mac)
         """The node's address on the guest's link: the source of advertisements and of DHCPv6."""
-        self.link_locals = (self.link_local, shared(link_local(tap_mac))) if terms.ipv6 else ()
+        self.link_locals = (self.link_local, link_local(tap_mac)) if terms.ipv6 else ()
         """All addresses of the node on the guest's link."""
         self.own6 = (self.ip6, link_local(self.mac))
         """The addresses that are the guest's own."""
@@ -50,7 +50,7 @@ def as_ip6(text: str) -> bytes:
 
 @lru_cache(128)
 def link_local(mac: bytes) -> bytes:
-    """The EUI-64 link-local address of a station; thousands of taps have one MAC."""
+    """The EUI-64 link-local address of a station. Most taps have the same MAC."""
     return as_ip6(eui64("fe80::/64", mac.hex(":")))
 
 

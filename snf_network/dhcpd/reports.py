@@ -26,8 +26,11 @@ def answer(responder: Responder, request: Mapping[str, object]) -> Object:
 
 
 def listed(responder: Responder, _: str) -> Object:
-    """A row for each binding."""
-    return {"guests": [_row(served) for _, served in sorted(responder.guests.by_name.items())]}
+    """The engine, and a row for each binding."""
+    return {
+        "engine": responder.engine.name,
+        "guests": [_row(served) for _, served in sorted(responder.guests.by_name.items())],
+    }
 
 
 def _row(served: Served) -> Object:

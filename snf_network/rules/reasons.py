@@ -25,7 +25,7 @@ REASONS = {
     "querier": "a query, a hello or an advertisement of a multicast router: this guest is none",
     "dhcp-server": "an answer of a DHCP server: this guest is none",
     "dhcp-chaddr": "a DHCP request in the name of another MAC (chaddr), or in fragments",
-    "answered": "DHCP or a router solicitation that nfdhcpd has answered already",
+    "answered": "DHCP or a router solicitation, which nfdhcpd alone answers",
     "tagged": "a VLAN tag",
     "ethertype": "neither IPv4, IPv6, ARP nor RARP, or LLC",
     "ll-dst": "sent to 01:80:c2:00:00:0x, or to the node past its bridge",

@@ -14,7 +14,8 @@ from pathlib import Path
 
 import pytest
 
-from snf_network import __version__, commands
+from snf_network import __version__
+from snf_network.commands.main import NAMES
 from snf_network.model.config import CHECKS, IGNORED, Config, parse
 from tests.netns.lab import ROOT
 
@@ -237,7 +238,7 @@ def test_log_and_try_work_without_a_log(logfile: str) -> None:
 
 def test_the_manual_has_every_command_and_option() -> None:
     manual = (DEBIAN / "snf-network.8").read_text().replace("\\-", "-")
-    for name in commands.NAMES:
+    for name in NAMES:
         parser = argparse.ArgumentParser(add_help=False)
         importlib.import_module(f"snf_network.commands.{name}").arguments(parser)
         assert f"\\fB{name}\\fR" in manual

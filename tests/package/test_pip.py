@@ -55,7 +55,7 @@ def test_selftest_finds_its_scripts(root: None, installed: Path) -> None:
 )
 def test_a_missing_module_is_one_line_with_a_hint(words: str, module: str, package: str) -> None:
     """-S: Debian's packages are not in the path."""
-    main = f"import sys; sys.path.append({str(ROOT)!r}); from snf_network.commands import main; "
+    main = f"import sys; sys.path.append({str(ROOT)!r}); from snf_network.commands.main import main; "
     argv = ["snf-network", *words.split()]
     ran = subprocess.run(
         (PYTHON, "-IS", "-c", f"{main}sys.exit(main({argv!r}))"), capture_output=True, text=True

@@ -17,7 +17,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import redirect_stderr, redirect_stdout
 from typing import NamedTuple
 
-from snf_network import commands
+from snf_network.commands.main import main
 from snf_network.observe import drift
 from tests.netns import frames as f
 from tests.netns.lab import Ear, Machine, send
@@ -175,7 +175,7 @@ def snf_network(machine: Machine, *words: str) -> tuple[int, str]:
             printed = io.BytesIO()
             text = io.TextIOWrapper(printed, encoding="utf-8", write_through=True)
             with redirect_stdout(text), redirect_stderr(text):
-                status = commands.main(("snf-network", *words))
+                status = main(("snf-network", *words))
             os.write(said, printed.getvalue())
         except BaseException:
             os.write(said, traceback.format_exc().encode())

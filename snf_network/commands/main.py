@@ -1,0 +1,132 @@
+"""The `snf-network` command: one module a subcommand, each with SUMMARY, `arguments(parser)` and
+`run(options, config)`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import os
+import sys
+from collections.abc import Sequence
+from gc import disable as collect_no_garbage
+
+from snf_network import __version__
+from snf_network.errors import SnfNetworkError
+from snf_network.host import kernel
+from snf_network.model.config import Config
+from snf_network.scripts.process import open_descriptors
+
+NAMES = (
+    "plan",
+    "status",
+    "check",
+    "repair",
+    "gc",
+    "remove",
+    "load",
+    "drops",
+    "explain",
+    "trace",
+    "selftest",
+    "dns",
+)
+EPILOG = """examples:
+  snf-network status                     every NIC of this node, and how it is
+  snf-network check || snf-network repair
+  snf-network plan --env nic.env         what ifup would do for the NIC in a file of KEY=VALUE lines
+  snf-network plan --record tap0         the same for the NIC that tap0 was brought up for
+Settings are in /etc/default/snf-network. What to do when something is wrong: operators.md, in docs/ or
+/usr/share/doc/snf-network/."""
+EVERYBODY = ("plan", "status")
+"""Subcommands that only read what all may read; nft shows the rest to root alone."""
+LENIENT = ("status", "check", "repair", "gc", "drops")
+"""Subcommands that do what they can with a bad line in the settings: running guests depend on them."""
+SECONDS = 60.0
+PACKAGES = {"pyroute2": "python3-pyroute2", "dns": "python3-dnspython", "yaml": "python3-yaml"}
+"""Modules that are not Python's own, and Debian's packages that have them."""
+
+
+def main(argv: Sequence[str]) -> int:
+    """Run one subcommand. 0: done and well; 1: not well, as the subcommand says; 2: wrong use; 130:
+    interrupted.
+    """
+    _streams()
+    try:
+        status = _run(argv)
+        sys.stdout.flush()
+        return status
+    except KeyboardInterrupt:
+        sys.stderr.write("snf-network: interrupted; what was begun is on record: snf-network repair\n")
+        return 130
+    except BrokenPipeError:  # `snf-network status | head`
+        _hush()
+    except ModuleNotFoundError as error:
+        module = (error.name or "").partition(".")[0]
+        if module not in PACKAGES:
+            raise
+        sys.stderr.write(f"snf-network: Python has no module {module} (apt install {PACKAGES[module]})\n")
+        _hush()
+    except (SnfNetworkError, OSError) as error:
+        sys.stderr.write(f"snf-network: {error}\n")
+        _hush()
+    return 1
+
+
+def _run(argv: Sequence[str]) -> int:
+    try:
+        options = _parser(*(name for name in argv[1:2] if name in NAMES)).parse_args(argv[1:])
+    except SystemExit as ended:  # --help, or wrong use, which is told already
+        return int(ended.code or 0)
+    if os.geteuid() and options.command not in EVERYBODY:
+        raise SnfNetworkError(f"{options.command} is for root", f"sudo snf-network {options.command}")
+    os.umask(0o022)
+    collect_no_garbage()  # looking for cycles among 1000 NICs, which have none, takes a third of `check`
+    kernel.give_up_after(SECONDS)
+    config = Config.load(lenient=options.command in LENIENT)
+    for words in config.errors:
+        sys.stderr.write(f"snf-network: {words}; the line is left out\n")
+    return int(options.run(options, config)) or bool(config.errors)
+
+
+def _parser(*names: str) -> argparse.ArgumentParser:
+    """For the subcommands that are named, or all: each imports what it needs, and DNS needs 0.2 s for
+    that.
+    """
+    parser = argparse.ArgumentParser(
+        prog="snf-network",
+        description="What snf-network has done for the NICs of this Ganeti node.",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action="version", version=__version__)
+    subparsers = parser.add_subparsers(metavar="COMMAND", dest="command", required=True)
+    for name in names or NAMES:
+        module = importlib.import_module(f"snf_network.commands.{name}")
+        subparser = subparsers.add_parser(
+            name,
+            help=module.SUMMARY,
+            description=module.__doc__,
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )
+        module.arguments(subparser)
+        subparser.set_defaults(run=module.run)
+    return parser
+
+
+def _streams() -> None:
+    """Somewhere to write to, whatever was closed; and no byte of a tag, of whatever encoding, is a reason to
+    stop.
+    """
+    open_descriptors()
+    for name, descriptor in (("stdout", 1), ("stderr", 2)):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(descriptor, "w", encoding="utf-8"))
+        getattr(sys, name).reconfigure(errors="backslashreplace")
+
+
+def _hush() -> None:
+    """Nobody can take what is not written yet: the interpreter, which would try once more at its end, shall
+    not complain of it.
+    """
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
