@@ -39,6 +39,10 @@ settings.register_profile("search", max_examples=5000, **COMMON)
 settings.load_profile("same")
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--dns-seeds", default="200", help="tests/dns/test_model.py: how many, or FIRST:LAST")
+
+
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line(
         "markers", "processes: a unit test that starts a process, and says in its docstring why"

@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from snf_network.dns import changes, report, settings
+from snf_network.dns import changes, marks, report, settings
 from snf_network.dns.changes import Current, Endpoint, decide
 from snf_network.dns.endpoints import record, trouble_with
 from snf_network.dns.keys import read_key
@@ -29,8 +29,8 @@ from snf_network.model.names import Names, forward, reverse
 SECRET = base64.b64encode(b"0123456789abcdef").decode()
 NAME = dns.name.from_text("inst1.example.com.")
 POINTER = dns.name.from_text("1.2.0.192.in-addr.arpa.")
-MARK = changes.mark(NAME, "cluster/inst1")
-OTHER = changes.mark(NAME, "cluster/other")
+MARK = marks.mark(NAME, "cluster/inst1")
+OTHER = marks.mark(NAME, "cluster/other")
 A1, A2, A6 = record("A", "192.0.2.1"), record("A", "192.0.2.2"), record("AAAA", "2001:db8::1")
 MINE, YOURS = record("PTR", "inst1.example.com."), record("PTR", "printer.example.com.")
 
@@ -76,7 +76,9 @@ names = st.builds(Names, st.just("inst1"), words, words, st.tuples(addresses, ad
 def test_the_spool_says_what_it_was_told(
     nics: list[Names], had: list[Names], whole: bool, since: float
 ) -> None:
-    wanted = Desired("inst1", "1", since, whole, tuple(nics), tuple(had))
+    wanted = Desired(
+        "inst1", "1", since, whole, tuple(nics), tuple(had), tuple(had), tuple(nics), whole and bool(nics)
+    )
     assert parse(wanted.text(), "inst1") == wanted
     assert all(
         parse(wanted.text()[:length], "inst1") is None for length in range(1, len(wanted.text()) - 1, 7)
@@ -151,21 +153,33 @@ def test_a_trouble_of_years_still_has_its_ten_minutes() -> None:
 # --- decisions
 
 
-def target(*wanted: changes.Rdata, had: tuple[changes.Rdata, ...] = (), whole: bool = False) -> Endpoint:
-    return Endpoint(NAME, frozenset(wanted), frozenset(had), MARK, whole)
+STAMPS = {one: marks.stamp(MARK, one, 5) for one in (A1, A2, A6)}
+THEIRS = {one: marks.stamp(MARK, one, 7) for one in (A1, A2, A6)}
+OWN = frozenset(STAMPS.values())
+
+
+def target(
+    *wanted: changes.Rdata, had: tuple[changes.Rdata, ...] = (), whole: bool = False, before: int = 6
+) -> Endpoint:
+    """What a node wants that was told so at 6, and has made the stamps of 5 before."""
+    return Endpoint(NAME, frozenset(wanted), frozenset(had), MARK, whole, mine=OWN, stamp=5, before=before)
 
 
 def there(*records: changes.Rdata, marks: tuple[changes.Rdata, ...] = ()) -> Current:
     return Current(frozenset(records), frozenset(marks))
 
 
+def named(line: str) -> str:
+    """Marks and stamps by name."""
+    line = line.replace(f" {MARK.to_text()}", " MARK")
+    for one, stamp in STAMPS.items():
+        line = line.replace(stamp.to_text(), f"STAMP of {one.to_text()}")
+    return line
+
+
 def lines(change: changes.Change | None) -> list[str]:
     zone = dns.name.from_text("example.com.")
-    shown = (
-        [line.replace(f" {MARK.to_text()}", " MARK") for line in changes.script(zone, [change])][1:]
-        if change
-        else []
-    )
+    shown = [named(line) for line in changes.script(zone, [change])][1:] if change else []
     if change:  # what nsupdate would be told, dnspython sends
         assert len(changes.message(zone, [change]).update) >= sum(
             line.startswith("update delete") for line in shown
@@ -178,21 +192,26 @@ def test_a_free_name_is_taken() -> None:
         "prereq nxdomain inst1.example.com.",
         "update add 300 A 192.0.2.1",
         "update add 300 AAAA 2001:db8::1",
+        "update add 300 DHCID STAMP of 2001:db8::1",
+        "update add 300 DHCID STAMP of 192.0.2.1",
         "update add 300 DHCID MARK",
     ]
 
 
 def test_nothing_is_sent_when_nothing_changes() -> None:
-    assert decide(target(A1), there(A1, marks=(MARK,))) is None
-    assert decide(target(A1), there(A1, A2, marks=(MARK,))) is None, "another NIC's"
+    assert decide(target(A1), there(A1, marks=(MARK, STAMPS[A1]))) is None
+    assert decide(target(A1), there(A1, A2, marks=(MARK, STAMPS[A1]))) is None, "another NIC's"
     assert decide(target(), there()) is None
 
 
 def test_only_what_this_nic_had_goes_unless_all_is_known() -> None:
-    assert lines(decide(target(A1, had=(A2,)), there(A2, A6, marks=(MARK,)))) == [
+    assert lines(decide(target(A1, had=(A2,)), there(A2, A6, marks=(MARK, STAMPS[A2])))) == [
+        "prereq yxrrset DHCID STAMP of 192.0.2.2",
         "prereq yxrrset DHCID MARK",
         "update delete A 192.0.2.2",
+        "update delete DHCID STAMP of 192.0.2.2",
         "update add 300 A 192.0.2.1",
+        "update add 300 DHCID STAMP of 192.0.2.1",
     ]
     assert lines(decide(target(whole=True), there(A2, marks=(MARK,)))) == [
         "prereq yxrrset DHCID MARK",
@@ -207,6 +226,8 @@ def test_a_name_without_mark_is_adopted_only_if_it_is_equal() -> None:
         "prereq yxrrset A 192.0.2.1",
         "prereq nxrrset AAAA",
         "update add 300 AAAA 2001:db8::1",
+        "update add 300 DHCID STAMP of 2001:db8::1",
+        "update add 300 DHCID STAMP of 192.0.2.1",
         "update add 300 DHCID MARK",
     ]
     assert lines(decide(target(had=(A1,)), there(A1)))[-1] == "update delete A 192.0.2.1"
@@ -245,41 +266,81 @@ def test_pointers() -> None:
 records = st.frozensets(st.sampled_from([A1, A2, A6]))
 
 
-@given(records, records, records, st.booleans(), st.sampled_from([(), (MARK,), (OTHER,)]))
+@given(
+    records,
+    records,
+    records,
+    st.booleans(),
+    st.sampled_from([(), (MARK,), (OTHER,)]),
+    st.sampled_from([STAMPS, THEIRS]),
+    st.sampled_from([6, 8]),
+)
 def test_what_is_done_is_what_was_wanted_and_no_record_of_others_goes(
     wanted: frozenset[changes.Rdata],
     had: frozenset[changes.Rdata],
     present: frozenset[changes.Rdata],
     whole: bool,
-    marks: tuple[changes.Rdata, ...],
+    owners: tuple[changes.Rdata, ...],
+    stamps: dict[changes.Rdata, changes.Rdata],
+    before: int,
 ) -> None:
-    aim = Endpoint(NAME, wanted, had, MARK, whole)
-    change = decide(aim, there(*present, marks=marks))
+    aim = replace(target(*wanted, had=tuple(had), whole=whole), before=before)
+    seen = there(*present, marks=(*owners, *(stamps[one] for one in present if owners == (MARK,))))
+    change = decide(aim, seen)
     if change and not change.doubtful:
-        after = (present | set(marks)) - change.deletes | change.adds
-        assert wanted <= after and (MARK in after) == bool(after & {A1, A2, A6})
-        assert decide(aim, there(*(after & {A1, A2, A6}), marks=tuple(after & {MARK, OTHER}))) is None
-        assert change.deletes <= had | {MARK} | (present if whole and MARK in marks else had)
-    if OTHER in marks or (MARK not in marks and not present <= wanted | had):
+        after = changes.after(seen, change)
+        assert wanted <= after.records and (MARK in after.marks) == bool(after.records)
+        assert after.marks <= {MARK, *seen.marks, *changes.made(change)} and (
+            after.records or not after.marks
+        )
+        assert decide(replace(aim, mine=OWN | changes.made(change)), after) is None
+        addresses = change.deletes & {A1, A2, A6}
+        assert addresses <= (present if whole and MARK in owners else had)
+        assert stamps is STAMPS or before > 7 or MARK not in owners or not addresses, "the later word counts"
+    if OTHER in owners or (MARK not in owners and not present <= wanted | had):
         assert change is None or (change.doubtful and not change.deletes)
+
+
+def test_an_address_that_another_node_was_told_of_later_stays() -> None:
+    theirs = there(A1, A2, marks=(MARK, THEIRS[A1], STAMPS[A2]))
+    assert decide(target(had=(A1,)), theirs) is None
+    assert decide(target(had=(A1,), before=8), theirs), "this node was told later still"
+    assert decide(target(had=(A1,)), there(A1, marks=(MARK,))), "nobody has said when it was registered"
+    whole = decide(target(whole=True), theirs)
+    assert whole and whole.deletes == {A2, STAMPS[A2]}
+    taken = decide(target(A1), theirs)
+    assert taken and taken.deletes == {THEIRS[A1]} and taken.adds == {marks.stamp(MARK, A1, 8)}, (
+        "ours from now on"
+    )
+
+
+@pytest.mark.parametrize("kind", ["dhcid", "txt"])
+@given(st.integers(0, 2**63))
+def test_a_stamp_tells_its_address_and_time(kind: str, when: int) -> None:
+    mark = marks.mark(NAME, "cluster/inst1", kind)
+    made = marks.stamp(mark, A1, when)
+    others = [mark, made, marks.stamp(mark, A2, when), marks.mark(NAME, "cluster/inst11", kind)]
+    assert marks.stamps(mark, A1, others) == {made: when}
+    assert [marks.is_ours(mark, one) for one in others] == [True, True, True, False]
+    assert record(kind.upper(), made.to_text()) == made and all(map(marks.is_mark, others))
 
 
 @pytest.mark.parametrize("owner", ["c/inst1", 'a"b\\c;d $(e)', "ä" * 100, "x" * 253 + "/" + "y" * 253])
 def test_a_txt_mark_of_any_owner_is_one_record(owner: str) -> None:
-    made = changes.mark(NAME, owner, "txt")
+    made = marks.mark(NAME, owner, "txt")
     assert (
         b"".join(made.strings) == b"snf-network=" + owner.encode() and record("TXT", made.to_text()) == made
     )  # type: ignore[attr-defined]
     assert changes.is_foreign(
-        Endpoint(NAME, frozenset(), mark=changes.mark(NAME, "other", "txt")), there(marks=(made,))
+        Endpoint(NAME, frozenset(), mark=marks.mark(NAME, "other", "txt")), there(marks=(made,))
     )
 
 
 def test_marks_differ_by_name_owner_and_are_dhcid() -> None:
-    assert len({MARK, OTHER, changes.mark(POINTER, "cluster/inst1")}) == 3
+    assert len({MARK, OTHER, marks.mark(POINTER, "cluster/inst1")}) == 3
     wire = MARK.to_wire()
     assert wire and wire[:3] == b"\0\2\1" and len(wire) == 35  # RFC 4701: type 2, SHA-256
-    assert changes.mark(dns.name.from_text("INST1.example.com."), "cluster/inst1") == MARK
+    assert marks.mark(dns.name.from_text("INST1.example.com."), "cluster/inst1") == MARK
 
 
 # --- keys

@@ -86,7 +86,7 @@ def _send(options: argparse.Namespace, sender: Sender) -> int:
     """Afterwards only what is not as desired is told, which is exit status 1."""
     chosen = None
     if options.action == "retry":
-        jobs = report.choose(sender.jobs(), options.name)
+        jobs = report.choose(sender.jobs(), options.name, sender.settings)
         chosen = [job.desired.instance for job in jobs]
         for job in jobs:
             sender.retry(job)

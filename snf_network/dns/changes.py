@@ -2,18 +2,14 @@
 them. Pure.
 
 Each change carries prerequisites (RFC 2136, 2.4), so the server makes it only if the name is still as it was
-seen. An owner mark tells whose a name is: a DHCID record (RFC 4701) of cluster and instance, or a TXT record.
-A name without a mark is ours only if all it has is what we would put there. Only single records are deleted,
-never a name.
+seen. An owner mark tells whose a name is, a stamp who registered an address last (marks). A name without a
+mark is ours only if all it has is what we would put there. Only single records are deleted, never a name.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
-from hashlib import sha256
-from struct import pack
-from uuid import NAMESPACE_DNS, uuid5
+from dataclasses import dataclass, replace
 
 import dns.name
 import dns.rcode
@@ -22,16 +18,12 @@ import dns.rdataclass
 import dns.rdatatype
 import dns.tsig
 import dns.update
-from dns.rdatatype import AAAA, DHCID, PTR, TXT, A, RdataType
-from dns.rdtypes.ANY.TXT import TXT as TXTRecord
+from dns.rdatatype import AAAA, PTR, A, RdataType
+
+from snf_network.dns import marks
 
 Name = dns.name.Name
 Rdata = dns.rdata.Rdata
-SPACE = uuid5(NAMESPACE_DNS, "snf-network")
-NOTE = "snf-network="
-"""How a TXT mark begins."""
-STRING = 255
-"""Bytes of one string of a TXT record (RFC 1035, 3.3)."""
 
 
 @dataclass(frozen=True)
@@ -51,6 +43,14 @@ class Endpoint:
     """Of what is added, in seconds."""
     kept: frozenset[Rdata] = frozenset()
     """Records that are neither added nor deleted."""
+    implied: frozenset[Rdata] = frozenset()
+    """PTRs to forward names that have the address, by whose doing ever: put back if nothing is there."""
+    mine: frozenset[Rdata] = frozenset()
+    """The stamps that this node has made."""
+    stamp: int = 0
+    """The time of new stamps, in microseconds since the epoch: when this node was told."""
+    before: int = 0
+    """Addresses that another node has stamped are taken back only if that was before this time."""
 
     @property
     def types(self) -> tuple[RdataType, ...]:
@@ -107,47 +107,105 @@ def taking(change: Change) -> Change | None:
     """
     endpoint = change.endpoint
     adopts = endpoint.mark and change.conditions and not dict(change.conditions)[endpoint.mark.rdtype]
-    if not adopts or not endpoint.mark or not endpoint.desired:
+    if not adopts or not endpoint.desired:
         return None
-    return Change(endpoint, adds=endpoint.desired | {endpoint.mark}, doubtful=True)
+    return Change(endpoint, adds=endpoint.desired | change.adds, doubtful=True)
+
+
+def marked(change: Change) -> Change | None:
+    """The same change, but the owner mark stays; None if nothing is left of it."""
+    if change.endpoint.mark not in change.deletes:
+        return change
+    less = replace(change, deletes=change.deletes - {change.endpoint.mark})
+    return less if less.deletes or less.adds else None
+
+
+def made(change: Change) -> frozenset[Rdata]:
+    """The stamps that a change makes."""
+    mark = change.endpoint.mark
+    return frozenset(one for one in change.adds if mark and one.rdtype == mark.rdtype and one != mark)
+
+
+def after(current: Current, change: Change | None) -> Current:
+    """What a name has once a change of it was made."""
+    if not change:
+        return current
+    mark = change.endpoint.mark
+    left = (current.records | current.marks) - change.deletes | change.adds
+    own = frozenset(one for one in left if mark and one.rdtype == mark.rdtype)
+    return Current(left - own, own)
 
 
 def is_foreign(endpoint: Endpoint, current: Current) -> bool:
     """True if a forward name seems to be somebody else's: it has another mark, or no mark and more than what
     we would put there.
     """
-    if not endpoint.mark or endpoint.mark in current.marks:
+    if not endpoint.mark or _ours(endpoint, current):
         return False
-    marked = any(endpoint.mark.rdtype == DHCID or _text(other).startswith(NOTE) for other in current.marks)
-    return marked or not current.records <= endpoint.desired | endpoint.had
+    return any(map(marks.is_mark, current.marks)) or not current.records <= endpoint.desired | endpoint.had
+
+
+def _ours(endpoint: Endpoint, current: Current) -> frozenset[Rdata]:
+    """The marks and stamps of our instance."""
+    mark = endpoint.mark
+    return frozenset(one for one in current.marks if mark and marks.is_ours(mark, one))
 
 
 def _forward(endpoint: Endpoint, current: Current) -> Change | None:
-    assert endpoint.mark
     mark, desired, records = endpoint.mark, endpoint.desired, current.records
-    if mark not in current.marks:
-        if is_foreign(endpoint, current):
-            return Change(endpoint, adds=desired | {mark}, doubtful=True) if desired else None
-        if not records:
-            return Change(endpoint, adds=desired | {mark}) if desired else None
-        left = desired
-    else:
-        removable = (records if endpoint.whole else records & endpoint.had) - endpoint.kept
-        left = desired | (records - removable)
-    marks = frozenset({mark}) if left else frozenset()
-    deletes = (records - left) | ({mark} & current.marks - marks)
-    adds = (left - records) | (marks - current.marks)
+    assert mark
+    ours = _ours(endpoint, current)
+    stamped, replaced = _stamps(endpoint, current)
+    if not ours and (is_foreign(endpoint, current) or not records):
+        doubtful = is_foreign(endpoint, current)
+        return Change(endpoint, adds=desired | {mark} | stamped, doubtful=doubtful) if desired else None
+    removed = _removable(endpoint, current) - desired
+    left = desired | (records - removed)
+    stale = {one for data in removed for one in marks.stamps(mark, data, current.marks)}
+    deletes = removed | (replaced | stale if left else ours)
+    adds = (desired - records) | stamped | (frozenset({mark}) - current.marks if left else frozenset())
     if not deletes and not adds:
         return None
     conditions = [(mark.rdtype, current.marks)]
-    if mark not in current.marks:
+    if not ours:
         conditions += [(kind, _of(records, kind)) for kind in (A, AAAA)]
     return Change(endpoint, tuple(conditions), deletes, adds)
 
 
+def _removable(endpoint: Endpoint, current: Current) -> frozenset[Rdata]:
+    """What this node may take back of what is there: not what another node was told to register since."""
+    assert endpoint.mark
+    if not _ours(endpoint, current):
+        return current.records - endpoint.kept
+    claimed = current.records if endpoint.whole else current.records & endpoint.had
+    found = {data: marks.stamps(endpoint.mark, data, current.marks) for data in claimed - endpoint.kept}
+    return frozenset(
+        data
+        for data, stamped in found.items()
+        if not stamped or stamped.keys() & endpoint.mine or max(stamped.values()) < endpoint.before
+    )
+
+
+def _stamps(endpoint: Endpoint, current: Current) -> tuple[frozenset[Rdata], frozenset[Rdata]]:
+    """The stamps that the desired addresses need, and those that they replace. One that this node has made is
+    good.
+    """
+    assert endpoint.mark
+    added, replaced = set(), set[Rdata]()
+    for data in endpoint.desired:
+        found = marks.stamps(endpoint.mark, data, current.marks)
+        if not found.keys() & endpoint.mine:
+            last = max(found.values(), default=-1)
+            added.add(marks.stamp(endpoint.mark, data, max(endpoint.stamp, last + 1)))
+            replaced |= found.keys()
+    return frozenset(added), frozenset(replaced)
+
+
 def _pointer(endpoint: Endpoint, current: Current, ours: bool) -> Change | None:
-    desired, records = endpoint.desired, current.records
-    removable = records if ours else records & endpoint.had - endpoint.kept
+    desired, records, implied = endpoint.desired, current.records, endpoint.implied
+    if not desired and not records and len(implied) == 1:
+        return Change(endpoint, ((PTR, records),), adds=implied)
+    removable = records if ours else records & endpoint.had - endpoint.kept - implied
     if not desired:
         return Change(endpoint, ((PTR, records),), removable) if removable and not ours else None
     if desired == records:
@@ -163,29 +221,6 @@ def _of(records: Iterable[Rdata], kind: RdataType) -> frozenset[Rdata]:
 
 def _sorted(records: Iterable[Rdata]) -> list[Rdata]:
     return sorted(records, key=lambda record: (record.rdtype, record.to_text()))
-
-
-# --- owner marks
-
-
-def mark(name: Name, owner: str, kind: str = "dhcid") -> Rdata:
-    """The mark of `owner`, a cluster and an instance, for a name.
-
-    DHCID (RFC 4701, 3.3 to 3.5): identifier type 2, digest type 1, SHA-256 over a DUID and the name; the DUID
-    is one of type UUID (RFC 6355) made of the owner.
-    """
-    if kind == "txt":
-        text = f"{NOTE}{owner}".encode()
-        return TXTRecord(
-            dns.rdataclass.IN, TXT, [text[start : start + STRING] for start in range(0, len(text), STRING)]
-        )
-    duid = pack("!H", 4) + uuid5(SPACE, owner).bytes
-    data = pack("!HB", 2, 1) + sha256(duid + (name.canonicalize().to_wire() or b"")).digest()
-    return dns.rdata.from_wire(dns.rdataclass.IN, DHCID, data, 0, len(data))
-
-
-def _text(record: Rdata) -> str:
-    return record.to_text().strip('"')
 
 
 # --- messages

@@ -14,11 +14,11 @@ import dns.name
 import dns.rdata
 import dns.rdataclass
 
-from snf_network.dns import changes
+from snf_network.dns import marks
 from snf_network.dns.changes import Endpoint, Name, Rdata
 from snf_network.dns.registry import Registered
 from snf_network.dns.settings import Settings
-from snf_network.dns.spool import Desired
+from snf_network.dns.spool import FOREVER, Desired
 from snf_network.model.names import forward
 
 LABEL = re.compile(r"(?!-)[a-z0-9-]{1,63}(?<!-)")
@@ -30,6 +30,18 @@ class Job:
 
     desired: Desired
     registered: Registered
+    now: float = FOREVER
+    """The time, in seconds since the epoch."""
+
+    @property
+    def stamp(self) -> int:
+        """The time of new stamps, in microseconds since the epoch."""
+        return int(min(self.desired.since, self.now) * 1e6)
+
+    @property
+    def before(self) -> int:
+        """What other nodes have stamped earlier may be taken back: nothing if this node's clock was ahead."""
+        return int(self.desired.since * 1e6) if self.desired.since <= self.now else 0
 
 
 @dataclass
@@ -39,8 +51,14 @@ class Claim:
     desired: set[Rdata] = field(default_factory=set)
     had: set[Rdata] = field(default_factory=set)
     """Records that may be there because of this instance."""
+    kept: set[Rdata] = field(default_factory=set)
+    """Records that another node takes care of now."""
+    mine: set[Rdata] = field(default_factory=set)
+    """Stamps that this node has made."""
     network: str = ""
     whole: bool = False
+    stamp: int = 0
+    before: int = 0
 
 
 Claims = dict[str, dict[str, Claim]]
@@ -98,16 +116,26 @@ def forward_claims(jobs: Iterable[Job], settings: Settings) -> Claims:
 
 def _forward_names(job: Job, settings: Settings) -> dict[str, Claim]:
     desired, instance = job.desired, job.desired.instance
-    parts: defaultdict[str, Claim] = defaultdict(lambda: Claim(whole=desired.whole))
+
+    def fresh() -> Claim:
+        return Claim(whole=desired.whole, stamp=job.stamp, before=job.before)
+
+    parts: defaultdict[str, Claim] = defaultdict(fresh)
     for names in desired.nics:
         mine = parts[settings.name(instance, names.network)]
         mine.network = names.network
         mine.desired.update(map(address, names.addresses))
     for names in desired.had:
         parts[settings.name(instance, names.network)].had.update(map(address, names.addresses))
+    for names in (*desired.left, *desired.gone):
+        parts[settings.name(instance, names.network)].kept.update(map(address, names.addresses))
     for name, kind, text in job.registered.records:
-        if kind != "PTR":
+        if kind in ("A", "AAAA"):
             parts[name].had.add(record(kind, text))
+        elif kind in ("DHCID", "TXT"):
+            parts[name].mine.add(record(kind, text))
+        elif is_of(text.rstrip("."), instance):
+            parts.setdefault(text.rstrip("."), fresh())  # what the PTR should be depends on what is there
     if desired.whole:
         parts[settings.name(instance, "")].whole = True
     return parts
@@ -150,13 +178,27 @@ def forward_endpoint(name: str, instance: str, part: Claim, settings: Settings) 
     name.
     """
     absolute = dns.name.from_text(f"{name}.")
-    mark = changes.mark(absolute, owner(settings, instance), settings.mark)
-    ttl = settings.ttl(name, part.network)
-    return Endpoint(absolute, frozenset(part.desired), frozenset(part.had), mark, part.whole, ttl)
+    mark = marks.mark(absolute, owner(settings, instance), settings.mark)
+    return Endpoint(
+        absolute,
+        frozenset(part.desired),
+        frozenset(part.had),
+        mark,
+        part.whole,
+        settings.ttl(name, part.network),
+        kept=frozenset(part.kept),
+        mine=frozenset(part.mine),
+        stamp=part.stamp,
+        before=part.before,
+    )
 
 
 def reverse_endpoint(
-    name: str, group: Mapping[str, Claim], kept: frozenset[Rdata], settings: Settings
+    name: str,
+    group: Mapping[str, Claim],
+    kept: frozenset[Rdata],
+    implied: frozenset[Rdata],
+    settings: Settings,
 ) -> Endpoint:
     """A reverse name, for all instances that have a part in it; at most one of them desires something. Raises
     dns.exception.DNSException if there can be no such name.
@@ -165,7 +207,8 @@ def reverse_endpoint(
     had = frozenset(data for part in group.values() for data in part.had)
     network = next((part.network for part in group.values() if part.desired), "")
     absolute = dns.name.from_text(f"{name}.")
-    return Endpoint(absolute, desired - kept, had, None, False, settings.ttl(name, network), kept)
+    ttl = settings.ttl(name, network)
+    return Endpoint(absolute, desired - kept, had, None, False, ttl, kept, implied & had)
 
 
 def owner(settings: Settings, instance: str) -> str:
@@ -173,14 +216,14 @@ def owner(settings: Settings, instance: str) -> str:
     return f"{settings.owner}/{instance}"
 
 
-def of_this_cluster(name: Name, marks: frozenset[Rdata], settings: Settings) -> bool:
+def of_this_cluster(name: Name, found: frozenset[Rdata], settings: Settings) -> bool:
     """True if a forward name has the mark of an instance of this cluster that has this name."""
     text = name.to_text(omit_final_dot=True).lower()
     zones = (settings.zone, *settings.zones, *(zone for zone, _ in settings.networks.values() if zone))
     instances = {text, *(text.removesuffix(f".{zone}") for zone in zones)}
     try:
         return any(
-            changes.mark(name, owner(settings, instance), settings.mark) in marks for instance in instances
+            marks.mark(name, owner(settings, instance), settings.mark) in found for instance in instances
         )
     except dns.exception.DNSException:
         return False

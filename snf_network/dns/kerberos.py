@@ -1,5 +1,5 @@
-"""Updates signed with GSS-TSIG (RFC 3645), by nsupdate -g, which does it well. The ticket comes from a keytab
-whenever it is needed.
+"""Updates signed with GSS-TSIG (RFC 3645), sent by nsupdate -g. The ticket comes from a keytab whenever it is
+needed.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from snf_network.errors import KernelError
 from snf_network.host import kernel
 
 SECONDS = 30.0
-"""What kinit or nsupdate may take."""
+"""How long kinit or nsupdate may take."""
 FAILED = "update failed: "
 
 
@@ -35,7 +35,7 @@ class KerberosServer(Server):
         }
 
     def update(self, zone: Name, batch: Sequence[Change]) -> Rcode:
-        """Send one UPDATE; what the server says. Raises NoAnswer or Refused."""
+        """Send one UPDATE; return what the server says. Raises NoAnswer or Refused."""
         if self.principal:
             said = self._run("kinit", "-k", "-t", self.keytab, self.principal)
             if said:
@@ -59,7 +59,7 @@ class KerberosServer(Server):
         )
 
     def _run(self, *argv: str, text: str = "") -> str:
-        """What a tool complained about; empty if it did its work."""
+        """Run a tool; return what it complained about, or nothing if it succeeded."""
         kernel.give_up_after(SECONDS)
         try:
             status, said = kernel.run(argv, text, self.environment)

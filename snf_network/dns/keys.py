@@ -1,5 +1,5 @@
-"""TSIG keys, in each form that nsupdate -k takes: dnssec-keygen's pair of files, and a `key` clause as
-tsig-keygen writes it.
+"""TSIG keys in each form that nsupdate -k takes: the pair of files that dnssec-keygen writes, and the `key`
+clause that tsig-keygen writes.
 """
 
 from __future__ import annotations
@@ -70,7 +70,7 @@ def _clause(text: str) -> tuple[str, str, str] | None:
 
 
 def _private(path: str, text: str) -> tuple[str, str, str]:
-    """The name of the key is in that of the file only."""
+    """A .private file. The name of the key is only in the name of the file."""
     values = dict(line.split(": ", 1) for line in text.splitlines() if ": " in line)
     name = path.rpartition("/")[2].removeprefix("K").partition("+")[0]
     return (

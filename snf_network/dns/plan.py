@@ -12,7 +12,7 @@ import dns.name
 import dns.rdatatype
 from dns.rdatatype import PTR
 
-from snf_network.dns import changes, endpoints
+from snf_network.dns import changes, endpoints, marks
 from snf_network.dns.changes import Change, Current, Endpoint, Name, Rdata
 from snf_network.dns.endpoints import Claim, Claims, Job
 from snf_network.dns.provider import Provider
@@ -90,22 +90,45 @@ class Pass:
         return frozenset(
             row
             for name, claim in claims.items()
-            for row in as_text(name, self._left(name, instance, claim, failures))
+            for row in as_text(
+                name,
+                self._stamps(name, instance, claim, failures) | self._left(name, instance, claim, failures),
+            )
         )
 
-    def _left(self, name: str, instance: str, claim: Claim, failures: Failures) -> Iterable[Rdata]:
+    def _left(self, name: str, instance: str, claim: Claim, failures: Failures) -> set[Rdata]:
         if name in failures:
             return claim.desired | claim.had
         part = self.forward if name in self.forward.claims else self.reverse
         seen = part.current[name].records if name in part.current else frozenset()
         if (name, instance) in self.denied:
-            return seen & (claim.desired | claim.had)
+            return (claim.desired | claim.had) & seen
         kept = _leading_to(failures, claim.desired | claim.had)
-        return (claim.desired - kept) | (seen & kept)
+        implied = part.endpoints[name].implied if name in part.endpoints else frozenset[Rdata]()
+        return {*(claim.desired - kept), *(seen & (kept | claim.kept | (claim.had & implied)))}
+
+    def _stamps(self, name: str, instance: str, claim: Claim, failures: Failures) -> set[Rdata]:
+        """Those of this node."""
+        if name not in self.forward.current or (name, instance) in self.denied:
+            return claim.mine
+        change = self.forward.changes.get(name)
+        made = changes.made(change) if change else frozenset()
+        if name in failures:
+            return claim.mine | made
+        deletes = change.deletes if change else frozenset()
+        return (claim.mine & self.forward.current[name].marks - deletes) | made
+
+    def made(self, failures: Failures) -> list[Change]:
+        """The changes that were made, after some names have failed."""
+        good = [one for one in self.changes if _text(one.endpoint.name) not in failures]
+        return [one for one in good if not _leading_to(failures, one.adds)]
 
     def commit(self) -> dict[str, SnfNetworkError]:
         """Send the changes and look whether they were made; return what failed, by name."""
-        return _commit(self)
+        failures = _commit(self)
+        names = {**self.forward.endpoints, **self.reverse.endpoints}
+        doubts = {name: self.provider.doubt(endpoint.name) for name, endpoint in names.items()}
+        return {**{name: doubt for name, doubt in doubts.items() if doubt}, **failures}
 
 
 def prepare(jobs: Sequence[Job], settings: Settings, taken: Mapping[str, str]) -> Pass:
@@ -149,9 +172,11 @@ def _reverse(
     }
     claims = endpoints.reverse_claims(jobs, forward.claims, found, foreign, settings)
     denied = _deny(claims, taken)
+    expected = {name: changes.after(current, forward.changes.get(name)) for name, current in seen}
+    implied = _implied(forward, expected, settings)
     made = {
         name: endpoints.reverse_endpoint(
-            name, group, _leading_to(forward.failures, _desired(group)), settings
+            name, group, _uncertain(group, forward.failures), implied.get(name, frozenset()), settings
         )
         for name, group in claims.items()
     }
@@ -159,6 +184,27 @@ def _reverse(
     inherited = _inherited(made, current, settings, provider)
     decided = {name: changes.decide(made[name], current[name], name in inherited) for name in current}
     return Part(claims, made, current, {name: one for name, one in decided.items() if one}, unseen, denied)
+
+
+def _implied(
+    forward: Part, current: Mapping[str, Current], settings: Settings
+) -> dict[str, frozenset[Rdata]]:
+    """By reverse name: PTRs to names that are ours and have the address, whoever has registered it."""
+    found: dict[str, set[Rdata]] = {}
+    for name, seen in current.items():
+        if forward.endpoints[name].mark in seen.marks:
+            for data in seen.records:
+                found.setdefault(settings.pointer(data.to_text()), set()).add(endpoints.pointer(name))
+    return {name: frozenset(pointers) for name, pointers in found.items()}
+
+
+def _uncertain(group: Mapping[str, Claim], failures: Failures) -> frozenset[Rdata]:
+    """PTRs to forward names that could not be looked at: they stay as they are. A name that cannot be is no
+    reason to keep one.
+    """
+    silent = [name for name, error in failures.items() if isinstance(error, NoAnswer)]
+    had = {data for claim in group.values() for data in claim.had}
+    return _leading_to(failures, _desired(group)) | _leading_to(silent, had)
 
 
 def _look(provider: Provider, made: Mapping[str, Endpoint]) -> tuple[dict[str, Current], Failures]:
@@ -199,7 +245,7 @@ def _deny(claims: Claims, taken: Mapping[str, str]) -> dict[tuple[str, str], Snf
         for instance in wanting:
             if instance != first:
                 group[instance].desired.clear()
-                denied[name, instance] = Refused(
+                denied[name, instance] = NoAnswer(
                     f"{name} is that of {first}",
                     "one name, one instance: is an address or a name given twice?",
                 )
@@ -218,21 +264,65 @@ def _inherited(
         if (change := changes.decide(made[name], seen)) and change.doubtful
     }
     asked = {target for targets in doubtful.values() for target in targets}
-    marked = [Endpoint(one, frozenset(), mark=changes.mark(one, "", settings.mark)) for one in asked]
+    marked = [Endpoint(one, frozenset(), mark=marks.mark(one, "", settings.mark)) for one in asked]
     found, _ = provider.look(marked)
     ours = {one for one, seen in found.items() if endpoints.of_this_cluster(one, seen.marks, settings)}
     return {name for name, targets in doubtful.items() if targets and ours.issuperset(targets)}
 
 
 def _commit(planned: Pass) -> dict[str, SnfNetworkError]:
-    """Send, then look: an answer can be lost or badly signed after the server has made the change."""
+    """Send, then look: an answer can be lost or badly signed after the server has made the change.
+
+    PTRs are taken back before the forward names that they lead to, whose mark stays while there may be one:
+    by that another node knows that the PTR is of this cluster, if the address has changed hands.
+    """
     provider, forward, reverse = planned.provider, planned.forward, planned.reverse
-    unsure = provider.send(forward.changes.values())
-    failed = _unsatisfied(provider, forward, forward.changes, unsure)
-    left = {name: _without(change, failed, reverse) for name, change in reverse.changes.items()}
-    sent = {name: change for name, change in left.items() if change}
-    unsure = provider.send(sent.values())
-    return {**planned.failures, **failed, **_unsatisfied(provider, reverse, sent, unsure)}
+    removals = {name: change for name, change in reverse.changes.items() if not change.adds}
+    errors = provider.send(removals.values())
+    held = _held(planned, errors)
+    kept = {
+        name: changes.marked(change) if name in held else change for name, change in forward.changes.items()
+    }
+    sent = {name: change for name, change in kept.items() if change}
+    errors |= provider.send(sent.values())
+    failed = {
+        **forward.failures,
+        **{name: errors[one.endpoint.name] for name, one in sent.items() if one.endpoint.name in errors},
+    }
+    left = {
+        name: change if name in removals else _without(change, failed, reverse)
+        for name, change in reverse.changes.items()
+    }
+    pointers = {name: change for name, change in left.items() if change}
+    errors |= provider.send(change for name, change in pointers.items() if name not in removals)
+    waiting = {name: NoAnswer(f"a PTR leads to {name} still") for name in held}
+    again = _affected(planned, sent, set(sent) - set(failed), pointers)
+    unsatisfied = _unsatisfied(planned, again, {**sent, **pointers}, errors)
+    late = {
+        name: NoAnswer(f"{name} waits for the name that it leads to")
+        for name, change in reverse.changes.items()
+        if _leading_to(set(failed) - set(unsatisfied), change.adds)
+    }
+    return {**planned.failures, **late, **unsatisfied, **waiting}
+
+
+def _held(planned: Pass, errors: Mapping[Name, SnfNetworkError]) -> set[str]:
+    """Forward names that should lose their mark, and that a PTR may lead to which could not be taken back."""
+    reverse = planned.reverse
+    waiting = {name for name, error in reverse.failures.items() if isinstance(error, NoAnswer)}
+    waiting |= {
+        name
+        for name, change in reverse.changes.items()
+        if not change.adds and isinstance(errors.get(change.endpoint.name), NoAnswer)
+    }
+    targets = {
+        data.to_text()[:-1]
+        for name in waiting
+        for claim in reverse.claims[name].values()
+        for data in claim.had - claim.desired
+    }
+    changed = planned.forward.changes.items()
+    return {name for name, change in changed if name in targets and change.endpoint.mark in change.deletes}
 
 
 def _without(change: Change, failed: Failures, reverse: Part) -> Change | None:
@@ -240,39 +330,62 @@ def _without(change: Change, failed: Failures, reverse: Part) -> Change | None:
     are.
     """
     endpoint = change.endpoint
-    kept = _leading_to(failed, endpoint.desired)
+    kept = _leading_to(failed, endpoint.desired | endpoint.implied)
     if not kept:
         return change
-    less = replace(endpoint, desired=endpoint.desired - kept, kept=endpoint.kept | kept)
+    desired, implied = endpoint.desired - kept, endpoint.implied - kept
+    less = replace(endpoint, desired=desired, implied=implied, kept=endpoint.kept | kept)
     return changes.decide(less, reverse.current[_text(endpoint.name)])
 
 
+def _affected(
+    planned: Pass, forward: Mapping[str, Change], good: Collection[str], reverse: Mapping[str, Change]
+) -> dict[str, Endpoint]:
+    """The names to look at again: what was changed, PTRs to it, and what PTRs led to that were taken back."""
+    found = {name: change.endpoint for name, change in (*forward.items(), *reverse.items())}
+    for name, endpoint in planned.reverse.endpoints.items():
+        if name in planned.reverse.current and _leading_to(good, endpoint.desired):
+            found.setdefault(name, endpoint)
+    for change in reverse.values():
+        for target in (data.to_text()[:-1] for data in change.deletes):
+            if target in planned.forward.current:
+                found.setdefault(target, planned.forward.endpoints[target])
+    return found
+
+
 def _unsatisfied(
-    provider: Provider, part: Part, sent: Mapping[str, Change], unsure: Mapping[Name, SnfNetworkError]
+    planned: Pass,
+    again: Mapping[str, Endpoint],
+    sent: Mapping[str, Change],
+    errors: Mapping[Name, SnfNetworkError],
 ) -> dict[str, SnfNetworkError]:
-    """The names that are not as was sent, each with the reason."""
-    looked, _ = provider.look(change.endpoint for change in sent.values())
-    failed: dict[str, SnfNetworkError] = {}
-    for name, change in sent.items():
-        seen = looked.get(change.endpoint.name)
-        error = unsure.get(change.endpoint.name)
-        left = seen and changes.decide(change.endpoint, seen)
-        if not error and left and changes.is_of_wildcard(left):
-            continue
-        if seen is None or left:
-            failed[name] = (
-                _meaning(error, change, seen)
-                if error
-                else NoAnswer(f"{name} is not as it was sent", "snf-network dns plan")
-            )
+    """The names that are not as they should be now, each with the reason."""
+    seen, unseen = _look(planned.provider, again)
+    forward = {**planned.forward.current, **{name: seen[name] for name in seen if again[name].mark}}
+    implied = _implied(planned.forward, forward, planned.provider.settings)
+    failed: dict[str, SnfNetworkError] = dict(unseen)
+    for name, current in seen.items():
+        change, endpoint = sent.get(name), again[name]
+        if endpoint.mark and change:
+            endpoint = replace(endpoint, mine=endpoint.mine | changes.made(change))
+        elif not endpoint.mark:
+            endpoint = replace(endpoint, implied=implied.get(name, frozenset()) & endpoint.had)
+        error, left = errors.get(endpoint.name), changes.decide(endpoint, current)
+        if left and (error or not changes.is_of_wildcard(left)):
+            failed[name] = _meaning(error, endpoint, change, current)
     return failed
 
 
-def _meaning(error: SnfNetworkError, change: Change, seen: Current | None) -> SnfNetworkError:
-    """A refusal, unless another node of ours was first, with something else."""
-    ours = seen and change.endpoint.mark in seen.marks
-    if isinstance(error, Refused) and ours and not change.conditions:
-        return NoAnswer(f"{_text(change.endpoint.name)} has changed while it was looked at")
+def _meaning(
+    error: SnfNetworkError | None, endpoint: Endpoint, change: Change | None, seen: Current
+) -> SnfNetworkError:
+    """Why a name is not as it should be. A refusal stays, unless another node of ours was first, with
+    something else.
+    """
+    name = _text(endpoint.name)
+    first = change and not change.conditions and endpoint.mark in seen.marks
+    if not error or (isinstance(error, Refused) and first):
+        return NoAnswer(f"{name} has changed while it was looked at", "snf-network dns plan")
     return error
 
 

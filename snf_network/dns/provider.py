@@ -53,6 +53,32 @@ class Provider:
         """The zone of a name that was looked at; the root if it could not be found."""
         return self.places[name].zone if name in self.places else dns.name.root
 
+    def doubt(self, name: Name) -> NoAnswer | None:
+        """Why what was seen of a name may not be what the first of its servers has; None if that one was
+        asked.
+        """
+        place = self.places.get(name)
+        if not place or place.route.servers[0] == (place.server.host, place.server.port):
+            return None
+        first = place.route.servers[0]
+        why = self.silent.get(first) or NoAnswer(f"{first[0]} fails")
+        return NoAnswer(f"{place.server} was asked instead of {first[0]}, which comes first: {why.message}")
+
+    def serials(self, zones: Iterable[Name]) -> dict[Name, int]:
+        """The SOA serials of zones; those that cannot be asked for are missing."""
+        found: dict[Name, int] = {}
+        for zone in zones:
+            try:
+                server = self._servers(self.settings.route(_text(zone)))[0]
+                answer = server.ask([(zone, SOA)])[zone, SOA]
+            except NoAnswer as error:
+                self.silent.setdefault(self.settings.route(_text(zone)).servers[0], error)
+                continue
+            except SnfNetworkError:
+                continue
+            found.update({rrset.name: rrset[0].serial for rrset in answer.answer if rrset.rdtype == SOA})
+        return found
+
     def look(self, endpoints: Iterable[Endpoint]) -> tuple[dict[Name, Current], Failures]:
         """What is at these names, and why the others could not be looked at."""
         found: dict[Name, Current] = {}
@@ -160,7 +186,7 @@ class Provider:
     def _by_route(self, endpoints: Iterable[Endpoint]) -> dict[Route, list[Endpoint]]:
         groups: dict[Route, list[Endpoint]] = {}
         for endpoint in endpoints:
-            route = self.settings.route(endpoint.name.to_text(omit_final_dot=True).lower())
+            route = self.settings.route(_text(endpoint.name))
             groups.setdefault(route, []).append(endpoint)
         return groups
 
@@ -229,6 +255,10 @@ class Provider:
             return rcode in UNMET and other is not None and server.update(zone, [other]) == Rcode.NOERROR
         except SnfNetworkError:
             return False
+
+
+def _text(name: Name) -> str:
+    return name.to_text(omit_final_dot=True).lower()
 
 
 def _usable(answer: dns.message.Message, name: Name, server: Server) -> None:

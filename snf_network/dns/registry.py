@@ -7,12 +7,14 @@ in DNS that nobody remembers.
     tried     serial of what was desired then
     record    name, type, data
     trouble   name, parked or waiting, since, tries, due, reason
+
+STATE_DIR/dns/zones has the serials of the zones: one that goes back was restored from a backup.
 """
 
 from __future__ import annotations
 
 import posix
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
 from snf_network.host import kernel
@@ -93,6 +95,7 @@ class Registry:
 
     def __init__(self, state_dir: str) -> None:
         self.directory = f"{state_dir}/dns/known"
+        self.path = f"{state_dir}/dns/zones"
 
     def load(self, instance: str) -> Registered:
         """What is known of an instance, which may be nothing."""
@@ -120,6 +123,16 @@ class Registry:
     def forget(self, instance: str) -> None:
         """Drop what is known of an instance."""
         kernel.remove_file(f"{self.directory}/{instance}")
+
+    def zones(self) -> dict[str, int]:
+        """The zones of what is registered, each with its SOA serial when this node last had to do with it."""
+        rows = columns(kernel.read_file(self.path) or "")
+        zones = [words[1:] for words in rows if words[0] == "zone" and len(words) == 3]
+        return {zone: int(serial) for zone, serial in zones if serial.isascii() and serial.isdigit()}
+
+    def save_zones(self, serials: Mapping[str, int]) -> None:
+        """Remember the serials of zones. Raises KernelError."""
+        kernel.write_file(self.path, "".join(row(("zone", zone, str(serials[zone]))) for zone in serials))
 
     def __iter__(self) -> Iterator[Registered]:
         try:

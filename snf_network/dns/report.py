@@ -6,9 +6,11 @@ from collections.abc import Collection, Iterator, Sequence
 
 from snf_network.dns.changes import Change, Name, script, typed
 from snf_network.dns.endpoints import Job
+from snf_network.dns.marks import is_mark
 from snf_network.dns.plan import Pass
 from snf_network.dns.sender import Sender
-from snf_network.errors import SnfNetworkError, shown
+from snf_network.dns.settings import Settings
+from snf_network.errors import BadConfig, SnfNetworkError, shown
 from snf_network.lean import replace
 
 Row = dict[str, str | float | int]
@@ -16,11 +18,12 @@ Row = dict[str, str | float | int]
 
 def names(sender: Sender) -> list[Row]:
     """Every name of this node and how it is, then the files that cannot be believed."""
-    return [*(row for job in sender.jobs() for row in names_of(job, sender)), *unreadable(sender)]
+    why = sender.why_pending()
+    return [*(row for job in sender.jobs() for row in names_of(job, sender, why)), *unreadable(sender)]
 
 
-def names_of(job: Job, sender: Sender) -> Iterator[Row]:
-    """The names of one instance."""
+def names_of(job: Job, sender: Sender, why: str = "") -> Iterator[Row]:
+    """The names of one instance. `why`: the reason of what is pending."""
     desired, known, now = job.desired, job.registered, sender.clock()
     forward = {sender.settings.name(desired.instance, names.network) for names in desired.nics}
     found = {*forward, *(record[0] for record in known.records), *known.troubles}
@@ -35,7 +38,7 @@ def names_of(job: Job, sender: Sender) -> Iterator[Row]:
             "instance": desired.instance,
             "age": round(max(now - since, 0.0), 1),
             "tries": trouble.tries if trouble else 0,
-            "reason": trouble.reason if trouble else "",
+            "reason": why if fresh else trouble.reason if trouble else "",
         }
 
 
@@ -95,7 +98,7 @@ def failures(planned: Pass) -> Iterator[tuple[str, SnfNetworkError]]:
 def audit(sender: Sender, live: Collection[str]) -> list[tuple[str, str, str]]:
     """Where servers and node differ: kind, name, what. `live`: the instances that run here."""
     jobs = [Job(replace(job.desired, whole=True), job.registered) for job in sender.jobs()]
-    gone = [job.desired.instance for job in jobs if job.desired.nics and job.desired.instance not in live]
+    gone = [job.desired.instance for job in jobs if job.desired.stays and job.desired.instance not in live]
     hint = "not on this node: snf-network dns sync --gone, unless on another"
     return [*_differences(sender.plan(jobs)), *(("gone", instance, hint) for instance in gone)]
 
@@ -110,19 +113,25 @@ def _differences(planned: Pass) -> Iterator[tuple[str, str, str]]:
             yield "foreign", name, there or "in use"
             continue
         for kind, records in (("missing", change.adds), ("stale", change.deletes)):
-            if records:
-                yield kind, name, ", ".join(sorted(map(typed, records)))
+            told = sorted(typed(one) for one in records if not is_mark(one))
+            if told:
+                yield kind, name, ", ".join(told)
 
 
-def choose(jobs: Sequence[Job], names: Sequence[str]) -> list[Job]:
-    """The jobs with a parked name among those that are named, by name or instance; without `names` all with a
-    parked name.
+def choose(jobs: Sequence[Job], names: Sequence[str], settings: Settings) -> list[Job]:
+    """The jobs of these instances and names; without `names` all with a name that is parked. Raises BadConfig
+    for a name that no job has.
     """
-    return [
-        job
-        for job in jobs
-        if any(
-            trouble.state == "parked" and (not names or name in names or job.desired.instance in names)
-            for name, trouble in job.registered.troubles.items()
-        )
-    ]
+    if not names:
+        return [job for job in jobs if any(one.state == "parked" for one in job.registered.troubles.values())]
+    known = {job.desired.instance: _names(job, settings) for job in jobs}
+    for name in names:
+        if not any(name in group for group in known.values()):
+            raise BadConfig(f"{shown(name)} is no instance and no name of this node", "snf-network dns list")
+    return [job for job in jobs if known[job.desired.instance].intersection(names)]
+
+
+def _names(job: Job, settings: Settings) -> set[str]:
+    instance = job.desired.instance
+    forward = {settings.name(instance, names.network) for names in (*job.desired.nics, *job.desired.had)}
+    return {instance, *forward, *(row[0] for row in job.registered.records), *job.registered.troubles}

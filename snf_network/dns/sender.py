@@ -8,19 +8,24 @@ that moment: a newer state has replaced the older one.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from time import sleep, time
 
+import dns.name
 from dns.exception import DNSException
 
+from snf_network.dns import here
+from snf_network.dns.changes import Change
 from snf_network.dns.endpoints import Claim, Job
 from snf_network.dns.plan import Failures, Pass, prepare
+from snf_network.dns.provider import Provider
 from snf_network.dns.registry import NEVER, Registered, Registry
 from snf_network.dns.send import NoAnswer, Refused
 from snf_network.dns.settings import Settings
 from snf_network.dns.spool import Desired, Spool
-from snf_network.host.lock import Held
+from snf_network.host.lock import Held, Lock
 from snf_network.model.config import Config
 from snf_network.model.names import Names
 
@@ -28,6 +33,12 @@ AT_ONCE = 1000
 """Instances in one pass."""
 PATIENCE = 5.0
 """Seconds that a sender waits for what is not due yet; after that the timer takes care of it."""
+SOON = 60.0
+"""Seconds after which a NIC that was brought up and has not been sent may be gone."""
+DAY = 86400.0
+"""Seconds for which a NIC that has not come up with the others of its instance is looked for."""
+Running = Mapping[str, Collection[str]]
+"""The NICs that are up on this node, by instance."""
 STEP = 0.5
 """Seconds between looks at the spool while waiting."""
 
@@ -42,20 +53,73 @@ class Sender:
         say: Callable[[str], None],
         clock: Callable[[], float] = time,
         pause: Callable[[float], None] = sleep,
+        booted: float | None = None,
+        running: Callable[[], Running] | None = None,
     ) -> None:
         self.settings, self.say, self.clock, self.pause = settings, say, clock, pause
+        self.running = running or (lambda: here.running(config.state_dir))
+        self.booted = here.booted() if booted is None else booted
+        self.silent = False
         self.spool, self.registry = Spool(config.state_dir, clock), Registry(config.state_dir)
 
     def run(self, patience: float = PATIENCE) -> None:
         """Work until nothing is due within `patience` seconds, unless another sender does. Raises
         KernelError.
         """
-        while self.due() - self.clock() <= patience:
+        looked = self.due() == NEVER and not self.registry.zones()  # DNS was never used
+        while not looked or self.due() - self.clock() <= patience:
             try:
-                with self.spool.at_work():
+                with self.spool.at_work() as lock:
+                    self._sign(lock)
                     self._work(patience)
+                    looked = not self._recall()
             except Held:
-                return  # whoever has it looks once more after letting go
+                if not self._end_stopped():
+                    return  # the other sender looks once more after it has let go
+
+    def _sign(self, lock: Lock) -> None:
+        """Write into the lock file which process is at work."""
+        os.pwrite(lock.descriptor, f"{os.getpid():<10}\n".encode(), 0)
+
+    def _end_stopped(self) -> bool:
+        """End a sender that is stopped, which can be killed at any time; True if there was one."""
+        process = self.spool.sender()
+        if not process or not here.is_stopped(process):
+            return False
+        self.say(f"the sender that was at work, process {process}, was stopped: it is ended")
+        here.end(process)
+        with self.spool.at_work(wait=5.0):
+            return True
+
+    def _recall(self) -> bool:
+        """Look whether a zone is older than it was: then all its names are due. True if there is one."""
+        jobs = [] if self.silent else self.jobs()
+        names = [{f".{name}." for name, _, _ in job.registered.records} for job in jobs]
+        every = set[str]().union(*names)
+        known = {
+            zone: serial
+            for zone, serial in self.registry.zones().items()
+            if any(name.endswith(f".{zone}") for name in every)
+        }
+        serials = Provider(self.settings).serials(map(dns.name.from_text, known)) if known else {}
+        now = {zone.to_text(): serial for zone, serial in serials.items()}
+        older = [zone for zone in known if is_older(now.get(zone, known[zone]), known[zone])]
+        for zone in older:
+            self.say(
+                f"{zone}: serial {now[zone]} after {known[zone]}, so it is an older zone: all is looked at"
+            )
+        for job, own in zip(jobs, names):
+            if any(name.endswith(f".{zone}") for name in own for zone in older):
+                self.retry(job)
+        self._remember(serials)
+        return bool(older)
+
+    def _remember(self, serials: Mapping[dns.name.Name, int]) -> None:
+        known = self.registry.zones()
+        now = {**known, **{zone.to_text(): serial for zone, serial in serials.items()}}
+        if now != known:
+            with self.spool.lock():
+                self.registry.save_zones(now)
 
     def due(self) -> float:
         """When there is something to do next."""
@@ -63,7 +127,8 @@ class Sender:
 
     def jobs(self) -> list[Job]:
         """All that is desired, with what is registered of it."""
-        return [Job(desired, self.registry.load(desired.instance)) for desired in self.spool]
+        now = self.clock()
+        return [Job(desired, self.registry.load(desired.instance), now) for desired in self.spool]
 
     def pending(self) -> list[Job]:
         """The jobs that are not done and not parked."""
@@ -78,7 +143,9 @@ class Sender:
         at work.
         """
         chosen = None if instances is None else set(instances)
-        with self.spool.at_work(wait=30.0):
+        self._end_stopped()
+        with self.spool.at_work(wait=30.0) as lock:
+            self._sign(lock)
             self._tidy()
             self._pass([job for job in self.pending() if chosen is None or job.desired.instance in chosen])
 
@@ -91,6 +158,15 @@ class Sender:
         for desired in list(self.spool) if instances is not None else ():
             if desired.instance not in (instances or ()):
                 self.spool.have(desired.instance, ())
+
+    def why_pending(self) -> str:
+        """Why something was not tried yet, in words."""
+        process = self.spool.sender()
+        if here.is_stopped(process):
+            return f"the sender, process {process}, is stopped: snf-network dns flush ends it"
+        if process:
+            return f"the sender, process {process}, is at work"
+        return "no sender is at work: snf-network-dns.timer or snf-network dns flush starts one"
 
     def is_at_work(self) -> bool:
         """True if another sender is."""
@@ -111,6 +187,7 @@ class Sender:
         until = self.clock() + patience
         self._tidy()
         while True:
+            self._lose_gone()
             now = self.clock()
             until = min(until, now + patience)  # the clock may have been put back
             jobs = [(job.registered.due(job.desired.serial, now), job) for job in self.jobs()]
@@ -123,6 +200,44 @@ class Sender:
                 return
             else:
                 self.pause(STEP)
+
+    def _lose_gone(self) -> None:
+        """Register nothing for NICs that are not here any more, and were not taken back by any script or
+        hook.
+
+        What was not sent in time is dropped if the instance does not run here: another node may have it, and
+        other names for it. If it runs, a NIC that has not come up with the others is no part of it any more.
+        """
+        now = self.clock()
+        jobs = [job for job in self.jobs() if job.desired.nics]
+        late = [job.desired.instance for job in jobs if self._due(job) < NEVER and self._is_late(job)]
+        recent = [job.desired for job in jobs if SOON < now - job.desired.since < DAY]
+        running = self.running() if late or recent else {}
+        for instance in late:
+            if instance not in running:
+                self.say(f"{instance} does not run here any more: what was not sent is not registered")
+                self.spool.leave(instance)
+        for desired in recent:
+            if desired.instance in running:
+                self._unplug(desired, running[desired.instance])
+            elif desired.instance not in late and not desired.hook:
+                self.spool.lose(desired.instance)
+
+    def _unplug(self, desired: Desired, running: Collection[str]) -> None:
+        for names in desired.nics:
+            if names.nic not in running:
+                self.say(
+                    f"{desired.instance}: NIC {names.nic} is not here any more: its names are taken back"
+                )
+                self.spool.down(desired.instance, names.nic)
+
+    def _is_late(self, job: Job) -> bool:
+        """True if what a NIC wants, which a script has said when it came up, may be out of date. What a hook
+        says, which Ganeti knows best, is so only after a reboot.
+        """
+        desired = job.desired
+        tried = job.registered.tried == desired.serial or desired.since < self.clock() - SOON
+        return desired.since < self.booted or (tried and not desired.hook)
 
     def _tidy(self) -> None:
         """Drop what is registered of instances that have left while something was sent for them."""
@@ -145,6 +260,7 @@ class Sender:
 
     def _send(self, jobs: Sequence[Job]) -> None:
         planned = self.plan(jobs)
+        self.silent = bool(planned.provider.silent)
         claims = planned.by_instance()
         for job in jobs:
             instance = job.desired.instance
@@ -155,10 +271,10 @@ class Sender:
         failures = planned.commit()
         for job in jobs:
             self._settle(job, planned, claims.get(job.desired.instance, {}), failures)
-        for change in planned.changes:
-            name = change.endpoint.name.to_text(omit_final_dot=True)
-            if name not in failures:
-                self.say(f"{name}: {told(change.deletes, '-')}{told(change.adds, '+')}".rstrip())
+        for change in planned.made(failures):
+            self.say(f"{change.endpoint.name.to_text(omit_final_dot=True)}: {told(change)}")
+        zones = {place.zone for place in planned.provider.places.values()}
+        self._remember(planned.provider.serials(zones))
 
     def _settle(self, job: Job, planned: Pass, claims: Mapping[str, Claim], failures: Failures) -> None:
         """Remember how it went."""
@@ -197,7 +313,7 @@ class Sender:
     def _finish(self, desired: Desired, known: Registered) -> None:
         with self.spool.lock():
             if self.spool.load(desired.instance) == desired:
-                if desired.nics:
+                if desired.stays:
                     self.registry.save(known)
                 else:
                     self.registry.forget(desired.instance)
@@ -213,14 +329,19 @@ class Sender:
                 self.registry.save(known if now.serial == desired.serial else replace(known, tried=""))
 
     def _taken(self) -> dict[str, str]:
-        """Reverse names that several instances of this node want, each with the instance that it goes to: the
-        one that has it, else the first.
+        """Reverse names that several instances of this node want, each with the instance that it goes to: of
+        those that run here the one that has it, else the first.
         """
         wanting: dict[str, list[Desired]] = {}
         for desired in self.spool:
             for address in {address for names in desired.nics for address in names.addresses}:
                 wanting.setdefault(self.settings.pointer(address), []).append(desired)
-        return {name: self._first(name, group) for name, group in wanting.items() if len(group) > 1}
+        contested = {name: group for name, group in wanting.items() if len(group) > 1}
+        running = self.running() if contested else {}
+        return {
+            name: self._first(name, [one for one in group if one.instance in running] or group)
+            for name, group in contested.items()
+        }
 
     def _first(self, name: str, group: Iterable[Desired]) -> str:
         has = {
@@ -240,9 +361,22 @@ def _easier(jobs: Sequence[Job]) -> list[Job]:
     """
     if len(jobs) > 1:
         return list(jobs)
-    return [Job(job.desired, Registered(job.desired.instance)) for job in jobs if job.registered.records]
+    return [
+        replace(job, registered=Registered(job.desired.instance)) for job in jobs if job.registered.records
+    ]
 
 
-def told(records: Iterable[object], sign: str) -> str:
-    """Records in a line of the log."""
-    return "".join(f"{sign}{record} " for record in sorted(map(str, records)))
+def told(change: Change) -> str:
+    """A change in a line of the log, without marks."""
+    mark = change.endpoint.mark
+    words = [
+        f"{sign}{record}"
+        for sign, records in (("-", change.deletes), ("+", change.adds))
+        for record in sorted(map(str, (one for one in records if not mark or one.rdtype != mark.rdtype)))
+    ]
+    return " ".join(words) or "registered by this node now"
+
+
+def is_older(serial: int, last: int) -> bool:
+    """True if one SOA serial comes before another (RFC 1982)."""
+    return 0 < (last - serial) % 2**32 < 2**31

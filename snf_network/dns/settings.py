@@ -1,7 +1,7 @@
-"""Where names go: SERVER, FZONE and their kin of /etc/default/snf-network, and /etc/snf-network/dns.yaml for
+"""Where names go: SERVER, FZONE and the like in /etc/default/snf-network, and /etc/snf-network/dns.yaml for
 what they cannot say.
 
-docs/dns.md has both. The second file is optional; what it says counts before the first.
+docs/dns.md describes both. The second file is optional and counts before the first.
 """
 
 from __future__ import annotations
@@ -28,19 +28,19 @@ METHODS = ("plain", "bind9", "kerberos", "")
 
 @dataclass(frozen=True)
 class Route:
-    """Who takes updates of some names, and how they are signed."""
+    """The servers that take updates of some names, and how the updates are signed."""
 
     servers: tuple[tuple[str, int], ...] = ()
     method: str = ""
     key: str = ""
     ttl: int = 300
     zone: str = ""
-    """The apex, if it is configured; else the server is asked."""
+    """The apex, if it is configured; empty if the server should be asked."""
 
 
 @dataclass(frozen=True)
 class Settings:
-    """All that the sender needs to know; made once at its start."""
+    """Everything that is configured; read once when the sender starts."""
 
     default: Route
     zone: str
@@ -51,7 +51,7 @@ class Settings:
     classless: tuple[tuple[str, str], ...] = ()
     """Prefixes and their zones (RFC 2317)."""
     owner: str = ""
-    """Who marks names: the cluster."""
+    """The cluster, as it stands in marks."""
     mark: str = "dhcid"
     timeout: float = 2.0
     """Seconds for one answer; it is asked for three times."""
@@ -68,7 +68,7 @@ class Settings:
         return forward(instance, own or self.zone)
 
     def ttl(self, name: str, network: str = "") -> int:
-        """That of a name, in seconds."""
+        """The TTL of a name, in seconds."""
         own = self.networks.get(network, ("", -1))[1]
         return own if own >= 0 else self.route(name).ttl
 
@@ -80,6 +80,10 @@ class Settings:
             if ip_address(address) in ip_network(prefix):
                 return f"{address.rpartition('.')[2]}.{zone}"
         return reverse(address)
+
+    def routes(self) -> tuple[Route, ...]:
+        """All that are configured."""
+        return (self.default, *self.zones.values())
 
     def route(self, name: str) -> Route:
         """The route of a name: that of the longest zone which is configured and holds it."""
@@ -112,7 +116,7 @@ def load(config: Config, path: str = DNS_PATH, cluster: str = CLUSTER) -> Settin
 
 
 def parse(text: str, plain: Settings, path: str = DNS_PATH) -> Settings:
-    """`plain` with what dns.yaml says. Raises BadConfig, with the line."""
+    """`plain`, changed as dns.yaml says. Raises BadConfig, with the line."""
     node, said = _read(text, path)
     if node is not None:
         _check(node, said, TOP, path)
@@ -140,8 +144,8 @@ def parse(text: str, plain: Settings, path: str = DNS_PATH) -> Settings:
 
 
 class Loader(yaml.SafeLoader):  # type: ignore[misc]  # it has no types
-    """Knows the line of a value that is none of its type, such as the date 2020-13-45: yaml's own errors
-    there are Python's.
+    """A loader that knows the line of a value which does not fit its type, such as the date 2020-13-45: for
+    these PyYAML raises Python's own errors.
     """
 
     def construct_object(self, node: yaml.Node, deep: bool = False) -> Any:

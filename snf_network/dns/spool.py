@@ -4,16 +4,19 @@ There is one file per instance. It is replaced as a whole, so a newer state take
 that was not sent yet. The file is put in place by rename and made durable by one fsync after that: ext4, XFS
 and btrfs then commit the name together with the content. Its lines are tab-separated:
 
-    wanted  instance, serial, time, whole or part
+    wanted  instance, serial, time, part, whole or hook
     nic     NIC, network, address ...   a name that the instance should have
     had     NIC, network, address ...   a name that it had: taken back if it is ours, by its owner mark or
       by being equal
+    left    NIC, network, address ...   a name that the node which the instance has moved to takes care of
+    gone    NIC, network, address ...   a name that stays although its NIC is not here any more
     end                                 a file without this line was cut off by a crash
 
 `whole`: the instance has no other NICs, so all else that the server has for it in our name is taken back.
-`part`: NICs may be missing here. A file that does not look like this, or that is named otherwise than its
-instance, is not believed: its names stay as they are. On a full disk a file is overwritten in its place, as
-long as the new content fits in the blocks that the file has.
+`part`: NICs may be missing here. `hook`: as whole, and a hook has said which NICs there are. A file that does
+not look like this, or that is named otherwise than its instance, is not believed: its names stay as they are.
+On a full disk a file is overwritten in its place, as long as the new content fits in the blocks that the file
+has.
 """
 
 from __future__ import annotations
@@ -38,6 +41,7 @@ else:
 
 SENDER = "snf-network-dnssend"
 FOREVER = float("inf")
+KINDS = ("nic", "had", "left", "gone")
 
 
 @dataclass(frozen=True)
@@ -52,12 +56,22 @@ class Desired:
     whole: bool = False
     nics: tuple[Names, ...] = ()
     had: tuple[Names, ...] = ()
+    left: tuple[Names, ...] = ()
+    gone: tuple[Names, ...] = ()
+    hook: bool = False
+    """True if a hook has said which NICs there are, and not the scripts that brought them up."""
+
+    @property
+    def stays(self) -> bool:
+        """True if the instance has names on this node's account, also once everything is as it should be."""
+        return bool(self.nics or self.gone)
 
     def text(self) -> str:
         """The content of its file."""
-        whole = "whole" if self.whole else "part"
+        whole = "hook" if self.hook else "whole" if self.whole else "part"
         rows: list[tuple[str, ...]] = [("wanted", self.instance, self.serial, str(self.since), whole)]
-        for kind, group in (("nic", self.nics), ("had", self.had)):
+        groups = (self.nics, self.had, self.left, self.gone)
+        for kind, group in zip(KINDS, groups):
             rows += [(kind, names.nic, names.network, *names.addresses) for names in group]
         return "".join(map(row, (*rows, ("end",))))
 
@@ -74,15 +88,19 @@ def parse(text: str, instance: str) -> Desired | None:
         since = float(head[3])
     except ValueError:
         return None
-    nics, had = (
+    nics, had, left, gone = (
         tuple(Names(instance, words[1], words[2], tuple(words[3:])) for words in body if words[0] == kind)
-        for kind in ("nic", "had")
+        for kind in KINDS
     )
-    return Desired(instance, head[2], since, head[4] == "whole", nics, had) if 0 <= since < FOREVER else None
+    if not 0 <= since < FOREVER:
+        return None
+    return Desired(
+        instance, head[2], since, head[4] in ("whole", "hook"), nics, had, left, gone, head[4] == "hook"
+    )
 
 
 def _is_nic(words: list[str]) -> bool:
-    return words[0] in ("nic", "had") and len(words) > 2 and all(map(is_address, words[3:]))
+    return words[0] in KINDS and len(words) > 2 and all(map(is_address, words[3:]))
 
 
 class Spool:
@@ -160,13 +178,35 @@ class Spool:
             descriptors = [self._put(name, change) for name, change in changes if name == old or nics]
         self._commit(*descriptors)
 
-    def forget(self, instance: str) -> None:
-        """The instance lives on another node, which takes care of its names. What was not sent from here
-        never will be.
+    def leave(self, instance: str, now: Iterable[Names] = ()) -> None:
+        """The instance lives on another node, which takes care of its names. `now`: what it has there, if
+        that is known. Raises KernelError.
+
+        What should have been registered from here never will be. What should have been taken back still is,
+        as of the time when that was said.
         """
+        addresses = {address for names in now for address in names.addresses}
         with self.lock():
-            kernel.remove_file(f"{self.directory}/known/{instance}")
-            kernel.remove_file(self.path(instance))
+            old = self.load(instance)
+            new = old and _left(old, addresses)
+            if new and (new.had or new.whole):
+                descriptor = self._put(instance, lambda _: new)
+            else:
+                kernel.remove_file(f"{self.directory}/known/{instance}")
+                kernel.remove_file(self.path(instance))
+                return
+        self._commit(descriptor)
+
+    def lose(self, instance: str) -> None:
+        """No NIC of an instance is here any more, and nobody has said why: its names stay, as those of a
+        guest that was powered off from inside, but nothing is registered for it. Raises KernelError.
+        """
+
+        def change(old: Desired) -> Desired:
+            gone = (*old.gone, *old.nics)
+            return Desired(instance, "", old.since, old.whole, (), old.had, old.left, gone)
+
+        self._change(instance, change)
 
     def done(self, desired: Desired) -> bool:
         """Note that the server has all of `desired`; False if something else is desired by now. Call it under
@@ -176,10 +216,12 @@ class Spool:
         """
         if self.load(desired.instance) != desired:
             return False
-        if not desired.nics:
+        if not desired.stays:
             kernel.remove_file(self.path(desired.instance))
         elif desired.whole or desired.had:
-            settled = Desired(desired.instance, desired.serial, desired.since, False, desired.nics)
+            settled = Desired(
+                desired.instance, desired.serial, desired.since, nics=desired.nics, gone=desired.gone
+            )
             kernel.write_file(self.path(desired.instance), settled.text())
         return True
 
@@ -195,14 +237,23 @@ class Spool:
 
     def wake(self) -> None:
         """Start a sender, unless one is at work: that one looks here once more after it has let go of its
-        lock. Raises KernelError.
+        lock. One that is stopped never does; the new one ends it. Raises KernelError.
         """
         try:
             with self.at_work():
                 pass
         except Held:
-            return
+            from snf_network.dns import here  # few need it
+
+            if not here.is_stopped(self.sender()):
+                return
         kernel.detach(SENDER)
+
+    def sender(self) -> int:
+        """The process that is at work; 0 if there is none, or if it cannot be told."""
+        from snf_network.dns import here
+
+        return here.holder(self.at_work().path)
 
     def _change(self, instance: str, change: Callable[[Desired], Desired]) -> None:
         with self.lock():
@@ -212,7 +263,18 @@ class Spool:
     def _put(self, instance: str, change: Callable[[Desired], Desired]) -> int:
         """Replace a file, under the lock; return it open, for `_commit`. Raises KernelError."""
         new = change(self.load(instance) or Desired(instance))
-        new = Desired(instance, posix.urandom(8).hex(), self.clock(), new.whole, new.nics, new.had)
+        since = new.since or self.clock()
+        new = Desired(
+            instance,
+            posix.urandom(8).hex(),
+            since,
+            new.whole,
+            new.nics,
+            new.had,
+            new.left,
+            new.gone,
+            new.hook,
+        )
         path = self.path(instance)
         try:
             return _put_anyway(path, new.text())
@@ -233,12 +295,27 @@ class Spool:
                 posix.close(descriptor)
 
 
+def _left(old: Desired, addresses: set[str]) -> Desired:
+    """What remains to be done on a node that an instance has left. Without `addresses`, what it had last is
+    what it has now.
+    """
+    last = (*old.nics, *old.gone)
+    gone = [_of(one, lambda address: bool(addresses) and address not in addresses) for one in last]
+    kept = [_of(one, lambda address: not addresses or address in addresses) for one in last]
+    had = (*old.had, *(one for one in gone if one.addresses))
+    return Desired(old.instance, "", old.since, old.whole, (), had, _unique((*old.left, *kept), ()))
+
+
+def _of(names: Names, wanted: Callable[[str], bool]) -> Names:
+    return Names(names.instance, names.nic, names.network, tuple(filter(wanted, names.addresses)))
+
+
 def _only(instance: str, nics: tuple[Names, ...], had: Iterable[Names]) -> Callable[[Desired], Desired]:
     """The change to these NICs and no others."""
 
     def change(old: Desired) -> Desired:
-        gone = _unique((*old.had, *old.nics, *had), without=nics)
-        return Desired(instance, whole=True, nics=nics, had=gone)
+        gone = _unique((*old.had, *old.nics, *old.gone, *had), without=nics)
+        return Desired(instance, whole=True, nics=nics, had=gone, hook=bool(nics))
 
     return change
 

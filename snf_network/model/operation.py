@@ -67,10 +67,8 @@ class Operation:
         )
         if not names:
             raise BadEnvironment("GANETI_INSTANCE_NAME is missing", "this is a hook: Ganeti's master sets it")
-        old, new = (
-            get("GANETI_OLD_PRIMARY", ""),
-            get("GANETI_NEW_PRIMARY", ""),
-        )  # not GANETI_POST_OLD_PRIMARY, which is the new one
+        old = get("GANETI_OLD_PRIMARY", "")  # not GANETI_POST_OLD_PRIMARY, which is the new one
+        new = get("GANETI_NEW_PRIMARY") or get("GANETI_TARGET_NODE", "")  # the latter is OP_INSTANCE_MOVE's
         after = "GANETI_POST_INSTANCE" if "GANETI_POST_INSTANCE_NIC_COUNT" in env else "GANETI_INSTANCE"
         count = get(f"{after}_NIC_COUNT", "0")
         number = min(int(count), MOST_NICS) if count.isascii() and count.isdigit() and len(count) < 10 else 0

@@ -1,5 +1,5 @@
 """The mains of snf-network-dnshook, which Ganeti's master calls on nodes after an operation, and of the
-sender that scripts start.
+sender that scripts and hooks start.
 """
 
 from __future__ import annotations
@@ -11,11 +11,8 @@ from snf_network.dns.spool import Spool
 from snf_network.errors import BadEnvironment, shown
 from snf_network.model.config import Config, dns_is_on
 from snf_network.model.names import Names
-from snf_network.model.nic import Nic
 from snf_network.model.operation import Operation
-from snf_network.observe.facts import has_ipv6
-from snf_network.plan import names_for
-from snf_network.scripts.hooks import here, run_hook
+from snf_network.scripts.hooks import here, leave_names, names_in, run_hook
 from snf_network.scripts.process import Log, run, settle, take_time
 
 TYPE_CHECKING = False
@@ -27,7 +24,9 @@ RENAME, MODIFY = "OP_INSTANCE_RENAME", "OP_INSTANCE_SET_PARAMS"
 
 
 def hook(argv: Sequence[str]) -> int:
-    """snf-network-dnshook: what an instance has in DNS follows stop, remove, rename and modify. Always 0."""
+    """snf-network-dnshook: stop, remove, rename and modify change what an instance has in DNS. Always returns
+    0.
+    """
     return run_hook(argv, _note)
 
 
@@ -46,9 +45,11 @@ def _note(operation: Operation, config: Config, log: Log) -> None:
             f"{operation.opcode}: {instance} is on {operation.primary}, and its names in DNS are that node's"
         )
         return
-    nics = list(_nics(operation, config, log))
+    nics = names_in(operation, config, log)
     if operation.opcode in STOPS:
         spool.have(instance, (), nics)
+    elif not here(operation.primary):
+        leave_names(operation, config, log)
     elif operation.opcode == MODIFY:
         spool.have(instance, _modified(operation, nics, spool, config), nics)
     else:
@@ -57,26 +58,12 @@ def _note(operation: Operation, config: Config, log: Log) -> None:
     spool.wake()
 
 
-def _nics(operation: Operation, config: Config, log: Log) -> Iterator[Names]:
-    """What the NICs with the tag would have by what Ganeti says of them; one that it says nonsense of is told
-    and left out.
-    """
-    for _, variables in operation.nics:
-        try:
-            names = names_for(Nic.from_env(dict(variables), "hook"), config, has_ipv6("default"))
-        except BadEnvironment as error:
-            log.say(error)
-        else:
-            if names:
-                yield names
-
-
 def _modified(operation: Operation, nics: list[Names], spool: Spool, config: Config) -> Iterator[Names]:
-    """What runs counts, where it runs here: a NIC that was modified without hotplug has its old address until
-    it is brought up again.
+    """The names of the NICs after a modification. One that runs here and was modified without hotplug keeps
+    its old address until it is brought up again.
     """
     wanted = spool.load(operation.names[0])
-    had = {names.nic: names for names in wanted.nics} if wanted else {}
+    had = {names.nic: names for names in (*wanted.gone, *wanted.nics)} if wanted else {}
     live = _live(operation, config) if had else ()
     for names in nics:
         if names.nic in had and names.nic in live:
@@ -96,13 +83,13 @@ def _live(operation: Operation, config: Config) -> set[str]:
 
 
 def _rename(operation: Operation, nics: list[Names], spool: Spool) -> None:
-    """All that the old name had, the new one has. What was taken back, as the guest was stopped, comes with
+    """The new name gets all that the old one has. What was taken back when the guest was stopped comes with
     its next start.
     """
     old, new = operation.names[0], operation.names[-1]
     wanted = spool.load(old)
     moved = (
-        tuple(Names(new, names.nic, names.network, names.addresses) for names in wanted.nics)
+        tuple(Names(new, one.nic, one.network, one.addresses) for one in (*wanted.gone, *wanted.nics))
         if wanted
         else ()
     )
@@ -110,8 +97,8 @@ def _rename(operation: Operation, nics: list[Names], spool: Spool) -> None:
 
 
 def send(argv: Sequence[str]) -> int:
-    """snf-network-dnssend: send what is wanted and not sent yet, until there is nothing due soon. 1 if that
-    failed as a whole.
+    """snf-network-dnssend: send what is desired and was not sent yet, until nothing is due soon. Returns 1 if
+    that failed as a whole.
     """
     posix.closerange(3, 256)  # what our caller left open is not ours
     settle()

@@ -11,7 +11,7 @@ from __future__ import annotations
 import posix
 
 from snf_network.addresses import is_name
-from snf_network.errors import KernelError, SnfNetworkError
+from snf_network.errors import BadEnvironment, KernelError, SnfNetworkError
 from snf_network.host import kernel
 from snf_network.host.record import Records, is_live
 from snf_network.model.config import Config
@@ -26,8 +26,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from snf_network.host.record import Record
+    from snf_network.model.names import Names
 
-MOVES = ("OP_INSTANCE_MIGRATE", "OP_INSTANCE_FAILOVER")
+MOVES = ("OP_INSTANCE_MIGRATE", "OP_INSTANCE_FAILOVER", "OP_INSTANCE_MOVE")
 
 
 def hook(argv: Sequence[str]) -> int:
@@ -74,23 +75,40 @@ def _clean(operation: Operation, config: Config, log: Log) -> None:
             _arrive(record, config, log)
 
     _each(operation, config, log, judge)
-    if moved and not here(operation.new_primary):
-        _leave_names(operation, config)
+    if moved and operation.new_primary and not here(operation.new_primary):
+        leave_names(operation, config, log)
     try_again(config, log)
 
 
-def _leave_names(operation: Operation, config: Config) -> None:
-    """The names of an instance that has left are its new node's: what this one knows of them is old, and what
-    it did not send yet, too.
+def leave_names(operation: Operation, config: Config, log: Log) -> None:
+    """An instance that lives on another node has its names from there. What this one has still to take back,
+    and what the instance does not have any more, is taken back.
     """
-
     from snf_network.dns.spool import Spool
 
     spool = Spool(config.state_dir)
     left = [name for name in operation.names if is_name(name) and spool.has(name)]
     if left and not any(map(is_live, _records(operation, config))):
+        now = names_in(operation, config, log)
         for name in left:
-            spool.forget(name)
+            spool.leave(name, now)
+        spool.wake()
+
+
+def names_in(operation: Operation, config: Config, log: Log) -> list[Names]:
+    """What the NICs of an operation should have in DNS by what Ganeti says of them. What cannot be is told
+    and left out.
+    """
+    from snf_network.observe.facts import has_ipv6
+    from snf_network.plan import names_for
+
+    found = []
+    for _, variables in operation.nics:
+        try:
+            found.append(names_for(Nic.from_env(dict(variables), "hook"), config, has_ipv6("default")))
+        except BadEnvironment as error:
+            log.say(error)
+    return [names for names in found if names]
 
 
 def _arrive(record: Record, config: Config, log: Log) -> None:

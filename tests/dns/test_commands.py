@@ -134,3 +134,32 @@ def test_what_cannot_be_believed_is_listed(fresh: Place) -> None:
         "mkdir -p /var/lib/snf-network/dns/wanted; echo nonsense > /var/lib/snf-network/dns/wanted/inst1",
     )
     assert [(row["instance"], row["state"]) for row in facts(fresh, "list")] == [("'inst1'", "unreadable")]
+
+
+def test_retry_tries_what_it_was_told_to_and_nothing_else(fresh: Place) -> None:
+    hold(fresh)
+    fresh.up(ENV)
+    fresh.up(environment("hotplug-add-routed-ifup-1"))
+    fresh.settle()
+    go(fresh)
+    status, said = dns(fresh, "retry", "nosuch")
+    assert (status, said.count("\n")) == (1, 1) and "'nosuch' is no instance and no name of this node" in said
+    assert FORWARD not in fresh.server.names(FORWARD) and fresh.server.names(FORWARD) == {}
+    assert "inst1" in dns(fresh, "retry", "inst1.example.com")[1]
+    assert set(fresh.server.names(FORWARD)) == {"inst1"}
+
+
+def test_what_hinders_dns_is_told_without_asking_a_server(fresh: Place) -> None:
+    script = (
+        "import sys; sys.path.insert(0, sys.argv[1]); from snf_network.dns.check import complaints;"
+        "from snf_network.model.config import Config; print(*complaints(Config.load()), sep='\\n')"
+    )
+
+    def told() -> str:
+        return fresh.node.out("/usr/bin/python3", "-c", script, ROOT).strip()
+
+    assert told() == ""
+    fresh.node.write("/etc/snf-network/dns.yaml", "zones:\n  a.example: {key: /etc/none}\n")
+    assert told() == "DNS: /etc/none cannot be read (KEYFILE, or key in dns.yaml: a regular file)"
+    fresh.node.write("/etc/snf-network/dns.yaml", "zones: [\n")
+    assert told().startswith("DNS: /etc/snf-network/dns.yaml:2: ")

@@ -178,7 +178,7 @@ def test_two_nodes_that_send_for_one_instance_at_once_end_with_what_the_last_one
     target.up("inst1.example.com", "a", address)
     at_once(monkeypatch, "update", node.send)
     target.send(registry.LONGEST)
-    node.spool.forget("inst1.example.com")  # snf-network-hook of the migration
+    node.spool.leave("inst1.example.com")  # snf-network-hook of the migration
     node.send()
     target.now += registry.LONGEST
     target.send()

@@ -4,11 +4,9 @@ faked, BIND is real.
 
 from __future__ import annotations
 
-import os
 import random
 import shutil
 from collections import Counter
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +15,9 @@ import pytest
 from snf_network.dns import registry, send
 from snf_network.dns.registry import Registry
 from snf_network.errors import KernelError
-from snf_network.host import kernel
 from snf_network.model.names import Names
 from tests.dns.lab import FORWARD, REVERSE4
-from tests.dns.sending import Node
+from tests.dns.sending import Node, killed
 
 OPERATIONS, HOUR = 500, 3600.0
 
@@ -73,44 +70,6 @@ def test_an_hour_without_a_server_and_each_name_is_updated_once(node: Node) -> N
     assert Counter(line.partition(":")[0] for line in node.said) == updated
 
 
-def killed(node: Node, step: int) -> bool:
-    """Run a sender that is killed at the start or the end of its n-th step; True if it came that far."""
-    with node.place.node.inside():
-        pid = os.fork()
-        if not pid:
-            try:
-                _die_at(step)
-                node.sender().run(0.0)
-            except BaseException:
-                os._exit(3)
-            os._exit(0)
-        status = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
-    assert status in (0, 9)
-    return status == 9
-
-
-def _die_at(step: int) -> None:
-    left = [step]
-
-    def count() -> None:
-        left[0] -= 1
-        if left[0] < 0:
-            os._exit(9)
-
-    def counted(function: Callable[..., Any]) -> Callable[..., Any]:
-        def call(*arguments: Any, **named: Any) -> Any:
-            count()
-            result = function(*arguments, **named)
-            count()
-            return result
-
-        return call
-
-    send.Server.ask, send.Server._exchange = counted(send.Server.ask), counted(send.Server._exchange)  # type: ignore[method-assign]
-    kernel.put_file = counted(kernel.put_file)
-    kernel.remove_file = counted(kernel.remove_file)
-
-
 def test_a_sender_killed_at_any_step_leaves_nothing_behind(node: Node) -> None:
     step, finished = 0, 0
     while finished < 2:
@@ -159,7 +118,7 @@ def test_an_instance_that_leaves_while_it_is_sent_is_not_remembered(
     update = send.Server.update
 
     def meanwhile(*arguments: Any) -> Any:
-        node.spool.forget("inst1.example.com")
+        node.spool.leave("inst1.example.com")
         return update(*arguments)
 
     monkeypatch.setattr(send.Server, "update", meanwhile)

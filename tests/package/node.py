@@ -24,7 +24,17 @@ LINKS = {
     },
     **{
         f"/etc/ganeti/hooks/instance-{operation}-post.d/snf-network-hook": "snf-network-hook"
-        for operation in ("add", "failover", "migrate", "modify", "reboot", "remove", "rename", "stop")
+        for operation in (
+            "add",
+            "failover",
+            "migrate",
+            "modify",
+            "move",
+            "reboot",
+            "remove",
+            "rename",
+            "stop",
+        )
     },
     **{
         f"/etc/ganeti/hooks/instance-{operation}-post.d/snf-network-dnshook": "snf-network-dnshook"

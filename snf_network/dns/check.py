@@ -1,0 +1,30 @@
+"""What is wrong with the DNS of this node as it stands, without asking a name server."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from snf_network.dns import here, settings
+from snf_network.dns.keys import read_key
+from snf_network.dns.spool import Spool
+from snf_network.errors import BadConfig
+from snf_network.model.config import Config, dns_is_on
+
+
+def complaints(config: Config) -> Iterator[str]:
+    """Lines for `snf-network check`: settings and keys that cannot be used, and a sender that is stopped."""
+    if not dns_is_on(config):
+        return
+    try:
+        routes = settings.load(config).routes()
+    except BadConfig as error:
+        yield f"DNS: {error}"
+        return
+    for path in dict.fromkeys(route.key for route in routes if route.method == "bind9" and route.servers):
+        try:
+            read_key(path)
+        except BadConfig as error:
+            yield f"DNS: {error}"
+    process = Spool(config.state_dir).sender()
+    if process and here.is_stopped(process):
+        yield f"DNS: the sender, process {process}, is stopped (snf-network dns flush ends it)"
