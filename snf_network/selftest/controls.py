@@ -15,9 +15,7 @@ from snf_network.selftest.matrix import (
     LINK_LOCAL,
     NODE,
     NODE6,
-    OTHER,
     OTHER6,
-    PREFIX,
     SERVED,
     Guest,
     Row,
@@ -30,41 +28,25 @@ ANSWERED = {SERVED: "answered"}
 FREE_SOURCE, FREE_DAD = {LINK_LOCAL: "ip6-ll-src"}, {LINK_LOCAL: "dad-target"}
 """RFC 7217 link-local addresses: their own choice on a routed tap, and on a bridge where a tag says so."""
 
-STRANGER, SISTER, GROUP = "02:00:00:00:00:77", "aa:55:61:00:00:77", "01:00:5e:00:00:fb"
-"""A MAC of another private network, one of the guest's own by MAC_MASK, and a multicast group."""
-OTHERS = {PREFIX: "mac-prefix"}
-INWARD = tuple(
-    Row(f"to the guest: another network's {name}", frame, OTHERS, bridged=True, inward=True)
-    for name, frame in (
-        ("unicast", lambda g: g.frame(f.udp(OTHER, g.ip), STRANGER, g.mac)),
-        ("broadcast", lambda g: g.frame(f.udp(OTHER, g.ip), STRANGER)),
-        ("multicast", lambda g: g.frame(f.udp(OTHER, "224.0.0.251"), STRANGER, GROUP)),
-        ("ARP", lambda g: g.frame(f.arp(1, STRANGER, OTHER, g.ip), STRANGER)),
-    )
-)
-
 
 def _igmp(kind: int) -> Callable[[Guest], bytes]:
     return lambda g: g.frame(f.igmp(g.ip, kind, "224.0.0.2"), target="01:00:5e:00:00:02")
 
 
+def _mld(kind: int) -> Row:
+    """Version 1 (RFC 2710), and as some stacks send it: without hop-by-hop options."""
+    return Row(
+        f"MLD {kind}, from ::",
+        lambda g: g.group(f.icmp6("::", "ff02::2", kind, bytes(4) + f.octets("ff02::7"), 1)),
+    )
+
+
+ELSEWHERE = "203.0.113.9"
 LEGAL = (
-    Row(
-        "to the guest: its network's unicast",
-        lambda g: g.frame(f.udp(OTHER, g.ip), SISTER, g.mac),
-        bridged=True,
-        inward=True,
-    ),
-    Row(
-        "to the guest: its network's broadcast",
-        lambda g: g.frame(f.arp(1, SISTER, OTHER, g.ip), SISTER),
-        bridged=True,
-        inward=True,
-    ),
     Row("UDP", lambda g: g.frame(f.udp(g.ip, NODE))),
     Row("UDP, IPv6", lambda g: g.frame(f.udp(g.ip6, NODE6))),
-    Row("UDP, through", lambda g: g.frame(f.udp(g.ip, GATEWAY))),
-    Row("UDP, IPv6, through", lambda g: g.frame(f.udp(g.ip6, GATEWAY6))),
+    Row("UDP, through", lambda g: g.frame(f.udp(g.ip, GATEWAY)), ear="router"),
+    Row("UDP, IPv6, through", lambda g: g.frame(f.udp(g.ip6, GATEWAY6)), ear="router"),
     Row("TCP", lambda g: g.frame(f.tcp(g.ip, NODE, 4000, 22))),
     Row("TCP, IPv6", lambda g: g.frame(f.tcp(g.ip6, NODE6, 4000, 22))),
     Row("echo", lambda g: g.frame(f.ping(g.ip, NODE))),
@@ -134,6 +116,14 @@ LEGAL = (
     Row("DHCP discover from 0.0.0.0", lambda g: g.frame(f.dhcp(g.mac, 1), target=f.BROADCAST), ANSWERED),
     Row("DHCP renewal", lambda g: g.frame(f.dhcp(g.mac, 1, g.ip, NODE)), ANSWERED),
     Row("DHCPv6 solicit", lambda g: g.group(f.dhcp6(g.local, 1)), ANSWERED),
+    Row(
+        "ARP for what its table routes",
+        lambda g: g.frame(f.arp(1, g.mac, g.ip, ELSEWHERE), target=f.BROADCAST),
+        routed=True,
+        ear="guest",
+        answer=lambda g, frame: f.is_arp(frame, 2, ELSEWHERE, g.ip),
+    ),
+    *map(_mld, (131, 132)),
     Row("MLD with hop-by-hop, from ::", lambda g: g.group(f.mld("::", f.solicited_node(g.ip6)))),
     Row("MLD with hop-by-hop", lambda g: g.group(f.mld(g.local, f.solicited_node(g.ip6)))),
 )

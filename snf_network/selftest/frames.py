@@ -289,6 +289,20 @@ def arp(
     return ARP, struct.pack("!HHBBH", 1, IP4, 6, 4, operation) + body
 
 
+def is_arp(frame: bytes, operation: int, sender_ip: str, target_ip: str) -> bool:
+    """True for a frame that is such ARP, whoever's MACs are in it."""
+    kind, at = _payload(frame)
+    said = frame[at + 6 : at + 8], frame[at + 14 : at + 18], frame[at + 24 : at + 28]
+    return kind == ARP and said == (operation.to_bytes(2, "big"), octets(sender_ip), octets(target_ip))
+
+
+def snap(packet: Packet) -> Packet:
+    """A packet in an 802.3 frame, which has a length in place of the ethertype (RFC 1042): some guests take
+    it for the same.
+    """
+    return 8 + len(packet[1]), b"\xaa\xaa\3\0\0\0" + packet[0].to_bytes(2, "big") + packet[1]
+
+
 def rarp(sender: str) -> Packet:
     """What QEMU sends for a guest that has just moved."""
     return RARP, struct.pack("!HHBBH", 1, IP4, 6, 4, 3) + octets(sender) + bytes(4) + octets(sender) + bytes(

@@ -113,10 +113,14 @@ def _udp6(port: int) -> Row:
     return _tail(f"UDP, IPv6, flow label {port}", lambda g: _tail6(g, f.UDP, port))
 
 
+def _chain(header: int) -> Row:
+    return _tail(f"header {header}, IPv6", lambda g: _tail6(g, header))
+
+
 TAILS = (
     *map(_ping, (5, 9)),
     *map(_udp, SERVICES),
     *map(_udp6, SERVICES),
     _tail("a ping, IPv6", lambda g: _tail6(g, f.ICMP6)),
-    _tail("options, IPv6", lambda g: _tail6(g, f.DSTOPTS)),
+    *(_chain(header) for header in (0, f.ROUTING, f.FRAGMENT, f.AH, f.DSTOPTS, 135)),
 )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from snf_network.selftest import frames as f
 from snf_network.selftest.headers import MALFORMED
 from snf_network.selftest.matrix import (
@@ -24,19 +26,25 @@ from snf_network.selftest.matrix import (
     OTHER_RESERVED,
     PORT,
     RESERVED,
+    ROUTED,
     ROUTER_LOCAL,
     SERVED,
     TAP_MAC,
     TEMPORARY6,
     UNDERLAY,
     UNDERLAY6,
+    UNROUTED,
+    UNROUTED6,
     VRRP,
+    Guest,
     Row,
 )
 from snf_network.selftest.servers import ETHERNET, SERVERS
 
 S, T = f.SOURCE, f.TARGET
 NONCE = f.option(f.NONCE, b"nonce!")
+SITE_LOCAL = "fec0::77"
+"""Near link-local, and not."""
 TYPE0 = bytes((0, 0, 0, 0, 0, 0, 0))
 """A routing header that is done, without its first octet."""
 FIRST = 0x2000
@@ -51,6 +59,36 @@ def _cut(source: str, packet: f.Packet, size: int) -> f.Packet:
 
 
 SRC_MAC, LL_DST, ANSWERED = {MAC: "src-mac"}, {PORT: "ll-dst"}, {SERVED: "answered"}
+
+
+def _reserved(number: int) -> Row:
+    target = f"01:80:c2:00:00:{number:02x}"
+    return Row(f"to {target}", lambda g: g.frame(f.udp(g.ip, NODE), target=target), LL_DST, bridged=True)
+
+
+def _outside(version: int) -> Row:
+    """From a tap whose bridge was deleted, to its own MAC: the node is who hears that."""
+
+    def frame(g: Guest) -> bytes:
+        packet = {4: f.udp(g.ip, NODE), 6: f.udp(g.ip6, NODE6)}.get(version, f.arp(1, g.mac, g.ip, NODE))
+        return g.frame(packet, target=f"fe{g.mac[2:]}")
+
+    name = {4: "IPv4", 6: "IPv6", 0: "ARP"}[version]
+    return Row(f"{name} from a tap out of its bridge", frame, LL_DST, bridged=True, outside=True)
+
+
+def _unrouted(source: Callable[[Guest], str], target: str) -> Row:
+    """The guest's table has no route there, and table main has."""
+    version = "IPv6" if ":" in target else "IPv4"
+    return Row(
+        f"{version} to where its table has no route",
+        lambda g: g.frame(f.udp(source(g), target)),
+        {ROUTED: "no-route"},
+        routed=True,
+        ear="router",
+    )
+
+
 MACS = (
     Row("source MAC, IPv4", lambda g: g.frame(f.udp(g.ip, NODE), g.foreign), SRC_MAC),
     Row("source MAC, IPv6", lambda g: g.frame(f.udp(g.ip6, NODE6), g.foreign), SRC_MAC),
@@ -103,6 +141,8 @@ MACS = (
         LL_DST,
         bridged=True,
     ),
+    *map(_reserved, (2, *range(4, 14), 15)),
+    *map(_outside, (4, 6, 0)),
     Row("VRRP MAC", lambda g: g.frame(f.udp(g.ip, NODE), VRRP), SRC_MAC, allowed=True),
 )
 ARP_MAC, ARP_IP, ARP_FORM = {MAC: "arp-mac"}, {IP: "arp-ip"}, {IP: "arp-form"}
@@ -178,11 +218,14 @@ IP4 = (
         lambda g: g.frame(f.ip(OTHER, NODE, f.UDP, f.udp_data(OTHER, NODE, 9, 9), fragment=FIRST)),
         IP4_SRC,
     ),
+    _unrouted(lambda g: g.ip, UNROUTED),
+    _unrouted(lambda g: g.ip6, UNROUTED6),
     Row("IPv4 in IPv4 to a node", lambda g: g.frame(f.ip(g.ip, UNDERLAY, 4, f.udp(OTHER, NODE)[1])), TUNNEL),
     Row(
         "IPv6 in IPv4 to a node", lambda g: g.frame(f.ip(g.ip, UNDERLAY, 41, f.udp(OTHER6, NODE6)[1])), TUNNEL
     ),
     Row("GRE to a node", lambda g: g.frame(f.ip(g.ip, UNDERLAY, 47, b"\0\0\x08\0rest")), TUNNEL),
+    Row("VXLAN to a node, port 8472", lambda g: g.frame(f.udp(g.ip, UNDERLAY, 4000, 8472)), TUNNEL),
     Row("VXLAN to a node", lambda g: g.frame(f.udp(g.ip, UNDERLAY, 4000, 4789)), TUNNEL),
     Row("Geneve to a node", lambda g: g.frame(f.udp(g.ip, UNDERLAY, 4000, 6081)), TUNNEL),
     Row("GRE to a node, IPv6", lambda g: g.frame(f.ip(g.ip6, UNDERLAY6, 47, b"\0\0\x08\0rest")), TUNNEL),
@@ -219,6 +262,13 @@ IP6 = (
     Row("IPv6 source, the gateway's", lambda g: g.frame(f.udp(GATEWAY6, NODE6)), IP6_SRC),
     Row("IPv6 source, elsewhere, through", lambda g: g.frame(f.ping("2001:db8:66::66", GATEWAY6)), IP6_SRC),
     Row("IPv6 source ::, no DAD", lambda g: g.frame(f.udp("::", NODE6)), IP6_SRC),
+    Row("IPv6 source, site-local", lambda g: g.frame(f.udp(SITE_LOCAL, NODE6)), IP6_SRC),
+    Row("IPv6 source ::, NA", lambda g: g.group(f.na("::", g.ip6)), IP6_SRC),
+    Row(
+        "IPv6 source ::, MLD behind options",
+        lambda g: g.group(f.with_dstopts(f.icmp6("::", "ff02::16", 143, bytes(4), 1))),
+        IP6_SRC,
+    ),
     Row("IPv6 source ::, echo", lambda g: g.group(f.ping("::", f.ALL_NODES)), IP6_SRC),
     Row("link-local source, a free one", lambda g: g.frame(f.udp(FREE, g.router)), LOCAL),
     Row("link-local source, the router's", lambda g: g.frame(f.udp(g.router, f.ALL_NODES)), ROUTERS),
@@ -278,6 +328,32 @@ ND = (
         lambda g: g.group(f.na(g.ip6, FREE, g.option(T))),
         {LINK_LOCAL: "na-target"},
     ),
+    Row("NA target, site-local", lambda g: g.group(f.na(g.ip6, SITE_LOCAL, g.option(T))), NA),
+    Row(
+        "NA option, a free link-local",
+        lambda g: g.group(f.na(FREE, FREE, g.option(T, g.foreign))),
+        LOCAL | NA_MAC,
+    ),
+    Row(
+        "NA with two options, a free link-local",
+        lambda g: g.group(f.na(FREE, FREE, g.option(T) * 2)),
+        LOCAL | NA_MAC,
+    ),
+    Row("NA with another option", lambda g: g.group(f.na(g.ip6, g.ip6, g.option(5))), NA_MAC),
+    Row("NS with another option", lambda g: g.group(f.ns(g.ip6, GATEWAY6, g.option(5))), NS_MAC),
+    Row(
+        "RS with another option", lambda g: g.group(f.rs(g.local, g.option(5))), {IP: "rs-lladdr"} | ANSWERED
+    ),
+    Row(
+        "RS with two options", lambda g: g.group(f.rs(g.local, g.option(S) * 2)), {IP: "rs-lladdr"} | ANSWERED
+    ),
+    Row("DAD, site-local", lambda g: g.group(f.ns("::", SITE_LOCAL)), {IP: "dad-target"}),
+    Row(
+        "DAD with an option, a free link-local",
+        lambda g: g.group(f.ns("::", FREE, g.option(S))),
+        {LINK_LOCAL: "dad-target"} | NS_MAC,
+    ),
+    Row("DAD with two nonces", lambda g: g.group(f.ns("::", g.ip6, NONCE * 2)), NS_MAC),
     Row("NA option", lambda g: g.group(f.na(g.ip6, g.ip6, g.option(T, g.foreign))), NA_MAC),
     Row(
         "NA option, second",

@@ -121,6 +121,14 @@ class Machine:
             )
         self.run(f"{found}/{name}", env=env)
 
+    def write(self, path: str, text: str) -> None:
+        """Make a file in the machine."""
+        self.run("sh", "-c", 'cat > "$1"', "sh", path, text=text)
+
+    def read(self, path: str) -> str:
+        """The content of a file in the machine."""
+        return self.run("cat", path)
+
     def sysctl(self, key: str, value: str) -> None:
         """Set one, with slashes."""
         self.run("sh", "-c", 'echo "$2" > "/proc/sys/$1"', "sh", key, value)
@@ -193,12 +201,10 @@ class Ear:
     def __init__(self, machine: Machine, device: str) -> None:
         self.socket = machine.packet_socket(device)
 
-    def tokens(self, last: int, seconds: float = 5.0) -> set[int]:
-        """The numbers of the frames that come, up to and with the `last`. Raises KernelError if that one does
-        not.
-        """
-        end, heard = time.monotonic() + seconds, set()
-        while last not in heard:
+    def frames(self, last: int, seconds: float = 5.0) -> list[bytes]:
+        """What comes, up to and with the frame of number `last`. Raises KernelError if that one does not."""
+        end, heard = time.monotonic() + seconds, [b""]
+        while token(heard[-1]) != last:
             self.socket.settimeout(max(end - time.monotonic(), 0.001))
             try:
                 frame, (*_, kind, _, _) = self.socket.recvfrom(65536)
@@ -207,8 +213,12 @@ class Ear:
                     f"frame {last} did not come within {seconds:g} s", "is the machine overloaded?"
                 ) from None
             if kind != PACKET_OUTGOING:
-                heard.add(token(frame))
-        return heard
+                heard.append(frame)
+        return heard[1:]
+
+    def tokens(self, last: int, seconds: float = 5.0) -> set[int]:
+        """The numbers of what comes, up to and with the `last`. Raises KernelError if that one does not."""
+        return set(map(token, self.frames(last, seconds)))
 
 
 def send(machine: Machine, device: str, *frames: bytes) -> None:
