@@ -11,9 +11,11 @@ from snf_network.selftest.matrix import (
     NODE_PREFIX,
     OTHER,
     OTHER6,
+    OTHER_RESERVED,
     PREFIX,
     PROFILE,
     PROTECTED,
+    ROUTED,
     SISTER,
     STRANGER,
     Guest,
@@ -23,7 +25,8 @@ from snf_network.selftest.matrix import (
 GROUP = "01:00:5e:00:00:fb"
 OTHERS, NODES = {PREFIX: "mac-prefix"}, {NODE_PREFIX: "mac-prefix"}
 FIRST_ONLY, BOTH = {PROTECTED: "profile"}, {PROTECTED: "profile", LIMITED: "profile"}
-KNOCK = (40000, 80)
+KNOCK, HALF = (40000, 80), 0x1000
+"""Ports; and the offset of a fragment (in units of eight octets) of which one bit is set, the highest."""
 
 
 def _to(name: str, packet: Callable[[Guest], f.Packet], stopped: dict[str, str] | None = None) -> Row:
@@ -152,6 +155,13 @@ LET_IN = (
     _to(
         "last fragment of UDP, near the first", lambda g: f.ip(OTHER, g.ip, f.UDP, b"rest of it", fragment=1)
     ),
+    _to(
+        "last fragment of UDP, in the second half", lambda g: f.ip(OTHER, g.ip, f.UDP, b"rest", fragment=HALF)
+    ),
+    _to(
+        "last fragment of TCP, in the second half",
+        lambda g: f.ip(OTHER, g.ip, f.TCP, b"rest", fragment=HALF + 1),
+    ),
     _to("last fragment of UDP, IPv6", _tail6(f.UDP, 8)),
     _to("last fragment of UDP, IPv6, near the first", _tail6(f.UDP, 1)),
 )
@@ -169,6 +179,13 @@ def _asked(guest: Guest, frame: bytes) -> bool:
 
 ASKED = (
     Row(
+        "to the node: 802.1X and its like, not from a pinned port",
+        lambda g: f.ethernet(SISTER, OTHER_RESERVED, (f.LOCAL, b"\0\0text")),
+        bridged=True,
+        sender="peer",
+        ear="program on the node",
+    ),
+    Row(
         "the node asks it in the gateway's name",
         lambda g: g.frame(f.arp(1, g.mac, g.ip, unknown(g))),
         routed=True,
@@ -177,5 +194,26 @@ ASKED = (
         answer=_asked,
     ),
 )
-STOPPED = (*OTHER_NETWORKS, *KEPT_OUT)
+KNOWN = {ROUTED: "known"}
+UNASKED = (
+    Row(
+        "the node asks for its IPv4 address",
+        lambda g: g.frame(f.arp(1, g.mac, g.ip, unknown(g))),
+        KNOWN,
+        routed=True,
+        sender="stack",
+        ear="guest",
+        answer=lambda g, frame: f.asks_for(frame, g.ip),
+    ),
+    Row(
+        "the node asks for its IPv6 address",
+        lambda g: g.frame(f.arp(1, g.mac, g.ip, unknown(g))),
+        KNOWN,
+        routed=True,
+        sender="stack",
+        ear="guest",
+        answer=lambda g, frame: f.asks_for(frame, g.ip6),
+    ),
+)
+STOPPED = (*UNASKED, *OTHER_NETWORKS, *KEPT_OUT)
 PASSING = (*OUR_NETWORK, *LET_IN, *ASKED)

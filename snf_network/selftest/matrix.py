@@ -47,7 +47,7 @@ PREFIX, NODE_PREFIX, PROTECTED, LIMITED, PROFILE = "prefix", "node-prefix", "pro
 what nfdhcpd has had from the tap, or from iptables; of ports; of the table; what all have. And of what comes
 to the guest: its MAC prefix, from others and from the node itself; a profile, and any profile.
 """
-UNCOUNTED = {"profile", "no-route"}
+UNCOUNTED = {"profile", "no-route", "known"}
 """Reasons that no counter of ours has."""
 
 
@@ -103,7 +103,7 @@ COLUMNS = (
         (MAC, PREFIX, IP, ROUTER_LOCAL, LINK_LOCAL, GUARD, SERVED, PORT, ANY),
         trunk=True,
     ),
-    Column("routed, protected", "routed", LESS, (PROTECTED, PROFILE, ROUTED), profile="protected"),
+    Column("routed, protected", "routed", LESS, (PROTECTED, PROFILE), profile="protected"),
     Column("bridged, limited", "bridged", "", (LIMITED, PROFILE), profile="limited"),
     Column(
         "private, protected",
@@ -224,6 +224,6 @@ class Row:
 
     def possible(self, column: Column) -> bool:
         """False if the topology has no such row."""
-        if column.profile and not self.inward:
+        if column.profile and (not self.inward or ROUTED in self.stopped):
             return False
         return not ((self.bridged and column.routed) or (self.routed and not column.routed))

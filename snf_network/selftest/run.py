@@ -13,7 +13,16 @@ from snf_network.selftest.site import ROOM, ROWS, Heard, Site
 from snf_network.selftest.world import drops
 
 D, PASSES, UNTESTED, IMPOSSIBLE, WRONG = "D", "open", "untested", "-", "WRONG"
-EARS = {"node", "guest", "peer", "bridge", "other bridge", "router", "forwarding table"}
+EARS = {
+    "node",
+    "program on the node",
+    "guest",
+    "peer",
+    "bridge",
+    "other bridge",
+    "router",
+    "forwarding table",
+}
 TO_GUESTS = "mac-prefix"
 """The reason of what is kept from a guest: the node's own frames are counted with it, too."""
 
@@ -141,7 +150,7 @@ def _deaf(row: Row, column: Column) -> set[str]:
     """Who does not count: all but the one that the row names; and the node, where br_netfilter shows it what
     drops for nfdhcpd's engine nfqueue only behind that.
     """
-    if row.ear and column.routed:
+    if row.ear and (column.routed or row.inward):
         return EARS - {row.ear}
     return (
         {"node"}

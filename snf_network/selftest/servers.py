@@ -62,6 +62,11 @@ SERVERS = (
     Row("RA", lambda g: g.group(f.ra(g.local)), RA),
     Row("RA from a free link-local", lambda g: g.group(f.ra(FREE)), LOCAL | RA),
     Row("RA behind options", lambda g: g.group(f.with_dstopts(f.ra(g.local))), EXT | RA),
+    Row(
+        "RA behind options in a fragment",
+        lambda g: g.group(f.fragmented(f.with_dstopts(f.ra(g.local)))),
+        EXT | RA,
+    ),
     Row("RA, fragmented", lambda g: g.group(f.fragmented(f.ra(g.local))), EXT | RA),
     Row("RA behind AH", lambda g: g.group(f.behind_ah(f.ra(g.local))), EXT | {GUARD: "nd-ext"}),
     Row(
@@ -82,6 +87,8 @@ SERVERS = (
     ),
     _igmp("IGMP query, as if it were a last fragment", 0x11, 1, fragment=100),
     _igmp("IGMP query, as if it were a first fragment", 0x11, 1, fragment=FIRST),
+    _igmp("IGMP report, as if it were a last fragment", 0x16, 1, fragment=100),
+    _igmp("IGMP report, as if it were a first fragment", 0x16, 1, fragment=FIRST),
     _igmp("IGMP advertisement of a multicast router", 0x30, 106),
     _igmp("IGMP termination of a multicast router", 0x32, 106),
     _igmp("DVMRP probe", 0x13, 4),
@@ -143,6 +150,11 @@ SERVERS = (
     Row(
         "DHCP release in another's name, from a server's port",
         lambda g: g.frame(f.dhcp(g.foreign, 1, g.ip, NODE, kind=7, port=67)),
+        ANSWERED | CHADDR,
+    ),
+    Row(
+        "DHCP release in another's name, with a relay's address",
+        lambda g: g.frame(f.dhcp(g.foreign, 1, g.ip, NODE, kind=7, relay=g.ip)),
         ANSWERED | CHADDR,
     ),
     Row(

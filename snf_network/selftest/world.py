@@ -15,7 +15,7 @@ import subprocess
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, closing, contextmanager
 from typing import Any
 
@@ -25,6 +25,8 @@ from snf_network.selftest.frames import token
 
 CLONE_NEWNET = 0x40000000
 PACKET_OUTGOING = 4
+EVERY_KIND = 0x0003
+"""ETH_P_ALL."""
 SO_RCVBUFFORCE = 33
 ROOM = 1 << 26
 """Octets of frames that may wait for us: all of them do, until the last was sent."""
@@ -137,12 +139,17 @@ class Machine:
         """This thread is in the machine's network: sockets made here stay in it."""
         return network_of(self.holder.pid)
 
-    def packet_socket(self, device: str) -> socket.socket:
-        """A raw socket that sends and receives whole frames on one device of this machine."""
+    def packet_socket(self, device: str, kind: int = EVERY_KIND) -> socket.socket:
+        """A raw socket that sends and receives whole frames on one device of this machine, or on all ("").
+
+        One for every kind of frame sees them as they come; one for a single ethertype, when the bridge and
+        its hooks have left them to the node.
+        """
         with self.inside():
-            made = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(0x0003))
+            made = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(kind))
             made.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, ROOM)
-            made.bind((device, 0x0003))
+            if device:
+                made.bind((device, kind))
         return made
 
 
@@ -198,8 +205,8 @@ class Ear:
     heard.
     """
 
-    def __init__(self, machine: Machine, device: str) -> None:
-        self.socket = machine.packet_socket(device)
+    def __init__(self, machine: Machine, device: str, kind: int = EVERY_KIND) -> None:
+        self.socket = machine.packet_socket(device, kind)
 
     def frames(self, last: int, seconds: float = 5.0) -> list[bytes]:
         """What comes, up to and with the frame of number `last`. Raises KernelError if that one does not."""
@@ -222,15 +229,20 @@ class Ear:
 
 
 def send(machine: Machine, device: str, *frames: bytes) -> None:
+    """Send whole frames from a device of a machine."""
+    with closing(machine.packet_socket(device)) as nic:
+        speak(nic, frames)
+
+
+def speak(nic: socket.socket, frames: Iterable[bytes]) -> None:
     """Send whole frames. One CPU sends them all, so they arrive in this order: who has the last has had the
     others, or never will.
     """
     cpus = os.sched_getaffinity(0)
     os.sched_setaffinity(0, {min(cpus)})
     try:
-        with closing(machine.packet_socket(device)) as nic:
-            for frame in frames:
-                nic.send(frame)
+        for frame in frames:
+            nic.send(frame)
     finally:
         os.sched_setaffinity(0, cpus)
 
@@ -239,6 +251,7 @@ WITNESS = """
 table inet witness {
 	set seen { typeof @nh,16,16; flags dynamic; size 65535; }
 	chain look { type filter hook prerouting priority 300; policy accept
+		iifname "lo" accept
 		meta nfproto ipv4 add @seen { @nh,32,16 }
 		ip6 nexthdr 44 add @seen { @nh,368,16 }
 		ip6 nexthdr != 44 add @seen { @nh,16,16 }
@@ -253,7 +266,7 @@ table arp witness {
 
 def watch(machine: Machine) -> None:
     """From now on, note what the machine's own stack gets, behind all our chains: IPv4 and IPv6 in
-    prerouting, ARP in input.
+    prerouting, ARP in input. What it says to itself has numbers by chance.
     """
     machine.run("nft", "-f", "-", text=WITNESS)
 

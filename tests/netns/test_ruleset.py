@@ -116,6 +116,17 @@ def test_the_listing_has_the_rules_and_not_the_members(machine: Machine) -> None
     assert ruleset.listing() != listing
 
 
+@pytest.mark.parametrize("config", CONFIGS.values(), ids=list(CONFIGS))
+def test_what_nft_lists_can_be_loaded(machine: Machine, config: Config) -> None:
+    """`nft list ruleset > file; nft -f file` is how others keep rules: nft 1.0.6 was killed by its own listing."""
+    load(config, *MEMBERS)
+    listed = machine.out("nft", "list", "ruleset")
+    machine.run("nft", "-f", "-", input=f"flush ruleset\n{listed}")
+    again = machine.out("nft", "list", "ruleset")
+    assert [line for line in again.splitlines() if line.startswith("\tchain")] and len(again) >= len(listed)
+    assert again.count("\n") == listed.count("\n")
+
+
 def test_a_failed_load_leaves_all_as_it_was(machine: Machine, profiles: Path) -> None:
     load(Config(), *MEMBERS)
     before = everything(machine)
