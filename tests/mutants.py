@@ -75,7 +75,7 @@ def rules(file: str, content: str) -> Iterator[Rule]:
     plain = re.sub(r"#[^\n]*", lambda found: " " * len(found[0]), content)
     if file.startswith("profiles/"):
         yield from _statements(file, Path(file).stem, plain, 0, len(plain))
-    for found in re.finditer(r"\bchain (\w+) \{", plain):
+    for found in re.finditer(r"\bchain (\w+) +\{", plain):
         yield from _statements(file, found[1], plain, found.end(), _closing(plain, found.end()))
 
 
