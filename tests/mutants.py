@@ -11,6 +11,7 @@ changes nothing that a frame could show is in EQUIVALENT, with the reason.
 from __future__ import annotations
 
 import argparse
+import os
 import re
 import shutil
 import sys
@@ -222,14 +223,14 @@ def _edited() -> list[Mutant]:
 class Field:
     """A site on which mutants are tried, one after the other; its NICs stay as they are."""
 
-    def __init__(self, stack: ExitStack) -> None:
+    def __init__(self, stack: ExitStack, directory: Path) -> None:
         self.open: list[Heard] = []
         with ExitStack() as other:
             site = Site(other)
             site.without_rules()
             self.open, self.taught = site.plays(1), site.taught
         self.site = Site(stack)
-        self.directory = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        self.directory = directory
         self.text = ruleset.text(replace(Config(), underlay=f"{UNDERLAY} {UNDERLAY6}"))
 
     def complaint(self, mutant: Mutant) -> str:
@@ -284,25 +285,28 @@ class Field:
         return next(iter([*wrong, *run._miscounted(cells, drops(node) - before)]), "")
 
 
-def tried(chosen: list[Mutant]) -> list[tuple[Mutant, str]]:
-    """Each mutant and what was said of it; `refused` where nft does not take it."""
-    found = []
-    with ExitStack() as stack:
-        field = Field(stack)
-        for mutant in chosen:
-            try:
-                said = field.complaint(mutant)
-            except KernelError as error:
-                if "nft -I" not in str(error):
-                    raise
-                said = "refused"
-            found.append((mutant, said))
-    return found
+fields: list[Field] = []
+"""That of this process."""
+
+
+def make_field(directory: str) -> None:
+    """Make it, with its files in a directory; its namespaces go with the process."""
+    fields.append(Field(ExitStack(), Path(directory, str(os.getpid()))))
+
+
+def tried(mutant: Mutant) -> tuple[Mutant, str]:
+    """A mutant and what was said of it; `refused` where nft does not take it."""
+    try:
+        return mutant, fields[0].complaint(mutant)
+    except KernelError as error:
+        if "nft -I" not in str(error):
+            raise
+        return mutant, "refused"
 
 
 EQUIVALENT = (
     (
-        r"(guard|router|querier|server|icmp_redirect|icmp4|igmp4|dhcp_client|to_server|guard_nd|unprotected): "
+        r"(guard|router|querier|server|icmp_redirect|icmp4|igmp4|dhcp_client|to_server|guard_nd|behind_ah|unprotected): "
         r"accept: removed",
         "the end of a chain that is gone to is that of its base chain, whose policy is accept; written to be seen",
     ),
@@ -347,13 +351,17 @@ def main(argv: list[str]) -> int:
 
 def report(chosen: list[Mutant], jobs: int, verbose: bool = False) -> int:
     """Try them and print what is wrong."""
-    start, parts = time.monotonic(), [chosen[number::jobs] for number in range(jobs)]
-    with ProcessPoolExecutor(jobs) as pool:
-        found = [pair for part in pool.map(tried, filter(None, parts)) for pair in part]
+    start, found = time.monotonic(), []
+    with (
+        tempfile.TemporaryDirectory() as directory,
+        ProcessPoolExecutor(jobs, initializer=make_field, initargs=(directory,)) as pool,
+    ):
+        for mutant, said in pool.map(tried, chosen):
+            found.append((mutant, said))
+            if verbose:
+                print(f"{mutant.name}\n    {said or 'NOT NOTICED'}", flush=True)
     missed = [mutant.name for mutant, said in found if not said and not is_equivalent(mutant)]
     known = [mutant.name for mutant, said in found if said not in ("", "refused") and is_equivalent(mutant)]
-    for mutant, said in found if verbose else ():
-        print(f"{mutant.name}\n    {said or 'NOT NOTICED'}")
     print("".join(f"not noticed: {name}\n" for name in missed), end="")
     print("".join(f"listed as equivalent, and noticed: {name}\n" for name in known), end="")
     refused = sum(said == "refused" for _, said in found)

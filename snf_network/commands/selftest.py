@@ -77,7 +77,8 @@ def matrix(outcome: Outcome) -> str:
     verdicts = [cell.shown for cell in outcome.cells]
     counts = ", ".join(f"{verdicts.count(verdict)} {verdict}" for verdict in sorted(set(verdicts)))
     outward = part([row for row in ROWS if not row.inward], [one for one in COLUMNS if not one.profile])
-    return f"{outward}\n{part([row for row in ROWS if row.inward], list(COLUMNS))}{len(verdicts)} cells: {counts}\n"
+    inward = part([row for row in ROWS if row.inward], list(COLUMNS))
+    return f"{outward}\n{inward}{len(verdicts)} cells: {counts}\n"
 
 
 def complaints(outcome: Outcome) -> Iterator[str]:
