@@ -230,6 +230,7 @@ class Field:
             site.without_rules()
             self.open, self.taught = site.plays(1), site.taught
         self.site = Site(stack)
+        self.site.make_trunks()
         self.directory = directory
         self.text = ruleset.text(replace(Config(), underlay=f"{UNDERLAY} {UNDERLAY6}"))
 

@@ -107,6 +107,7 @@ def examine(site: Site, say: Callable[[str], None] = lambda words: None) -> Outc
     """Send all frames with our tables and without them, with each setting of bridge-nf-call-*, and judge. The
     site is of no use afterwards.
     """
+    site.make_trunks()
     before = drops(site.node)
     say(f"sending {len(ROWS)} frames in {len(COLUMNS)} ways")
     heard, learned = site.plays(1), site.taught

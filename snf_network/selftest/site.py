@@ -116,16 +116,20 @@ class Site:
         self.settings = node.read("/etc/default/snf-network") + f'UNDERLAY="{UNDERLAY} {UNDERLAY6}"\n'
 
     def _up(self, guest: Guest) -> None:
-        """Bring its NIC up as its column says; a trunk has the members that tag trunk yields, since not every
-        kernel's bridges filter VLANs.
-        """
+        """Bring its NIC up as its column says."""
         queued = "NFDHCPD_ENGINE=nfqueue\n" if QUEUED in guest.column.pins else ""
         self.node.write("/etc/default/snf-network", self.settings + queued)
         self.node.script("kvm-ifup-custom", environment(guest))
-        if guest.column.trunk:
-            self.node.load(f'add element bridge snf_network trunks {{ "{guest.tap}" . {TRUNK} }}\n')
         if guest.column.routed:
             self.node.ip(f"route add {unknown(guest)}/32 dev {guest.tap}")
+
+    def make_trunks(self) -> None:
+        """Give NICs the members that tag trunk yields: not every kernel's bridges filter VLANs, so none can
+        be brought up so.
+        """
+        for guest in self.guests:
+            if guest.column.trunk:
+                self.node.load(f'add element bridge snf_network trunks {{ "{guest.tap}" . {TRUNK} }}\n')
 
     def plays(self, start: int) -> list[Heard]:
         """All that `play` tells, with bridge-nf-call-* off and on; once, without br_netfilter."""

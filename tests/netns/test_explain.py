@@ -13,7 +13,7 @@ import pytest
 
 from snf_network.errors import KernelError
 from snf_network.selftest.matrix import Guest, Row
-from snf_network.selftest.run import ROWS, TABLES, Site, environment
+from snf_network.selftest.site import ROWS, TABLES, Site, environment
 from snf_network.selftest.world import drops, send
 from tests.netns.lab import SCRIPTS, until
 
