@@ -35,14 +35,6 @@ mkdir -p /var/log/ganeti /etc/iproute2/rt_tables.d
 [ ! -e /proc/sys/net/ipv6 ] || echo 0 > /proc/sys/net/ipv6/conf/default/accept_dad
 """
 
-    def write(self, path: str, text: str) -> None:
-        """Make a file in the machine, with its directories."""
-        self.run("sh", "-c", 'mkdir -p "$(dirname "$1")" && cat > "$1"', "sh", path, input=text)
-
-    def read(self, path: str) -> str:
-        """The content of a file in the machine; empty if there is none."""
-        return self.run("cat", path, check=False).stdout
-
     def public(self) -> str:
         """The directory of a copy of our scripts that every user of the machine may read. A checkout may be
         in /root, and its files for root alone.

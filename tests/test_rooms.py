@@ -90,6 +90,7 @@ SOCKETS = (
     "selftest/world",
     "selftest/frames",
     "selftest/matrix",
+    "selftest/site",
     "dns/send",
     "dhcpd/packet_socket",
     "dhcpd/nfqueue",

@@ -21,9 +21,11 @@ from collections.abc import Iterator
 
 from snf_network.model.config import Config
 from snf_network.selftest.controls import LEGAL
-from snf_network.selftest.matrix import COLUMNS
-from snf_network.selftest.run import IMPOSSIBLE, ROWS, UNTESTED, WRONG, Cell, Outcome
+from snf_network.selftest.inward import PASSING
+from snf_network.selftest.matrix import COLUMNS, Column, Row
+from snf_network.selftest.run import IMPOSSIBLE, UNTESTED, WRONG, Cell, Outcome
 from snf_network.selftest.run import run as play
+from snf_network.selftest.site import ROWS
 
 from . import table
 
@@ -57,21 +59,26 @@ def run(options: argparse.Namespace, config: Config) -> int:
 
 
 def matrix(outcome: Outcome) -> str:
-    """The whole of it as a table, and a line that counts."""
+    """The whole of it as two tables, of what comes from guests and what goes to them, and a line that
+    counts.
+    """
     shown = {(cell.row.name, cell.guest.column.name): cell.shown for cell in outcome.cells}
-    rows = [
-        [
-            f"{'+ ' if row in LEGAL else ''}{row.name}",
-            *(shown.get((row.name, column.name), IMPOSSIBLE) for column in COLUMNS),
+
+    def part(rows: list[Row], columns: list[Column]) -> str:
+        lines = [
+            [
+                f"{'+ ' if row in LEGAL or row in PASSING else ''}{row.name}",
+                *(shown.get((row.name, column.name), IMPOSSIBLE) for column in columns),
+            ]
+            for row in rows
         ]
-        for row in ROWS
-    ]
+        return table.text(("FRAME", *(column.name.upper() for column in columns)), lines)
+
     verdicts = [cell.shown for cell in outcome.cells]
     counts = ", ".join(f"{verdicts.count(verdict)} {verdict}" for verdict in sorted(set(verdicts)))
-    return (
-        table.text(("FRAME", *(column.name.upper() for column in COLUMNS)), rows)
-        + f"{len(verdicts)} cells: {counts}\n"
-    )
+    outward = part([row for row in ROWS if not row.inward], [one for one in COLUMNS if not one.profile])
+    inward = part([row for row in ROWS if row.inward], list(COLUMNS))
+    return f"{outward}\n{inward}{len(verdicts)} cells: {counts}\n"
 
 
 def complaints(outcome: Outcome) -> Iterator[str]:

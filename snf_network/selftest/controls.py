@@ -15,9 +15,7 @@ from snf_network.selftest.matrix import (
     LINK_LOCAL,
     NODE,
     NODE6,
-    OTHER,
     OTHER6,
-    PREFIX,
     SERVED,
     Guest,
     Row,
@@ -30,41 +28,33 @@ ANSWERED = {SERVED: "answered"}
 FREE_SOURCE, FREE_DAD = {LINK_LOCAL: "ip6-ll-src"}, {LINK_LOCAL: "dad-target"}
 """RFC 7217 link-local addresses: their own choice on a routed tap, and on a bridge where a tag says so."""
 
-STRANGER, SISTER, GROUP = "02:00:00:00:00:77", "aa:55:61:00:00:77", "01:00:5e:00:00:fb"
-"""A MAC of another private network, one of the guest's own by MAC_MASK, and a multicast group."""
-OTHERS = {PREFIX: "mac-prefix"}
-INWARD = tuple(
-    Row(f"to the guest: another network's {name}", frame, OTHERS, bridged=True, inward=True)
-    for name, frame in (
-        ("unicast", lambda g: g.frame(f.udp(OTHER, g.ip), STRANGER, g.mac)),
-        ("broadcast", lambda g: g.frame(f.udp(OTHER, g.ip), STRANGER)),
-        ("multicast", lambda g: g.frame(f.udp(OTHER, "224.0.0.251"), STRANGER, GROUP)),
-        ("ARP", lambda g: g.frame(f.arp(1, STRANGER, OTHER, g.ip), STRANGER)),
+
+def _igmp(kind: int, source: str = "") -> Callable[[Guest], bytes]:
+    return lambda g: g.frame(f.igmp(source or g.ip, kind, "224.0.0.2"), target="01:00:5e:00:00:02")
+
+
+def _mld(kind: int, name: str) -> Row:
+    """Version 1 (RFC 2710), and as some stacks send it: without hop-by-hop options."""
+    return Row(
+        f"MLD {name}, from ::",
+        lambda g: g.group(f.icmp6("::", "ff02::2", kind, bytes(4) + f.octets("ff02::7"), 1)),
     )
-)
 
 
-def _igmp(kind: int) -> Callable[[Guest], bytes]:
-    return lambda g: g.frame(f.igmp(g.ip, kind, "224.0.0.2"), target="01:00:5e:00:00:02")
+def _icmp6(kind: int, behind: bool = False) -> Callable[[Guest], bytes]:
+    def frame(g: Guest) -> bytes:
+        packet = f.icmp6(g.ip6, NODE6, kind, bytes(20), 64)
+        return g.frame(f.with_dstopts(packet) if behind else packet)
+
+    return frame
 
 
+ELSEWHERE = "203.0.113.9"
 LEGAL = (
-    Row(
-        "to the guest: its network's unicast",
-        lambda g: g.frame(f.udp(OTHER, g.ip), SISTER, g.mac),
-        bridged=True,
-        inward=True,
-    ),
-    Row(
-        "to the guest: its network's broadcast",
-        lambda g: g.frame(f.arp(1, SISTER, OTHER, g.ip), SISTER),
-        bridged=True,
-        inward=True,
-    ),
     Row("UDP", lambda g: g.frame(f.udp(g.ip, NODE))),
     Row("UDP, IPv6", lambda g: g.frame(f.udp(g.ip6, NODE6))),
-    Row("UDP, through", lambda g: g.frame(f.udp(g.ip, GATEWAY))),
-    Row("UDP, IPv6, through", lambda g: g.frame(f.udp(g.ip6, GATEWAY6))),
+    Row("UDP, through", lambda g: g.frame(f.udp(g.ip, GATEWAY)), ear="router"),
+    Row("UDP, IPv6, through", lambda g: g.frame(f.udp(g.ip6, GATEWAY6)), ear="router"),
     Row("TCP", lambda g: g.frame(f.tcp(g.ip, NODE, 4000, 22))),
     Row("TCP, IPv6", lambda g: g.frame(f.tcp(g.ip6, NODE6, 4000, 22))),
     Row("echo", lambda g: g.frame(f.ping(g.ip, NODE))),
@@ -79,6 +69,14 @@ LEGAL = (
         lambda g: g.frame(f.behind(f.udp(g.ip6, NODE6), f.FRAGMENT, bytes((0, 0, 64, 0, 0, 0, 9)))),
     ),
     *TAILS,
+    Row("ESP", lambda g: g.frame(f.ip(g.ip, NODE, f.ESP, bytes(24)))),
+    Row("ESP that looks like a header, IPv6", lambda g: g.frame(f.ip(g.ip6, NODE6, f.ESP, b"\x3a" * 24))),
+    Row(
+        "ESP that looks like a header, behind options",
+        lambda g: g.frame(f.with_dstopts(f.ip(g.ip6, NODE6, f.ESP, b"\x3a" * 24))),
+    ),
+    *(Row(f"ICMPv6 of type {kind}", _icmp6(kind)) for kind in (0, 255)),
+    *(Row(f"ICMPv6 of type {kind} behind options", _icmp6(kind, behind=True)) for kind in (0, 132, 138, 255)),
     Row("tunnel to elsewhere", lambda g: g.frame(f.ip(g.ip, NODE, 41, f.udp(OTHER6, NODE6)[1]))),
     Row("VXLAN to elsewhere", lambda g: g.frame(f.udp(g.ip, NODE, 4000, 4789))),
     Row(
@@ -99,6 +97,10 @@ LEGAL = (
             ),
             target="01:00:5e:00:00:16",
         ),
+    ),
+    *(
+        Row(f"IGMP {name}, from 0.0.0.0", _igmp(kind, "0.0.0.0"))
+        for name, kind in (("report of version 2", 0x16), ("leave", 0x17))
     ),
     *(
         Row(f"IGMP {name}", _igmp(kind))
@@ -134,6 +136,15 @@ LEGAL = (
     Row("DHCP discover from 0.0.0.0", lambda g: g.frame(f.dhcp(g.mac, 1), target=f.BROADCAST), ANSWERED),
     Row("DHCP renewal", lambda g: g.frame(f.dhcp(g.mac, 1, g.ip, NODE)), ANSWERED),
     Row("DHCPv6 solicit", lambda g: g.group(f.dhcp6(g.local, 1)), ANSWERED),
+    Row(
+        "ARP for what its table routes",
+        lambda g: g.frame(f.arp(1, g.mac, g.ip, ELSEWHERE), target=f.BROADCAST),
+        routed=True,
+        ear="guest",
+        answer=lambda g, frame: f.is_arp(frame, 2, ELSEWHERE, g.ip),
+    ),
+    _mld(131, "report of version 1"),
+    _mld(132, "done"),
     Row("MLD with hop-by-hop, from ::", lambda g: g.group(f.mld("::", f.solicited_node(g.ip6)))),
     Row("MLD with hop-by-hop", lambda g: g.group(f.mld(g.local, f.solicited_node(g.ip6)))),
 )

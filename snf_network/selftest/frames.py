@@ -16,7 +16,7 @@ SHORTEST = 0x0600
 """What is less is no ethertype but the length of an 802.3 frame."""
 LOCAL = 0x88B5
 """An ethertype for experiments (IEEE 802.1): a frame that no stack knows."""
-ICMP, TCP, UDP, ROUTING, FRAGMENT, AH, ICMP6, DSTOPTS, PIM = 1, 6, 17, 43, 44, 51, 58, 60, 103
+ICMP, TCP, UDP, ROUTING, FRAGMENT, AH, ICMP6, DSTOPTS, PIM, ESP = 1, 6, 17, 43, 44, 51, 58, 60, 103, 50
 FIN, SYN, RST, ACK = 0x01, 0x02, 0x04, 0x10
 RS, RA, NS, NA, REDIRECT = 133, 134, 135, 136, 137
 SOURCE, TARGET, NONCE = 1, 2, 14
@@ -287,6 +287,32 @@ def arp(
     """ARP for IPv4 over Ethernet: 1 is a request, 2 a reply."""
     body = octets(sender) + octets(sender_ip) + octets(target) + octets(target_ip)
     return ARP, struct.pack("!HHBBH", 1, IP4, 6, 4, operation) + body
+
+
+def is_arp(frame: bytes, operation: int, sender_ip: str, target_ip: str) -> bool:
+    """True for a frame that is such ARP, whoever's MACs are in it."""
+    kind, at = _payload(frame)
+    said = frame[at + 6 : at + 8], frame[at + 14 : at + 18], frame[at + 24 : at + 28]
+    return kind == ARP and said == (operation.to_bytes(2, "big"), octets(sender_ip), octets(target_ip))
+
+
+def asks_for(frame: bytes, address: str) -> bool:
+    """True for an ARP request, or a neighbour solicitation, that asks for an address."""
+    kind, at = _payload(frame)
+    if ":" in address:
+        return (
+            kind == IP6
+            and frame[at + 40 : at + 41] == bytes((NS,))
+            and frame[at + 48 : at + 64] == octets(address)
+        )
+    return kind == ARP and frame[at + 6 : at + 8] == b"\0\1" and frame[at + 24 : at + 28] == octets(address)
+
+
+def snap(packet: Packet) -> Packet:
+    """A packet in an 802.3 frame, which has a length in place of the ethertype (RFC 1042): some guests take
+    it for the same.
+    """
+    return 8 + len(packet[1]), b"\xaa\xaa\3\0\0\0" + packet[0].to_bytes(2, "big") + packet[1]
 
 
 def rarp(sender: str) -> Packet:

@@ -76,6 +76,12 @@ MALFORMED = (
         bridged=True,
     ),
     Row(
+        "last fragment of a ping, longer than its frame, IPv6",
+        lambda g: g.frame(_with(_tail6(g, f.ICMP6), 4, b"\x10\0")),
+        BROKEN,
+        bridged=True,
+    ),
+    Row(
         "TCP longer than its frame",
         lambda g: g.frame(_with(f.tcp(g.ip, NODE, 4000, 22), 2, b"\x10\0")),
         BROKEN,
@@ -90,7 +96,8 @@ def _tail6(g: Guest, header: int, flow: int = 0) -> f.Packet:
     return _with(f.ip(g.ip6, NODE6, f.FRAGMENT, head + b"rest of it"), 2, flow.to_bytes(2, "big"))
 
 
-SERVICES = (67, 68, 546, 547)
+SERVICES, HALF = (67, 68, 546, 547), 0x1000
+"""Ports, and the offset (in units of eight octets) of which one bit is set, the highest."""
 
 
 def _tail(name: str, packet: Callable[[Guest], f.Packet]) -> Row:
@@ -113,10 +120,22 @@ def _udp6(port: int) -> Row:
     return _tail(f"UDP, IPv6, flow label {port}", lambda g: _tail6(g, f.UDP, port))
 
 
+def _chain(header: int) -> Row:
+    return _tail(f"header {header}, IPv6", lambda g: _tail6(g, header))
+
+
 TAILS = (
     *map(_ping, (5, 9)),
     *map(_udp, SERVICES),
     *map(_udp6, SERVICES),
+    _tail(
+        "a ping of 05, in the second half",
+        lambda g: f.ip(g.ip, NODE, f.ICMP, bytes((5,)) * 64, fragment=HALF),
+    ),
+    _tail(
+        "UDP, 0043 in it, in the second half",
+        lambda g: f.ip(g.ip, NODE, f.UDP, b"it\0\x43rest", fragment=HALF),
+    ),
     _tail("a ping, IPv6", lambda g: _tail6(g, f.ICMP6)),
-    _tail("options, IPv6", lambda g: _tail6(g, f.DSTOPTS)),
+    *(_chain(header) for header in (0, f.ROUTING, f.FRAGMENT, f.AH, f.DSTOPTS, 135)),
 )

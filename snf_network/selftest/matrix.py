@@ -15,6 +15,11 @@ from snf_network.selftest import frames as f
 NODE, NODE6, UNDERLAY, UNDERLAY6 = "192.0.2.1", "2001:db8:ffff::1", "192.0.2.77", "2001:db8:fffe::77"
 GATEWAY, GATEWAY6, OTHER, OTHER6 = "198.51.100.1", "2001:db8:1::1", "198.51.100.66", "2001:db8:1::66"
 TAP_MAC, FREE = "cc:47:52:4e:45:54", "fe80::1234:5678:9abc:def0"
+ROUTER_MAC, UPLINK_MAC = "02:00:00:00:00:fe", "02:00:00:00:00:fd"
+STRANGER, SISTER = "02:00:00:00:00:77", "aa:55:61:00:00:77"
+"""A MAC of another private network, and one of the guest's own by MAC_MASK."""
+UNROUTED, UNROUTED6 = "203.0.113.130", "2001:db8:fffd::130"
+"""Addresses that the guest's table has no route to, and table main has."""
 VRRP, EXTRA4, EXTRA6 = "aa:55:60:5e:01:0a", "198.51.100.200", "2001:db8:1::200"
 PREFIX4, PREFIX6 = "203.0.114.0/24", "2001:db8:77::/64"
 AROUND6, TEMPORARY6 = "2001:db8:1::/123", "2001:db8:1::5"
@@ -25,20 +30,25 @@ RESERVED, OTHER_RESERVED = "01:80:c2:00:00:0e", "01:80:c2:00:00:03"
 input alone.
 """
 
-MAC, IP, LINK_LOCAL, ROUTER_LOCAL, GUARD, SERVED, PORT, ANY = (
+MAC, IP, LINK_LOCAL, ROUTER_LOCAL, GUARD, SERVED, QUEUED, PORT, ROUTED, ANY = (
     "mac",
     "ip",
     "link-local",
     "router-local",
     "guard",
     "served",
+    "queued",
     "port",
+    "routed",
     "any",
 )
-PREFIX = "prefix"
+PREFIX, NODE_PREFIX, PROTECTED, LIMITED, PROFILE = "prefix", "node-prefix", "protected", "limited", "profile"
 """Pins: of the source MAC; of addresses; of link-local ones; of the tap's; against servers and routers; of
-what nfdhcpd has had from the tap; of ports; what all have. And of what comes to the guest: its MAC prefix.
+what nfdhcpd has had from the tap, or from iptables; of ports; of the table; what all have. And of what comes
+to the guest: its MAC prefix, from others and from the node itself; a profile, and any profile.
 """
+UNCOUNTED = {"profile", "no-route", "known"}
+"""Reasons that no counter of ours has."""
 
 
 @dataclass(frozen=True)
@@ -51,6 +61,10 @@ class Column:
     pins: tuple[str, ...]
     allows: tuple[str, ...] = ()
     """Instance tags, without what names the NIC."""
+    profile: str = ""
+    """Its firewall profile: such a column has only what comes to the guest."""
+    trunk: bool = False
+    """VLAN TRUNK is one that it may send tagged."""
 
     @property
     def routed(self) -> bool:
@@ -66,19 +80,39 @@ EXTRAS = (
     f"allow:{AROUND6}",
     f"mac:{VRRP}",
 )
+TRUNK = 10
+LESS = "ip-less-routed nfdhcpd"
+THREE = "ip-filtered private-filtered nfdhcpd"
 COLUMNS = (
-    Column("routed", "routed", "ip-less-routed nfdhcpd", (MAC, IP, ROUTER_LOCAL, GUARD, SERVED, ANY)),
-    Column("routed allow", "routed", "ip-less-routed", (MAC, IP, ROUTER_LOCAL, GUARD, ANY), EXTRAS),
+    Column("routed", "routed", LESS, (MAC, IP, ROUTER_LOCAL, GUARD, SERVED, ROUTED, ANY)),
+    Column("routed allow", "routed", LESS, (MAC, IP, ROUTER_LOCAL, GUARD, QUEUED, ROUTED, ANY), EXTRAS),
     Column("ip-filtered", "bridged", "ip-filtered", (MAC, IP, ROUTER_LOCAL, LINK_LOCAL, PORT, ANY)),
-    Column("ip-filtered allow", "bridged", "ip-filtered", (MAC, IP, PORT, ANY), (*EXTRAS, "allow:fe80::/10")),
-    Column("private-filtered", "bridged", "private-filtered", (MAC, PREFIX, PORT, ANY)),
+    Column(
+        "ip-filtered allow",
+        "bridged",
+        "ip-filtered nfdhcpd",
+        (MAC, IP, GUARD, QUEUED, PORT, ANY),
+        (*EXTRAS, "allow:fe80::/10"),
+    ),
+    Column("private-filtered", "bridged", "private-filtered", (MAC, PREFIX, NODE_PREFIX, PORT, ANY)),
     Column("nfdhcpd", "bridged", "nfdhcpd", (GUARD, SERVED, PORT, ANY)),
     Column(
         "all three",
         "bridged",
-        "ip-filtered private-filtered nfdhcpd",
+        f"{THREE} masq",
         (MAC, PREFIX, IP, ROUTER_LOCAL, LINK_LOCAL, GUARD, SERVED, PORT, ANY),
+        trunk=True,
     ),
+    Column("routed, protected", "routed", LESS, (PROTECTED, PROFILE), profile="protected"),
+    Column("bridged, limited", "bridged", "", (LIMITED, PROFILE), profile="limited"),
+    Column(
+        "private, protected",
+        "bridged",
+        "private-filtered",
+        (PREFIX, NODE_PREFIX, PROTECTED, PROFILE),
+        profile="protected",
+    ),
+    Column("bridged, unprotected", "bridged", "", (PROFILE,), profile="unprotected"),
 )
 
 
@@ -138,6 +172,12 @@ class Guest:
         """A multicast IPv6 packet, to the Ethernet group of its destination."""
         return self.frame(packet, source, f.group_mac(socket.inet_ntop(socket.AF_INET6, packet[1][24:40])))
 
+    def inward(self, packet: f.Packet, source: str = "", target: str = "") -> bytes:
+        """A packet to the guest: from the router's side of the node, or from a neighbour on its bridge."""
+        if self.column.routed:
+            return f.ethernet(ROUTER_MAC, UPLINK_MAC, packet)
+        return f.ethernet(source or SISTER, target or self.mac, packet)
+
     def option(self, kind: int, mac: str = "") -> bytes:
         """A link-layer option, of its own MAC unless told otherwise."""
         return f.option(kind, mac or self.mac)
@@ -157,15 +197,33 @@ class Row:
     """Why it is dropped there all the same."""
     bridged: bool = False
     """On a routed tap nothing listens to such a frame: it cannot leave the guest."""
-    inward: bool = False
-    """From a peer on the bridge to the guest."""
+    routed: bool = False
+    """Only a routed NIC has such a thing."""
+    sender: str = "guest"
+    """guest; or, to it, peer (the router, to a routed one), node, or stack: the node's own."""
+    outside: bool = False
+    """From a tap that is in no bridge."""
+    trunk: bool = False
+    """Passes where the NIC is a trunk."""
+    ear: str = ""
+    """Who alone counts."""
+    answer: Callable[[Guest, bytes], bool] | None = None
+    """What the guest must get for it."""
 
     def reason(self, column: Column) -> str:
         """Why it is dropped there; empty where it passes."""
-        if self.allowed and column.allows:
+        if (self.allowed and column.allows) or (self.trunk and column.trunk):
             return self.then
-        return next((why for pin, why in self.stopped.items() if pin in column.pins), "")
+        late = self.stopped.get(SERVED, "") if QUEUED in column.pins else ""
+        return next((why for pin, why in self.stopped.items() if pin in column.pins), late)
+
+    @property
+    def inward(self) -> bool:
+        """True if it goes to the guest."""
+        return self.sender != "guest"
 
     def possible(self, column: Column) -> bool:
         """False if the topology has no such row."""
-        return not (self.bridged and column.routed)
+        if column.profile and (not self.inward or ROUTED in self.stopped):
+            return False
+        return not ((self.bridged and column.routed) or (self.routed and not column.routed))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from snf_network.selftest import frames as f
 from snf_network.selftest.headers import MALFORMED
 from snf_network.selftest.matrix import (
@@ -11,7 +13,6 @@ from snf_network.selftest.matrix import (
     FREE,
     GATEWAY,
     GATEWAY6,
-    GUARD,
     IN_PREFIX4,
     IN_PREFIX6,
     IP,
@@ -21,24 +22,24 @@ from snf_network.selftest.matrix import (
     NODE6,
     OTHER,
     OTHER6,
-    OTHER_RESERVED,
-    PORT,
-    RESERVED,
+    ROUTED,
     ROUTER_LOCAL,
     SERVED,
     TAP_MAC,
     TEMPORARY6,
     UNDERLAY,
     UNDERLAY6,
+    UNROUTED,
+    UNROUTED6,
     VRRP,
+    Guest,
     Row,
 )
+from snf_network.selftest.neighbours import ND, NONCE, SITE_LOCAL
+from snf_network.selftest.ports import PORTS
 from snf_network.selftest.servers import ETHERNET, SERVERS
 
 S, T = f.SOURCE, f.TARGET
-NONCE = f.option(f.NONCE, b"nonce!")
-TYPE0 = bytes((0, 0, 0, 0, 0, 0, 0))
-"""A routing header that is done, without its first octet."""
 FIRST = 0x2000
 """More fragments follow this one of IPv4."""
 
@@ -50,7 +51,21 @@ def _cut(source: str, packet: f.Packet, size: int) -> f.Packet:
     )
 
 
-SRC_MAC, LL_DST, ANSWERED = {MAC: "src-mac"}, {PORT: "ll-dst"}, {SERVED: "answered"}
+SRC_MAC, ANSWERED = {MAC: "src-mac"}, {SERVED: "answered"}
+
+
+def _unrouted(source: Callable[[Guest], str], target: str) -> Row:
+    """The guest's table has no route there, and table main has."""
+    version = "IPv6" if ":" in target else "IPv4"
+    return Row(
+        f"{version} to where its table has no route",
+        lambda g: g.frame(f.udp(source(g), target)),
+        {ROUTED: "no-route"},
+        routed=True,
+        ear="router",
+    )
+
+
 MACS = (
     Row("source MAC, IPv4", lambda g: g.frame(f.udp(g.ip, NODE), g.foreign), SRC_MAC),
     Row("source MAC, IPv6", lambda g: g.frame(f.udp(g.ip6, NODE6), g.foreign), SRC_MAC),
@@ -71,36 +86,6 @@ MACS = (
         "source MAC, 802.1Q",
         lambda g: g.frame(f.udp(g.ip, NODE), g.foreign, tags=((f.VLAN, 5),)),
         {MAC: "src-mac", ANY: "tagged"},
-        bridged=True,
-    ),
-    Row(
-        "source MAC, to 01:80:c2:00:00:0e",
-        lambda g: g.frame(f.udp(g.ip, NODE), g.foreign, RESERVED),
-        LL_DST,
-        bridged=True,
-    ),
-    Row(
-        "IPv4 to 01:80:c2:00:00:0e",
-        lambda g: g.frame(f.udp(g.ip, NODE), target=RESERVED),
-        LL_DST,
-        bridged=True,
-    ),
-    Row(
-        "IPv6 to 01:80:c2:00:00:0e",
-        lambda g: g.frame(f.udp(g.ip6, NODE6), target=RESERVED),
-        LL_DST,
-        bridged=True,
-    ),
-    Row(
-        "ARP to 01:80:c2:00:00:0e",
-        lambda g: g.frame(f.arp(1, g.mac, g.ip, GATEWAY), target=RESERVED),
-        LL_DST,
-        bridged=True,
-    ),
-    Row(
-        "source MAC, to 01:80:c2:00:00:03",
-        lambda g: g.frame(f.udp(g.ip, NODE), g.foreign, OTHER_RESERVED),
-        LL_DST,
         bridged=True,
     ),
     Row("VRRP MAC", lambda g: g.frame(f.udp(g.ip, NODE), VRRP), SRC_MAC, allowed=True),
@@ -157,6 +142,18 @@ ARP = (
         "RARP reply", lambda g: g.frame((f.RARP, f.arp(4, g.mac, g.ip, g.ip)[1])), {IP: "rarp"}, bridged=True
     ),
 )
+
+
+def _within(kind: int, behind: bool = False) -> Callable[[Guest], bytes]:
+    """IP in IPv6 to a node."""
+
+    def frame(g: Guest) -> bytes:
+        packet = f.ip(g.ip6, UNDERLAY6, kind, f.udp(OTHER, NODE)[1])
+        return g.frame(f.with_dstopts(packet) if behind else packet)
+
+    return frame
+
+
 IP4_SRC, TUNNEL = {IP: "ip4-src"}, {ANY: "tunnel"}
 IP4 = (
     Row("IPv4 source, a neighbour's", lambda g: g.frame(f.udp(OTHER, NODE)), IP4_SRC),
@@ -169,6 +166,21 @@ IP4 = (
         IP4_SRC,
     ),
     Row(
+        "IPv4 source 0.0.0.0, UDP that looks like IGMP",
+        lambda g: g.frame(f.udp("0.0.0.0", NODE, 0x1601)),
+        IP4_SRC,
+    ),
+    Row(
+        "IPv4 source 0.0.0.0, DHCP from another port",
+        lambda g: g.frame(f.dhcp(g.mac, 1, port=4000), target=f.BROADCAST),
+        IP4_SRC | ANSWERED,
+    ),
+    Row(
+        "IPv4 source 0.0.0.0, DHCP in a fragment",
+        lambda g: g.frame(f.ip("0.0.0.0", NODE, f.UDP, f.dhcp(g.mac, 1)[1][20:], fragment=FIRST)),
+        IP4_SRC | ANSWERED,
+    ),
+    Row(
         "IPv4 source, fragment",
         lambda g: g.frame(f.ip(OTHER, NODE, f.UDP, b"rest of it", fragment=100)),
         IP4_SRC,
@@ -178,13 +190,24 @@ IP4 = (
         lambda g: g.frame(f.ip(OTHER, NODE, f.UDP, f.udp_data(OTHER, NODE, 9, 9), fragment=FIRST)),
         IP4_SRC,
     ),
+    _unrouted(lambda g: g.ip, UNROUTED),
+    _unrouted(lambda g: g.ip6, UNROUTED6),
     Row("IPv4 in IPv4 to a node", lambda g: g.frame(f.ip(g.ip, UNDERLAY, 4, f.udp(OTHER, NODE)[1])), TUNNEL),
     Row(
         "IPv6 in IPv4 to a node", lambda g: g.frame(f.ip(g.ip, UNDERLAY, 41, f.udp(OTHER6, NODE6)[1])), TUNNEL
     ),
     Row("GRE to a node", lambda g: g.frame(f.ip(g.ip, UNDERLAY, 47, b"\0\0\x08\0rest")), TUNNEL),
+    Row("VXLAN to a node, port 8472", lambda g: g.frame(f.udp(g.ip, UNDERLAY, 4000, 8472)), TUNNEL),
     Row("VXLAN to a node", lambda g: g.frame(f.udp(g.ip, UNDERLAY, 4000, 4789)), TUNNEL),
     Row("Geneve to a node", lambda g: g.frame(f.udp(g.ip, UNDERLAY, 4000, 6081)), TUNNEL),
+    *(
+        Row(f"{name} to a node", _within(kind), TUNNEL)
+        for name, kind in (("IPv4 in IPv6", 4), ("IPv6 in IPv6", 41))
+    ),
+    *(
+        Row(f"{name} to a node, behind options", _within(kind, behind=True), TUNNEL)
+        for name, kind in (("IPv4 in IPv6", 4), ("IPv6 in IPv6", 41))
+    ),
     Row("GRE to a node, IPv6", lambda g: g.frame(f.ip(g.ip6, UNDERLAY6, 47, b"\0\0\x08\0rest")), TUNNEL),
     Row("VXLAN to a node, IPv6", lambda g: g.frame(f.udp(g.ip6, UNDERLAY6, 4000, 4789)), TUNNEL),
     Row(
@@ -219,6 +242,13 @@ IP6 = (
     Row("IPv6 source, the gateway's", lambda g: g.frame(f.udp(GATEWAY6, NODE6)), IP6_SRC),
     Row("IPv6 source, elsewhere, through", lambda g: g.frame(f.ping("2001:db8:66::66", GATEWAY6)), IP6_SRC),
     Row("IPv6 source ::, no DAD", lambda g: g.frame(f.udp("::", NODE6)), IP6_SRC),
+    Row("IPv6 source, site-local", lambda g: g.frame(f.udp(SITE_LOCAL, NODE6)), IP6_SRC),
+    Row("IPv6 source ::, NA", lambda g: g.group(f.na("::", g.ip6)), IP6_SRC),
+    Row(
+        "IPv6 source ::, MLD behind options",
+        lambda g: g.group(f.with_dstopts(f.icmp6("::", "ff02::16", 143, bytes(4), 1))),
+        IP6_SRC,
+    ),
     Row("IPv6 source ::, echo", lambda g: g.group(f.ping("::", f.ALL_NODES)), IP6_SRC),
     Row("link-local source, a free one", lambda g: g.frame(f.udp(FREE, g.router)), LOCAL),
     Row("link-local source, the router's", lambda g: g.frame(f.udp(g.router, f.ALL_NODES)), ROUTERS),
@@ -263,68 +293,4 @@ IP6 = (
     ),
     Row("DAD, allowed prefix", lambda g: g.group(f.ns("::", IN_PREFIX6)), {IP: "dad-target"}, allowed=True),
 )
-NA, NA_MAC, NS_MAC, EXT = {IP: "na-target"}, {IP: "na-lladdr"}, {IP: "ns-lladdr"}, {IP: "nd-ext"}
-ND = (
-    Row("NA target, a neighbour's", lambda g: g.group(f.na(g.local, OTHER6, g.option(T))), NA),
-    Row("NA target, the gateway's", lambda g: g.group(f.na(g.local, GATEWAY6, g.option(T))), NA),
-    Row("NA target, the node's", lambda g: g.group(f.na(g.ip6, NODE6)), NA),
-    Row(
-        "NA target, the router's link-local",
-        lambda g: g.group(f.na(g.local, g.router, g.option(T))),
-        {ROUTER_LOCAL: "na-target"},
-    ),
-    Row(
-        "NA target, a free link-local",
-        lambda g: g.group(f.na(g.ip6, FREE, g.option(T))),
-        {LINK_LOCAL: "na-target"},
-    ),
-    Row("NA option", lambda g: g.group(f.na(g.ip6, g.ip6, g.option(T, g.foreign))), NA_MAC),
-    Row(
-        "NA option, second",
-        lambda g: g.group(f.na(g.ip6, g.ip6, g.option(T) + g.option(T, g.foreign))),
-        NA_MAC,
-    ),
-    Row("NS source, a neighbour's", lambda g: g.group(f.ns(OTHER6, GATEWAY6, g.option(S))), IP6_SRC),
-    Row("NS option", lambda g: g.group(f.ns(g.ip6, GATEWAY6, g.option(S, g.foreign))), NS_MAC),
-    Row(
-        "NS option, second", lambda g: g.group(f.ns(g.ip6, GATEWAY6, NONCE + g.option(S, g.foreign))), NS_MAC
-    ),
-    Row(
-        "NS option before a nonce",
-        lambda g: g.group(f.ns(g.ip6, GATEWAY6, g.option(S, g.foreign) + NONCE)),
-        NS_MAC,
-    ),
-    Row("NS with two nonces", lambda g: g.group(f.ns(g.ip6, GATEWAY6, NONCE + NONCE)), NS_MAC),
-    Row("RS option", lambda g: g.group(f.rs(g.local, g.option(S, g.foreign))), {IP: "rs-lladdr"} | ANSWERED),
-    Row("DAD, a neighbour's", lambda g: g.group(f.ns("::", OTHER6)), {IP: "dad-target"}),
-    Row("DAD, the gateway's", lambda g: g.group(f.ns("::", GATEWAY6, NONCE)), {IP: "dad-target"}),
-    Row(
-        "DAD, the router's link-local", lambda g: g.group(f.ns("::", g.router)), {ROUTER_LOCAL: "dad-target"}
-    ),
-    Row("DAD with an option", lambda g: g.group(f.ns("::", g.ip6, g.option(S))), NS_MAC),
-    Row("NA, atomic fragment", lambda g: g.group(f.fragmented(f.na(g.ip6, g.ip6, g.option(T)))), EXT),
-    Row("NS, first fragment", lambda g: g.group(f.fragmented(f.ns(g.ip6, GATEWAY6), more=True)), EXT),
-    Row(
-        "NA behind hop-by-hop options",
-        lambda g: g.group(f.behind(f.na(g.local, OTHER6), 0, bytes((0, 1, 4, 0, 0, 0, 0)))),
-        EXT,
-    ),
-    Row("NA behind destination options", lambda g: g.group(f.with_dstopts(f.na(g.local, OTHER6))), EXT),
-    Row(
-        "NA behind both",
-        lambda g: g.group(f.behind(f.with_dstopts(f.na(g.local, OTHER6)), 0, bytes((0, 1, 4, 0, 0, 0, 0)))),
-        EXT,
-    ),
-    Row(
-        "NA behind a routing header",
-        lambda g: g.group(f.behind(f.na(g.local, OTHER6), f.ROUTING, TYPE0)),
-        EXT,
-    ),
-    Row(
-        "NA behind options in a fragment",
-        lambda g: g.group(f.fragmented(f.with_dstopts(f.na(g.local, OTHER6)))),
-        EXT,
-    ),
-    Row("NA behind AH", lambda g: g.group(f.behind_ah(f.na(g.local, OTHER6))), EXT | {GUARD: "nd-ext"}),
-)
-FORGED = (*MACS, *ARP, *IP4, *IP6, *ND, *SERVERS, *ETHERNET, *MALFORMED)
+FORGED = (*MACS, *PORTS, *ARP, *IP4, *IP6, *ND, *SERVERS, *ETHERNET, *MALFORMED)

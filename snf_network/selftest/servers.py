@@ -11,10 +11,12 @@ from snf_network.selftest.matrix import (
     IN_PREFIX4,
     IP,
     LINK_LOCAL,
+    MAC,
     NODE,
     NODE6,
     OTHER,
     SERVED,
+    TRUNK,
     Guest,
     Row,
 )
@@ -38,6 +40,17 @@ def _igmp(name: str, kind: int, group: int, fragment: int = 0) -> Row:
 
 
 CHADDR = {IP: "dhcp-chaddr"}
+HEADERS = (0, f.ROUTING, f.FRAGMENT, f.AH, f.DSTOPTS, 135)
+
+
+def _hidden(header: int) -> Row:
+    """A router advertisement behind another header behind AH, which nft does not look past."""
+    body = bytes(23) if header == f.AH else bytes(7)
+    return Row(
+        f"RA behind header {header} behind AH",
+        lambda g: g.group(f.behind_ah(f.behind(f.ra(g.local), header, body))),
+        EXT | {GUARD: "nd-ext"},
+    )
 
 
 def _split(g: Guest, packet: f.Packet) -> f.Packet:
@@ -49,6 +62,11 @@ SERVERS = (
     Row("RA", lambda g: g.group(f.ra(g.local)), RA),
     Row("RA from a free link-local", lambda g: g.group(f.ra(FREE)), LOCAL | RA),
     Row("RA behind options", lambda g: g.group(f.with_dstopts(f.ra(g.local))), EXT | RA),
+    Row(
+        "RA behind options in a fragment",
+        lambda g: g.group(f.fragmented(f.with_dstopts(f.ra(g.local)))),
+        EXT | RA,
+    ),
     Row("RA, fragmented", lambda g: g.group(f.fragmented(f.ra(g.local))), EXT | RA),
     Row("RA behind AH", lambda g: g.group(f.behind_ah(f.ra(g.local))), EXT | {GUARD: "nd-ext"}),
     Row(
@@ -69,6 +87,8 @@ SERVERS = (
     ),
     _igmp("IGMP query, as if it were a last fragment", 0x11, 1, fragment=100),
     _igmp("IGMP query, as if it were a first fragment", 0x11, 1, fragment=FIRST),
+    _igmp("IGMP report, as if it were a last fragment", 0x16, 1, fragment=100),
+    _igmp("IGMP report, as if it were a first fragment", 0x16, 1, fragment=FIRST),
     _igmp("IGMP advertisement of a multicast router", 0x30, 106),
     _igmp("IGMP termination of a multicast router", 0x32, 106),
     _igmp("DVMRP probe", 0x13, 4),
@@ -82,6 +102,8 @@ SERVERS = (
     Row("PIM hello, IPv6", lambda g: g.group(f.pim(g.local)), QUERY),
     Row("PIM hello behind options", lambda g: g.group(f.with_dstopts(f.pim(g.local))), QUERY),
     Row("MLD query", lambda g: g.group(f.mld_query(g.local)), QUERY),
+    Row("MLD query from ::", lambda g: g.group(f.mld_query("::")), {IP: "ip6-src"} | QUERY),
+    *map(_hidden, HEADERS),
     Row("MLD query behind AH", lambda g: g.group(f.mld_query(g.local, hidden=1)), EXT | {GUARD: "nd-ext"}),
     Row(
         "MLD query behind AH twice",
@@ -99,6 +121,12 @@ SERVERS = (
         QUERY,
     ),
     Row("multicast router termination", lambda g: g.group(f.icmp6(g.local, "ff02::6a", 153, b"", 1)), QUERY),
+    Row("RS behind options", lambda g: g.group(f.with_dstopts(f.rs(g.local))), EXT | ANSWERED),
+    Row(
+        "ICMPv6 redirect behind options",
+        lambda g: g.frame(f.with_dstopts(f.redirect(g.local, g.router, NODE6, g.local))),
+        EXT | {GUARD: "redirect"},
+    ),
     Row(
         "ICMPv6 redirect",
         lambda g: g.frame(f.redirect(g.local, g.router, NODE6, g.local)),
@@ -122,6 +150,11 @@ SERVERS = (
     Row(
         "DHCP release in another's name, from a server's port",
         lambda g: g.frame(f.dhcp(g.foreign, 1, g.ip, NODE, kind=7, port=67)),
+        ANSWERED | CHADDR,
+    ),
+    Row(
+        "DHCP release in another's name, with a relay's address",
+        lambda g: g.frame(f.dhcp(g.foreign, 1, g.ip, NODE, kind=7, relay=g.ip)),
         ANSWERED | CHADDR,
     ),
     Row(
@@ -159,6 +192,7 @@ SERVERS = (
         DHCP,
     ),
     Row("DHCPv6 server", lambda g: g.frame(f.dhcp6(g.local, 2, g.router)), DHCP),
+    Row("DHCPv6 server, by a relay", lambda g: g.frame(f.udp(g.local, g.router, 547, 547)), ANSWERED | DHCP),
     Row("DHCPv6 server, another port", lambda g: g.frame(f.udp(g.local, g.router, 4000, 546)), DHCP),
     Row(
         "DHCPv6 server behind options", lambda g: g.frame(f.with_dstopts(f.dhcp6(g.local, 2, g.router))), DHCP
@@ -169,13 +203,6 @@ BRIDGES = "01:80:c2:00:00:00"
 """The group of spanning tree: a bridge without it forwards such frames, to the switch that the uplink leads
 to.
 """
-
-
-def _snap(packet: f.Packet) -> f.Packet:
-    """A packet in an 802.3 frame, which has a length in place of the ethertype (RFC 1042): some guests take
-    it for the same.
-    """
-    return 8 + len(packet[1]), b"\xaa\xaa\3\0\0\0" + packet[0].to_bytes(2, "big") + packet[1]
 
 
 def _type(name: str, kind: int, why: dict[str, str]) -> Row:
@@ -193,8 +220,27 @@ ETHERNET = (
         LLC,
         bridged=True,
     ),
-    Row("ARP in LLC/SNAP", lambda g: g.frame(_snap(f.arp(2, g.foreign, GATEWAY, NODE))), LLC, bridged=True),
-    Row("RA in LLC/SNAP", lambda g: g.frame(_snap(f.ra(g.local))), LLC, bridged=True),
+    Row("ARP in LLC/SNAP", lambda g: g.frame(f.snap(f.arp(2, g.foreign, GATEWAY, NODE))), LLC, bridged=True),
+    Row("RA in LLC/SNAP", lambda g: g.frame(f.snap(f.ra(g.local))), LLC, bridged=True),
+    Row(
+        "802.1Q of its trunk",
+        lambda g: g.frame(f.udp(g.ip, NODE), tags=((f.VLAN, TRUNK),)),
+        TAGGED,
+        bridged=True,
+        trunk=True,
+    ),
+    Row(
+        "802.1Q of its trunk, source MAC",
+        lambda g: g.frame(f.udp(g.ip, NODE), g.foreign, tags=((f.VLAN, TRUNK),)),
+        {MAC: "src-mac"} | TAGGED,
+        bridged=True,
+    ),
+    Row(
+        "802.1ad of its trunk",
+        lambda g: g.frame(f.udp(g.ip, NODE), tags=((f.QINQ, TRUNK),)),
+        TAGGED,
+        bridged=True,
+    ),
     Row("802.1Q", lambda g: g.frame(f.udp(g.ip, NODE), tags=((f.VLAN, 5),)), TAGGED, bridged=True),
     Row(
         "802.1Q, priority only, ARP",

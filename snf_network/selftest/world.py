@@ -15,7 +15,7 @@ import subprocess
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, closing, contextmanager
 from itertools import groupby
 from typing import Any
@@ -26,6 +26,8 @@ from snf_network.selftest.frames import token
 
 CLONE_NEWNET = 0x40000000
 PACKET_OUTGOING = 4
+EVERY_KIND = 0x0003
+"""ETH_P_ALL."""
 SO_RCVBUFFORCE = 33
 ROOM = 1 << 26
 """Octets of frames that may wait for us: all of them do, until the last was sent."""
@@ -146,6 +148,14 @@ echo IFUP_EXTRA_SCRIPT= >> /etc/default/snf-network
         words = (f"{key}={value}" for key, value in env.items())
         return self.run("env", "-i", *words, f"{found}/{name}", *arguments, check=check)
 
+    def write(self, path: str, text: str) -> None:
+        """Make a file in the machine, with its directories."""
+        self.run("sh", "-c", 'mkdir -p "$(dirname "$1")" && cat > "$1"', "sh", path, input=text)
+
+    def read(self, path: str) -> str:
+        """The content of a file in the machine; empty if there is none."""
+        return self.run("cat", path, check=False).stdout
+
     def sysctl(self, key: str, value: object) -> None:
         """Set one, with slashes."""
         self.run("sh", "-c", 'echo "$2" > "/proc/sys/$1"', "sh", key, value)
@@ -154,12 +164,17 @@ echo IFUP_EXTRA_SCRIPT= >> /etc/default/snf-network
         """This thread is in the machine's network: sockets made here stay in it."""
         return network_of(self.holder.pid)
 
-    def packet_socket(self, device: str) -> socket.socket:
-        """A raw socket that sends and receives whole frames on one device of this machine."""
+    def packet_socket(self, device: str, kind: int = EVERY_KIND) -> socket.socket:
+        """A raw socket that sends and receives whole frames on one device of this machine, or on all ("").
+
+        One for every kind of frame sees them as they come; one for a single ethertype, when the bridge and
+        its hooks have left them to the node.
+        """
         with self.inside():
-            made = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(0x0003))
+            made = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(kind))
             made.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, ROOM)
-            made.bind((device, 0x0003))
+            if device:
+                made.bind((device, kind))
         return made
 
 
@@ -228,15 +243,13 @@ class Ear:
     heard.
     """
 
-    def __init__(self, machine: Machine, device: str) -> None:
-        self.socket = machine.packet_socket(device)
+    def __init__(self, machine: Machine, device: str, kind: int = EVERY_KIND) -> None:
+        self.socket = machine.packet_socket(device, kind)
 
-    def tokens(self, last: int, seconds: float = 5.0) -> set[int]:
-        """The numbers of the frames that come, up to and with the `last`. Raises KernelError if that one does
-        not.
-        """
-        end, heard = time.monotonic() + seconds, set()
-        while last not in heard:
+    def frames(self, last: int, seconds: float = 5.0) -> list[bytes]:
+        """What comes, up to and with the frame of number `last`. Raises KernelError if that one does not."""
+        end, heard = time.monotonic() + seconds, [b""]
+        while token(heard[-1]) != last:
             self.socket.settimeout(max(end - time.monotonic(), 0.001))
             try:
                 frame, (*_, kind, _, _) = self.socket.recvfrom(65536)
@@ -245,20 +258,29 @@ class Ear:
                     f"frame {last} did not come within {seconds:g} s", "is the machine overloaded?"
                 ) from None
             if kind != PACKET_OUTGOING:
-                heard.add(token(frame))
-        return heard
+                heard.append(frame)
+        return heard[1:]
+
+    def tokens(self, last: int, seconds: float = 5.0) -> set[int]:
+        """The numbers of what comes, up to and with the `last`. Raises KernelError if that one does not."""
+        return set(map(token, self.frames(last, seconds)))
 
 
 def send(machine: Machine, device: str, *frames: bytes) -> None:
+    """Send whole frames from a device of a machine."""
+    with closing(machine.packet_socket(device)) as nic:
+        speak(nic, frames)
+
+
+def speak(nic: socket.socket, frames: Iterable[bytes]) -> None:
     """Send whole frames. One CPU sends them all, so they arrive in this order: who has the last has had the
     others, or never will.
     """
     cpus = os.sched_getaffinity(0)
     os.sched_setaffinity(0, {min(cpus)})
     try:
-        with closing(machine.packet_socket(device)) as nic:
-            for frame in frames:
-                nic.send(frame)
+        for frame in frames:
+            nic.send(frame)
     finally:
         os.sched_setaffinity(0, cpus)
 
@@ -267,6 +289,7 @@ WITNESS = """
 table inet witness {
 	set seen { typeof @nh,16,16; flags dynamic; size 65535; }
 	chain look { type filter hook prerouting priority 300; policy accept
+		iifname "lo" accept
 		meta nfproto ipv4 add @seen { @nh,32,16 }
 		ip6 nexthdr 44 add @seen { @nh,368,16 }
 		ip6 nexthdr != 44 add @seen { @nh,16,16 }
@@ -281,7 +304,7 @@ table arp witness {
 
 def watch(machine: Machine) -> None:
     """From now on, note what the machine's own stack gets, behind all our chains: IPv4 and IPv6 in
-    prerouting, ARP in input.
+    prerouting, ARP in input. What it says to itself has numbers by chance.
     """
     machine.run("nft", "-f", "-", input=WITNESS)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import struct
 import subprocess
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack, closing
 from pathlib import Path
@@ -13,8 +14,8 @@ import pytest
 
 from snf_network.errors import KernelError
 from snf_network.selftest.matrix import Guest, Row
-from snf_network.selftest.run import ROWS, TABLES, Site, environment
-from snf_network.selftest.world import drops, send
+from snf_network.selftest.site import ROWS, TABLES, Site, environment
+from snf_network.selftest.world import Machine, drops, send
 from tests.netns.lab import SCRIPTS, until
 
 COMMAND = str(SCRIPTS / "snf-network")
@@ -177,6 +178,16 @@ def tracing(site: Site, *options: str) -> subprocess.Popen[str]:
     return command
 
 
+def said_of(command: subprocess.Popen[str], sender: Machine, device: str, *frames: bytes) -> str:
+    """What a trace prints of frames. nft may not listen yet when they are first sent; and its pipe, which
+    nobody reads before the end, has room for a few hundred lines.
+    """
+    for _ in range(20):
+        send(sender, device, *frames)
+        time.sleep(0.1)
+    return command.communicate(timeout=30)[0]
+
+
 def traced(site: Site) -> bool:
     return "snf_trace" in site.node.out("nft", "list", "tables")
 
@@ -187,15 +198,7 @@ def test_trace_shows_drops_as_they_come(site: Site) -> None:
         ("NA target, a neighbour's", "PPPoE discovery", "UDP", "ARP sender IP, request"),
     )
     command = tracing(site, guest.tap, "--seconds", "3")
-    # nft may not listen yet: what is sent once more shows once more
-    assert until(
-        lambda: (
-            send(site.guest, guest.tap, *(ROW[name].frame(guest) for name in names))
-            or command.poll() is not None
-        ),
-        10,
-    )
-    lines = command.communicate()[0].splitlines()
+    lines = said_of(command, site.guest, guest.tap, *(ROW[name].frame(guest) for name in names)).splitlines()
     assert {line.split()[1] for line in lines} >= {"na-target", "ethertype", "arp-ip"}
     assert all(len(line) > 40 for line in lines)
     assert not traced(site)
@@ -208,8 +211,7 @@ def test_trace_shows_what_goes_to_the_nic_too(site: Site) -> None:
     sender = site.guests[FILTERED + 1]
     frame = ROW["VRRP MAC"].frame(sender)
     foreign = frame[:6] + bytes.fromhex("020000000001") + frame[12:]
-    assert until(lambda: send(site.peer, "eth0", foreign) or command.poll() is not None, 10)
-    assert "mac-prefix" in command.communicate()[0]
+    assert "mac-prefix" in said_of(command, site.peer, "eth0", foreign)
 
 
 def test_trace_ends_by_itself_even_if_it_is_killed(site: Site) -> None:

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from snf_network.selftest import frames as f
 from snf_network.selftest.matrix import TAP_MAC
-from snf_network.selftest.run import Site, environment
+from snf_network.selftest.site import Site, environment
 from snf_network.selftest.world import Ear, bridge_netfilter, drops, send, witnessed
 from tests.netns.lab import until
 

@@ -15,7 +15,7 @@ from snf_network.model.config import Config
 from snf_network.rules.ruleset import Ruleset
 from snf_network.selftest import frames as f
 from snf_network.selftest.matrix import NODE, RESERVED, TAP_MAC, Guest
-from snf_network.selftest.run import TABLES, Site, environment
+from snf_network.selftest.site import TABLES, Site, environment
 from snf_network.selftest.world import Ear, witnessed
 from tests.netns.lab import SCRIPTS
 

@@ -1,0 +1,272 @@
+"""A node with a NIC for each column, and who can hear them; and one play of all rows."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Iterator
+from contextlib import ExitStack, closing, contextmanager
+
+from snf_network.selftest import frames as f
+from snf_network.selftest.controls import LEGAL
+from snf_network.selftest.inward import PASSING, STOPPED, unknown
+from snf_network.selftest.matrix import (
+    COLUMNS,
+    GATEWAY,
+    GATEWAY6,
+    NODE,
+    NODE6,
+    QUEUED,
+    ROUTER_MAC,
+    TAP_MAC,
+    TRUNK,
+    UNDERLAY,
+    UNDERLAY6,
+    UPLINK_MAC,
+    Guest,
+    Row,
+)
+from snf_network.selftest.rows import FORGED
+from snf_network.selftest.world import (
+    Ear,
+    Machine,
+    bridge_netfilter,
+    has_bridge_netfilter,
+    settle,
+    speak,
+    watch,
+    witnessed,
+)
+
+ROWS = (*FORGED, *LEGAL, *STOPPED, *PASSING)
+ROOM = 16000
+"""How far apart the numbers are that two plays count from: more than one play has frames."""
+MARKS = 65000
+"""Numbers of frames that come behind all others, and always, begin here."""
+TABLES = ("bridge", "inet", "arp")
+UNROUTED_NETS = ("203.0.113.128/25", "2001:db8:fffd::/48")
+Heard = dict[int, set[str]]
+"""Who got which frame, by its place among all frames of a play."""
+
+
+class Site:
+    """A node with a NIC for each column, and who can hear them: a peer on the bridge, a router, the node."""
+
+    def __init__(self, stack: ExitStack) -> None:
+        self.node, self.guest, self.peer, self.router = (
+            stack.enter_context(closing(Machine(name))) for name in ("node", "guest", "peer", "router")
+        )
+        self.guests = [Guest(column, number) for number, column in enumerate(COLUMNS, 1)]
+        self.taught: set[tuple[str, str]] = set()
+        self.mark = 0
+        self.stack, self.speakers = stack, dict[tuple[str, str], socket.socket]()
+        for machine in (self.guest, self.peer, self.router):
+            machine.sysctl("net/ipv6/conf/default/disable_ipv6", "1")
+        self._cable("peer0", self.peer, "eth0")
+        self._cable("up0", self.router, "eth0")
+        self._cable("eth1", self.router, "eth1")
+        for guest in self.guests:
+            self._cable(guest.tap, self.guest, guest.tap)
+        self._node()
+        for guest in self.guests:
+            self._up(guest)
+        watch(self.node)
+        settle(self.node)
+        self.ears = {
+            "peer": (Ear(self.peer, "eth0"), self.node, "peer0"),
+            "bridge": (Ear(self.node, "br0"), self.peer, "eth0"),
+            "other bridge": (Ear(self.router, "eth0"), self.node, "up0"),
+            "program on the node": (Ear(self.node, "", f.LOCAL), self.peer, "eth0"),
+            "router": (Ear(self.router, "eth1"), self.node, "eth1"),
+        }
+
+    def _cable(self, device: str, machine: Machine, far: str) -> None:
+        self.node.ip(f"link add {device} type veth peer name {far} netns {machine.holder.pid}")
+        machine.ip(f"link set {far} arp off", f"link set {far} up")
+
+    def _node(self) -> None:
+        """Table 222 with a default route, a bridge with two ports, two addresses: and no packet of its
+        own. What table 222 does not know, table main does.
+        """
+        node = self.node
+        self.router.ip(f"link set eth1 address {ROUTER_MAC}")
+        for key in ("all", "default"):
+            node.sysctl(f"net/ipv4/conf/{key}/rp_filter", "0")
+        node.ip(
+            "link add br0 type bridge forward_delay 0 mcast_snooping 0",
+            f"link set br0 address {TAP_MAC} up",
+            "link set peer0 master br0 up",
+            "link set up0 master br0 up",
+            f"link set eth1 address {UPLINK_MAC} up",
+            f"addr add {NODE}/32 dev lo",
+            f"addr add {NODE6}/128 dev lo",
+            *(
+                line
+                for gateway, unrouted in zip((GATEWAY, GATEWAY6), UNROUTED_NETS, strict=True)
+                for line in (
+                    f"route add default via {gateway} dev eth1 table 222 onlink",
+                    f"route add {unrouted} via {gateway} dev eth1 onlink",
+                    f"route add throw {unrouted} table 222",
+                    f"neigh replace {gateway} lladdr {ROUTER_MAC} dev eth1 nud permanent",
+                )
+            ),
+        )
+        for family in ("-4", "-6"):
+            node.run("ip", family, "rule", "add", "iif", "eth1", "lookup", "222")
+        node.write("/etc/iproute2/rt_tables.d/snf.conf", "222 snf_selftest\n")
+        self.settings = node.read("/etc/default/snf-network") + f'UNDERLAY="{UNDERLAY} {UNDERLAY6}"\n'
+
+    def _up(self, guest: Guest) -> None:
+        """Bring its NIC up as its column says."""
+        queued = "NFDHCPD_ENGINE=nfqueue\n" if QUEUED in guest.column.pins else ""
+        self.node.write("/etc/default/snf-network", self.settings + queued)
+        self.node.script("kvm-ifup-custom", environment(guest))
+        if guest.column.routed:
+            self.node.ip(f"route add {unknown(guest)}/32 dev {guest.tap}")
+
+    def make_trunks(self) -> None:
+        """Give NICs the members that tag trunk yields: not every kernel's bridges filter VLANs, so none can
+        be brought up so.
+        """
+        for guest in self.guests:
+            if guest.column.trunk:
+                self.node.load(f'add element bridge snf_network trunks {{ "{guest.tap}" . {TRUNK} }}\n')
+
+    def plays(self, start: int) -> list[Heard]:
+        """All that `play` tells, with bridge-nf-call-* off and on; once, without br_netfilter."""
+        found: list[Heard] = []
+        for setting in (False, True) if has_bridge_netfilter(self.node) else (None,):
+            if setting is not None:
+                bridge_netfilter(self.node, setting)
+            found.append(self.play(start + ROOM * len(found)))
+        return found
+
+    def play(self, start: int) -> Heard:
+        """Every row of every column once: who got which number, counted from `start`."""
+        heard: Heard = {}
+        for guest in self.guests:
+            first = start + len(ROWS) * (guest.number - 1)
+            for number in self._exchange(guest, first):
+                heard.setdefault(number - start, set()).add("guest")
+        self.taught |= self.learned()
+        with self._outside():
+            for guest in self.guests:
+                told = _frames(guest, start + len(ROWS) * (guest.number - 1))
+                self._speak(self.guest, guest.tap, *(frame for row, frame in told if row.outside))
+        for name, numbers in (*self._listen(), ("node", witnessed(self.node))):
+            for number in numbers:
+                if start <= number < start + ROOM and _counts(ROWS[(number - start) % len(ROWS)], name):
+                    heard.setdefault(number - start, set()).add(name)
+        return heard
+
+    def _listen(self) -> Iterator[tuple[str, set[int]]]:
+        """The numbers that each ear has had."""
+        for name, (ear, machine, device) in self.ears.items():
+            yield name, set(map(f.token, self._all(ear, machine, device)))
+
+    def _all(self, ear: Ear, machine: Machine, device: str) -> list[bytes]:
+        """What an ear has had: all that comes before a frame that is sent to it now."""
+        self.mark = MARKS + (self.mark + 1) % 500
+        end = f.ethernet("02:00:00:00:00:01", f.BROADCAST, (f.LOCAL, bytes(46)))
+        self._speak(machine, device, f.stamp(end, self.mark))
+        return ear.frames(self.mark)
+
+    def _exchange(self, guest: Guest, start: int) -> set[int]:
+        """What the guest sends, and what is sent to it; the numbers of what it got, or was answered."""
+        told = _frames(guest, start)
+        ear = Ear(self.guest, guest.tap)
+        with closing(ear.socket):
+            if guest.column.routed:
+                self._ask(guest)
+            for sender, machine, device in (
+                ("peer", *((self.router, "eth1") if guest.column.routed else (self.peer, "eth0"))),
+                ("node", self.node, "br0"),
+                ("guest", self.guest, guest.tap),
+            ):
+                frames = (frame for row, frame in told if row.sender == sender and not row.outside)
+                self._speak(machine, device, *frames)
+            heard = self._all(ear, self.node, guest.tap)
+        found = set(map(f.token, heard)) & {f.token(frame) for row, frame in told if row.inward}
+        return found | {
+            f.token(sent)
+            for row, sent in told
+            if row.answer and any(row.answer(guest, frame) for frame in heard)
+        }
+
+    def _speak(self, machine: Machine, device: str, *frames: bytes) -> None:
+        """Send frames from a socket that stays open: to close one takes the kernel 10 ms."""
+        key = machine.name, device
+        if key not in self.speakers:
+            self.speakers[key] = self.stack.enter_context(closing(machine.packet_socket(device, 0)))
+        speak(self.speakers[key], frames)
+
+    def _ask(self, guest: Guest) -> None:
+        """Have the node look for an address on the guest's tap."""
+        self.node.ip(f"neigh flush dev {guest.tap}")
+        with self.node.inside(), socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as asking:
+            asking.sendto(b"", (unknown(guest), 9))
+
+    @contextmanager
+    def _outside(self) -> Iterator[None]:
+        """All taps of the bridge are in none meanwhile, as after the bridge was deleted and made again."""
+        taps = [guest.tap for guest in self.guests if not guest.column.routed]
+        self.node.ip(*(f"link set {tap} nomaster" for tap in taps))
+        yield
+        self.node.ip(*(f"link set {tap} master br0" for tap in taps))
+        settle(self.node)
+
+    def learned(self) -> set[tuple[str, str]]:
+        """MAC address and port of all that the bridge has learned."""
+        lines = [line.split() for line in self.node.out("bridge", "fdb", "show", "br", "br0").splitlines()]
+        return {(words[0], words[2]) for words in lines if "permanent" not in words}
+
+    def without_rules(self) -> None:
+        """Take our tables away, as `nft flush ruleset` would, and what the node knows of those guests' MACs
+        that say it themselves; and let the bridge learn from any frame again.
+        """
+        for guest in self.guests:
+            if guest.column.routed and not guest.column.profile:
+                self.node.ip(f"neigh flush dev {guest.tap} nud permanent")
+        for family in TABLES:
+            self.node.run("nft", "delete", "table", family, "snf_network")
+        self.node.ip("link set br0 type bridge no_linklocal_learn 0")
+        self.taught = set()
+
+
+def _counts(row: Row, name: str) -> bool:
+    """Of what goes to a guest, only that counts, or whom the row names."""
+    return not row.inward or row.ear == name
+
+
+def _frames(guest: Guest, start: int) -> list[tuple[Row, bytes]]:
+    """The rows that the guest's column has, each with its number in it."""
+    return [
+        (row, f.stamp(row.frame(guest), number))
+        for number, row in enumerate(ROWS, start)
+        if row.possible(guest.column)
+    ]
+
+
+def environment(guest: Guest) -> dict[str, str]:
+    """What Ganeti would say of the NIC."""
+    column = guest.column
+    return {
+        "INTERFACE": guest.tap,
+        "INSTANCE": f"guest{guest.number}",
+        "INTERFACE_UUID": f"nic-{guest.number}",
+        "INTERFACE_INDEX": "0",
+        "MAC": guest.mac,
+        "IP": guest.ip,
+        "MODE": column.mode,
+        "LINK": "snf_selftest" if column.routed else "br0",
+        "NETWORK_SUBNET": "198.51.100.0/24",
+        "NETWORK_GATEWAY": GATEWAY,
+        "NETWORK_SUBNET6": "2001:db8:1::/64",
+        "NETWORK_GATEWAY6": GATEWAY6,
+        "NETWORK_TAGS": column.tags,
+        "TAGS": " ".join(
+            (
+                *(f"snf-network:0:{tag}" for tag in column.allows),
+                *((f"synnefo:network:0:{column.profile}",) if column.profile else ()),
+            )
+        ),
+    }
