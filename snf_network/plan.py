@@ -73,6 +73,7 @@ def plan_for(nic: Nic, node: Node, config: Config) -> Plan:
     """The plan of `nic`. Raises BadEnvironment where what was asked for cannot be done in full."""
     tags = tags_of(nic, config)
     chosen = {tag: setups.for_tag(tag, config) for tag in tags}
+    ignored = setups.ignored(chosen, config)
     resources = list(setups.for_mode(nic.mode)(nic, node, config))
     for setup in dict.fromkeys(filter(None, chosen.values())):
         resources += setup(nic, node, config)
@@ -92,7 +93,7 @@ def plan_for(nic: Nic, node: Node, config: Config) -> Plan:
         tuple(told),
         tuple(_lacking(nic, node, config, tags)),
         tuple(_warnings(nic, node)),
-        tuple(tag for tag, setup in chosen.items() if setup is None),
+        ignored,
         names_for(nic, config, node.ipv6),
     )
 

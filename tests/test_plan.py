@@ -521,6 +521,37 @@ def test_unknown_tags_are_ignored_and_said() -> None:
     assert made.ignored == ("../../bin/sh", "whatever") and made.resources == plan(BRIDGED).resources
 
 
+@pytest.mark.parametrize(
+    ("tag", "meant"),
+    [
+        ("ip-filterd", "ip-filtered"),
+        ("private-filterred", "private-filtered"),
+        ("Private-Filtered", "private-filtered"),
+        ("private_filtered", "private-filtered"),
+        ("mac-filter", "mac-filtered"),
+        ("iplessrouted", "ip-less-routed"),
+        ("nfdchpd", "nfdhcpd"),
+        ("dhcpd", "nfdhcpd"),
+    ],
+)
+def test_a_slip_of_a_tag_that_filters_is_refused(tag: str, meant: str) -> None:
+    """The guest would be open, and nobody would know."""
+    with pytest.raises(BadEnvironment, match=f"did you mean {meant}"):
+        plan(BRIDGED, NETWORK_TAGS=tag)
+    with pytest.raises(BadEnvironment, match=f"did you mean {meant}"):
+        plan(BRIDGED, NETWORK_TAGS="", TAGS=f"snf-network:0:{tag}")
+    config = replace(
+        Config(), mac_filtered_tag="pf", ip_filtered_tag="abc", nfdhcpd_tag="x", ip_less_routed_tag="y"
+    )
+    if "mac" not in tag:
+        assert plan(BRIDGED, config=config, NETWORK_TAGS=tag).ignored == (tag,)
+
+
+@pytest.mark.parametrize("tag", ["filtered", "dns2", "public1", "trunks", "dhcp", "pf1", "private"])
+def test_a_tag_that_is_less_close_is_not(tag: str) -> None:
+    assert plan(BRIDGED, NETWORK_TAGS=tag).ignored == (tag,)
+
+
 def test_masq_translates_only_where_it_is_switched_on() -> None:
     node = replace(NODE, wan="eth0")
     own = Sysctl("net/ipv6/conf/tap1/addr_gen_mode", "1")

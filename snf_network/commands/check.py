@@ -2,7 +2,9 @@
 yet.
 
 Exit status 0: all is as recorded. 1: it is not, and `snf-network repair` or `snf-network gc` mends it.
-Nothing is changed. Guests that nfdhcpd does not answer are a warning: no record says that it runs.
+Nothing is changed. Guests that nfdhcpd does not answer are a warning: no record says that it runs. So are
+tags that nobody has a meaning for, and what others have on a guest's way: policy rules before ours, chains
+that drop.
 """
 
 from __future__ import annotations
@@ -12,8 +14,7 @@ import json
 import sys
 from collections.abc import Iterable, Iterator
 
-from snf_network.dhcpd.liveness import unanswered
-from snf_network.model.config import Config
+from snf_network.model.config import Config, dns_is_on
 from snf_network.observe.drift import Difference, compare
 
 from . import chosen
@@ -29,6 +30,7 @@ KINDS = (
     "unreadable",
     "unrecorded",
     "orphan",
+    "dns",
     "unanswered",
 )
 
@@ -40,20 +42,25 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace, config: Config) -> int:
-    """Print the difference, and on stderr what is odd in the settings and whom nfdhcpd does not answer."""
+    """Print the difference, and on stderr what is odd: settings, tags, and whom nfdhcpd does not answer."""
     difference = compare(config)
-    silent = {} if options.quiet else unanswered(dict(difference.relying))
+    broken = [] if options.quiet and difference else [*_dns(config)]
+    silent = {} if options.quiet else chosen.silent(difference.live, config)
     if options.json:
-        found = [*rows(difference), *(("unanswered", *row) for row in silent.items())]
+        found = [*rows(difference), *broken, *(("unanswered", *row) for row in silent.items())]
         sys.stdout.write(json.dumps({kind: [] for kind in KINDS} | _grouped(found), indent=2) + "\n")
     elif not options.quiet:
-        lines = [f"{kind:10} {interface:15} {words}\n" for kind, interface, words in rows(difference)]
+        lines = [
+            f"{kind:10} {interface:15} {words}\n" for kind, interface, words in (*rows(difference), *broken)
+        ]
         sys.stdout.write("".join(lines) or "clean\n")
     if not options.quiet:
         sys.stdout.flush()  # a disk that is full is told first, and alone
-        told = [*config.warnings, *(f"{name}: {words}" for name, words in chosen.by_cause(silent.items()))]
-        sys.stderr.write("".join(f"snf-network: warning: {words.removeprefix('-: ')}\n" for words in told))
-    return 1 if difference else 0
+        told = [*config.warnings, *difference.ahead]
+        for said in (silent.items(), chosen.without_meaning(difference.live, config)):
+            told += (f"{name}: {words}".removeprefix("-: ") for name, words in chosen.by_cause(said))
+        sys.stderr.write("".join(f"snf-network: warning: {words}\n" for words in told))
+    return 1 if difference or broken else 0
 
 
 def rows(difference: Difference) -> Iterator[tuple[str, str, str]]:
@@ -68,6 +75,13 @@ def rows(difference: Difference) -> Iterator[tuple[str, str, str]]:
         yield "gone", record.interface, f"{record.instance} is not here any more: snf-network gc"
     yield from spared(difference)
     yield from (("orphan", "-", resource.add().partition("\n")[0]) for resource in difference.orphans)
+
+
+def _dns(config: Config) -> Iterator[tuple[str, str, str]]:
+    if dns_is_on(config):
+        from snf_network.dns.check import complaints  # with YAML and a codec: 40 ms, for those who have DNS
+
+        yield from (("dns", "-", words) for words in complaints(config))
 
 
 def spared(difference: Difference) -> Iterator[tuple[str, str, str]]:

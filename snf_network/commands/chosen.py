@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator
 
+from snf_network import setups
 from snf_network.dhcpd.liveness import unanswered
-from snf_network.errors import BadEnvironment
+from snf_network.errors import BadEnvironment, SnfNetworkError, shown
 from snf_network.host.record import Record, Records, is_live
 from snf_network.model.config import Config
+from snf_network.model.nic import Nic
 from snf_network.observe.relying import engine_of
+from snf_network.setups.tags import tags_of
 
 
 def records(config: Config, interfaces: Collection[str] = ()) -> list[Record]:
@@ -45,6 +48,23 @@ def by_cause(said: Iterable[tuple[str, str]]) -> Iterator[tuple[str, str]]:
     for words, interfaces in by_cause.items():
         one = len(interfaces) == 1
         yield interfaces[0] if one else "-", words if one else f"{words}: {len(interfaces)} NICs"
+
+
+def unknown_tags(record: Record, config: Config) -> tuple[str, ...]:
+    """The tags of a NIC that nobody has a setup for. None for a record that no NIC can be made from."""
+    try:
+        tags = tags_of(Nic.from_env(dict(record.variables)), config)
+    except SnfNetworkError:
+        return ()
+    return tuple(tag for tag in tags if setups.for_tag(tag, config) is None)
+
+
+def without_meaning(records: Iterable[Record], config: Config) -> Iterator[tuple[str, str]]:
+    """The interfaces of those that have unknown tags, and what to say of them."""
+    for record in records:
+        tags = unknown_tags(record, config)
+        if tags:
+            yield record.interface, f"unknown tags, which do nothing: {shown(' '.join(tags))}"
 
 
 def silent(records: Iterable[Record], config: Config) -> dict[str, str]:

@@ -17,6 +17,8 @@ from snf_network.host import kernel
 from snf_network.model.config import Config
 from snf_network.scripts.process import open_descriptors
 
+from .paragraphs import Paragraphs
+
 NAMES = (
     "plan",
     "status",
@@ -67,8 +69,13 @@ def main(argv: Sequence[str]) -> int:
             raise
         sys.stderr.write(f"snf-network: Python has no module {module} (apt install {PACKAGES[module]})\n")
         _hush()
-    except (SnfNetworkError, OSError) as error:
+    except SnfNetworkError as error:
         sys.stderr.write(f"snf-network: {error}\n")
+        _hush()
+    except OSError as error:
+        sys.stderr.write(
+            f"snf-network: {f'{error.filename}: ' * bool(error.filename)}{error.strerror or error}\n"
+        )
         _hush()
     return 1
 
@@ -97,17 +104,14 @@ def _parser(*names: str) -> argparse.ArgumentParser:
         prog="snf-network",
         description="What snf-network has done for the NICs of this Ganeti node.",
         epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        formatter_class=Paragraphs,
     )
     parser.add_argument("--version", action="version", version=__version__)
     subparsers = parser.add_subparsers(metavar="COMMAND", dest="command", required=True)
     for name in names or NAMES:
         module = importlib.import_module(f"snf_network.commands.{name}")
         subparser = subparsers.add_parser(
-            name,
-            help=module.SUMMARY,
-            description=module.__doc__,
-            formatter_class=argparse.RawDescriptionHelpFormatter,
+            name, help=module.SUMMARY, description=module.__doc__, formatter_class=Paragraphs
         )
         module.arguments(subparser)
         subparser.set_defaults(run=module.run)

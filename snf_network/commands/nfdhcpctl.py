@@ -16,6 +16,7 @@ from snf_network.dhcpd.control_client import Connection
 from snf_network.errors import SnfNetworkError
 
 from . import table
+from .paragraphs import Paragraphs
 
 EPILOG = """examples:
   nfdhcpctl list                        every binding, and whether it is served
@@ -28,10 +29,7 @@ EPILOG = """examples:
 def main(argv: Sequence[str]) -> int:
     """Run one command. 0: done; 1: it failed, or something is wrong; 2: wrong usage."""
     parser = argparse.ArgumentParser(
-        prog="nfdhcpctl",
-        description=__doc__,
-        epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        prog="nfdhcpctl", description=__doc__, epilog=EPILOG, formatter_class=Paragraphs
     )
     parser.add_argument("--version", action="version", version=__version__)
     parser.add_argument(

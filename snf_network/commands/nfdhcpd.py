@@ -11,6 +11,8 @@ from snf_network import __version__
 from snf_network.dhcpd import main as daemon
 from snf_network.errors import SnfNetworkError
 
+from .paragraphs import Paragraphs
+
 EPILOG = """signals: TERM ends the daemon, HUP reads the configuration and all bindings again, USR1 writes to
 the log who is served. nfdhcpctl asks a running daemon. nfdhcpd.md, in docs or /usr/share/doc/nfdhcpd,
 lists all keys of nfdhcpd.conf and of bindings."""
@@ -20,10 +22,7 @@ def arguments(argv: Sequence[str]) -> argparse.Namespace:
     """The command line."""
     defaults = daemon.Options()
     parser = argparse.ArgumentParser(
-        prog="nfdhcpd",
-        description=__doc__,
-        epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        prog="nfdhcpd", description=__doc__, epilog=EPILOG, formatter_class=Paragraphs
     )
     add = parser.add_argument
     add("--version", action="version", version=__version__)

@@ -1,8 +1,8 @@
 """List the NICs of this node: whose they are, where they are, and how they are.
 
-STATE is `up`; `incomplete` where something could not be done yet (the reason stands below the table,
-`snf-network repair` tries again); or `gone` where the tap is no more and nobody took back what it had
-(`snf-network gc` does).
+STATE is `up`; `down` where its link is down and no frame passes; `incomplete` where something could not be
+done yet (the reason stands below the table, `snf-network repair` tries again); or `gone` where the tap is no
+more and nobody took back what it had (`snf-network gc` does).
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from collections.abc import Iterator
 
 from snf_network.addresses import is_link_local
 from snf_network.errors import SnfNetworkError
+from snf_network.host import kernel
 from snf_network.host.record import Record, is_live
 from snf_network.model.config import Config
 from snf_network.model.nic import Nic
@@ -32,7 +33,9 @@ NARROW = 8
 def arguments(parser: argparse.ArgumentParser) -> None:
     """How to print, and of what."""
     parser.add_argument("interface", nargs="*", help="only these")
-    parser.add_argument("--wide", action="store_true", help="IPv6 address, MAC and tags too")
+    parser.add_argument(
+        "--wide", action="store_true", help="IPv6 address, MAC and tags too, and which tags are unknown"
+    )
     parser.add_argument("--json", action="store_true", help="for machines: a list of objects")
 
 
@@ -49,6 +52,7 @@ def run(options: argparse.Namespace, config: Config) -> int:
                 "ifindex": record.ifindex,
                 "lacking": record.lacking,
                 "given_up": list(given_up(record)),
+                "unknown_tags": chosen.unknown_tags(record, config),
                 "unanswered": silent.get(record.interface, ""),
             }
             for row, record in zip(rows, records)
@@ -62,7 +66,8 @@ def run(options: argparse.Namespace, config: Config) -> int:
     for record in records:
         for words in (*record.lacking, *given_up(record)):
             sys.stdout.write(f"{record.interface}: {words}\n")
-    for interface, words in chosen.by_cause(silent.items()):
+    told = [*silent.items(), *(chosen.without_meaning(records, config) if options.wide else ())]
+    for interface, words in chosen.by_cause(told):
         sys.stdout.write(f"{interface}: {words}\n".removeprefix("-: "))
     return 0
 
@@ -76,9 +81,17 @@ def given_up(record: Record) -> Iterator[str]:
                 yield f"any link-local source of {prefix} passes, also another guest's (allow:{prefix})"
 
 
+def _state(record: Record) -> str:
+    if not is_live(record):
+        return "gone"
+    if record.lacking:
+        return "incomplete"
+    return "up" if kernel.is_up(record.interface) else "down"
+
+
 def row(record: Record, config: Config) -> dict[str, str]:
     """One NIC, column by column."""
-    state = "gone" if not is_live(record) else "incomplete" if record.lacking else "up"
+    state = _state(record)
     try:
         nic = Nic.from_env(dict(record.variables))
         tags, profile = " ".join(tags_of(nic, config)), profile_of(nic, config)

@@ -8,23 +8,23 @@ from snf_network.dns import here, settings
 from snf_network.dns.keys import read_key
 from snf_network.dns.spool import Spool
 from snf_network.errors import BadConfig
-from snf_network.model.config import Config, dns_is_on
+from snf_network.model.config import Config
 
 
 def complaints(config: Config) -> Iterator[str]:
-    """Lines for `snf-network check`: settings and keys that cannot be used, and a sender that is stopped."""
-    if not dns_is_on(config):
-        return
+    """For `snf-network check`, where DNS is on: settings and keys that cannot be used, and a sender that is
+    stopped.
+    """
     try:
         routes = settings.load(config).routes()
     except BadConfig as error:
-        yield f"DNS: {error}"
+        yield str(error)
         return
     for path in dict.fromkeys(route.key for route in routes if route.method == "bind9" and route.servers):
         try:
             read_key(path)
         except BadConfig as error:
-            yield f"DNS: {error}"
+            yield str(error)
     process = Spool(config.state_dir).sender()
     if process and here.is_stopped(process):
-        yield f"DNS: the sender, process {process}, is stopped (snf-network dns flush ends it)"
+        yield f"the sender, process {process}, is stopped (snf-network dns flush ends it)"

@@ -13,9 +13,9 @@ from snf_network.host.record import Records, is_live
 from snf_network.lean import dataclass
 from snf_network.model.nic import Nic
 from snf_network.model.resources import Element, Link, Port
+from snf_network.observe import ahead
 from snf_network.observe.facts import Facts, is_tap
 from snf_network.observe.readback import View, bindings
-from snf_network.observe.relying import engine_of
 from snf_network.rules.ruleset import Ruleset
 
 if TYPE_CHECKING:
@@ -50,12 +50,14 @@ class Difference:
     """Taps that are up without a record, and what is there of them: left as they are, as a guest may be
     there.
     """
-    relying: tuple[tuple[str, str], ...] = ()
-    """Live NICs that rely on nfdhcpd, and on which engine: no difference by itself."""
+    live: tuple[Record, ...] = ()
+    """The NICs that are here: no difference by itself."""
+    ahead: tuple[str, ...] = ()
+    """What others have on a guest's way, in words: none of ours to mend."""
 
     def __bool__(self) -> bool:
         """True if there is any."""
-        return any(value for name, value in self.__dict__.items() if name != "relying")
+        return any(value for name, value in self.__dict__.items() if name not in ("live", "ahead"))
 
 
 def compare(config: Config) -> Difference:
@@ -82,7 +84,8 @@ def compare(config: Config) -> Difference:
         profiles=tuple(ruleset.refused_profiles() if live else ()),
         unreadable=tuple(unreadable),
         unrecorded=tuple((*unrecorded.items(), *_open_taps(view, known, unreadable, unrecorded))),
-        relying=tuple((record.interface, engine) for record in live if (engine := engine_of(record, config))),
+        live=tuple(live),
+        ahead=tuple(ahead.found(live, view.rules)),
     )
 
 

@@ -35,6 +35,8 @@ class View:
             link["ifname"]: link for link in _json("ip", "-j", "link", "show")
         }
         self.names = {link["ifindex"]: name for name, link in self.links.items()}
+        self.rules: list[Any] = []
+        """Every policy rule, as pyroute2 reads it."""
         self.found: set[Resource] = {*self._routes_and_rules(), *_neighbours(), *members()}
 
     def content(self, path: str) -> str | None:
@@ -58,7 +60,9 @@ class View:
     def _routes_and_rules(self) -> Iterator[Resource]:
         with IPRoute() as route:
             for family in (2, 10):
-                yield from Rule.listed(_dump(partial(route.get_rules, family=family)))
+                rules = _dump(partial(route.get_rules, family=family))
+                self.rules += rules
+                yield from Rule.listed(rules)
                 yield from Route.listed(_dump(partial(route.get_routes, family=family)), self.names)
 
 
@@ -99,6 +103,14 @@ def drops() -> dict[tuple[str, str], tuple[int, int]]:
                 counter, (frames, octets) = member["elem"]["counter"], found.get((interface, reason), (0, 0))
                 found[interface, reason] = frames + counter["packets"], octets + counter["bytes"]
     return found
+
+
+def base_chains() -> Iterator[dict[str, Any]]:
+    """Every chain of everybody's that the kernel calls by itself, as nft -j lists it."""
+    for entry in _nft("list", "chains"):
+        chain = entry.get("chain", {})
+        if "hook" in chain:
+            yield chain
 
 
 def ovs_ports() -> Iterator[OvsPort]:

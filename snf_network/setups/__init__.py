@@ -9,7 +9,7 @@ from __future__ import annotations
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
     from typing import Optional
 
     from snf_network.model.config import Config
@@ -38,6 +38,18 @@ def for_tag(tag: str, config: Config) -> Optional[Setup]:
         config.masq_tag: "masq",
     }.get(tag)
     return _module(module) if module else _foreign(tag)
+
+
+def ignored(chosen: Mapping[str, Optional[Setup]], config: Config) -> tuple[str, ...]:
+    """The tags that nobody has a setup for. Raises BadEnvironment for one that is a slip of a tag that
+    filters.
+    """
+    unknown = tuple(tag for tag, setup in chosen.items() if setup is None)
+    if unknown:
+        from snf_network.setups.misspelt import refuse_misspelt
+
+        refuse_misspelt(unknown, config)
+    return unknown
 
 
 def without_effect(config: Config) -> tuple[str, ...]:

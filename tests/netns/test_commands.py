@@ -213,6 +213,104 @@ def test_check_tells_of_a_setting_that_is_not_known(node: Machine) -> None:
     node.run("rm", "/etc/default/snf-network")
 
 
+def test_check_and_status_tell_of_tags_that_nobody_knows(node: Machine) -> None:
+    node.up({**BRIDGED, "NETWORK_TAGS": f"{BRIDGED['NETWORK_TAGS']} gold"})
+    words = "tap1: unknown tags, which do nothing: 'gold'"
+    ran = node.script("snf-network", {}, "check")
+    assert (ran.stdout, ran.stderr) == ("clean\n", f"snf-network: warning: {words}\n")
+    assert words in ordered(node, "status", "--wide")[1] and words not in ordered(node, "status")[1]
+    assert json.loads(ordered(node, "status", "--json")[1])[0]["unknown_tags"] == ["gold"]
+    refused = node.up({**BRIDGED, "NETWORK_TAGS": "private-filtred"}, check=False)
+    assert refused.returncode == 1 and "did you mean private-filtered?" in refused.stderr
+    node.down(BRIDGED)
+
+
+AHEAD = {
+    "a chain that drops": (
+        ROUTED,
+        'nft "add table ip filter; add chain ip filter FORWARD { type filter hook forward priority 0; policy drop; }"',
+        "nft delete table ip filter",
+        "chain ip filter FORWARD has policy drop",
+    ),
+    "a chain of the bridge that drops": (
+        BRIDGED,
+        'nft "add table bridge b; add chain bridge b f { type filter hook forward priority 9; policy drop; }"',
+        "nft delete table bridge b",
+        "chain bridge b f has policy drop",
+    ),
+    "iptables-legacy": (
+        ROUTED,
+        "iptables-legacy -P FORWARD DROP",
+        "iptables-legacy -P FORWARD ACCEPT",
+        "chain iptables-legacy: filter FORWARD has policy drop",
+    ),
+    "a rule for all": (
+        ROUTED,
+        "ip rule add pref 100 lookup 100",
+        "ip rule del pref 100",
+        "IPv4 rule 100 of somebody",
+    ),
+    "one with our preference": (
+        ROUTED,
+        "ip -6 rule add pref 14800 from all lookup 100",
+        "ip -6 rule del pref 14800 from all lookup 100",
+        "IPv6 rule 14800 of somebody",
+    ),
+    "one for the guest's source": (
+        ROUTED,
+        "ip rule add pref 99 from 198.51.100.0/24 lookup 100",
+        "ip rule del pref 99",
+        "IPv4 rule 99 of somebody",
+    ),
+}
+
+
+@pytest.mark.parametrize(("env", "add", "undo", "words"), AHEAD.values(), ids=list(AHEAD))
+def test_check_warns_of_what_others_have_on_a_guests_way(
+    node: Machine, env: dict[str, str], add: str, undo: str, words: str
+) -> None:
+    node.up(env)
+    node.run("sh", "-ec", add)
+    ran = node.script("snf-network", {}, "check")
+    node.run("sh", "-ec", undo)
+    assert ran.stdout == "clean\n" and f"snf-network: warning: {words}" in ran.stderr
+    assert node.script("snf-network", {}, "check").stderr == ""
+    node.down(env)
+
+
+def test_check_does_not_warn_of_what_no_guest_meets(node: Machine) -> None:
+    lines = (
+        "ip rule add pref 90 iif eth9 lookup 100",
+        "ip rule add pref 91 from 192.0.2.0/24 lookup 100",
+        "ip rule add pref 92 fwmark 0xca6c lookup 100",
+        "ip rule add pref 32000 lookup 100",
+        'nft "add table ip f; add chain ip f input { type filter hook input priority 0; policy drop; }"',
+        'nft "add table bridge b; add chain bridge b f { type filter hook forward priority 9; policy drop; }"',
+    )
+    node.run("sh", "-ec", "\n".join(lines))
+    node.up(ROUTED)
+    ran = node.script("snf-network", {}, "check")
+    node.run(
+        "sh",
+        "-ec",
+        "nft delete table ip f; nft delete table bridge b; for p in 90 91 92 32000; do ip rule del pref $p; done",
+    )
+    assert (ran.stdout, ran.stderr) == ("clean\n", "")
+    node.down(ROUTED)
+
+
+def test_a_file_that_cannot_be_read_is_one_line(node: Machine) -> None:
+    ran = node.script("snf-network", {}, "plan", "--env", "/nonexistent", check=False)
+    assert (ran.returncode, ran.stderr) == (1, "snf-network: /nonexistent: No such file or directory\n")
+
+
+def test_a_nic_whose_link_is_down_is_not_called_up(node: Machine) -> None:
+    node.up(BRIDGED)
+    node.ip("link set tap1 down")
+    assert "down" in ordered(node, "status")[1].splitlines()[1].split()
+    node.down(BRIDGED)
+
+
 def test_a_file_that_is_no_binding_stays(node: Machine) -> None:
     node.up(ROUTED)
     node.write(f"{BINDINGS}/leases.db", "important\n")
