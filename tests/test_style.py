@@ -103,3 +103,12 @@ def test_no_line_is_too_long_and_none_ends_in_blanks() -> None:
         if line != line.rstrip() or (len(line) > 140 and path.suffix != ".env")
     ]
     assert wrong == []
+
+
+@pytest.mark.parametrize(
+    "path", sorted((*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"))), ids=lambda path: path.name
+)
+def test_prose_wraps_at_100(path: Path) -> None:
+    """Tables, and what a terminal shows or takes, are as wide as they are."""
+    lines = enumerate(path.read_text().splitlines(), 1)
+    assert [number for number, line in lines if len(line) > 100 and not line.startswith(("|", "    "))] == []

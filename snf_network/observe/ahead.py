@@ -71,7 +71,7 @@ def legacy_chains(modes: Collection[str]) -> Iterator[str]:
 def _words(*chain: str) -> str:
     return (
         f"chain {' '.join(chain)} has policy drop: guests are cut off, unless it accepts what is theirs "
-        "(operators.md, Neighbours)"
+        "(operators.md, What else runs on the node)"
     )
 
 
