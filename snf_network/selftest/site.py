@@ -168,7 +168,7 @@ class Site:
         self.mark = MARKS + (self.mark + 1) % 500
         end = f.ethernet("02:00:00:00:00:01", f.BROADCAST, (f.LOCAL, bytes(46)))
         self._speak(machine, device, f.stamp(end, self.mark))
-        return ear.frames(self.mark)
+        return ear.up_to(self.mark)
 
     def _exchange(self, guest: Guest, start: int) -> set[int]:
         """What the guest sends, and what is sent to it; the numbers of what it got, or was answered."""

@@ -246,24 +246,36 @@ class Ear:
     def __init__(self, machine: Machine, device: str, kind: int = EVERY_KIND) -> None:
         self.socket = machine.packet_socket(device, kind)
 
-    def frames(self, last: int, seconds: float = 5.0) -> list[bytes]:
-        """What comes, up to and with the frame of number `last`. Raises KernelError if that one does not."""
-        end, heard = time.monotonic() + seconds, [b""]
-        while token(heard[-1]) != last:
-            self.socket.settimeout(max(end - time.monotonic(), 0.001))
+    def frames(
+        self, seconds: float, last: Callable[[bytes], bool] = lambda frame: False
+    ) -> list[tuple[float, bytes]]:
+        """What comes within `seconds`, with the time of each, up to and with the first frame that is the
+        `last`.
+        """
+        end, heard = time.monotonic() + seconds, []
+        while (left := end - time.monotonic()) > 0:
+            self.socket.settimeout(left)
             try:
                 frame, (*_, kind, _, _) = self.socket.recvfrom(65536)
             except TimeoutError:
-                raise KernelError(
-                    f"frame {last} did not come within {seconds:g} s", "is the machine overloaded?"
-                ) from None
+                break
             if kind != PACKET_OUTGOING:
-                heard.append(frame)
-        return heard[1:]
+                heard.append((time.monotonic(), frame))
+                if last(frame):
+                    break
+        return heard
+
+    def up_to(self, last: int, seconds: float = 5.0) -> list[bytes]:
+        """What comes, up to and with the frame of number `last`. Raises KernelError if that one does not."""
+        heard = [frame for _, frame in self.frames(seconds, lambda frame: token(frame) == last)]
+        if not heard or token(heard[-1]) != last:
+            words = f"frame {last} did not come within {seconds:g} s"
+            raise KernelError(words, "is the machine overloaded?")
+        return heard
 
     def tokens(self, last: int, seconds: float = 5.0) -> set[int]:
         """The numbers of what comes, up to and with the `last`. Raises KernelError if that one does not."""
-        return set(map(token, self.frames(last, seconds)))
+        return set(map(token, self.up_to(last, seconds)))
 
 
 def send(machine: Machine, device: str, *frames: bytes) -> None:
