@@ -1,8 +1,8 @@
-"""Fixtures for all tests: root, the machines of one test, and the package, built once for all that install
-it.
+"""Fixtures for all tests: root, the machines of one test, and the package, which is built once for all tests
+that install it.
 
-Unit tests, which stand directly in tests/, start no process: what needs one belongs in tests/netns/, or says
-so with a marker.
+Unit tests (directly in tests/) start no process. A test that needs one belongs in tests/netns/, or has a
+marker that says so.
 """
 
 from __future__ import annotations

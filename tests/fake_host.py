@@ -1,5 +1,5 @@
-"""A machine that only remembers, and can refuse or die at any step: the engine's order and undoing, without
-root. Models: knftables' Fake, Felix's netlink shim.
+"""A fake machine that only remembers, and can refuse or die at any step. It tests the order and the undoing
+of the engine without root. Models: knftables' Fake, Felix's netlink shim.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """`tests/run --quick`: the tests that need no root, no network and no emulation, with what is installed.
 
-A test is left out if it uses the fixture `root`, as all do that make namespaces, or is marked `vm`, `slow` or
-`quiet`: what else runs would be measured with it.
-What a missing Python module or tool hinders is reported as skipped, with the name of what is missing.
+A test is left out if it uses the fixture `root`, as all tests with namespaces do, or is marked `vm`, `slow`
+or `quiet` (a test that measures time needs an idle machine). A test that lacks a Python module or a tool is
+reported as skipped, with the name of what is missing.
 """
 
 from __future__ import annotations

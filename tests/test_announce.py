@@ -1,5 +1,5 @@
-"""The frames that tell an uplink where a guest is: golden bytes, and a check of the checksum that shares no
-code with ours.
+"""The frames that tell an uplink where a guest is: golden bytes, and the checksum calculated by code that is
+not ours.
 """
 
 from __future__ import annotations

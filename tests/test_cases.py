@@ -1,9 +1,9 @@
-"""Golden cases: an environment in, the exact text of what would be done out.
+"""Golden cases: from an environment, the exact text of what would be done.
 
-A case is a recorded environment (tests/environments/*ifup*.env) or one made by hand (tests/cases/*.env), and
-tests/cases/<name>.plan. Beside it may stand <name>.node, a Python dict of the fields in which its node
-differs from NODE, and <name>.conf, its settings. `tests/cases/rewrite` writes all plans anew, for review by
-`git diff`.
+A case is an environment, recorded (tests/environments/*ifup*.env) or made by hand (tests/cases/*.env), and
+tests/cases/<name>.plan. Optional files are <name>.node, a Python dict of the fields in which its node differs
+from NODE, and <name>.conf, its settings. `tests/cases/rewrite` writes all plans again, for review by `git
+diff`.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The engine against a machine that only remembers: order, undoing, and who stays up, without root."""
+"""The engine on a fake machine that only remembers, without root: order, undoing, and which NICs stay up."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What Ganeti says of a NIC: every value is checked before anything else sees it."""
+"""What Ganeti says of a NIC: every value is checked before any other code sees it."""
 
 from __future__ import annotations
 

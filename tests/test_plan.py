@@ -1,4 +1,4 @@
-"""What a NIC shall have: pure, and the same whatever order Ganeti gives the tags in."""
+"""What a NIC should have. A plan is pure, and does not depend on the order of the tags."""
 
 from __future__ import annotations
 

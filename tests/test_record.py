@@ -1,5 +1,5 @@
-"""Records: text that anybody can read and nothing runs, put in place at once, with one call at a time on one
-interface.
+"""Records: text that anybody can read and nothing executes. They are replaced atomically, by one call at a
+time for each interface.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The kinds: what each spells, and which place in the kernel it takes."""
+"""The kinds of Resource: the lines that each writes, and the place in the kernel that each takes."""
 
 from __future__ import annotations
 

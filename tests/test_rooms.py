@@ -1,7 +1,7 @@
-"""Which room a line belongs to, and who may look into whose: docs/map.md, read off the imports.
+"""Which room may import which: the rules of docs/map.md, checked against the imports.
 
-A folder of snf_network/ is a room; so is a module that stands directly in it. What is under `if
-TYPE_CHECKING` counts: a type is knowledge, too.
+Each folder of snf_network/ is a room, and so is each module directly in it. Imports under `if TYPE_CHECKING`
+count, because a type is knowledge, too.
 """
 
 from __future__ import annotations

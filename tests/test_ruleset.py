@@ -1,5 +1,5 @@
-"""The ruleset as text: what is in it, and which profiles there are. That nft takes it is for
-tests/netns/test_ruleset.py.
+"""The ruleset as text: what it contains, and which profiles exist. tests/netns/test_ruleset.py tests that nft
+accepts it.
 """
 
 from __future__ import annotations

@@ -1,5 +1,5 @@
-"""Linters are tests: a tool that is missing is a failure, not a skip (but for --quick). Tools are looked for
-in .venv/bin and on PATH.
+"""Linters are tests. A missing tool is a failure, not a skip (except with --quick). Tools are looked for in
+.venv/bin and on PATH.
 """
 
 from __future__ import annotations

@@ -1,5 +1,5 @@
-"""Frames as guests send them, and a guest to send them to. Written apart from the code under test: it shares
-no reader or builder.
+"""Frames as guests send them, and a guest to send them to. This code is independent of the code under test:
+it shares no reader or builder with it.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""Frames as text that a person can check: each line some bytes in hex and what they are. Reads what it is
-given, and no code of ours.
+"""Frames as text that a person can check: each line has some bytes in hex and their meaning. It uses no code
+of ours.
 
-A checksum is said to be right or wrong by a sum of its own (clients.ones).
+Checksums are verified by an independent sum (clients.ones).
 """
 
 from __future__ import annotations

@@ -1,5 +1,5 @@
-"""What 4000 guests may cost, asked of an interpreter of its own. Figures that are published come from bench/;
-these only keep watch.
+"""What 4000 guests may cost, measured in a separate interpreter. Published figures come from bench/; these
+tests only detect regressions.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
-"""A million broken frames: each gets an answer, no answer is a fault of the program, and every reply is of
-the one guest.
+"""A million broken frames: each gets an answer or none, none reveals a fault of the program, and every reply
+concerns only the guest that asked.
 
-Seeded, so that a failure comes again: `mutated(random.Random(seed))` gives the frames of a part in order.
+The frames are seeded, so a failure can be repeated: `mutated(random.Random(seed))` gives the frames of a part
+in order.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Golden frames: what a guest sends and what it gets, byte for byte, in a form that a person can check
 (dissect.py).
 
-`tests/dhcpd/golden/rewrite` writes the files anew, for review by `git diff`.
+`tests/dhcpd/golden/rewrite` writes the files again, for review by `git diff`.
 """
 
 from __future__ import annotations

@@ -1,5 +1,5 @@
-"""What one guest is told is of this guest only: never of another, whatever it asks for and whoever was
-answered before.
+"""A guest is told only about itself, never about another guest, whatever it asks for and whoever was answered
+before.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Router and neighbour solicitations of every kind of guest, and what is said unasked (RFC 4861, RFC
+"""Router and neighbour solicitations of every kind of guest, and unsolicited advertisements (RFC 4861, RFC
 8106).
 """
 

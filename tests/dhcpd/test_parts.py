@@ -1,6 +1,4 @@
-"""The parts of the daemon that touch nothing: the filter, the buckets, the schedule, the log, the
-counters.
-"""
+"""The pure parts of the daemon: the filter, the buckets, the schedule, the log, the counters."""
 
 from __future__ import annotations
 

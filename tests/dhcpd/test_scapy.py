@@ -1,4 +1,4 @@
-"""The frames as another implementation reads and writes them: scapy, which no part of the program knows."""
+"""The frames as an independent implementation reads and writes them: scapy, which the program never uses."""
 
 from __future__ import annotations
 

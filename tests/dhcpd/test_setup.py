@@ -1,4 +1,4 @@
-"""The setup `nfdhcpd`: what it writes is what the daemon reads, whatever Ganeti says of the NIC."""
+"""The setup `nfdhcpd`: the daemon can read what it writes, whatever Ganeti says of the NIC."""
 
 from __future__ import annotations
 

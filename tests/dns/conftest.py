@@ -1,4 +1,4 @@
-"""Fixtures of the tests with a real name server: one for a module, and a zone as new for each test."""
+"""Fixtures of the tests with a real name server: one server per module, and a fresh zone per test."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
-"""A name server that lies, stammers or is silent: between a sender and a real BIND, which does what is let
-through.
+"""A proxy between a sender and a real BIND that makes the name server lie, fail or stay silent. BIND handles
+what the proxy lets through.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""A sender in this process, with a clock of its own, and what it should have made of a real BIND."""
+"""A sender in this process, with its own clock, and what it should have caused in a real BIND."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The scripts as shipped, and a real BIND: what is registered, what is taken back, and what is left alone."""
+"""The scripts as shipped, and a real BIND: what is registered, what is removed, and what is left alone."""
 
 from __future__ import annotations
 

@@ -1,6 +1,4 @@
-"""Servers that lie, stammer or fail; names and files that nobody should have made; two nodes at one name.
-BIND is real.
-"""
+"""Servers that lie or fail; names and files that should not exist; two nodes with one name. BIND is real."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""GSS-TSIG: a real KDC, a BIND with its keytab, and a node that has nothing but its own."""
+"""GSS-TSIG: a real KDC, a BIND with its keytab, and a node that has only its own keytab."""
 
 from __future__ import annotations
 

@@ -1,12 +1,11 @@
-"""Random operations on the instances of two nodes, a name server in all its moods, senders that are killed:
-at the end the zones are what they must be. Seeds are printed with what they did if they fail.
+"""Random operations on the instances of two nodes, with a name server that fails in every way and with
+senders that are killed: in the end the zones must be right. If a seed fails, it is printed with what it did.
 
     sudo tests/run tests/dns/test_model.py --dns-seeds=2000
     sudo tests/run tests/dns/test_model.py --dns-seeds=17:18    # one of them again
 
-BIND is real, one for all seeds, with a proxy before it that has the moods. Clocks are the test's: a step is a
-second or so. What Ganeti would call is called: the same functions as in the hooks, on the nodes that Ganeti
-calls.
+BIND is real and serves all seeds. A proxy in front of it causes the failures. The clocks are the test's: a
+step is about a second. The test calls the same functions as Ganeti's hooks, on the same nodes.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What docs/dns.md promises for each mood of a name server, and for names and addresses that change hands.
+"""What docs/dns.md promises for each failure of a name server, and for names and addresses that change hands.
 BIND is real.
 """
 

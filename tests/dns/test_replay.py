@@ -1,6 +1,4 @@
-"""Every call of a real Ganeti, replayed in its order on two nodes: after each the zones are compared
-whole.
-"""
+"""Every call of a real Ganeti, replayed in order on two nodes. The zones are compared after each call."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
-"""A node dies, and Ganeti starts its guests elsewhere: the world finds them at once, because they are
-announced.
+"""A node dies, and Ganeti starts its guests on another node. Neighbours find them at once, because the guests
+are announced.
 """
 
 from __future__ import annotations

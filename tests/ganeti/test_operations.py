@@ -1,8 +1,8 @@
-"""What Ganeti does with an instance in its life, and after each step: the guest's own network, both nodes'
-records, the kernels' leftovers.
+"""Ganeti's operations on an instance, and after each step: the guest's own network, the records of both
+nodes, and leftovers in the kernels.
 
-Always with two at once, a routed and a filtered one. A test takes them as it finds them and brings them up
-first, so each runs alone, too.
+There are always two instances, a routed and a filtered one. Each test brings them up first, so each also runs
+alone.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""The example of the slides that presented gnt-network, and a routed guest: neither guest knows anything but
-what it is told.
+"""The example of the slides that presented gnt-network, and a routed guest. Both guests are configured only
+by what nfdhcpd tells them.
 
-nfdhcpd is the package's, in the node, and ended by its pid.
+nfdhcpd is that of the package. It runs in the node, and is ended by its pid.
 """
 
 from __future__ import annotations

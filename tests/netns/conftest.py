@@ -1,4 +1,4 @@
-"""All tests here make machines of namespaces."""
+"""All tests in this folder create machines from namespaces."""
 
 from __future__ import annotations
 

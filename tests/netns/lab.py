@@ -1,4 +1,4 @@
-"""The lab's names under their old one."""
+"""The names of the module lab, under their old path."""
 
 from __future__ import annotations
 

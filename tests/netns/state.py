@@ -1,8 +1,8 @@
-"""All that is ours on a machine, as a set of lines: two moments are compared by set arithmetic, and a
-difference reads by itself.
+"""Everything of ours on a machine, as a set of lines. Two moments are compared by set arithmetic, and the
+difference is readable.
 
-And the ways to disturb a call: a stand-in for a tool, a call that is started and not waited for, the end of
-what a killed one left running.
+Also ways to disturb a call: a stand-in for a tool, a call that is started and not waited for, and ending what
+a killed call left running.
 """
 
 from __future__ import annotations

@@ -1,4 +1,6 @@
-"""Announcements on the uplink: what a router hears when a guest comes up, when, and when it hears no more."""
+"""Announcements on the uplink: what a router hears when a guest comes up, when it hears it, and when the
+announcements end.
+"""
 
 from __future__ import annotations
 

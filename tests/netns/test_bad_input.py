@@ -1,5 +1,5 @@
-"""Values that are missing or wrong, and nodes that lack something: one line that says what, and never a NIC
-half set up or unfiltered.
+"""Missing or wrong values, and nodes that lack something: the call fails with one line that says what is
+wrong, and never leaves a NIC half set up or unfiltered.
 """
 
 from __future__ import annotations

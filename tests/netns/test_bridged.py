@@ -1,5 +1,5 @@
-"""Mode bridged with real packets: a NIC without a network or tag is a port of its bridge, as in stock Ganeti,
-and no more.
+"""Mode bridged with real packets: a NIC without a network or tag is only a port of its bridge, as in stock
+Ganeti.
 """
 
 from __future__ import annotations

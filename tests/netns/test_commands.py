@@ -1,4 +1,4 @@
-"""`snf-network` by hand: into a pipe that nobody reads, without root, over what is not ours, and after
+"""`snf-network` by hand: into a pipe without a reader, without root, on things that are not ours, and after
 records were lost.
 """
 

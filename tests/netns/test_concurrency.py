@@ -1,5 +1,5 @@
-"""Many calls at once: Ganeti starts every instance of a node together after a power cut, and up and down of
-one NIC may cross.
+"""Many calls at once: after a power cut Ganeti starts all instances of a node together, and an up and a down
+of one NIC may overlap.
 """
 
 from __future__ import annotations

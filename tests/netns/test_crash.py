@@ -1,9 +1,9 @@
-"""kill -9 before every step that changes something, on the way up, through a change, and on the way down; and
-of the tools we start.
+"""kill -9 before every step that changes something, in an up, a change and a down; and the same for the tools
+that we start.
 
-The steps are those of an undisturbed run under strace; each is then the one at which a run of its own is
-killed, by strace as well. After each: the tap is never up and open, the next up makes exactly what an
-undisturbed up makes, the next down leaves nothing.
+strace lists the steps of an undisturbed run. Then, for each step, another run is killed at that step, also by
+strace. Afterwards the tap must never be up and open, the next up must give exactly the state of an
+undisturbed up, and the next down must leave nothing.
 """
 
 from __future__ import annotations

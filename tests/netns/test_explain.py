@@ -1,4 +1,4 @@
-"""snf-network drops, explain and trace, on a node whose NICs the self-test has made."""
+"""snf-network drops, explain and trace, on a node whose NICs the self-test created."""
 
 from __future__ import annotations
 

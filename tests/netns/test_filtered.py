@@ -1,8 +1,8 @@
-"""private-filtered with real packets: two private networks, told apart by MAC prefix, on one bridge that
-spans two nodes.
+"""private-filtered with real packets: two private networks, separated by MAC prefix, on one bridge that spans
+two nodes.
 
-Each frame is sent once with our rules and once without (the control), and looked for at every guest, on each
-node's own stack, and in the forwarding tables of the bridges.
+Each frame is sent once with our rules and once without (the control). The test looks for it at every guest,
+on the stack of each node, and in the forwarding tables of the bridges.
 """
 
 from __future__ import annotations

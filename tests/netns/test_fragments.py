@@ -1,4 +1,6 @@
-"""What real stacks fragment arrives, whatever is in it: a last fragment has no header of what it carries."""
+"""Packets that real stacks fragment arrive, whatever they contain, although a last fragment has no header of
+its payload.
+"""
 
 from __future__ import annotations
 

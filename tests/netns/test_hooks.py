@@ -1,5 +1,5 @@
-"""The hooks, and calls that come in any order: what is gone is taken back, what should be up comes up, and
-nothing outlives its NIC.
+"""The hooks, and calls in any order: what is gone is removed, what should be up comes up, and nothing
+outlives its NIC.
 """
 
 from __future__ import annotations

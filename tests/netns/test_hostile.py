@@ -1,8 +1,8 @@
-"""Values that somebody chose to do harm: in the environment, in files that are read, in the configuration.
-None of it is ever run.
+"""Values that are meant to do harm: in the environment, in files that are read, in the configuration. None of
+it is ever executed.
 
-Ganeti lets who may name a NIC or a network write nearly anything there; the bash package ran it as root
-(facts of the old package).
+Ganeti lets anybody who may name a NIC or a network write nearly anything there. The bash package executed
+such values as root (facts of the old package).
 """
 
 from __future__ import annotations

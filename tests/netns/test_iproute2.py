@@ -1,5 +1,5 @@
-"""What is printed is what runs: of two machines that are alike, one gets the printed lines by iproute2 and
-the other our messages, and the kernel then has the same in both.
+"""What is printed is what runs. Of two identical machines, one gets the printed lines by iproute2 and the
+other gets our messages. Both kernels must then have the same state.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""A NIC that changes while it works: nothing forged passes at any moment, nothing is lost when nothing
-changed, a lost part comes back; and a tap name that the next instance gets, with nobody telling of the end of
-the one before.
+"""A NIC that changes while it works: no forged frame passes at any moment, no packet is lost if nothing
+changed, and a lost part comes back. Also a tap name that the next instance gets although no call reported the
+end of the previous one.
 """
 
 from __future__ import annotations

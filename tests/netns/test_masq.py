@@ -1,5 +1,5 @@
-"""Tag masq with real packets: a private network that reaches the world through the node, in the node's
-name.
+"""Tag masq with real packets: a private network that reaches the world through the node, with the node's
+address.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Random NICs and random frames: what the kernel does with each is what ten lines of Python say of it."""
+"""Random NICs and random frames: the kernel does with each frame what ten lines of Python predict."""
 
 from __future__ import annotations
 

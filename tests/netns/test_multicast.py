@@ -1,5 +1,5 @@
-"""The bridge's own parser (IGMP and MLD snooping): no frame of a served guest makes its tap a port of a
-multicast router, to which all groups would go, or makes the bridge wait for a querier that is not there.
+"""The bridge's own parser (IGMP and MLD snooping). No frame of a served guest may make the bridge take its
+tap for the port of a multicast router, which gets all groups, or wait for a querier that does not exist.
 """
 
 from __future__ import annotations

@@ -1,5 +1,5 @@
-"""The rules weakened in small ways: `snf-network selftest` notices each. Here some; `tests/run --mutants`
-tries all.
+"""The rules weakened in small ways: `snf-network selftest` notices each. This file tries some mutants;
+`tests/run --mutants` tries all.
 """
 
 from __future__ import annotations

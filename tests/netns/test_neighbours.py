@@ -1,9 +1,9 @@
-"""What else runs on a node, restarted while guests talk and one of them forges: nothing of theirs is lost,
-nothing forged passes.
+"""Other programs of a node restart while guests talk and one of them forges: no packet is lost, and no forged
+packet passes.
 
-What a neighbour takes away by design (an uplink that goes down, a policy of drop) is named in
-docs/operators.md, with what brings it back; that is tested here too. The neighbours are those of the release
-that the tests run on: systemd-networkd 252 on Debian 12, 257 on Debian 13.
+What such a program removes by design (an uplink that goes down, a policy of drop) is in docs/operators.md,
+with the remedy, which is tested here too. The programs are those of the release that the tests run on:
+systemd-networkd 252 on Debian 12, 257 on Debian 13.
 """
 
 from __future__ import annotations

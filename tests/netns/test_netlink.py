@@ -1,4 +1,4 @@
-"""What netlink.py reads, beside what ip(8) says of the same kernel."""
+"""What netlink.py reads, compared with what ip(8) says about the same kernel."""
 
 from __future__ import annotations
 

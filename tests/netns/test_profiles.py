@@ -1,4 +1,4 @@
-"""What instance tags do to one NIC, with real packets: firewall profiles, and setups added or taken away."""
+"""What instance tags do to one NIC, with real packets: firewall profiles, and added or removed tags."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What README.md and docs/operators.md say works is run as it stands there."""
+"""The commands in README.md and docs/operators.md work: each is run exactly as it is written there."""
 
 from __future__ import annotations
 

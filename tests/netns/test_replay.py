@@ -1,8 +1,6 @@
-"""Every call that a real Ganeti made, replayed in its order on two nodes; every intermediate state is looked
-at.
+"""Every call that a real Ganeti made, replayed in order on two nodes. Every intermediate state is checked.
 
-Taps come and go as they did then; hooks are the only thing that tells a node of Ganeti 3.0 that a NIC is
-gone.
+Taps come and go as they did then. On a node of Ganeti 3.0, only hooks report that a NIC is gone.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""Mode routed with real packets: what must pass does, what is forged does not, and nothing is left behind.
+"""Mode routed with real packets: legal frames pass, forged frames do not, and nothing is left behind.
 
-All frames of a kind are sent in one go and looked for behind our rules: on the node's own stack, and at the
-router. The same frames are then sent to a node without our tables (the control): each of them arrives, so
-that only our rules can have stopped it.
+All frames of a kind are sent at once. The test looks for them behind our rules: on the node's own stack, and
+at the router. The same frames are then sent to a node without our tables (the control). There each of them
+arrives, so only our rules can have stopped it.
 """
 
 from __future__ import annotations

@@ -1,5 +1,5 @@
-"""The ruleset in a real kernel: it loads, it loads again without doubling a rule or losing a member, and no
-profile ever opens.
+"""The ruleset in a real kernel: it loads, it loads again without doubling a rule or losing a member, and a
+profile never opens.
 """
 
 from __future__ import annotations

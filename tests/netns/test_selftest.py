@@ -1,7 +1,7 @@
-"""The drop matrix: every cell of `snf-network selftest`, which CI runs as an admin does; and that each of
-them could go wrong.
+"""The drop matrix: CI runs every cell of `snf-network selftest` as an admin does, and shows that each cell
+could go wrong.
 
-What drops and what passes stands in snf_network/selftest/rows.py and controls.py, a line each.
+snf_network/selftest/rows.py and controls.py list what is dropped and what passes, one line each.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""A guest with temporary addresses (RFC 8981): any of its /64, for as long as it likes, and never the
+"""A guest with temporary addresses (RFC 8981) may use any address of its /64, for any time, but never the
 gateway's.
 """
 

@@ -1,5 +1,5 @@
-"""No window: of a guest that sends a forged frame each millisecond none passes, whatever is done to its NIC
-and to the rules meanwhile.
+"""No window: while a guest sends a forged frame every millisecond, none passes, whatever is done to its NIC
+and to the rules.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Guests that talk and forge while something is done to their node, and what became of it."""
+"""Guests that talk and forge while something happens on their node, and what became of their packets."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
-"""The files that are in the package and nowhere else: they must say what the program says. Also what CI takes
-for a skipped test.
+"""Files of the package that repeat what the program says: both must agree. Also what CI accepts as a skipped
+test.
 """
 
 from __future__ import annotations

@@ -1,5 +1,5 @@
-"""The built package on a node: called as Ganeti calls it, kept from overwriting what is an administrator's,
-and gone when purged.
+"""The built package on a node: Ganeti's calls work, an administrator's files are kept, and a purge removes
+everything.
 """
 
 from __future__ import annotations

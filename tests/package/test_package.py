@@ -1,4 +1,4 @@
-"""What is in the package, and that lintian has nothing to say."""
+"""The contents of the package, and that lintian finds nothing."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`pip install .` where no Debian package is, and what is said where a module is missing."""
+"""`pip install .` on a machine without the Debian package, and the message for a missing module."""
 
 from __future__ import annotations
 

@@ -1,9 +1,9 @@
-"""Tests marked `vm` run in machines of QEMU's (vm.py), all that have the same mark in one, and are reported
-here as if they ran here.
+"""Tests marked `vm` run in QEMU machines (vm.py) and are reported here as if they ran here. Tests with the
+same mark share a machine.
 
-`pytest.mark.vm("ipv6.disable=1")` adds to the kernel's command line; with systemd=True systemd runs there,
-and has the built package in /run. In the machine the same pytest runs the same files, and tells its reports
-on the second serial line. All machines that are needed start when the first one is.
+`pytest.mark.vm("ipv6.disable=1")` adds to the kernel's command line. With systemd=True the machine runs
+systemd, and has the built package in /run. Inside, the same pytest runs the same files, and sends its reports
+over the second serial line. All needed machines start when the first one is needed.
 """
 
 from __future__ import annotations

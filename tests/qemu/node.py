@@ -1,6 +1,4 @@
-"""The machine of QEMU's itself as a node, with systemd as its first process and the built package
-installed.
-"""
+"""The QEMU machine itself as a node, with systemd as its first process and the built package installed."""
 
 from __future__ import annotations
 

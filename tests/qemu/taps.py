@@ -1,8 +1,8 @@
-"""Guests that are nothing but a tap's far side, as QEMU has it: frames are written and read as bytes, with
-their VLAN tags.
+"""Guests that are only the far side of a tap, as in QEMU: frames are written and read as bytes, with their
+VLAN tags.
 
-And the command snf-network without its start: in an emulated machine the interpreter and its imports take
-seconds.
+Also the command snf-network without the start of an interpreter: in an emulated machine the interpreter and
+its imports take seconds.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """A node where bridged packets also pass the hooks of IP (br_netfilter, as Docker and Kubernetes load it):
-nothing is otherwise.
+the results must be the same.
 
-The sites and packets are those of tests/netns/test_profiles.py; here each is played with the setting at 0 and
+The sites and packets are those of tests/netns/test_profiles.py. Here each is tried with the setting at 0 and
 at 1.
 """
 

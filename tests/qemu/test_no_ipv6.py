@@ -1,4 +1,4 @@
-"""A kernel without IPv6 (ipv6.disable=1): all of IPv4 works, and what the network asks for besides is one
+"""A kernel without IPv6 (ipv6.disable=1): all of IPv4 works, and a network that asks for IPv6 causes one
 warning.
 """
 

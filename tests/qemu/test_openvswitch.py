@@ -1,7 +1,7 @@
-"""Mode openvswitch with a real Open vSwitch: port, access VLAN and trunks as stock Ganeti gives them, and
-what happens where it hangs.
+"""Mode openvswitch with a real Open vSwitch: port, access VLAN and trunks as in stock Ganeti, and what
+happens if Open vSwitch hangs.
 
-It runs in the machine without IPv6, only because the other one has more to do.
+These tests run in the machine without IPv6 only because the other machine has more to do.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """The package's units under a real systemd: installed by dpkg, started by targets, by nftables.service, by
 timers and by paths.
 
-The tests share one node, in the order in which they stand here. What an interpreter does takes ten times as
-long as on a real machine.
+The tests share one node and run in the order in which they are written. Python takes ten times as long as on
+a real machine.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""An uplink that is an 802.1Q device: what the node answers and announces goes out of it, with its tag."""
+"""An uplink that is an 802.1Q device: the node's answers and announcements leave through it, with its tag."""
 
 from __future__ import annotations
 

@@ -1,6 +1,4 @@
-"""VLANs of a bridge that filters them: membership as stock Ganeti gives it, with frames of real taps and a
-real trunk.
-"""
+"""A bridge that filters VLANs: membership as in stock Ganeti, with frames of real taps and a real trunk."""
 
 from __future__ import annotations
 

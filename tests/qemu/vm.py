@@ -1,9 +1,9 @@
-"""A machine of QEMU's with Debian's own kernel, for what the kernel of this machine cannot do. By software
+"""A QEMU machine with Debian's own kernel, for tests that this machine's kernel cannot do. It uses software
 emulation, so it runs anywhere.
 
-Its files are this machine's own, read-only under a file system in memory: what runs here runs there, and
-nothing it does is kept. On top of them are packages that are downloaded and unpacked in .qemu/ of the
-checkout, and never installed. It has no network.
+It sees the files of this machine, read-only, under a file system in memory. So everything that runs here runs
+there, and no change is kept. Further packages are downloaded and unpacked in .qemu/ of the checkout, and
+never installed. The machine has no network.
 """
 
 from __future__ import annotations

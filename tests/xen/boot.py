@@ -1,8 +1,8 @@
-"""What a machine with Xen boots from: Debian's packages of it, unpacked and never installed, and two initial
+"""What a machine with Xen boots from: Debian's Xen packages, unpacked and never installed, and two initial
 file systems.
 
 The packages (80 MB) are kept in CACHE, which may be removed at any time. They are those of the machine's own
-Debian release, so the libraries that are on the machine already fit.
+Debian release, so they match the libraries that are on the machine.
 """
 
 from __future__ import annotations

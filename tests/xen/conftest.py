@@ -1,4 +1,4 @@
-"""One machine with Xen for all tests, the package installed in its dom0. When a test fails, its report has
+"""One machine with Xen for all tests, with the package installed in its dom0. If a test fails, its report has
 the console.
 """
 

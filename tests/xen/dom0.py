@@ -1,5 +1,5 @@
-"""A machine with Xen, emulated by QEMU: its dom0, which is a node, the namespaces that are its neighbours,
-and the guests it runs.
+"""A machine with Xen, emulated by QEMU: its dom0, which is a node; the namespaces around it, which are its
+neighbours; and its guests.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
-"""vif-custom under a real Xen: its toolstack calls the installed link, and PV guests say what they hear.
+"""vif-custom under a real Xen: its toolstack calls the installed link, and PV guests report what they
+receive.
 
-One boot for all. dom0 is a node as in tests/netns: a router beyond its uplink, and on its private bridge a
-neighbour in the guests' network and a stranger in another one.
+One boot serves all tests. dom0 is a node as in tests/netns: there is a router beyond its uplink, and on its
+private bridge a neighbour in the guests' network and a stranger in another one.
 """
 
 from __future__ import annotations
