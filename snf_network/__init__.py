@@ -1,3 +1,3 @@
-"""snf-network: what a node does for the virtual NICs that Ganeti gives it."""
+"""snf-network: sets up a node for the virtual NICs that Ganeti places on it."""
 
 __version__ = "0.20.0"

@@ -1,4 +1,4 @@
-"""What an address, a prefix or a name looks like, and how they relate. Text in, text or truth out; no I/O.
+"""Checks of addresses, prefixes and names, and how they relate. Text in, text or a boolean out; no I/O.
 
 The standard library's ipaddress would cost 9 ms to import, as much as a bare interpreter (bench/imports).
 """
@@ -21,19 +21,19 @@ WORD = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789
 
 
 def is_interface(text: str) -> bool:
-    """A device name that the kernel takes (at most 15 bytes) and that no tool needs quoted: letters, digits,
-    `.`, `_`, `-`.
+    """A device name that the kernel accepts (at most 15 bytes) and that needs no quoting in any tool:
+    letters, digits, `.`, `_`, `-`.
     """
     return len(text) < 16 and is_name(text)
 
 
 def is_name(text: str) -> bool:
-    """A word that no tool needs quoted and that is not the name of a hidden file."""
+    """A word that needs no quoting in any tool and that is not the name of a hidden file."""
     return 0 < len(text) < 254 and WORD.issuperset(text) and text[0] not in ".-"
 
 
 def is_domain(text: str) -> bool:
-    """A name that DNS can carry: labels of 1 to 63 characters, at most 253 in all (RFC 1035, 2.3.4)."""
+    """A valid DNS name: labels of 1 to 63 characters, at most 253 in all (RFC 1035, 2.3.4)."""
     return bool(text) and is_name(text) and all(0 < len(label) < 64 for label in text.split("."))
 
 
@@ -47,7 +47,7 @@ def is_octets(text: str) -> bool:
 
 
 def is_mac(text: str) -> bool:
-    """The MAC address of one station: neither a group address nor all zero."""
+    """The MAC address of a single station: neither a group address nor all zero."""
     return is_octets(text) and not int(text[:2], 16) & 1 and bool(text.strip("0:"))
 
 
@@ -55,17 +55,17 @@ def is_mac(text: str) -> bool:
 
 
 def family_of(text: str) -> int:
-    """AF_INET or AF_INET6, by how it is written."""
+    """AF_INET6 for text with a colon, else AF_INET."""
     return AF_INET6 if ":" in text else AF_INET
 
 
 def width(text: str) -> int:
-    """Bits of an address of that family: 32 or 128."""
+    """The address family's length in bits: 32 or 128."""
     return 128 if ":" in text else 32
 
 
 def packed(text: str) -> bytes:
-    """The bytes of an address; none if it is not one."""
+    """The bytes of an address; empty if the text is not an address."""
     try:
         return inet_pton(family_of(text), text)
     except (OSError, ValueError):  # a NUL or a surrogate is a ValueError
@@ -78,35 +78,35 @@ def is_address(text: str) -> bool:
 
 
 def is_ip4(text: str) -> bool:
-    """An IPv4 address of one host: not 0/8, not loopback, not multicast or above."""
+    """An IPv4 address of a single host: not 0/8, not loopback, not multicast or above."""
     octets = packed(text)
     return len(octets) == 4 and 0 < octets[0] < 224 and octets[0] != 127
 
 
 def is_ip6(text: str) -> bool:
-    """An IPv6 address of one host: not ::, not loopback, not multicast, not IPv4-mapped."""
+    """An IPv6 address of a single host: not ::, not loopback, not multicast, not IPv4-mapped."""
     octets = packed(text)
     return len(octets) == 16 and octets[0] != 0xFF and octets[:8] != bytes(8)
 
 
 def is_global6(text: str) -> bool:
-    """An IPv6 address of one host that is not link-local."""
+    """An IPv6 address of a single host that is not link-local."""
     return is_ip6(text) and not is_link_local(text)
 
 
 def is_link_local(text: str) -> bool:
-    """An IPv6 address of fe80::/10 (RFC 4291, 2.5.6)."""
+    """An IPv6 address in fe80::/10 (RFC 4291, 2.5.6)."""
     octets = packed(text)
     return len(octets) == 16 and octets[0] == 0xFE and octets[1] & 0xC0 == 0x80
 
 
 def canonical6(text: str) -> str:
-    """An IPv6 address as the kernel writes it (RFC 5952); empty stays empty."""
+    """An IPv6 address as the kernel writes it (RFC 5952); an empty string stays empty."""
     return inet_ntop(AF_INET6, inet_pton(AF_INET6, text)) if text else ""
 
 
 def eui64(subnet: str, mac: str) -> str:
-    """The address in `subnet`, a /64, with the interface identifier made of `mac` (RFC 4291, appendix A).
+    """The address in `subnet`, a /64, that EUI-64 derives from `mac` (RFC 4291, appendix A).
 
     Raises BadEnvironment for another prefix length: no guest can form such an address by itself.
     """
@@ -135,7 +135,7 @@ def is_length(text: str, longest: int) -> bool:
 
 
 def is_prefix(text: str, is_host: Callable[[str], bool] = is_address) -> bool:
-    """An address that `is_host` takes, a slash and a length, with no bit set beyond the length."""
+    """An address that passes `is_host`, a slash and a length, with no bit set beyond the length."""
     address, slash, length = text.partition("/")
     if not slash or not is_host(address) or not is_length(length, width(address)):
         return False
@@ -144,23 +144,23 @@ def is_prefix(text: str, is_host: Callable[[str], bool] = is_address) -> bool:
 
 
 def is_prefix4(text: str) -> bool:
-    """An IPv4 prefix of hosts, as the kernel lists it."""
+    """An IPv4 prefix of host addresses, in the form that the kernel lists."""
     return is_prefix(text, is_ip4)
 
 
 def is_prefix6(text: str) -> bool:
-    """An IPv6 prefix of hosts that is not link-local, as the kernel lists it."""
+    """An IPv6 prefix of host addresses that is not link-local, in the form that the kernel lists."""
     return is_prefix(text, is_global6)
 
 
 def as_bits(text: str) -> tuple[int, int]:
-    """A valid address or prefix as a number and a length; an address has the whole length."""
+    """A valid address or prefix as a number and a prefix length; for an address, the full length."""
     address, _, length = text.partition("/")
     return int.from_bytes(inet_pton(family_of(address), address), "big"), int(length or width(text))
 
 
 def within(inner: str, prefix: str) -> bool:
-    """True if an address or a prefix is in `prefix`; both are valid."""
+    """True if an address or a prefix lies within `prefix`; both must be valid."""
     (network, length), (value, longer) = as_bits(prefix), as_bits(inner)
     same = family_of(prefix) == family_of(inner)
     return same and longer >= length and not (network ^ value) >> (width(prefix) - length)

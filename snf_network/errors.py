@@ -1,8 +1,8 @@
-"""Everything that can go wrong and is worth one line to an admin."""
+"""The errors that are reported to an admin in one line."""
 
 
 class SnfNetworkError(Exception):
-    """A failure told in one line: what is wrong, and what to do about it (`hint`)."""
+    """A failure reported in one line: what is wrong, and what to do about it (`hint`)."""
 
     def __init__(self, message: str, hint: str = "") -> None:
         super().__init__(message)
@@ -14,26 +14,26 @@ class SnfNetworkError(Exception):
 
 
 class BadEnvironment(SnfNetworkError):
-    """What Ganeti (or a person) said of a NIC is missing or malformed. Raised before anything is touched."""
+    """A value that Ganeti (or a person) gave for a NIC is missing or malformed. Raised before any change."""
 
 
 class NodesOwn(BadEnvironment):
-    """The interface is no guest's but the node's: not brought up, and not tried again."""
+    """The interface belongs to the node, not to a guest: it is not brought up, and not tried again."""
 
 
 class BadConfig(SnfNetworkError):
-    """A line of a settings file cannot be used. Raised before anything is touched."""
+    """A line of a settings file cannot be used. Raised before any change."""
 
 
 class KernelError(SnfNetworkError):
-    """The kernel, or a tool that speaks to it, refused a line; the message has the line and the refusal."""
+    """The kernel, or a tool that talks to it, refused a line; the message has the line and the reason."""
 
 
 class Hung(KernelError):
-    """A tool was killed at the deadline: nobody knows what it had done by then."""
+    """A tool was killed at the deadline: what it had done by then is unknown."""
 
 
 def shown(value: str) -> str:
-    """A hostile value, fit for one line of a log: escaped, ASCII only, at most 60 characters."""
+    """An untrusted value made safe for one log line: escaped, ASCII only, at most 60 characters."""
     text = ascii(value)
     return text if len(text) <= 60 else f"{text[:56]}...'"

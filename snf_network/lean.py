@@ -1,5 +1,5 @@
 """`dataclasses.dataclass(frozen=True)` without its imports: importing `dataclasses` costs 11 ms, more than
-the bare interpreter (bench/imports). Type checkers are shown the real one.
+the bare interpreter (bench/imports). Type checkers see the real one.
 """
 
 TYPE_CHECKING = False
@@ -11,15 +11,15 @@ if TYPE_CHECKING:
 else:
 
     def dataclass(*, frozen):
-        """Give a class of annotated names __init__, __eq__, __hash__, __repr__ and __match_args__;
-        `frozen` must be True.
+        """Add __init__, __eq__, __hash__, __repr__ and __match_args__ to a class of annotated names; `frozen`
+        must be True.
         """
         assert frozen
         return _decorate
 
 
 def replace(instance: "C", **changes: "Any") -> "C":
-    """A copy of `instance` with some fields changed, as dataclasses.replace."""
+    """A copy of `instance` with some fields changed, like dataclasses.replace."""
     return type(instance)(**{**instance.__dict__, **changes})
 
 
@@ -28,7 +28,7 @@ def _decorate(cls: "type[C]") -> "type[C]":
     wanted, defaults = set(names), {name: getattr(cls, name) for name in names if hasattr(cls, name)}
 
     def __init__(self: "Any", *values: "Any", **named: "Any") -> None:
-        if len(values) == len(names) and not named:  # the records of 1000 NICs are 50 000 of these
+        if len(values) == len(names) and not named:  # reading the records of 1000 NICs makes 50 000 of these
             self.__dict__.update(zip(names, values))
             return
         given = dict(zip(names, values))

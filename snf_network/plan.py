@@ -1,5 +1,5 @@
-"""What a NIC should have on this node, and the same as the lines an admin would type. Pure: it asks nobody
-and changes nothing.
+"""What a NIC should have on this node, also as the lines an admin would type. Pure: reads and changes nothing
+on the host.
 """
 
 from __future__ import annotations
@@ -26,21 +26,21 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Plan:
-    """All that one NIC needs."""
+    """Everything that one NIC needs."""
 
     resources: tuple[Resource, ...]
     announcements: tuple[Announcement, ...] = ()
     lacking: tuple[str, ...] = ()
     """What could not be decided yet, in words; `snf-network repair` tries again."""
     warnings: tuple[str, ...] = ()
-    """What this node cannot do at all, in words: nothing to try again."""
+    """What this node cannot do at all, in words; it is not tried again."""
     ignored: tuple[str, ...] = ()
-    """Tags that mean nothing here."""
+    """Tags that have no meaning here."""
     names: Optional[Names] = None
-    """What shall be in DNS; None: nothing is said of it, for now or at all."""
+    """The desired DNS names; None: DNS is left as it is, for now or for good."""
 
     def text(self) -> str:
-        """All that bringing the NIC up would do, in that order: what is printed is what runs."""
+        """Everything that bringing the NIC up would do, in that order: what is printed is what runs."""
         told = [f"{one.address} on {one.interface}" for one in self.announcements]
         names = [f"{self.names.instance} {address}" for address in self.names.addresses] if self.names else []
         parts = [
@@ -55,8 +55,8 @@ class Plan:
 
 
 def _lines(resources: Iterable[Resource]) -> Iterator[str]:
-    """The add lines, one heading a tool: what members lead to, all members, then the rest in the plan's
-    order.
+    """The add lines, under one heading per tool: first the targets of set members, then all members, then the
+    rest in the plan's order.
     """
     ordered = sorted(resources, key=lambda one: 0 if one.early else 1 if isinstance(one, Element) else 2)
     for heading, group in groupby(ordered, lambda resource: resource.heading):
@@ -70,7 +70,7 @@ def _part(heading: str, lines: Iterable[str]) -> Iterator[str]:
 
 
 def plan_for(nic: Nic, node: Node, config: Config) -> Plan:
-    """The plan of `nic`. Raises BadEnvironment where what was asked for cannot be done in full."""
+    """The plan for `nic`. Raises BadEnvironment if the request cannot be met in full."""
     tags = tags_of(nic, config)
     chosen = {tag: setups.for_tag(tag, config) for tag in tags}
     ignored = setups.ignored(chosen, config)
@@ -99,27 +99,27 @@ def plan_for(nic: Nic, node: Node, config: Config) -> Plan:
 
 
 def _options_first(resources: list[Resource]) -> list[Resource]:
-    """A bridge is set before a tap becomes its port: a frame that came in between would be learned from."""
+    """Set bridge options before the tap becomes a port: the bridge would learn from a frame in between."""
     options = [resource for resource in resources if type(resource).__name__ == "BridgeOption"]
     port = next((number for number, resource in enumerate(resources) if isinstance(resource, Port)), 0)
     return [*resources[:port], *options, *resources[port:]] if options else resources
 
 
 def _draws_traffic(resource: Resource, nic: Nic) -> bool:
-    """True if it leads the guest's traffic to this node: a route, or a proxy entry on an uplink."""
+    """True if it attracts the guest's traffic to this node: a route, or a proxy entry on an uplink."""
     return isinstance(resource, Route) or (
         isinstance(resource, NeighProxy) and resource.interface != nic.interface
     )
 
 
 def names_for(nic: Nic, config: Config, ipv6: bool) -> Optional[Names]:
-    """What `nic` should have in DNS; None without the tag. `ipv6`: whether its interface can have IPv6.
+    """The names `nic` should have in DNS; None without the tag. `ipv6`: whether its interface can have IPv6.
 
-    None, too, for a guest that is still on its way: the node it comes from has its names in place.
+    Also None for a guest that is still migrating here: the source node has its names in place.
     """
     if nic.arriving or config.dns_tag not in tags_of(nic, config):
         return None
-    from snf_network.model.names import names_of  # 0.2 ms, for few
+    from snf_network.model.names import names_of  # 0.2 ms that few NICs need
 
     return names_of(nic, ipv6=nic.mode != "routed" or ipv6)
 

@@ -1,4 +1,4 @@
-"""What a binding file and nfdhcpd.conf may contain: readers of values, and the keys of a binding. Text in, a
+"""Valid values of binding files and nfdhcpd.conf: parsers of values, and the keys of a binding. Text in, a
 checked value or None out. Pure.
 
 The setup that writes bindings and the daemon that reads them share it, so that neither accepts what the other
@@ -32,7 +32,7 @@ DOMAINS = "at most 8 domain names, 255 bytes in all"
 
 
 def unquoted(text: str) -> str:
-    """The text without the quotes around it."""
+    """The text without the quotes around it, if any."""
     return text[1:-1] if len(text) > 1 and text[0] == text[-1] and text[0] in "\"'" else text
 
 
@@ -41,13 +41,13 @@ def _words(text: str) -> list[str]:
 
 
 def flag(text: str) -> bool | None:
-    """True or False for a word that means it; None for any other."""
+    """True for yes, true, 1 or on; False for no, false, 0 or off; None for any other word."""
     word = unquoted(text).lower()
     return word in TRUE if word in TRUE | FALSE else None
 
 
 def number(low: int, high: int) -> Callable[[str], int | None]:
-    """A reader of decimal numbers from `low` to `high`; it returns None for anything else."""
+    """A parser of decimal numbers from `low` to `high`; it returns None for anything else."""
 
     def convert(text: str) -> int | None:
         text = unquoted(text)
@@ -58,7 +58,7 @@ def number(low: int, high: int) -> Callable[[str], int | None]:
 
 
 def several(check: Callable[[str], bool], most: int) -> Callable[[str], tuple[str, ...] | None]:
-    """A reader of comma-separated lists of at most `most` words that all pass `check`; it returns None for
+    """A parser of comma-separated lists of at most `most` words that all pass `check`; it returns None for
     anything else.
     """
 
@@ -70,7 +70,7 @@ def several(check: Callable[[str], bool], most: int) -> Callable[[str], tuple[st
 
 
 def one(check: Callable[[str], bool]) -> Callable[[str], str | None]:
-    """A reader of one word that passes `check`; it returns None for anything else."""
+    """A parser of one word that passes `check`; it returns None for anything else."""
 
     def convert(text: str) -> str | None:
         text = unquoted(text)
@@ -80,7 +80,7 @@ def one(check: Callable[[str], bool]) -> Callable[[str], str | None]:
 
 
 def domains(text: str) -> tuple[str, ...] | None:
-    """A reader of as many domain names as one DHCPv4 option can hold (RFC 3397); None for anything else."""
+    """The domain names, if one DHCPv4 option can hold them all (RFC 3397); None for anything else."""
     words = several(is_domain, 8)(text)
     return words if words is not None and sum(len(word) + 2 for word in words) < 256 else None
 
@@ -89,7 +89,7 @@ def domains(text: str) -> tuple[str, ...] | None:
 
 
 def _routes(text: str) -> tuple[tuple[str, str], ...] | None:
-    """Read `prefix via gateway`, comma-separated. A prefix of length 0 is refused: the default route is
+    """Parse `prefix via gateway`, comma-separated. A prefix of length 0 is refused: the default route is
     GATEWAY.
     """
     routes = []
@@ -141,4 +141,4 @@ BINDING_KEYS: dict[str, tuple[str, Callable[[str], Any], str]] = {
     "NODHCP6": ("nodhcp6", flag, FLAG),
     "SLAAC": ("slaac", flag, FLAG),
 }
-"""Each key of a binding: its field in the daemon, its reader, and what it takes in words."""
+"""Each key of a binding: its field in the daemon, its parser, and its valid values in words."""

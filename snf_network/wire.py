@@ -1,8 +1,7 @@
-"""Bytes that more than one room reads or writes: netlink messages, the Internet checksum, capture files.
-Pure.
+"""Wire formats that more than one folder uses: netlink messages, the Internet checksum, capture files. Pure.
 
-Netlink numbers are in the order of this machine (netlink(7)), a packet's in network order. What is read
-comes from the kernel or from a guest: no length in it is believed beyond the end of the data.
+Netlink integers are in host byte order (netlink(7)), those of packets in network byte order. Input comes from
+the kernel or from a guest: no length field in it is trusted beyond the end of the data.
 """
 
 from __future__ import annotations
@@ -25,20 +24,20 @@ NLM_F_REQUEST, NLM_F_ACK, NLM_F_REPLACE, NLM_F_EXCL, NLM_F_CREATE, NLM_F_DUMP = 
 )
 NLMSG_ERROR, NLMSG_DONE = 2, 3
 NLA_TYPE = 0x3FFF
-"""The bits of the number of an attribute that name its kind."""
+"""Mask of the attribute type without the flag bits."""
 HEADER = Struct("=IHHII")
-"""nlmsghdr: length, kind, flags, sequence, port."""
+"""nlmsghdr: length, type, flags, sequence number, port ID."""
 ATTRIBUTE = Struct("=HH")
-"""nlattr: length, kind."""
+"""nlattr: length, type."""
 
 
 def message(kind: int, flags: int, body: bytes, sequence: int = 1) -> bytes:
-    """One request."""
+    """A netlink request."""
     return HEADER.pack(HEADER.size + len(body), kind, NLM_F_REQUEST | flags, sequence, 0) + body
 
 
 def messages(datagram: bytes) -> Iterator[tuple[int, int, bytes]]:
-    """Kind, sequence and body of each message in a datagram."""
+    """Type, sequence number and body of each message in a datagram."""
     at = 0
     while at + HEADER.size <= len(datagram):
         length, kind, _, sequence, _ = HEADER.unpack_from(datagram, at)
@@ -47,12 +46,12 @@ def messages(datagram: bytes) -> Iterator[tuple[int, int, bytes]]:
 
 
 def attribute(kind: int, value: bytes) -> bytes:
-    """One attribute, filled up to four bytes."""
+    """A netlink attribute, padded to a multiple of four bytes."""
     return ATTRIBUTE.pack(ATTRIBUTE.size + len(value), kind) + value + bytes(-len(value) % 4)
 
 
 def attributes(data: bytes) -> dict[int, bytes]:
-    """The values of attributes, by their kinds."""
+    """Attribute values by type; of several with one type, the last."""
     found, at = {}, 0
     while at + ATTRIBUTE.size <= len(data):
         length, kind = ATTRIBUTE.unpack_from(data, at)
@@ -62,7 +61,7 @@ def attributes(data: bytes) -> dict[int, bytes]:
 
 
 def aligned(length: int) -> int:
-    """Where the next message or attribute begins."""
+    """A length rounded up to a multiple of four, where the next message or attribute begins."""
     return length + 3 & ~3
 
 
@@ -70,7 +69,7 @@ def aligned(length: int) -> int:
 
 
 def checksum(data: bytes) -> int:
-    """The number to put into a header; never 0, which UDP takes for "none".
+    """The Internet checksum for a header; never 0, which in UDP means "no checksum".
 
     A sum of 16-bit words with end-around carry is the number modulo 65535, and Python divides long numbers
     faster than it loops.
@@ -85,13 +84,13 @@ PCAP_MAGIC, PCAP_MAGIC_NANOSECONDS = 0xA1B2C3D4, 0xA1B23C4D
 LINKTYPE_ETHERNET = 1
 LONGEST_FRAME = 65535
 PCAP_HEADER = Struct("=IHHiIII").pack(PCAP_MAGIC, 2, 4, 0, 0, LONGEST_FRAME, LINKTYPE_ETHERNET)
-"""What a file begins with; `pcap_record` makes the rest."""
+"""The file header; `pcap_record` makes the records that follow."""
 PCAP_RECORD = Struct("=IIII")
-"""What each frame begins with: seconds, microseconds, bytes that are kept, bytes that there were."""
+"""The record header: seconds, microseconds, captured length, original length."""
 
 
 def pcap_record(frame: bytes, microseconds: int) -> bytes:
-    """One frame, seen so long after the epoch."""
+    """The record of one frame; `microseconds` since the epoch."""
     seconds, rest = divmod(microseconds, 1000000)
     return PCAP_RECORD.pack(seconds, rest, len(frame), len(frame)) + frame
 
@@ -110,11 +109,11 @@ RTA_DST, RTA_OIF, RTA_GATEWAY, RTA_MULTIPATH, RTA_TABLE, RTA_MARK = 1, 4, 5, 9, 
 NDA_DST, NDA_LLADDR, NDA_PROTOCOL, NUD_PERMANENT, NTF_PROXY = 1, 2, 12, 0x80, 0x08
 FRA_PRIORITY, FRA_FWMARK, FRA_SUPPRESS_PREFIXLEN, FRA_TABLE, FRA_FWMASK, FRA_PROTOCOL = 6, 10, 14, 15, 16, 21
 IFINFOMSG = Struct("=BxHiII")
-"""Family, hardware type, index, flags, which flags to change."""
+"""Family, hardware type, index, flags, change mask."""
 RTMSG = Struct("=BBBBBBBBI")
-"""Family, length of destination and of source, TOS, table, protocol, scope, type, flags."""
+"""Family, destination and source prefix length, TOS, table, protocol, scope, type, flags."""
 NDMSG = Struct("=BxxxiHBB")
 """Family, index, state, flags, type."""
 FIB_RULE_HDR = Struct("=BBBBBxxBI")
-"""Family, length of destination and of source, TOS, table, action, flags."""
+"""Family, destination and source prefix length, TOS, table, action, flags."""
 U32 = Struct("=I")

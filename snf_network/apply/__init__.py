@@ -1,1 +1,1 @@
-"""Make the node have what a plan wants, or take it back."""
+"""Apply a plan to the node, or undo it."""

@@ -1,9 +1,9 @@
-"""Tell an uplink where a guest is: gratuitous ARP (RFC 5227, 3) and unsolicited neighbour advertisements (RFC
-4861, 7.2.6).
+"""Announce a guest's location on an uplink: gratuitous ARP (RFC 5227, 3) and unsolicited neighbour
+advertisements (RFC 4861, 7.2.6).
 
-Sent at once and again after 1 s and 3 s, from a child that nobody waits for: one lost frame would be an
-outage until the router's cache ends. ARP goes out as request and as reply, as some routers heed only the one
-or the other.
+Sent at once and again after 1 s and 3 s, by a child that nobody waits for: after one lost frame, the guest
+would be unreachable until the router's cache entry expires. ARP is sent as request and as reply, as some
+routers heed only one of them.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from snf_network.model.resources import Announcement
 
 PAUSES = (0.0, 1.0, 2.0)
-"""Seconds before each round."""
+"""Seconds to wait before each round."""
 SIOCGIFHWADDR = 0x8927
 ARP, IPV6 = 0x0806, 0x86DD
 BROADCAST = b"\xff" * 6
@@ -31,7 +31,7 @@ ALL_NODES = inet_pton(AF_INET6, "ff02::1")
 
 
 def gratuitous_arp(mac: bytes, address: str) -> tuple[bytes, bytes]:
-    """A request and a reply that both say: `address` is at `mac`. Whole Ethernet frames."""
+    """An ARP request and a reply, both announcing `address` at `mac`. Complete Ethernet frames."""
     ip = inet_aton(address)
     head = BROADCAST + mac + pack("!HHHBB", ARP, 1, 0x0800, 6, 4)
     return (head + pack("!H", 1) + mac + ip + bytes(6) + ip, head + pack("!H", 2) + mac + ip + BROADCAST + ip)
@@ -39,10 +39,10 @@ def gratuitous_arp(mac: bytes, address: str) -> tuple[bytes, bytes]:
 
 def unsolicited_na(mac: bytes, address: str) -> bytes:
     """A neighbour advertisement to all nodes, with the override flag and the target link-layer address. A
-    whole Ethernet frame.
+    complete Ethernet frame.
 
-    The source is the address itself: the node has none in the guest's network (RFC 4861, 4.4 lets a proxy do
-    so).
+    The source is `address` itself: the node has none in the guest's network (RFC 4861, 4.4 permits that to a
+    proxy).
     """
     target = inet_pton(AF_INET6, address)
     body = pack("!BBHI", 136, 0, 0, 0x20000000) + target + bytes((2, 1)) + mac
@@ -53,7 +53,7 @@ def unsolicited_na(mac: bytes, address: str) -> bytes:
 
 
 def send(announcement: Announcement) -> None:
-    """Send all frames of one announcement, now. Raises OSError if the uplink is gone."""
+    """Send all frames of one announcement now. Raises OSError if the uplink is gone."""
     with_socket = socket(AF_PACKET, SOCK_RAW, 0)
     try:
         name = announcement.interface
@@ -69,8 +69,8 @@ def send(announcement: Announcement) -> None:
 
 
 def announce(announcements: Sequence[Announcement], still: Callable[[Announcement], bool]) -> None:
-    """Send from a detached child, and repeat what `still` says is so. Returns at once; nothing that fails is
-    told.
+    """Send from a detached child, and repeat those for which `still` is true. Returns at once; failures are
+    not reported.
     """
     if not announcements or posix.fork():
         return

@@ -1,9 +1,8 @@
-"""Bring NICs to what is wanted of them, or to nothing. Knows Resources and records, and not what any is
-for.
+"""Bring NICs to their desired state, or remove them. Knows Resources and records, but not their purpose.
 
-The record says what may be there before anything is, so whoever comes next can finish or undo what a crash
-left. Filters come first: a NIC whose members are in place is never closed because something else failed.
-What failed is recorded as lacking.
+The record lists Resources before they are made, so the next call can finish or undo a crashed one. Filters
+come first: a NIC whose members are in place is never closed because something else failed. Failures are
+recorded as `lacking`.
 """
 
 from __future__ import annotations
@@ -28,11 +27,11 @@ if TYPE_CHECKING:
 
 
 CHUNK = 400
-"""NICs whose locks one call holds at once: a process may have 1024 descriptors."""
+"""How many NICs one call locks at once: a process may have 1024 descriptors."""
 
 
 class Engine:
-    """What a node has, by its records."""
+    """The state of a node according to its records."""
 
     def __init__(self, config: Config, host: Host = kernel) -> None:
         self.config, self.host = config, host
@@ -40,11 +39,11 @@ class Engine:
         self.ruleset = Ruleset(config, host)
 
     def replace(self, wanted: Record) -> list[str]:
-        """Make the node have what `wanted` says, instead of what the record of that interface says. Gives
-        the settings that it had to change.
+        """Replace what the interface's record lists by what `wanted` lists. Returns the settings that had to
+        be changed.
 
-        Raises KernelError. A NIC that was up, and goes to no other bridge or mode, then stays up, filtered,
-        and its record says what it lacks; of any other nothing is left.
+        Raises KernelError. A NIC that was up, and changes neither bridge nor mode, then stays up, filtered,
+        and its record says what it lacks; any other NIC is removed completely.
         """
         with self._lock(wanted.interface):
             old = self.records.load(wanted.interface)
@@ -57,8 +56,8 @@ class Engine:
             return self._place(possible, removed, running and not _moves(old, wanted))
 
     def _pin(self, old: Record | None, possible: Record, running: bool) -> list[Resource]:
-        """The members of a NIC, in one transaction. Gives the Resources that nothing new takes the place
-        of.
+        """Change the members of a NIC in one transaction. Returns the old Resources whose slot no new one
+        takes.
         """
         slots = {resource.slot for resource in possible.resources}
         moves = running and _moves(old, possible)
@@ -70,7 +69,7 @@ class Engine:
             if moves:
                 steps.undo([Link(possible.interface)], self.host)
             self.ruleset.change(*map(_members, (_unshared(removed), replaced, possible.resources)))
-        except Hung as error:  # it may be done or not: either is filtered, and the next call completes it
+        except Hung as error:  # done or not, the NIC is filtered; the next call completes it
             if running:
                 self._note(possible, [str(error)])
             else:
@@ -82,12 +81,12 @@ class Engine:
         return removed
 
     def _place(self, possible: Record, removed: list[Resource], running: bool) -> list[str]:
-        """Everything that is no member: what is gone is taken away, what is wanted is put in place."""
+        """All but members: remove obsolete Resources, then add the wanted ones. Returns changed settings."""
         settings: list[str] = []
         failed: list[str] = []
         try:
             steps.undo(_unshared(removed), self.host)
-            with self._lock(ALWAYS):  # two NICs with one address may have asked before either was up
+            with self._lock(ALWAYS):  # two NICs with one address may both have passed the first check
                 settings, failed = steps.put(possible.resources, self.host)
             self._release({possible.interface: removed})
         except KernelError as error:
@@ -103,7 +102,7 @@ class Engine:
         return settings
 
     def remove(self, interface: str, mine: Callable[[Record], bool] = lambda record: True) -> Record | None:
-        """Take back all that the record of `interface` says, if it is `mine`; give that record. The tap
+        """Undo everything in the record of `interface`, if `mine` accepts it; returns that record. The tap
         need not exist. Raises KernelError.
         """
         with self._lock(interface):
@@ -115,19 +114,19 @@ class Engine:
             return record
 
     def restore(self, record: Record) -> None:
-        """Put all of a record in place again, unless another call has changed it meanwhile. Raises
-        KernelError.
+        """Put everything in a record in place again, unless another call has changed the record meanwhile.
+        Raises KernelError.
         """
         if self.records.load(record.interface) == record:
             self.replace(record)
 
     def load(self) -> list[str]:
-        """Load the rules; give what is wrong with profiles that are closed now. Raises KernelError."""
+        """Load the rules; returns the errors of profiles that are closed now. Raises KernelError."""
         return self.ruleset.load()
 
     def keep_rules(self, table: str, families: Sequence[str]) -> None:
-        """Make the policy rules of a table, for `families` as ip(8) takes them, and keep them, with and
-        without NICs. Raises KernelError.
+        """Add the policy rules of a table, for `families` as in ip(8), and keep them, with and without NICs.
+        Raises KernelError.
         """
         rules = [Rule(family, table, action) for family in families for action in ("lookup", "unreachable")]
         with self._lock(ALWAYS):
@@ -136,7 +135,7 @@ class Engine:
             steps.prepare(rules, self.host)
 
     def close(self, record: Record, why: str) -> None:
-        """Take a link down that cannot be filtered, and record that. Raises KernelError."""
+        """Set down a link that cannot be filtered, and record why. Raises KernelError."""
         with self._lock(record.interface):
             if self.records.load(record.interface) == record and is_live(record):
                 self._note(record, [f"closed: {why}"])
@@ -145,8 +144,8 @@ class Engine:
     # --- many NICs at once
 
     def mend(self, lost: Mapping[str, tuple[Record, Sequence[Resource]]]) -> dict[str, str]:
-        """Put back what live NICs have lost: members first, of hundreds of NICs in one transaction. Gives
-        why it failed, by interface; what there is no time for is left as it is. Raises KernelError.
+        """Restore what live NICs have lost: members first, those of hundreds of NICs in one transaction.
+        Returns errors by interface; skips the rest when time runs out. Raises KernelError.
         """
         failed: dict[str, str] = {}
         for names in _chunks(lost):
@@ -156,7 +155,7 @@ class Engine:
                 steps.prepare(resources, self.host)
                 refused = self.ruleset.add(_members(resources))
                 failed |= {} if refused else self._put(mine)
-            for record, _ in mine if refused else ():  # a key with another value: looked at NIC by NIC
+            for record, _ in mine if refused else ():  # a key with another value: restore NIC by NIC
                 failed |= self._restored(record)
         return failed
 
@@ -180,8 +179,8 @@ class Engine:
         return {}
 
     def remove_gone(self, gone: Iterable[Record]) -> tuple[list[Record], dict[str, str]]:
-        """Take back what the records of NICs that are no more say, hundreds in one transaction. Gives the
-        records that are gone now, and why another is not, by interface. Raises KernelError.
+        """Undo the records of NICs that no longer exist, hundreds in one transaction. Returns the records
+        that were removed, and errors by interface for the others. Raises KernelError.
         """
         records = {record.interface: record for record in gone}
         done: list[Record] = []
@@ -197,8 +196,8 @@ class Engine:
         return done, failed
 
     def sweep(self, orphans: Iterable[Resource]) -> dict[str, str]:
-        """Take away what no record has. Each is looked for once more under the lock of its interface: a
-        NIC may have come up meanwhile. Gives why it failed, by interface. Raises KernelError.
+        """Remove Resources that no record lists. Records are read again under the lock of each interface: a
+        NIC may have come up meanwhile. Returns errors by interface. Raises KernelError.
         """
         with self._lock(ALWAYS):
             self.records.prune()
@@ -214,7 +213,7 @@ class Engine:
         return failed
 
     def forget_learned(self, records: Iterable[Record]) -> None:
-        """Drop what bridges and the node learned by ports that had no filters for a while."""
+        """Flush what bridges and the node learned on ports that had no filters for a while."""
         ports = [
             one for record in records for one in record.resources if isinstance(one, Port) and one.bridge
         ]
@@ -224,13 +223,13 @@ class Engine:
             self.host.flush_neighbours(bridge)
 
     def take_down(self, interface: str, resources: Sequence[Resource]) -> None:
-        """Close a tap that has no record, and take its Resources away. Raises KernelError."""
+        """Set down a tap that has no record, and remove its Resources. Raises KernelError."""
         with self._lock(interface):
             steps.undo([Link(interface)], self.host)
             self._take_away(resources)
 
     def _take_away(self, doomed: Sequence[Resource]) -> None:
-        """Of NICs that are gone: there is no device to take it from, and none to close."""
+        """Remove Resources of NICs that are gone: there is no device to change or to set down."""
         steps.undo((one for one in doomed if not one.of_device), self.host)
         if self.ruleset.remove(_members(doomed)):  # a key with another value
             for interface in dict.fromkeys(one.owner for one in doomed):
@@ -246,14 +245,14 @@ class Engine:
         record = self.records.load(interface) if interface != ALWAYS else None
         return record.resources if record else ()
 
-    # --- parts of these
+    # --- helpers
 
     def _lock(self, name: str) -> Lock:
         return Lock(self.config.state_dir, name)
 
     def _hold(self, record: Record) -> None:
-        """Say what this NIC shares with others. Whoever takes such a thing away as its last has done so
-        before, or will not.
+        """Register this NIC as a user of its shared Resources. A call that removes such a Resource after its
+        last user has either finished by then, or will find this one.
         """
         with self._lock(ALWAYS):
             for resource in record.resources:
@@ -261,8 +260,8 @@ class Engine:
                     self.records.hold(resource, record.interface)
 
     def _release(self, wants: Mapping[str, Iterable[Resource]]) -> None:
-        """Give up what NICs share with others, by interface, and take away what nobody else wants: nobody
-        can come for it in between.
+        """Unregister users of shared Resources, by interface, and remove those without users: under the lock,
+        so that nobody can register in between.
         """
         shared = [(name, one) for name, resources in wants.items() for one in resources if one.shared]
         if shared:
@@ -272,12 +271,12 @@ class Engine:
                 self.ruleset.change(_members(doomed), (), ())
 
     def _note(self, record: Record, lacking: Iterable[str]) -> None:
-        """Record what a NIC lacks. On a full disk the record stays as it is, and `check` finds it out."""
+        """Record what a NIC lacks. If the disk is full, the record stays as it is and `check` finds out."""
         known = [words for words in record.lacking if not words.startswith(FAILED)]
         self._save(changed(record, lacking=(*known, *(f"{FAILED}{words}" for words in lacking))))
 
     def _forget_stale(self, record: Record) -> None:
-        """Drop from the record what is gone; while it stays there, it does no harm."""
+        """Drop removed Resources from the record; if that fails, they do no harm there."""
         self._save(changed(record, stale=()))
 
     def _save(self, record: Record) -> None:
@@ -287,8 +286,8 @@ class Engine:
             pass
 
     def _take_back(self, record: Record) -> None:
-        """All that the record says, and the record. Down first, members last: no frame finds the link up
-        and its filters gone. A tap that is somebody else's by now is not touched.
+        """Undo all that the record lists, then delete it. Link down first, members last: the link is never up
+        without its filters. A tap that now belongs to somebody else is left alone.
         """
         doomed, live = _all(record), is_live(record)
         steps.undo((one for one in _unshared(doomed) if live or not one.of_device), self.host)
@@ -297,11 +296,11 @@ class Engine:
         self.records.forget(record.interface)
 
     def _roll_back(self, old: Record | None, possible: Record, moves: bool) -> None:
-        """After a refusal, with no member changed: the record and the link are as they were before."""
+        """After a refusal, which changed no member, restore the record and the link."""
         before = old.resources if old else ()
         if old:
             self._save(old)
-            if moves:  # it was down for the change; its members are as they were
+            if moves:  # it was set down for the change; its members are unchanged
                 steps.put(old.resources, self.host)
         else:
             self.records.forget(possible.interface)
@@ -309,7 +308,7 @@ class Engine:
 
 
 def _chunks(names: Iterable[str]) -> Iterator[list[str]]:
-    """Some hundreds of names at a time, for as long as there is time."""
+    """Up to CHUNK names at a time, until the deadline."""
     left = list(names)
     while left and not kernel.is_late():
         yield left[:CHUNK]
@@ -321,12 +320,12 @@ def _members(resources: Iterable[Resource]) -> list[Element]:
 
 
 def _all(record: Record) -> tuple[Resource, ...]:
-    """What may be there of a NIC."""
+    """All Resources that a NIC may have."""
     return (*record.resources, *record.stale)
 
 
 def _unshared(resources: Iterable[Resource]) -> list[Resource]:
-    """What one NIC has for itself."""
+    """The Resources that belong to one NIC alone."""
     return [resource for resource in resources if not resource.shared]
 
 
@@ -336,9 +335,7 @@ def _without(resources: Iterable[Resource], others: Iterable[Resource]) -> list[
 
 
 def _moves(old: Record | None, wanted: Record) -> bool:
-    """True if a live interface goes to another bridge or mode: it must be down while its pins change
-    family.
-    """
+    """True if a live interface changes its bridge or mode: it must be down while its pins change family."""
     before, after = (
         {one.bridge for one in record.resources if isinstance(one, Port)}
         for record in (old or wanted, wanted)

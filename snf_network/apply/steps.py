@@ -1,6 +1,6 @@
 """Which Resource goes through which door, and in what order. Members go through rules.ruleset.
 
-Knows doors, and nothing of records, NICs or what any of it is for.
+Knows doors, but not records, NICs or the purpose of a Resource.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ if TYPE_CHECKING:
     from snf_network.model.resources import Resource
 
     Door = Callable[[list[Resource], bool, Host], list[str]]
-    """Adds or deletes Resources; gives for each why it failed, or an empty string."""
+    """Adds or deletes Resources; returns the error for each, empty on success."""
 
 
 def prepare(resources: Iterable[Resource], host: Host) -> None:
-    """What has to be there before a member leads to it: a marked packet would otherwise take the node's own
+    """Add what must exist before a member refers to it: otherwise a marked packet would follow the node's own
     routes. Raises KernelError.
     """
     early = [resource for resource in resources if resource.early]
@@ -31,11 +31,11 @@ def prepare(resources: Iterable[Resource], host: Host) -> None:
 
 
 def put(resources: Iterable[Resource], host: Host) -> tuple[list[str], list[str]]:
-    """Everything but members and what `prepare` did, in the order given. Gives the settings that it had to
-    change, and why something could not be put in place; one failure stops none of the others.
+    """Add everything but members and what `prepare` adds, in the order given. Returns the settings that had
+    to be changed, and the errors; one failure does not stop the others.
 
-    An address that the route of another live device leads to is a failure: replacing that route would
-    steal the traffic of that guest.
+    It is an error if an address has a route to another live device: replacing that route would steal another
+    guest's traffic.
     """
     changed: list[str] = []
     failed: list[str] = []
@@ -56,14 +56,14 @@ def put(resources: Iterable[Resource], host: Host) -> tuple[list[str], list[str]
 
 
 def _taken(routes: list[Route], host: Host) -> list[Route]:
-    """Those whose address another device has; the emulated tap of the same guest may have that of a vif."""
+    """Routes whose address another device has; a vif may share it with its guest's emulated tap."""
     asked = [route for route in routes if not route.interface.startswith("vif")]
     holders = host.holders(asked) if asked else []
     return [one for one, holder in zip(asked, holders) if holder not in (0, host.ifindex(one.interface))]
 
 
 def undo(resources: Iterable[Resource], host: Host) -> None:
-    """Take away everything but members, links down first. What is absent already is no failure. Raises
+    """Remove everything but members, in order of rank. Deleting something absent is not an error. Raises
     Hung.
     """
     doomed = sorted(
@@ -84,7 +84,7 @@ def _settings(settings: Iterable[Resource], host: Host, changed: list[str], fail
 
 
 def _through(door: str, resources: list[Resource], add: bool, host: Host) -> list[str]:
-    """Why some of the Resources failed, each with its line."""
+    """Add or delete Resources through a door; returns the errors, each with the command."""
     said = DOORS[door](resources, add, host) if resources else []
     return [f"{resource.command}: {why}" for resource, why in zip(resources, said) if why]
 
@@ -114,7 +114,7 @@ def _ovs(resources: list[Resource], add: bool, host: Host) -> list[str]:
     for resource in resources:
         try:
             said.append(host.ovs(resource.add() if add else resource.delete()))
-        except Hung:  # a port that stays behind has to stay in the record
+        except Hung:  # a port that may remain must remain in the record
             raise
         except KernelError as error:
             said.append(str(error))

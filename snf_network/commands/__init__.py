@@ -1,3 +1,3 @@
-"""What the command line reads and prints: main.py is `snf-network`, with one module for each subcommand;
-nfdhcpd and nfdhcpctl have mains of their own. This is the only room that knows argparse.
+"""Command-line input and output: main.py is `snf-network`, with one module per subcommand; nfdhcpd and
+nfdhcpctl have their own entry points. Only this folder uses argparse.
 """

@@ -1,10 +1,10 @@
-"""Compare the node with its records, and say what is missing, what is left over, and what could not be done
+"""Compare the node with its records, and list what is missing, what is left over, and what could not be done
 yet.
 
-Exit status 0: all is as recorded. 1: it is not, and `snf-network repair` or `snf-network gc` mends it.
-Nothing is changed. Guests that nfdhcpd does not answer are a warning: no record says that it runs. So are
-tags that nobody has a meaning for, and what others have on a guest's way: policy rules before ours, chains
-that drop.
+Exit status 0: everything is as recorded. 1: it is not; `snf-network repair` or `snf-network gc` fixes it.
+Nothing is changed. Guests that nfdhcpd does not answer are only a warning, as no record says whether it
+should run. So are unknown tags, and foreign rules that affect guests: policy rules before ours, chains that
+drop.
 """
 
 from __future__ import annotations
@@ -36,13 +36,13 @@ KINDS = (
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
-    """How to print."""
-    parser.add_argument("--json", action="store_true", help="for machines: an object of lists")
-    parser.add_argument("--quiet", action="store_true", help="print nothing: the exit status says it")
+    """Output options."""
+    parser.add_argument("--json", action="store_true", help="print JSON: an object of lists")
+    parser.add_argument("--quiet", action="store_true", help="print nothing, only set the exit status")
 
 
 def run(options: argparse.Namespace, config: Config) -> int:
-    """Print the difference, and on stderr what is odd: settings, tags, and whom nfdhcpd does not answer."""
+    """Print the differences; on stderr, warn about settings, tags and guests without answers from nfdhcpd."""
     difference = compare(config)
     broken = [] if options.quiet and difference else [*_dns(config)]
     silent = {} if options.quiet else chosen.silent(difference.live, config)
@@ -55,7 +55,7 @@ def run(options: argparse.Namespace, config: Config) -> int:
         ]
         sys.stdout.write("".join(lines) or "clean\n")
     if not options.quiet:
-        sys.stdout.flush()  # a disk that is full is told first, and alone
+        sys.stdout.flush()  # a full disk is reported first, and alone
         told = [*config.warnings, *difference.ahead]
         for said in (silent.items(), chosen.without_meaning(difference.live, config)):
             told += (f"{name}: {words}".removeprefix("-: ") for name, words in chosen.by_cause(said))
@@ -64,7 +64,7 @@ def run(options: argparse.Namespace, config: Config) -> int:
 
 
 def rows(difference: Difference) -> Iterator[tuple[str, str, str]]:
-    """Kind, interface and what it is, for each difference."""
+    """Kind, interface and description of each difference."""
     yield from (("rules", "-", words) for words in difference.rules)
     yield from (("profile", "-", f"closed, as it does not load: {words}") for words in difference.profiles)
     for record, resource in difference.missing:
@@ -79,13 +79,13 @@ def rows(difference: Difference) -> Iterator[tuple[str, str, str]]:
 
 def _dns(config: Config) -> Iterator[tuple[str, str, str]]:
     if dns_is_on(config):
-        from snf_network.dns.check import complaints  # with YAML and a codec: 40 ms, for those who have DNS
+        from snf_network.dns.check import complaints  # YAML and a codec cost 40 ms: only with DNS
 
         yield from (("dns", "-", words) for words in complaints(config))
 
 
 def spared(difference: Difference) -> Iterator[tuple[str, str, str]]:
-    """What nobody takes away by itself, as a guest may depend on it."""
+    """Differences that are never removed automatically, as a guest may depend on them."""
     for name in difference.unreadable:
         yield (
             "unreadable",
@@ -106,7 +106,7 @@ def spared(difference: Difference) -> Iterator[tuple[str, str, str]]:
 
 
 def _outdated(difference: Difference) -> Iterator[tuple[str, str, str]]:
-    """By cause: one uplink can be that of a thousand NICs."""
+    """Grouped by cause: a thousand NICs may share one uplink."""
     said = ((record.interface, words) for record, words in difference.outdated)
     yield from (("outdated", interface, words) for interface, words in chosen.by_cause(said))
 

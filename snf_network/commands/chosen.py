@@ -1,4 +1,4 @@
-"""The NICs that a subcommand is asked about."""
+"""Select and describe the NICs that a subcommand is about."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from snf_network.setups.tags import tags_of
 
 
 def records(config: Config, interfaces: Collection[str] = ()) -> list[Record]:
-    """Those of `interfaces`, or all, tap2 before tap10. Raises BadEnvironment for one that has none."""
+    """Records of `interfaces`, or all, tap2 before tap10. Raises BadEnvironment if one has no record."""
     kept = Records(config.state_dir)
     found = (
         {name: kept.load(name) for name in interfaces}
@@ -28,20 +28,20 @@ def records(config: Config, interfaces: Collection[str] = ()) -> list[Record]:
 
 
 def refuse_unknown(interfaces: Collection[str], known: Collection[str]) -> None:
-    """Raise BadEnvironment for one that is not known: a slip of the pen."""
+    """Raise BadEnvironment for an unknown interface, such as a typing error."""
     for interface in interfaces:
         if interface not in known:
             raise BadEnvironment(f"{interface} has no record", "snf-network status lists those that have")
 
 
 def counted(interface: str) -> tuple[str, int, str]:
-    """By this, interfaces are in the order that people count in."""
+    """Sort key that orders interfaces by number: tap2 before tap10."""
     stem = interface.rstrip("0123456789")
     return stem, len(interface), interface
 
 
 def by_cause(said: Iterable[tuple[str, str]]) -> Iterator[tuple[str, str]]:
-    """Interface and words of each cause; a cause that many NICs have, once and with their number."""
+    """Interface and message for each cause; a cause shared by many NICs appears once, with their number."""
     by_cause: dict[str, list[str]] = {}
     for interface, words in said:
         by_cause.setdefault(words, []).append(interface)
@@ -51,7 +51,7 @@ def by_cause(said: Iterable[tuple[str, str]]) -> Iterator[tuple[str, str]]:
 
 
 def unknown_tags(record: Record, config: Config) -> tuple[str, ...]:
-    """The tags of a NIC that nobody has a setup for. None for a record that no NIC can be made from."""
+    """The tags of a NIC without a setup. Empty for a record that describes no valid NIC."""
     try:
         tags = tags_of(Nic.from_env(dict(record.variables)), config)
     except SnfNetworkError:
@@ -60,7 +60,7 @@ def unknown_tags(record: Record, config: Config) -> tuple[str, ...]:
 
 
 def without_meaning(records: Iterable[Record], config: Config) -> Iterator[tuple[str, str]]:
-    """The interfaces of those that have unknown tags, and what to say of them."""
+    """Interfaces with unknown tags, each with a message."""
     for record in records:
         tags = unknown_tags(record, config)
         if tags:
@@ -68,6 +68,6 @@ def without_meaning(records: Iterable[Record], config: Config) -> Iterator[tuple
 
 
 def silent(records: Iterable[Record], config: Config) -> dict[str, str]:
-    """The interfaces of those that rely on nfdhcpd and get no answers, and why."""
+    """Interfaces that rely on nfdhcpd but get no answers, each with the reason."""
     live = [record for record in records if is_live(record)]
     return unanswered({record.interface: engine for record in live if (engine := engine_of(record, config))})

@@ -1,9 +1,9 @@
-"""Names of this node's instances in DNS: what is registered, what is pending and why, and bringing a zone in
-line.
+"""Names of this node's instances in DNS: list what is registered and what is pending and why, and bring zones
+in line.
 
-Scripts and hooks only note what is desired; a sender does the rest by itself. STATE is `registered`;
-`pending` if it was not tried yet; `waiting` if it will be tried again; `parked` if that would not help:
-REASON says what to change, then `retry`; `unreadable` if the note cannot be believed.
+Scripts and hooks only note the desired names; a sender then works on its own. STATE is `registered`;
+`pending` if not tried yet; `waiting` if it will be tried again; `parked` if another try would not help:
+REASON says what to change before `retry`; `unreadable` if the note is invalid.
 """
 
 from __future__ import annotations
@@ -39,23 +39,23 @@ COLUMNS = ("name", "state", "instance", "age", "tries", "reason")
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
-    """One action, with its own options."""
+    """One subcommand per action, with its own options."""
     actions = parser.add_subparsers(metavar="ACTION", required=True, dest="action")
     for name, summary in ACTIONS.items():
         action = actions.add_parser(name, help=summary, description=summary)
-        action.add_argument("--json", action="store_true", help="for machines")
+        action.add_argument("--json", action="store_true", help="print JSON")
         if name == "sync":
             action.add_argument(
                 "--gone",
                 action="store_true",
-                help="also take back the names of NICs that are neither on this node any more nor on another",
+                help="also remove the names of NICs that are no longer on this node or on any other",
             )
         if name == "retry":
             action.add_argument("name", nargs="*", help="an instance, or a name in DNS")
 
 
 def run(options: argparse.Namespace, config: Config) -> int:
-    """Do the action."""
+    """Run the action."""
     if not dns_is_on(config):
         raise BadConfig(
             "DNS updates are off on this node",
@@ -83,7 +83,7 @@ def run(options: argparse.Namespace, config: Config) -> int:
 
 
 def _send(options: argparse.Namespace, sender: Sender) -> int:
-    """Afterwards only what is not as desired is told, which is exit status 1."""
+    """Send, then list only names that are not as desired; exit status 1 if there are any."""
     chosen = None
     if options.action == "retry":
         jobs = report.choose(sender.jobs(), options.name, sender.settings)
@@ -133,7 +133,7 @@ def _live(config: Config) -> Iterator[Record]:
 
 
 def _names(records: list[Record], sender: Sender, config: Config) -> Iterator[Names]:
-    """The names of the NICs that are here."""
+    """The names of the NICs on this node."""
     for record in records:
         try:
             nic = settled(Nic.from_env(dict(record.variables)))

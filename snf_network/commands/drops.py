@@ -1,8 +1,8 @@
-"""Show what was dropped, by NIC and reason. Nobody's frame but a guest's is counted; `mac-prefix` alone is
-about frames to a NIC.
+"""Show dropped frames by NIC and reason. Only frames from guests are counted, except `mac-prefix`, which
+counts frames to a NIC.
 
-A NIC is counted by its number in the kernel, so whoever has the name of its tap next starts at nothing; what
-is not seen again for seven days is forgotten. A NIC that is gone shows as that number.
+Counters belong to the interface's number in the kernel, so a later tap of the same name starts at zero; they
+expire after seven days without a drop. A NIC that is gone shows as its number.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ COLUMNS = ("interface", "instance", "reason", "frames", "bytes", "meaning")
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
-    """Of which NICs, and how to print."""
+    """Interfaces and output options."""
     parser.add_argument("interface", metavar="IFACE", nargs="*", help="only these")
-    parser.add_argument("--json", action="store_true", help="for machines: a list of objects")
+    parser.add_argument("--json", action="store_true", help="print JSON: a list of objects")
 
 
 def run(options: argparse.Namespace, config: Config) -> int:
-    """Print the table or the list, the most frequent first."""
+    """Print the table or the list, the most frequent drops first."""
     counts, records = readback.drops(), chosen.records(config)
     whose = {record.interface: record.instance for record in records}
     chosen.refuse_unknown(options.interface, {*whose, *(interface for interface, _ in counts)})

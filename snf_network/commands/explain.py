@@ -1,9 +1,9 @@
-"""Say what becomes of a frame that comes from a NIC: passed or dropped, by which rule and which sets, and how
-often that was counted.
+"""Explain what happens to a frame from a NIC: whether it passes or drops, by which rule and which sets, and
+how often that drop was counted.
 
-The frame is sent in a namespace that has the rules of this node and the members of that NIC, and the kernel
-is asked what it did. Nothing of the node is touched. What is said is about leaving the guest: what other NICs
-are kept from is theirs to be asked of.
+The frame is sent in a namespace that has the rules of this node and the members of that NIC, and the kernel's
+trace tells the result. The node itself is not touched. The result is only about leaving the guest, not about
+what other NICs may receive.
 """
 
 from __future__ import annotations
@@ -24,16 +24,16 @@ from snf_network.selftest.pcap import frame_of
 
 from . import chosen
 
-SUMMARY = "say what becomes of a frame from a NIC, and why"
+SUMMARY = "explain what happens to a frame from a NIC, and why"
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
-    """Whose frame, and which."""
+    """The NIC, the frame, and output options."""
     parser.add_argument("interface", metavar="IFACE", help="the tap or vif that the frame comes from")
     parser.add_argument(
-        "frame", metavar="FRAME", help="in hexadecimal, or a pcap file, of which the first frame counts"
+        "frame", metavar="FRAME", help="in hexadecimal, or a pcap file, whose first frame is used"
     )
-    parser.add_argument("--json", action="store_true", help="for machines: an object")
+    parser.add_argument("--json", action="store_true", help="print JSON: an object")
 
 
 def run(options: argparse.Namespace, config: Config) -> int:

@@ -1,9 +1,9 @@
-"""Take back what belongs to NICs that are gone: guests that stopped without an ifdown, taps of another
-boot, things nobody recorded.
+"""Remove what belongs to NICs that are gone: guests that stopped without an ifdown, taps of an earlier boot,
+Resources without a record.
 
-A record counts as gone if its interface is not there, or has another index or boot than when it was made.
-A tap that is up keeps its filters, whatever the records say: a guest may be behind it. `snf-network check`
-lists such taps; `snf-network remove` takes them down.
+A record counts as gone if its interface does not exist, or has another index or boot ID than recorded. A tap
+that is up keeps its filters even without a record: it may have a guest. `snf-network check` lists such taps;
+`snf-network remove` takes them down.
 """
 
 from __future__ import annotations
@@ -19,16 +19,16 @@ from snf_network.scripts.process import Log
 
 from . import check
 
-SUMMARY = "take back what belongs to NICs that are gone"
+SUMMARY = "remove what belongs to NICs that are gone"
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
-    """How much to say."""
+    """Output options."""
     parser.add_argument("--quiet", action="store_true", help="print failures only")
 
 
 def run(options: argparse.Namespace, config: Config) -> int:
-    """Remove each record that is gone, then whatever has none. 1 if something could not be removed."""
+    """Remove each record that is gone, then Resources without a record. 1 if any could not be removed."""
     found, engine, log = compare(config), Engine(config), Log("snf-network", path=config.logfile)
     gone, failed = engine.remove_gone(found.gone)
     for record in gone:
@@ -47,7 +47,7 @@ def run(options: argparse.Namespace, config: Config) -> int:
 
 
 def sweep(engine: Engine, left: Difference, log: Log, verb: str) -> dict[str, str]:
-    """Take away what no record has, a line of the log each. Gives why it failed, by interface."""
+    """Remove Resources without a record and log each. Returns errors by interface."""
     failed = engine.sweep(left.orphans)
     for orphan in left.orphans:
         if (orphan.owner or ALWAYS) not in failed:

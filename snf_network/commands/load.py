@@ -1,8 +1,8 @@
-"""Load the ruleset, and the policy rules of the tables named, ahead of the first NIC.
+"""Load the ruleset, and the policy rules of the named tables, before the first NIC comes up.
 
-The first NIC would do it too, but its guest would wait for it. Loading again replaces the rules at once
-and keeps every member: do so after changing a firewall profile. A profile that nft refuses is closed: its
-NICs get nothing until its file is mended. A table named here keeps its rules when its last NIC goes.
+The first NIC would do that too, but its guest would have to wait. Reloading replaces the rules at once and
+keeps every member: do so after changing a firewall profile. A profile that nft refuses is closed: its NICs
+receive nothing until its file is fixed. A table named here keeps its rules when its last NIC goes.
 """
 
 from __future__ import annotations
@@ -17,19 +17,19 @@ from snf_network.observe.facts import kernel_has_ipv6, table_number
 from snf_network.rules.ruleset import Ruleset, profiles
 from snf_network.scripts.process import Log
 
-SUMMARY = "load the rules and firewall profiles, ahead of any NIC or after a change"
+SUMMARY = "load the rules and firewall profiles, before any NIC or after a change"
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     """What to load."""
-    parser.add_argument("table", nargs="*", help="routing tables whose rules are made too")
+    parser.add_argument("table", nargs="*", help="routing tables whose policy rules to add too")
     parser.add_argument(
-        "--print", action="store_true", help="print what nft would be given, and load nothing"
+        "--print", action="store_true", help="print the complete input for nft, and load nothing"
     )
 
 
 def run(options: argparse.Namespace, config: Config) -> int:
-    """Load or print. 1 if a profile is closed."""
+    """Load, or print the rules. 1 if a profile is closed."""
     if options.print:
         sys.stdout.write(Ruleset(config).text())
         return 0

@@ -1,4 +1,4 @@
-"""The `snf-network` command: one module a subcommand, each with SUMMARY, `arguments(parser)` and
+"""The `snf-network` command: one module per subcommand, each with SUMMARY, `arguments(parser)` and
 `run(options, config)`.
 """
 
@@ -41,16 +41,16 @@ EPILOG = """examples:
 Settings are in /etc/default/snf-network. What to do when something is wrong: operators.md, in docs/ or
 /usr/share/doc/snf-network/."""
 EVERYBODY = ("plan", "status")
-"""Subcommands that only read what all may read; nft shows the rest to root alone."""
+"""Subcommands for every user: they read only public data; nft lists the rest to root alone."""
 LENIENT = ("status", "check", "repair", "gc", "drops")
-"""Subcommands that do what they can with a bad line in the settings: running guests depend on them."""
+"""Subcommands that tolerate a bad line in the settings: running guests depend on them."""
 SECONDS = 60.0
 PACKAGES = {"pyroute2": "python3-pyroute2", "dns": "python3-dnspython", "yaml": "python3-yaml"}
-"""Modules that are not Python's own, and Debian's packages that have them."""
+"""Third-party modules, and their Debian packages."""
 
 
 def main(argv: Sequence[str]) -> int:
-    """Run one subcommand. 0: done and well; 1: not well, as the subcommand says; 2: wrong use; 130:
+    """Run one subcommand. 0: success; 1: failure, as the subcommand reports; 2: wrong usage; 130:
     interrupted.
     """
     _streams()
@@ -83,12 +83,12 @@ def main(argv: Sequence[str]) -> int:
 def _run(argv: Sequence[str]) -> int:
     try:
         options = _parser(*(name for name in argv[1:2] if name in NAMES)).parse_args(argv[1:])
-    except SystemExit as ended:  # --help, or wrong use, which is told already
+    except SystemExit as ended:  # --help, or wrong usage, already reported
         return int(ended.code or 0)
     if os.geteuid() and options.command not in EVERYBODY:
         raise SnfNetworkError(f"{options.command} is for root", f"sudo snf-network {options.command}")
     os.umask(0o022)
-    collect_no_garbage()  # looking for cycles among 1000 NICs, which have none, takes a third of `check`
+    collect_no_garbage()  # scanning 1000 NICs, which have no cycles, takes a third of `check`
     kernel.give_up_after(SECONDS)
     config = Config.load(lenient=options.command in LENIENT)
     for words in config.errors:
@@ -97,9 +97,7 @@ def _run(argv: Sequence[str]) -> int:
 
 
 def _parser(*names: str) -> argparse.ArgumentParser:
-    """For the subcommands that are named, or all: each imports what it needs, and DNS needs 0.2 s for
-    that.
-    """
+    """A parser for the given subcommands, or all: each imports what it needs, which takes 0.2 s for DNS."""
     parser = argparse.ArgumentParser(
         prog="snf-network",
         description="What snf-network has done for the NICs of this Ganeti node.",
@@ -119,8 +117,8 @@ def _parser(*names: str) -> argparse.ArgumentParser:
 
 
 def _streams() -> None:
-    """Somewhere to write to, whatever was closed; and no byte of a tag, of whatever encoding, is a reason to
-    stop.
+    """Make stdout and stderr usable even if they were closed, and able to print bytes of any encoding, such
+    as in tags.
     """
     open_descriptors()
     for name, descriptor in (("stdout", 1), ("stderr", 2)):
@@ -130,7 +128,7 @@ def _streams() -> None:
 
 
 def _hush() -> None:
-    """Nobody can take what is not written yet: the interpreter, which would try once more at its end, shall
-    not complain of it.
+    """Discard unwritten output: nobody reads it, and the interpreter would retry at exit and report the
+    failure.
     """
     os.dup2(os.open(os.devnull, os.O_WRONLY), 1)

@@ -71,7 +71,7 @@ COLUMNS = ("interface", "state", "hostname", "ip", "ip6", "mac", "answered", "dr
 
 
 def listed(options: argparse.Namespace, daemon: Connection) -> int:
-    """Print a table of bindings."""
+    """Print a table of the bindings."""
     guests = daemon.ask(command="list")["guests"]
     if options.json:
         return _print_json(guests)
@@ -119,7 +119,7 @@ def stats(options: argparse.Namespace, daemon: Connection) -> int:
 
 
 def lint(options: argparse.Namespace, daemon: Connection) -> int:
-    """Print what is wrong with bindings. 1 if anything is."""
+    """Print the problems of bindings. 1 if there are any."""
     problems = daemon.ask(command="lint")["problems"]
     if options.json:
         _print_json(problems)
@@ -130,8 +130,8 @@ def lint(options: argparse.Namespace, daemon: Connection) -> int:
 
 
 def capture(options: argparse.Namespace, daemon: Connection) -> int:
-    """Write the frames of one guest and the answers to a capture file, until interrupted or for as many as
-    asked.
+    """Write one guest's frames and the answers to a capture file, until interrupted or until `--count` is
+    reached.
     """
     if options.write == "-" and sys.stdout.isatty():
         raise SnfNetworkError(

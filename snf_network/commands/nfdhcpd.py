@@ -13,13 +13,13 @@ from snf_network.errors import SnfNetworkError
 
 from .paragraphs import Paragraphs
 
-EPILOG = """signals: TERM ends the daemon, HUP reads the configuration and all bindings again, USR1 writes to
-the log who is served. nfdhcpctl asks a running daemon. nfdhcpd.md, in docs or /usr/share/doc/nfdhcpd,
+EPILOG = """signals: TERM ends the daemon, HUP reads the configuration and all bindings again, USR1 logs who
+is served. nfdhcpctl queries a running daemon. nfdhcpd.md, in docs or /usr/share/doc/nfdhcpd,
 lists all keys of nfdhcpd.conf and of bindings."""
 
 
 def arguments(argv: Sequence[str]) -> argparse.Namespace:
-    """The command line."""
+    """Parse the command line."""
     defaults = daemon.Options()
     parser = argparse.ArgumentParser(
         prog="nfdhcpd", description=__doc__, epilog=EPILOG, formatter_class=Paragraphs
@@ -39,10 +39,10 @@ def arguments(argv: Sequence[str]) -> argparse.Namespace:
         "--rate",
         type=float,
         metavar="N",
-        help="frames a second from one interface, beyond which it is muted (default: %(default)g)",
+        help="frames per second from one interface before it is muted (default: %(default)g)",
     )
     add("--socket", metavar="PATH", help="the control socket (default: %(default)s)")
-    add("--json-log", action="store_true", help="log JSON objects, one a line")
+    add("--json-log", action="store_true", help="log JSON objects, one per line")
     parser.set_defaults(**vars(defaults))
     return parser.parse_args(argv[1:])
 
@@ -68,7 +68,7 @@ def main(argv: Sequence[str], environ: Mapping[str, str]) -> int:
 
 
 def check(path: str) -> int:
-    """Print what is wrong. 1 if anything is worse than a warning."""
+    """Print the problems. 1 if any is worse than a warning."""
     found = list(daemon.check(path))
     sys.stdout.write("".join(f"{severity}: {text}\n" for severity, text in found))
     return int(any(severity == "error" for severity, _ in found))

@@ -1,4 +1,4 @@
-"""Help that is as wide as the terminal: paragraphs are filled, indented lines stay as they are."""
+"""Help as wide as the terminal: paragraphs are filled, indented lines stay as they are."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ import textwrap
 
 
 class Paragraphs(argparse.HelpFormatter):
-    """For descriptions and epilogs of several paragraphs, which argparse would make one of, or not fill at
-    all.
+    """A formatter for multi-paragraph descriptions and epilogs: argparse would join them into one, or not
+    fill them at all.
     """
 
     def _fill_text(self, text: str, width: int, indent: str) -> str:
@@ -16,7 +16,7 @@ class Paragraphs(argparse.HelpFormatter):
         return "\n\n".join(self._filled(part.split("\n"), width, indent) for part in parts)
 
     def _filled(self, lines: list[str], width: int, indent: str) -> str:
-        """Fill what stands before, between and after indented lines, such as examples."""
+        """Fill the lines before, between and after indented ones, such as examples."""
         filled, prose = list[str](), list[str]()
         for line in [*lines, "  "]:
             if not line.startswith("  "):

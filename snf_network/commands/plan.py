@@ -1,7 +1,7 @@
-"""Show what bringing a NIC up would do, line by line, and do nothing.
+"""Show what bringing a NIC up would do, line by line, and change nothing.
 
-The NIC is the one in the environment (INTERFACE, INSTANCE, MAC, MODE, LINK ... as Ganeti sets them), in a
-file of KEY=VALUE lines, or in a record. The tap and the uplinks are looked at, so the plan is the one of this
+The NIC comes from the environment (INTERFACE, INSTANCE, MAC, MODE, LINK ... as set by Ganeti), from a file of
+KEY=VALUE lines, or from a record. The plan depends on the current tap and uplinks, so it is valid for this
 node, now.
 """
 
@@ -20,7 +20,7 @@ from snf_network.observe.facts import node_for, settled
 from snf_network.plan import plan_for
 from snf_network.scripts.process import environment
 
-SUMMARY = "show the nft and ip lines of a NIC, and do nothing"
+SUMMARY = "show the nft and ip lines of a NIC, and change nothing"
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:

@@ -1,5 +1,5 @@
-"""Take back all that IFACE has, by hand: its link goes down first, its filters last. The tap need not
-exist, nor have a record.
+"""Remove everything that IFACE has, by hand: its link goes down first, its filters go last. Neither the tap
+nor a record need exist.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from snf_network.model.config import Config
 from snf_network.observe.drift import compare
 from snf_network.scripts.process import Log
 
-SUMMARY = "take back all that an interface has"
+SUMMARY = "remove everything that an interface has"
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -23,7 +23,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace, config: Config) -> int:
-    """Remove each; 1 if one of them had nothing."""
+    """Remove each; returns 1 if one of them had nothing."""
     status = 0
     log = Log("snf-network", path=config.logfile)
     for interface in options.interface:
@@ -38,7 +38,7 @@ def run(options: argparse.Namespace, config: Config) -> int:
 
 
 def _taken_down(interface: str, config: Config) -> str:
-    """What was done about a tap without a readable record; empty if there is nothing of it."""
+    """Take down a tap without a readable record; returns what was done, empty if there was nothing."""
     found = compare(config)
     resources = dict(found.unrecorded).get(interface)
     if resources is None and interface not in found.unreadable:

@@ -1,9 +1,9 @@
-"""Bring the node back to its records: after `nft flush ruleset`, a restarted firewall, somebody's cleaning
-up, a late default route.
+"""Bring the node back to its records: after `nft flush ruleset`, a firewall restart, a manual clean-up, or a
+late default route.
 
-What is missing is put back, what is nobody's is taken away; a NIC that lacks something, or was planned for
-another uplink than there is now, is planned anew. NICs that are as they should be are not touched, and
-none is left worse than it was found. Exit status 0: the node is as recorded now.
+Missing Resources are restored, leftover ones removed; a NIC that lacks something, or was planned for an
+uplink that has changed, is planned again. Other NICs are not touched, and none is left worse than before.
+Exit status 0: the node is as recorded now.
 """
 
 from __future__ import annotations
@@ -28,17 +28,17 @@ SUMMARY = "bring the node back to its records"
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
-    """How much to say."""
+    """Output options."""
     parser.add_argument("--quiet", action="store_true", help="print failures only")
     parser.add_argument(
         "--pending",
         action="store_true",
-        help="exit status 0 if no NIC lacks anything any more, whatever else differs",
+        help="exit status 0 if no NIC lacks anything any more, even if something else differs",
     )
 
 
 def run(options: argparse.Namespace, config: Config) -> int:
-    """Repair, then look again."""
+    """Repair, then compare again."""
     log = Log("snf-network", path=config.logfile)
     found = compare(config)
     if not found:
@@ -57,7 +57,7 @@ def run(options: argparse.Namespace, config: Config) -> int:
 
 
 class _Repair:
-    """One repair: each failure is told in one line, and the rest goes on."""
+    """One repair: each failure is reported in one line, and the rest goes on."""
 
     def __init__(self, found: Difference, config: Config, log: Log) -> None:
         self.found, self.config, self.log = found, config, log
@@ -65,7 +65,7 @@ class _Repair:
         self.failed = False
 
     def run(self) -> bool:
-        """Filters first, of all NICs at once. True if something failed."""
+        """Repair filters first, for all NICs at once. True if something failed."""
         if self.found.rules and not self._load():
             return True
         self._mend()
@@ -75,7 +75,7 @@ class _Repair:
         return self.failed
 
     def _load(self) -> bool:
-        """False if there are no rules at all, and none can be loaded: then nothing may stay open."""
+        """Load the rules. If there are none and they do not load, take unfiltered links down; then False."""
         try:
             for words in self.engine.load():
                 self._fail("-", words)
@@ -107,8 +107,8 @@ class _Repair:
         announce_again(unheard, self.config)
 
     def _plan_again(self) -> None:
-        """NICs that were refused something, or whose node is another by now. What lacks only what the node
-        still has not is left alone.
+        """Bring up again the NICs that were refused something, or whose node has changed. Skips a NIC whose
+        missing facts are still missing.
         """
         refused = [(one, words) for one, words in self.found.lacking if one.failed or not one.node]
         for record in {one.interface: one for one, _ in (*self.found.outdated, *refused)}.values():

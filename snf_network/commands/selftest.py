@@ -1,15 +1,15 @@
-"""Send forged frames, on this machine, and see that none leaves a guest; and legal ones, and see that all do.
+"""Send forged and legal frames on this machine: no forged one may leave a guest, and every legal one must.
 
-A node, a guest, a peer and a router are made of namespaces; a NIC of each kind is brought up in them by the
-scripts as they are installed here, with the settings that they come with. Nothing of the node itself is
-touched, and nothing is left. It takes some seconds.
+A node, a guest, a peer and a router are made of namespaces; the scripts installed here bring up a NIC of each
+kind in them, with their default settings. The node itself is not touched, and nothing is left behind. It
+takes some seconds.
 
-  D         dropped, and counted with its reason; the same frame passes once our tables are gone
-  answered  the same; nfdhcpd has the frame from the tap itself, and answers it
-  open      passes, to everybody who gets it without our tables
+  D         dropped, and counted with its reason; the same frame passes without our tables
+  answered  the same; nfdhcpd receives the frame from the tap itself, and answers it
+  open      passes, to every receiver that gets it without our tables
   -         the topology has no such frame: nothing listens to it on a routed tap
   untested  does not pass without our tables either: this kernel drops it by itself
-  WRONG     neither: exit status 1
+  WRONG     none of these: exit status 1
 """
 
 from __future__ import annotations
@@ -33,13 +33,13 @@ SUMMARY = "send forged and legal frames through all filters, in namespaces; exit
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
-    """How to print."""
-    parser.add_argument("--json", action="store_true", help="for machines: an object of lists")
+    """Output options."""
+    parser.add_argument("--json", action="store_true", help="print JSON: an object of lists")
     parser.add_argument("--quiet", action="store_true", help="print only what is wrong")
 
 
 def run(options: argparse.Namespace, config: Config) -> int:
-    """Print the matrix and what is wrong in it."""
+    """Print the matrix and its errors."""
     outcome = play(
         lambda words: None if options.quiet or options.json else print(f"{words} ...", file=sys.stderr)
     )
@@ -59,9 +59,7 @@ def run(options: argparse.Namespace, config: Config) -> int:
 
 
 def matrix(outcome: Outcome) -> str:
-    """The whole of it as two tables, of what comes from guests and what goes to them, and a line that
-    counts.
-    """
+    """The results as two tables, one for frames from guests and one for those to them, and a summary line."""
     shown = {(cell.row.name, cell.guest.column.name): cell.shown for cell in outcome.cells}
 
     def part(rows: list[Row], columns: list[Column]) -> str:
@@ -82,7 +80,7 @@ def matrix(outcome: Outcome) -> str:
 
 
 def complaints(outcome: Outcome) -> Iterator[str]:
-    """What is wrong, and what could not be tested, a line each."""
+    """Errors, and what could not be tested, one line each."""
     for cell in outcome.cells:
         where = f"{cell.guest.column.name}: {cell.row.name}"
         if cell.verdict == WRONG:

@@ -1,8 +1,8 @@
-"""List the NICs of this node: whose they are, where they are, and how they are.
+"""List the NICs of this node: their instances, their networks and their states.
 
-STATE is `up`; `down` where its link is down and no frame passes; `incomplete` where something could not be
-done yet (the reason stands below the table, `snf-network repair` tries again); or `gone` where the tap is no
-more and nobody took back what it had (`snf-network gc` does).
+STATE is `up`; `down` if its link is down and no frame passes; `incomplete` if something could not be done yet
+(the reason is below the table, `snf-network repair` tries again); or `gone` if the tap no longer exists but
+its Resources were not removed (`snf-network gc` removes them).
 """
 
 from __future__ import annotations
@@ -27,16 +27,16 @@ from . import chosen, table
 SUMMARY = "list the NICs of this node"
 COLUMNS = ("interface", "state", "instance", "nic", "mode", "link", "ip", "profile", "ip6", "mac", "tags")
 NARROW = 8
-"""Columns that are shown without --wide."""
+"""Number of columns shown without --wide."""
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
-    """How to print, and of what."""
+    """Interfaces and output options."""
     parser.add_argument("interface", nargs="*", help="only these")
     parser.add_argument(
-        "--wide", action="store_true", help="IPv6 address, MAC and tags too, and which tags are unknown"
+        "--wide", action="store_true", help="also show IPv6 address, MAC and tags, and which tags are unknown"
     )
-    parser.add_argument("--json", action="store_true", help="for machines: a list of objects")
+    parser.add_argument("--json", action="store_true", help="print JSON: a list of objects")
 
 
 def run(options: argparse.Namespace, config: Config) -> int:
@@ -73,7 +73,7 @@ def run(options: argparse.Namespace, config: Config) -> int:
 
 
 def given_up(record: Record) -> Iterator[str]:
-    """What tags allow a NIC that gives up a row of the drop matrix (docs/selftest.md)."""
+    """Tag settings of a NIC that give up a row of the drop matrix (docs/selftest.md)."""
     for resource in record.resources:
         if isinstance(resource, Element) and (resource.family, resource.set) == ("bridge", "nets6"):
             prefix = resource.key.rpartition(" ")[2]
@@ -90,7 +90,7 @@ def _state(record: Record) -> str:
 
 
 def row(record: Record, config: Config) -> dict[str, str]:
-    """One NIC, column by column."""
+    """The columns of one NIC."""
     state = _state(record)
     try:
         nic = Nic.from_env(dict(record.variables))

@@ -1,4 +1,4 @@
-"""Rows for people."""
+"""Tables for people to read."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 
 
 def text(heading: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """A table with a heading: columns as wide as what is in them, the last one as it comes."""
+    """A table with a heading: columns as wide as their contents; the last one is not padded."""
     lines = [tuple(heading), *(tuple(_plain(cell) or "-" for cell in row) for row in rows)]
     widths = [max(len(line[column]) for line in lines) for column in range(len(heading))]
     return "".join(
@@ -16,5 +16,5 @@ def text(heading: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 
 
 def _plain(cell: str) -> str:
-    """A tag may hold anything; a terminal would obey some of it."""
+    """Escape a cell: a tag may contain anything, such as control sequences for the terminal."""
     return cell if cell.isprintable() else ascii(cell)[1:-1]

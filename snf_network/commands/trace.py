@@ -1,8 +1,7 @@
-"""Show the frames of one NIC that are dropped, as they are, with the reason or the rule: also those that a
-firewall profile or somebody else's table drops.
+"""Show dropped frames of one NIC, live, with the reason or the rule: also those that a firewall profile or a
+foreign table drops.
 
-It is switched off after the seconds given, also if this command is killed. At most 2000 frames a second are
-looked at.
+Tracing stops after the given time, even if this command is killed. At most 2000 frames per second are traced.
 """
 
 from __future__ import annotations
@@ -18,21 +17,21 @@ from snf_network.model.config import Config
 from snf_network.observe import trace
 from snf_network.rules.reasons import REASONS
 
-SUMMARY = "show the frames of a NIC that are dropped, live"
+SUMMARY = "show the dropped frames of a NIC, live"
 LONGEST = 3600
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
-    """Of which NIC, and how long."""
+    """The NIC, the duration, and output options."""
     parser.add_argument("interface", metavar="IFACE", help="the tap or vif")
     parser.add_argument(
-        "--seconds", type=int, default=30, metavar="N", help=f"for how long, at most {LONGEST} (default 30)"
+        "--seconds", type=int, default=30, metavar="N", help=f"duration in s, at most {LONGEST} (default 30)"
     )
-    parser.add_argument("--json", action="store_true", help="for machines: one object a line")
+    parser.add_argument("--json", action="store_true", help="print JSON: one object per line")
 
 
 def run(options: argparse.Namespace, config: Config) -> int:
-    """Print each drop as it comes."""
+    """Print each drop as it happens."""
     if not kernel.ifindex(options.interface):
         raise BadEnvironment(
             f"{options.interface}: no such device", "snf-network status lists those there are"
@@ -57,9 +56,7 @@ def run(options: argparse.Namespace, config: Config) -> int:
 
 
 def _follow(monitor: trace.Monitor, options: argparse.Namespace) -> None:
-    """Keep what is known of each packet until it ends; the kernel tells packets of several CPUs in between
-    each other.
-    """
+    """Collect the steps of each packet until it drops; the kernel interleaves packets of several CPUs."""
     known: dict[str, list[trace.Step]] = {}
     for step in monitor.steps(options.seconds):
         steps = known.setdefault(step.packet, [])

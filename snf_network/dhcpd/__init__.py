@@ -1,3 +1,3 @@
-"""nfdhcpd: DHCPv4, DHCPv6, router and neighbour discovery, answered on the node for each guest from its
-binding.
+"""nfdhcpd: DHCPv4, DHCPv6, router and neighbour discovery, answered on the node for each guest according to
+its binding.
 """

@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from snf_network.dhcpd.packets import Answer
 
 LONGEST = 2048
-"""Bytes of a frame that is looked at. Requests fit into 1500; a tap with offloads could hand over 64 kB, all
-of it options.
+"""Maximum bytes of a frame that is examined. Requests fit into 1500; a tap with offloads could deliver 64 kB,
+all of it options.
 """
 VLAN_TAGS = (b"\x81\x00", b"\x88\xa8", b"\x91\x00")
 REPLIES = (
@@ -53,13 +53,11 @@ DROPS = (
     "error",
 )
 WORDS = REPLIES + NOTED + DROPS
-"""Every word that an answer can have. `error` is a fault of this program: never expected, and never the end
-of it.
-"""
+"""Every word that an answer can have. `error` is a fault of this program: never expected, and never fatal."""
 
 
 class Answerer:
-    """Answers one guest. It prepares the answers once, so that each is mostly a joining of bytes."""
+    """Answers one guest. It prepares the answers once, so that each is mostly a concatenation of bytes."""
 
     __slots__ = ("dhcp4", "dhcp6", "guest", "nd")
 
@@ -68,14 +66,14 @@ class Answerer:
         self.dhcp4, self.dhcp6, self.nd = Dhcp4(guest), Dhcp6(guest), Nd(guest)
 
     def answer(self, frame: bytes, vid: int = 0) -> Answer:
-        """The answer to a frame from the guest's tap; `vid` is the VLAN that the kernel took off it. Never
-        raises.
+        """The answer to a frame from the guest's tap; `vid` is the VLAN tag that the kernel removed from it.
+        Never raises.
         """
         try:
             return self._answer(frame, vid)
         except Dropped as dropped:
             return (), dropped.word
-        except Exception:  # one guest's frame must not end the service of all
+        except Exception:  # one guest's frame must not end the service for all
             return (), "error"
 
     def _answer(self, frame: bytes, vid: int) -> Answer:

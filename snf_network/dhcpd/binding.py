@@ -1,8 +1,8 @@
-"""Binding files: one for each tap, KEY=VALUE lines, written by the setup `nfdhcpd` or by any other tool that
-knew the old nfdhcpd.
+"""Binding files: one for each tap, KEY=VALUE lines, written by the setup `nfdhcpd` or by any tool that
+supports the old nfdhcpd.
 
-Their content is hostile until checked. A value that is not exactly what its key takes makes the whole file
-invalid; nothing is guessed.
+Their content is untrusted until checked. A value that is not valid for its key makes the whole file invalid;
+nothing is guessed.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from typing import Any
 
 LARGEST = 8192
-"""Bytes of a file. A longer one was not written for us."""
+"""Maximum size in bytes. A longer file was not written for us."""
 IGNORED = frozenset(("TAGS", "INSTANCE", "LINK"))
 
 
@@ -28,8 +28,8 @@ class BadBinding(SnfNetworkError):
 
 @dataclass(frozen=True, slots=True)
 class TapBinding:
-    """The content of a binding file: whom to answer on one tap, and what to say. Addresses are text, empty
-    where there is none; MACs are in lower case.
+    """The content of a binding file: which guest to answer on one tap, and with which values. Addresses are
+    text, empty if absent; MACs are in lower case.
     """
 
     tap: str
@@ -44,7 +44,7 @@ class TapBinding:
     subnet6: str = ""
     gateway6: str = ""
     gateway6_mac: str = ""
-    """The MAC that neighbour advertisements for gateway6 give, where that is not the node's."""
+    """The MAC for gateway6 in neighbour advertisements, if it is not the node's."""
     macspoof: bool = False
     """Frames from other source MACs are also answered."""
     private: bool = False
@@ -59,7 +59,7 @@ class TapBinding:
     domain: str = ""
     domain_search: tuple[str, ...] = ()
     routes: tuple[tuple[str, str], ...] = ()
-    """The prefix and the gateway of each."""
+    """Each with a prefix and its gateway."""
     ntp: tuple[str, ...] = ()
 
     @property
@@ -126,13 +126,13 @@ def _unquoted(value: str, name: str, key: str) -> str:
 
 
 def _derived(values: dict[str, Any]) -> str:
-    """The address that the guest forms by itself (EUI-64), used where the file gives none."""
+    """The address that the guest forms by itself (EUI-64), used if the file gives none."""
     subnet6 = values.get("subnet6", "")
     return eui64(subnet6, values["mac"]) if subnet6.endswith("/64") else ""
 
 
 def _consistent(binding: TapBinding, warnings: list[str]) -> None:
-    """Warn of what is odd. It is served all the same: answers reach this guest only, whatever they say."""
+    """Warn about odd values. They are served all the same: answers reach this guest only."""
     if binding.ip and not binding.subnet:
         warnings.append(f"{binding.tap}: no SUBNET: IP={binding.ip} is leased as a /32")
     for key, address, subnet in (

@@ -1,13 +1,13 @@
-"""How much each interface may ask. Pure: the caller says what time it is, in seconds."""
+"""Rate limits per interface. Pure: the caller supplies the time, in seconds."""
 
 from __future__ import annotations
 
 
 class Buckets:
-    """A token bucket for each interface: `burst` tokens, refilled at `rate` a second. An interface that
+    """A token bucket for each interface: `burst` tokens, refilled at `rate` per second. An interface that
     empties its bucket is muted for `pause` seconds.
 
-    A bucket is one number: the moment at which it is full again (the virtual scheduling algorithm of ITU-T
+    A bucket is one number: the time at which it is full again (the virtual scheduling algorithm of ITU-T
     I.371).
     """
 
@@ -15,18 +15,18 @@ class Buckets:
         self._token, self._depth, self.pause = 1 / rate, (burst - 1) / rate, pause
         self._full: dict[int, float] = {}
         self.muted: dict[int, float] = {}
-        """Until when each interface is muted, by index."""
+        """The time until which each interface is muted, by index."""
 
     def after(self, full: float, now: float) -> float:
-        """Take one token from a bucket that is full again at `full`. Returns when it is full again after
-        that, or 0 if it has no token.
+        """Take one token from a bucket that is full again at `full`. Returns the new time at which it is full
+        again, or 0 if it has no token.
         """
         if full <= now:
             return now + self._token
         return full + self._token if full - now <= self._depth + 1e-9 else 0.0
 
     def take(self, index: int, now: float) -> bool:
-        """Take one token of an interface whose bucket is kept here. False if it has none."""
+        """Take one token of an interface whose bucket is kept here. False if there is none."""
         full = self.after(self._full.get(index, 0.0), now)
         if full:
             self._full[index] = full

@@ -24,7 +24,7 @@ NAME = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789
 
 @dataclass(frozen=True)
 class Conf:
-    """The settings, and the defaults for guests whose binding says nothing else. Times are seconds."""
+    """The settings, with defaults for guests whose binding does not set a value. Times are in seconds."""
 
     pidfile: str = "/run/nfdhcpd/nfdhcpd.pid"
     datapath: str = "/var/lib/nfdhcpd"
@@ -63,7 +63,7 @@ class Conf:
 
 
 def read(text: str, path: str = PATH) -> tuple[Conf, tuple[str, ...]]:
-    """The settings in `text`, and a warning for each thing in it that has no meaning here. Raises BadConfig
+    """The settings in `text`, and a warning for each key in it that has no meaning here. Raises BadConfig
     with the line number.
     """
     values: dict[str, object] = {}
@@ -131,8 +131,8 @@ def _take(line: str, section: str, where: str, values: dict[str, object], warnin
 
 
 def _mode(values: dict[str, object], dhcpv6: bool) -> str:
-    """The mode. `auto`, the default, is what the queues in the file allow, as in the old nfdhcpd; without
-    queues, everything.
+    """The mode. `auto`, the default, depends on the queues in the file, as in the old nfdhcpd; without
+    queues, it enables everything.
     """
     mode = str(values.get("mode", "auto"))
     if mode != "auto":

@@ -1,8 +1,7 @@
 """The control socket: a request is one line of JSON, and so is its answer. Only root and the daemon's own
 user may connect (mode 0600).
 
-No caller that asks or reads slowly keeps a guest waiting: every descriptor is non-blocking, and each caller
-has its own buffer.
+No slow caller delays a guest: every descriptor is non-blocking, and each caller has its own buffer.
 """
 
 from __future__ import annotations
@@ -20,15 +19,15 @@ from snf_network.errors import KernelError
 
 PATH = "/run/nfdhcpd/nfdhcpd.sock"
 CALLERS, LONGEST, BACKLOG = 16, 4096, 1 << 20
-"""Connections at once; bytes of a request; bytes of captured frames that may wait for a caller, beyond which
-frames are left out.
+"""Maximum number of connections; of bytes in a request; and of captured bytes waiting for a caller, above
+which frames are skipped.
 """
 Report = Callable[[Mapping[str, object]], dict[str, object]]
 
 
 class Control:
-    """Listens for callers. `report` makes the answer to a request. Raises KernelError if the socket cannot be
-    made.
+    """Listens for callers. `report` returns the answer to a request. Raises KernelError if the socket cannot
+    be made.
     """
 
     def __init__(self, path: str, loop: Loop, report: Report) -> None:
@@ -57,18 +56,18 @@ class Control:
         self.callers.add(Caller(connection, self, self._loop))
 
     def captured(self, name: str, frames: Iterable[bytes]) -> None:
-        """Pass frames from and to a guest to those who capture them."""
+        """Pass frames from and to a guest to the callers that capture them."""
         for caller in [caller for caller in self.callers if caller.capturing == name]:
             for frame in frames:
                 caller.send(wire.pcap_record(frame, time.time_ns() // 1000), BACKLOG)
 
     @property
     def is_capturing(self) -> bool:
-        """Whether anybody captures frames."""
+        """True if any caller captures frames."""
         return any(caller.capturing for caller in self.callers)
 
     def close(self) -> None:
-        """End all connections. The socket stays, so that a caller knows that a daemon was here."""
+        """End all connections. The socket file stays, so that a caller can tell that a daemon ran here."""
         for caller in list(self.callers):
             caller.close()
         self._listener.close()
@@ -117,8 +116,8 @@ class Caller:
             self.capturing = str(answer["capturing"])
 
     def send(self, data: bytes, most: int = 0) -> None:
-        """Send now, or when the caller has read what waits. Left out if more than `most` bytes would wait; 0
-        means no limit.
+        """Send now, or when the caller has read the pending data. Skipped if more than `most` bytes would be
+        pending; 0 means no limit.
         """
         if most and len(self._waiting) + len(data) > most:
             return
@@ -156,7 +155,7 @@ def _request(line: bytes) -> Mapping[str, object] | None:
 
 
 def _make_room(path: str) -> None:
-    """Remove a socket that another daemon left, and nothing else. Raises OSError."""
+    """Remove a socket left by another daemon, and nothing else. Raises OSError."""
     os.makedirs(os.path.dirname(path) or ".", exist_ok=True)
     try:
         if stat.S_ISSOCK(os.lstat(path).st_mode):

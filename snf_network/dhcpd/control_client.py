@@ -1,4 +1,4 @@
-"""The other end of the control socket: asks a running daemon."""
+"""The client side of the control socket: queries a running daemon."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from snf_network.dhcpd.control import PATH
 from snf_network.errors import SnfNetworkError
 
 SECONDS = 10.0
-"""How long an answer may take."""
+"""Time limit for an answer."""
 
 
 class Connection:
@@ -45,7 +45,7 @@ class Connection:
         return answer
 
     def capture(self, interface: str) -> Iterator[bytes]:
-        """The parts of a capture file, as they come: its header, then each frame with its own header.
+        """The parts of a capture file, as they arrive: its header, then each frame with its own header.
 
         Raises SnfNetworkError if the daemon has no binding for the interface.
         """

@@ -1,4 +1,4 @@
-"""Foreground or background: where the log goes, the pid file, and when the caller hears that guests are
+"""Foreground or background: where the log goes, the pid file, and when the caller learns that guests are
 served.
 
 start-stop-daemon(8) could do it, but the old nfdhcpd is a daemon by itself, and its init scripts start this
@@ -20,19 +20,19 @@ from snf_network.errors import KernelError
 
 @dataclass
 class Ready:
-    """How a daemon that has started reports so."""
+    """Reports that the daemon has started."""
 
     log: TextIO = field(default_factory=lambda: sys.stderr)
     pipe: int = -1
-    """The caller waits at its other end for one byte; -1: nobody waits."""
+    """The caller waits at the other end for one byte; -1: nobody waits."""
 
     def tell(self) -> None:
-        """Report that guests are served, so that the caller goes on."""
+        """Report that guests are served, so that the caller continues."""
         if self.pipe >= 0:
             os.write(self.pipe, b"+")
             os.close(self.pipe)
             self.pipe = -1
-            os.dup2(self.log.fileno(), 2)  # until now the caller had to read what went wrong
+            os.dup2(self.log.fileno(), 2)  # until now, errors had to reach the caller
 
 
 @contextmanager
@@ -56,7 +56,7 @@ def daemon(foreground: bool, pidfile: str, logdir: str) -> Iterator[Ready]:
 
 
 def _leave_caller() -> int:
-    """Go on in a child of init. The caller waits at a pipe, whose end for writing this returns."""
+    """Continue in a child of init. The caller waits at a pipe; returns its write end."""
     read, write = os.pipe()
     if os.fork():
         os.close(write)
@@ -89,8 +89,8 @@ def _pid_in(path: str) -> Iterator[None]:
 
 
 def _private(path: str) -> int:
-    """A descriptor of a file that only its owner can open, and so only its owner can lock. One that others
-    could open may be locked by them: it is replaced. Raises OSError.
+    """A descriptor of a file that only its owner can open and lock. A file that others could open may be
+    locked by them, so it is replaced. Raises OSError.
     """
     while True:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)

@@ -1,6 +1,4 @@
-"""DHCPv4 (RFC 2131, options of RFC 2132): a request in, the reply out, from the guest's terms and nothing
-else.
-"""
+"""DHCPv4 (RFC 2131, options of RFC 2132): from a request and the guest's terms alone to the reply."""
 
 from __future__ import annotations
 
@@ -38,17 +36,17 @@ NOWHERE, EVERYWHERE = bytes(4), b"\xff" * 4
 EVERYBODY = b"\xff" * 6
 BROADCAST = 0x8000
 SMALLEST = 300
-"""Bytes of a BOOTP message. Old relays and clients drop shorter ones (RFC 1542, 2.1)."""
+"""Minimum bytes of a BOOTP message. Old relays and clients drop shorter ones (RFC 1542, 2.1)."""
 PROMISED = 576 - 28
-"""Bytes of a message that every client accepts: those of a datagram of 576 (RFC 2131, 2)."""
+"""Bytes of a message that every client accepts: the payload of a datagram of 576 (RFC 2131, 2)."""
 LARGEST = 1500 - 28
 _REQUEST = Struct("!BBBxIHH4s8x4s6s")
 _REPLY = Struct("!BBBxIHH4s4s4x4s16s192x4s")
 FIXED = 236 + 4
 OVERLOAD, FIELDS = 52, ((1, 108, 236), (2, 44, 108))
-"""The bit of each field that option 52 says holds options, and where the field starts and ends."""
+"""For each field that option 52 can mark as holding options: its bit, and where it starts and ends."""
 IDENTIFIER, LEASED = 6, 6 + 3 * 6
-"""Where in the options of an offer the server's identifier ends, and the three times after it."""
+"""In the options of an offer, the end of the server identifier, and the end of the three times after it."""
 
 
 class Dhcp4:
@@ -59,12 +57,12 @@ class Dhcp4:
     def __init__(self, guest: TapGuest) -> None:
         self.guest = guest
         self.server = shared(inet_aton(guest.terms.server))
-        """The address that replies come from; it also identifies the server (option 54)."""
+        """The source address of replies; it also identifies the server (option 54)."""
         self.lease = _lease(self.server, guest.terms) if guest.ip else b""
-        """The options of an offer, after its kind."""
+        """The options of an offer, without its message type."""
 
     def answer(self, frame: bytes) -> Answer:
-        """The reply to an IPv4 frame. Raises Dropped for what gets none."""
+        """The reply to an IPv4 frame. Raises Dropped if there is none."""
         guest = self.guest
         target, start, end = packets.read_udp4(frame, SERVER)
         if end - start < FIXED:
@@ -90,8 +88,8 @@ class Dhcp4:
         return (packets.udp4(ethernet, self.server, address, (SERVER, port), message),), word
 
     def _decide(self, options: dict[int, bytes], ciaddr: bytes, source: bytes) -> str:
-        """What a message gets by the table of RFC 2131, 4.3: `offer`, `ack`, `nak` or `inform`. Raises
-        Dropped for what gets no reply.
+        """The reply to a message by the table in RFC 2131, 4.3: `offer`, `ack`, `nak` or `inform`. Raises
+        Dropped if there is none.
         """
         kind = options.get(KIND, b"")
         if kind == DISCOVER:
@@ -111,8 +109,8 @@ class Dhcp4:
         raise Dropped("bootp" if not kind else "malformed")
 
     def _options(self, word: str, asked: dict[int, bytes]) -> bytes:
-        """The options of a reply. What the client, or a relay, said of the client is sent back (RFC 6842; RFC
-        3046, 2.2).
+        """The options of a reply. Options that identify the client, or that a relay added, are sent back (RFC
+        6842; RFC 3046, 2.2).
         """
         echo = _option(CLIENT_ID, asked[CLIENT_ID]) if CLIENT_ID in asked else b""
         if RELAY_AGENT in asked and len(echo) + len(asked[RELAY_AGENT]) < 256:
@@ -159,7 +157,7 @@ def _asked(frame: bytes, start: int, end: int) -> dict[int, bytes]:
 
 
 def read_options(frame: bytes, at: int, end: int) -> dict[int, bytes]:
-    """The options between two positions; of each code the first. Raises Dropped for one that leaves the
+    """The options between two positions; of each code the first. Raises Dropped for one that exceeds the
     message.
     """
     found: dict[int, bytes] = {}
@@ -179,8 +177,8 @@ def read_options(frame: bytes, at: int, end: int) -> dict[int, bytes]:
 
 
 def _decide_request(options: dict[int, bytes], ciaddr: bytes, ip: bytes) -> str:
-    """`ack` or `nak`. A client in SELECTING names the server, in INIT-REBOOT only the address; in RENEWING
-    and REBINDING it has the address already (RFC 2131, 4.3.2).
+    """`ack` or `nak`. A client in SELECTING names the server, one in INIT-REBOOT only the address; in
+    RENEWING and REBINDING it already uses the address (RFC 2131, 4.3.2).
     """
     claimed = {address for address in (options.get(REQUESTED, NOWHERE), ciaddr) if address != NOWHERE}
     if not claimed:
@@ -202,8 +200,8 @@ _END = bytes((END,))
 
 
 def fit(options: bytes, room: int) -> bytes:
-    """The options that fit into `room` bytes, the first ones first: a client need not accept more than it
-    said (option 57).
+    """The options that fit into `room` bytes, in order: a client need not accept more than it announced
+    (option 57).
     """
     found, at = b"", 0
     while at < len(options):
@@ -215,14 +213,14 @@ def fit(options: bytes, room: int) -> bytes:
 
 
 def _lease(server: bytes, terms: Terms) -> bytes:
-    """The options of an offer. The most needed come first, since the last are the first to be left out."""
+    """The options of an offer, the most important first, since `fit` drops the last ones first."""
     renew, rebind, whole = terms.lease
     times = pack("!BBIBBIBBI", LEASE, 4, whole, RENEWAL, 4, renew, REBINDING, 4, rebind)
     return _option(SERVER_ID, server) + times + _configuration(terms)
 
 
 def _configuration(terms: Terms) -> bytes:
-    """The options that a guest gets both with a lease and without (INFORM)."""
+    """The options that a guest gets both with a lease and without one (INFORM)."""
     network, _, length = terms.subnet.partition("/")
     mask = 0xFFFFFFFF << (32 - int(length)) & 0xFFFFFFFF
     broadcast = (int.from_bytes(inet_aton(network), "big") | ~mask & 0xFFFFFFFF).to_bytes(4, "big")

@@ -1,4 +1,4 @@
-"""DHCPv6 (RFC 8415): configuration for every client, and for those that ask for a lease the one address that
+"""DHCPv6 (RFC 8415): configuration for every client and, for those that request a lease, the one address that
 is routed to the guest.
 """
 
@@ -25,7 +25,7 @@ SUCCESS, NO_ADDRESSES, NOT_ON_LINK, NO_PREFIXES = 0, 2, 4, 6
 TO_THIS_SERVER = frozenset((REQUEST, RENEW, RELEASE, DECLINE))
 TO_ANY_SERVER = frozenset((SOLICIT, CONFIRM, REBIND))
 MOST_ASSOCIATIONS = 8
-"""How many of one message are answered; a client has one, or one and a prefix."""
+"""Maximum number of associations answered per message; a client has one, or one and a prefix."""
 LONGEST_DUID = 130
 _OPTION = Struct("!HH")
 Options = list[tuple[int, bytes]]
@@ -40,10 +40,10 @@ class Dhcp6:
         self.guest = guest
         self.server = shared(duid(guest.source_mac))
         self.configuration = shared(_configuration(guest.terms)) if guest.terms.dhcpv6 else None
-        """The options that every reply with configuration has; None if the guest is not served."""
+        """The options of every reply with configuration; None if the guest is not served."""
 
     def answer(self, frame: bytes, source: bytes, target: bytes, end: int) -> Answer:
-        """The reply to a frame of UDP over IPv6 with these addresses. Raises Dropped for what gets none."""
+        """The reply to a frame of UDP over IPv6 with these addresses. Raises Dropped if there is none."""
         kind, xid, options = _read(frame, end)
         if target[0] != 0xFF:
             raise Dropped("unicast")
@@ -61,7 +61,7 @@ class Dhcp6:
         return (packets.udp6(ethernet, self.guest.link_local, source, (SERVER, CLIENT), message),), word
 
     def _reply(self, kind: int, options: Options, asked: dict[int, bytes]) -> tuple[int, str, bytes]:
-        """Kind, name and options of the reply, without the identifiers."""
+        """Message type, name and options of the reply, without the identifiers."""
         guest = self.guest
         configuration = (self.configuration or b"") + _name(asked, guest.terms.hostname)
         if kind == INFORMATION_REQUEST:
@@ -91,7 +91,7 @@ def _read(frame: bytes, end: int) -> tuple[int, bytes, Options]:
 
 
 def read_options(data: bytes) -> Options:
-    """Codes and values, in order. Raises Dropped for one that leaves the data."""
+    """Codes and values, in order. Raises Dropped for one that exceeds the data."""
     found, at = [], 0
     while at < len(data):
         if at + 4 > len(data):
@@ -105,8 +105,8 @@ def read_options(data: bytes) -> Options:
 
 
 def _check(kind: int, asked: dict[int, bytes], own: bytes) -> None:
-    """Raise Dropped for a message without what it must have, with what it must not have (RFC 8415, 16), or to
-    another server than `own`.
+    """Raise Dropped for a message that lacks a required option, has a forbidden one (RFC 8415, 16), or is for
+    a server other than `own`.
     """
     server = asked.get(SERVER_ID)
     if kind not in TO_THIS_SERVER | TO_ANY_SERVER and kind != INFORMATION_REQUEST:
@@ -123,9 +123,9 @@ def _check(kind: int, asked: dict[int, bytes], own: bytes) -> None:
 
 def _associations(options: Options, guest: TapGuest, *, with_old: bool) -> bytes:
     """The reply to each identity association: the first one for addresses gets the guest's address, every
-    other a status that there is none.
+    other one the status that there is none.
 
-    With `with_old`, each other address that the client still has gets lifetimes of 0 (RFC 8415, 18.3.4).
+    If `with_old`, each other address that the client still has gets lifetimes of 0 (RFC 8415, 18.3.4).
     """
     found, free = [], bool(guest.ip6)
     for code, value in [option for option in options if option[0] in (IA_NA, IA_TA, IA_PD)][
@@ -163,7 +163,7 @@ def _addresses(association: bytes) -> list[bytes]:
 
 
 def _confirmed(options: Options, guest: TapGuest) -> bytes:
-    """A status: whether every address that the client has is right on this link. Raises Dropped for a client
+    """A status: whether all of the client's addresses are valid on this link. Raises Dropped for a client
     without any, which gets no reply (RFC 8415, 18.3.3).
     """
     held = [address for code, value in options if code == IA_NA for address in _addresses(value)]
@@ -173,8 +173,8 @@ def _confirmed(options: Options, guest: TapGuest) -> bytes:
 
 
 def _name(asked: dict[int, bytes], hostname: str) -> bytes:
-    """The guest's name for a client that told its own (RFC 4704, 6). The server does no DNS update for it
-    (N), and overrides its wish for one (O).
+    """The guest's name for a client that sent its own (RFC 4704, 6). The server does no DNS update for it
+    (N), and overrides the client's request for one (O).
     """
     if FQDN not in asked:
         return b""

@@ -1,8 +1,8 @@
-"""Which frames the kernel hands to the daemon: a classic BPF program. Pure.
+"""The kernel's filter of frames for the daemon: a classic BPF program. Pure.
 
-It passes DHCP and DHCPv6 to a server and router and neighbour solicitations, and nothing from interfaces that
-are muted. It also passes those in a first fragment or behind extension headers: no node accepts them (RFC
-6980), so they get no answer, but they are counted.
+It passes DHCP and DHCPv6 to a server, and router and neighbour solicitations, but nothing from muted
+interfaces. It also passes solicitations in a first fragment or behind extension headers: no node accepts them
+(RFC 6980), so they get no answer, but they are counted.
 """
 
 from __future__ import annotations
@@ -13,20 +13,20 @@ from collections.abc import Iterable
 LD, LDH, LDB, LDXB_IHL, LDH_X, LDB_X, JEQ, JSET, RET = 0x20, 0x28, 0x30, 0xB1, 0x48, 0x50, 0x15, 0x45, 0x06
 LD_CONST, LDX_CONST, STORE, LDX_STORED, SHIFT, ADD, ADD_X = 0x00, 0x01, 0x02, 0x61, 0x64, 0x04, 0x0C
 IFINDEX = 0xFFFFF000 + 8
-"""SKF_AD_OFF + SKF_AD_IFINDEX: where a program reads the index of the interface that a frame came in on."""
+"""SKF_AD_OFF + SKF_AD_IFINDEX: where a program loads the index of the receiving interface from."""
 SNAP = 2064
-"""Bytes of a frame that are handed on: more than answers.LONGEST, so that a longer frame shows as one."""
+"""Bytes of a frame to pass on: more than answers.LONGEST, so that a longer frame is recognized."""
 MOST_MUTED = 1000
-"""Two instructions each; the kernel takes 4096."""
+"""Each takes two instructions; the kernel accepts 4096."""
 
 DEPTH = 4
-"""How many IPv6 extension headers are walked. What is behind more is not counted either."""
+"""How many IPv6 extension headers are parsed. Frames with more are not counted either."""
 Line = tuple[str, int, int, str, str]
 
 
 def _header6(depth: int) -> tuple[Line, ...]:
-    """Walk one IPv6 header of the kinds that a host walks (RFC 8200, 4). A is its kind and X its start; at
-    the end both are those of the next one.
+    """Skip one IPv6 header of the kinds that a host processes (RFC 8200, 4). A is its type and X its offset;
+    afterwards both are those of the next header.
     """
     extension, onward = f"extension{depth}", f"onward{depth}"
     return (
@@ -48,7 +48,7 @@ def _header6(depth: int) -> tuple[Line, ...]:
     )
 
 
-# label, operation, operand, and for a jump the labels for yes and no; "" is the next line
+# label, operation, operand, and for a jump the labels for true and false; "" is the next line
 TAKEN: tuple[Line, ...] = (
     ("", LDH, 12, "", ""),
     ("", JEQ, 0x0800, "", "ip6"),
@@ -61,7 +61,7 @@ TAKEN: tuple[Line, ...] = (
         0x1FFF,
         "drop",
         "",
-    ),  # a later fragment: nothing says what it is. The first one is handed on and counted
+    ),  # a later fragment: its content is unknown. The first one is passed on and counted
     ("", LDXB_IHL, 14, "", ""),
     ("", LDH_X, 16, "", ""),
     ("", JEQ, 67, "take", "drop"),
@@ -90,7 +90,7 @@ def _assembled() -> bytes:
 
 
 def _instruction(operation: int, value: int, yes: int = 0, no: int = 0) -> bytes:
-    """struct sock_filter; `yes` and `no` are how many instructions a jump skips."""
+    """struct sock_filter; `yes` and `no` are the numbers of instructions that a jump skips."""
     return struct.pack("=HBBI", operation, yes, no, value)
 
 

@@ -1,4 +1,4 @@
-"""One guest on one live tap: its addresses in bytes, and its terms. Nothing here knows a protocol."""
+"""One guest on one live tap: its addresses in bytes, and its terms. Independent of any protocol."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ if TYPE_CHECKING:
 
 
 class TapGuest:
-    """Whom the daemon answers on one tap. It never changes: a new binding, MAC or setting makes a new one.
+    """The guest that the daemon answers on one tap. Immutable: a new binding, MAC or setting makes a new one.
 
-    Addresses are bytes as on the wire, empty where there is none. `source_mac` is the MAC of what the guest
-    sees as its neighbour: the bridge that INDEV names, or the tap. `mtu` is the tap's.
+    Addresses are bytes as on the wire, empty if absent. `source_mac` is the MAC of the guest's neighbour: the
+    bridge that INDEV names, or the tap. `mtu` is the tap's.
     """
 
     __slots__ = ("ip", "ip6", "link_local", "link_locals", "mac", "own6", "source_mac", "terms")
@@ -35,16 +35,16 @@ class TapGuest:
         self.link_locals = (self.link_local, link_local(tap_mac)) if terms.ipv6 else ()
         """All addresses of the node on the guest's link."""
         self.own6 = (self.ip6, link_local(self.mac))
-        """The addresses that are the guest's own."""
+        """The guest's own addresses."""
 
 
 def as_mac(text: str) -> bytes:
-    """A MAC address in bytes; none for an empty text."""
+    """A MAC address in bytes; empty for an empty text."""
     return bytes.fromhex(text.replace(":", ""))
 
 
 def as_ip6(text: str) -> bytes:
-    """An IPv6 address in bytes; none for an empty text."""
+    """An IPv6 address in bytes; empty for an empty text."""
     return inet_pton(AF_INET6, text) if text else b""
 
 
@@ -56,7 +56,5 @@ def link_local(mac: bytes) -> bytes:
 
 @lru_cache(128)
 def shared(data: bytes) -> bytes:
-    """One object for all that are equal: the guests of one network are told much the same, and there are
-    thousands.
-    """
+    """One shared object for all equal values: thousands of guests in one network get almost the same data."""
     return data

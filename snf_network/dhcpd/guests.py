@@ -1,7 +1,7 @@
-"""Who is served: bindings matched with interfaces. A guest is known by the index of its tap, which no two
-taps ever share.
+"""The served guests: bindings matched with interfaces. A guest is identified by the index of its tap, which
+no two taps ever share.
 
-A binding without a tap waits for it. A tap that is made anew under its old name has another index, and its
+A binding without a tap waits for it. A tap that is recreated with the same name has another index, and its
 binding follows it.
 """
 
@@ -17,7 +17,7 @@ from snf_network.dhcpd.links import Interface, Links
 
 
 class Served:
-    """One binding file, and what became of it."""
+    """One binding file and its state."""
 
     __slots__ = (
         "answerer",
@@ -38,21 +38,21 @@ class Served:
         self.binding: TapBinding | None = None
         self.warnings: tuple[str, ...] = ()
         self.problem = ""
-        """Why the file is invalid as it is now; `binding` is then the last valid one."""
+        """Why the file is invalid now; `binding` is then the last valid one."""
         self.odd = ""
         """How the binding and the interfaces contradict each other."""
         self.link: Interface | None = None
         self.answerer: Answerer | None = None
-        """Made when it is first needed: most guests of a node ask for nothing for hours."""
+        """Made when first needed: most guests of a node send no request for hours."""
         self.counts: Counter[str] = Counter()
         self.heard = 0.0
-        """When the guest last asked for something (time.monotonic); 0: never."""
+        """When the guest last sent a request (time.monotonic); 0: never."""
         self.full = 0.0
-        """When its bucket is full again (buckets.py). It is kept here because with thousands of guests each
-        look into another table is a cache miss.
+        """When its bucket is full again (buckets.py). Kept here because, with thousands of guests, each
+        lookup in another table is a cache miss.
         """
         self.leased = ""
-        """The last kind of lease that was logged: the same again is no news."""
+        """The last kind of lease that was logged: it is not logged again."""
 
     @property
     def state(self) -> str:
@@ -69,7 +69,7 @@ class Guests:
         self.by_index: dict[int, Served] = {}
 
     def put(self, name: str, binding: TapBinding, warnings: tuple[str, ...]) -> bool:
-        """Take a valid binding. True if it says something else than before."""
+        """Add a valid binding. True if it differs from the previous one."""
         served = self.by_name.setdefault(name, Served(name))
         new = served.binding != binding
         served.binding, served.warnings, served.problem = binding, warnings, ""
@@ -83,14 +83,14 @@ class Guests:
         self.by_name.setdefault(name, Served(name)).problem = problem
 
     def take_away(self, name: str) -> Served | None:
-        """Forget a binding file that is gone. Returns what it was."""
+        """Forget a binding file that is gone. Returns its last state."""
         served = self.by_name.pop(name, None)
         if served and served.link:
             self.by_index.pop(served.link.index, None)
         return served
 
     def moved(self, old: Interface | None, new: Interface | None) -> Served | None:
-        """Take note of an interface that came, changed or went. Returns the binding that it newly serves."""
+        """Handle an interface that appeared, changed or disappeared. Returns the binding it newly serves."""
         if old and (not new or new.name != old.name):
             self._part(old)
         if old and new and (old.mac, old.name) != (new.mac, new.name):
@@ -124,19 +124,19 @@ class Guests:
             served.link, served.answerer, served.leased, served.full = None, None, "", 0.0
 
     def _bridge_changed(self, names: tuple[str, str]) -> None:
-        """A bridge has another MAC or name; its guests are answered from the new MAC."""
+        """A bridge has another MAC or name; its guests get answers from the new MAC."""
         for served in self.by_index.values():
             if served.binding and served.binding.indev in names:
                 served.answerer = None
 
     def configure(self, conf: Conf) -> None:
-        """Answer everybody by other settings from now on."""
+        """Use other settings for all answers from now on."""
         self.conf = conf
         for served in self.by_name.values():
             served.answerer = None
 
     def answerer(self, served: Served) -> Answerer:
-        """Who answers a guest. Only for a binding that has its tap."""
+        """The answerer of a guest. Only for a binding whose tap exists."""
         assert served.binding and served.link
         if not served.answerer:
             source = self._source(served)
@@ -145,7 +145,7 @@ class Guests:
         return served.answerer
 
     def _source(self, served: Served) -> bytes:
-        """The MAC that the guest is answered from: that of the tap, or of the bridge that INDEV names."""
+        """The source MAC of answers to the guest: that of the tap, or of the bridge that INDEV names."""
         assert served.binding and served.link
         indev, link = served.binding.indev or served.name, served.link
         served.odd = ""
@@ -160,14 +160,14 @@ class Guests:
         return bridge.mac
 
     def _has_port(self, bridge: Interface, port: Interface) -> bool:
-        """Whether it has. All ports of Open vSwitch have one and the same master, whatever their bridge, so
-        of those only that is known.
+        """True if the bridge has this port. All ports of Open vSwitch have the same master, whatever their
+        bridge, so for those only that is checked.
         """
         master = self.links.by_index.get(port.master)
         return master is bridge or bool(master and master.ovs and bridge.ovs)
 
     def problems(self) -> list[tuple[str, str, str]]:
-        """Everything that an operator should look at: the interface, `error` or `warning`, and what it is."""
+        """Everything that an operator should look at: interface, `error` or `warning`, and description."""
         found = []
         for name, served in sorted(self.by_name.items()):
             if served.problem:
@@ -180,8 +180,8 @@ class Guests:
         return found + self._twins()
 
     def _twins(self) -> list[tuple[str, str, str]]:
-        """Addresses that two bindings share: each guest is answered on its own tap, but their network will
-        not work.
+        """Addresses that two bindings share: each guest gets its answers on its own tap, but their network
+        will not work.
         """
         owners: dict[tuple[str, str], list[str]] = {}
         for name, served in sorted(self.by_name.items()):
@@ -196,5 +196,5 @@ class Guests:
 
 
 def _answers_differ(old: Interface, new: Interface) -> bool:
-    """Whether a guest gets other answers on a tap that changed."""
+    """True if a change of the tap changes the guest's answers."""
     return (old.index, old.mac, old.master, old.mtu) != (new.index, new.mac, new.master, new.mtu)

@@ -1,5 +1,5 @@
-"""The node's interfaces as the kernel reports them: one dump, then each change (rtnetlink(7)). Nothing is
-asked per packet.
+"""The node's interfaces as the kernel reports them: one dump, then each change (rtnetlink(7)). No queries per
+packet.
 """
 
 from __future__ import annotations
@@ -16,22 +16,22 @@ NETLINK_ROUTE, GROUP_LINK = 0, 1
 NEWLINK, DELLINK, GETLINK = 16, 17, 18
 ADDRESS, IFNAME, MTU, MASTER, LINKINFO, EXT_MASK = 1, 3, 4, 10, 18, 29
 OPEN_VSWITCH = wire.ATTRIBUTE.pack(16, 1) + b"openvswitch\0"
-"""How IFLA_LINKINFO starts for an Open vSwitch bridge: with IFLA_INFO_KIND."""
+"""First bytes of IFLA_LINKINFO for an Open vSwitch bridge: IFLA_INFO_KIND."""
 SKIP_STATS = 1 << 3
 RUNNING = 0x40
 BUFFER = 4 << 20
-"""Bytes of changes that may wait. Beyond that the kernel drops some and says so; everything is then asked for
-again.
+"""Receive buffer in bytes for changes. If it overflows, the kernel drops some and reports that; then
+everything is requested again.
 """
 _LINK = Struct("=BxHiII")
 """ifinfomsg: family, type, index, flags, change."""
 Change = tuple["Interface | None", "Interface | None"]
-"""An interface as it was and as it is; None before it came and after it went."""
+"""An interface before and after; None before it appeared and after it disappeared."""
 
 
 @dataclass(frozen=True, slots=True)
 class Interface:
-    """One interface."""
+    """One interface of the node."""
 
     index: int
     name: str
@@ -64,7 +64,7 @@ class Links:
         return self.socket.fileno()
 
     def changes(self) -> Iterator[Change]:
-        """What has changed since the last call."""
+        """The changes since the last call."""
         while True:
             try:
                 datagram = self.socket.recv(1 << 16)
@@ -77,7 +77,7 @@ class Links:
                 yield from self._heard(kind, body)
 
     def _again(self) -> Iterator[Change]:
-        """Ask for all of them again; those that the kernel does not name are gone."""
+        """Request all interfaces again; those that the kernel does not list are gone."""
         before = dict(self.by_index)
         self.socket.settimeout(10)
         named = set()
@@ -89,8 +89,8 @@ class Links:
             yield self._forget(index), None
 
     def _dump(self) -> Iterator[Change]:
-        """Ask for all interfaces and read to the end of the answer. A change in between comes by the same
-        socket, in order.
+        """Request all interfaces and read the complete answer. Changes in between arrive on the same socket,
+        in order.
         """
         body = _LINK.pack(0, 0, 0, 0, 0) + wire.attribute(EXT_MASK, _as_bytes(SKIP_STATS))
         self.socket.send(wire.message(GETLINK, wire.NLM_F_DUMP, body))
@@ -108,7 +108,7 @@ class Links:
 
     def _heard(self, kind: int, body: bytes, always: bool = False) -> Iterator[Change]:
         family, _, index, flags, _ = _LINK.unpack_from(body)
-        if family or kind not in (NEWLINK, DELLINK):  # of AF_BRIDGE are a port's states in its bridge
+        if family or kind not in (NEWLINK, DELLINK):  # AF_BRIDGE messages report a port's state in its bridge
             return
         if kind == DELLINK:
             yield self._forget(index), None
@@ -127,7 +127,7 @@ class Links:
 
 
 def _interface(index: int, flags: int, body: bytes) -> Interface:
-    """What an ifinfomsg and its attributes say."""
+    """Parse an ifinfomsg and its attributes."""
     get = wire.attributes(body[_LINK.size :]).get
     return Interface(
         index,

@@ -1,4 +1,4 @@
-"""Whether a daemon answers the guests that rely on it, asked from outside."""
+"""Whether a daemon answers the guests that rely on it, checked from outside."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from snf_network.dhcpd.control_client import Connection
 from snf_network.errors import SnfNetworkError
 
 SECONDS = 2.0
-"""How long the daemon may take to answer."""
+"""Time limit for the daemon's answer."""
 QUEUES = "/proc/net/netfilter/nfnetlink_queue"
-"""A line for each NFQUEUE number that a process has."""
+"""Has a line for each NFQUEUE number that a process uses."""
 UNITS = "/etc/systemd/system/*.wants/nfdhcpd.service"
-"""Where systemd finds that it should start the daemon."""
+"""Exists if systemd should start the daemon."""
 DEAD = "nfdhcpd does not run, or does not answer: systemctl status nfdhcpd"
 OTHER_ENGINE = "nfdhcpd runs with --engine nfqueue, but NFDHCPD_ENGINE is packet"
 UNKNOWN = "nfdhcpd has no binding for it: is datapath in nfdhcpd.conf NFDHCPD_STATE_DIR?"
@@ -23,9 +23,9 @@ REFUSED = "nfdhcpd refuses its binding: nfdhcpctl lint"
 
 
 def unanswered(relying: Mapping[str, str], path: str = PATH) -> dict[str, str]:
-    """Which interfaces get no answers, and why. `relying` has the engine that each relies on.
+    """The interfaces that get no answers, each with the reason. `relying` has the engine that each relies on.
 
-    Empty for a caller who may not ask the daemon, and on a node where none is expected: it has not run since
+    Empty if the caller may not query the daemon, and on a node where none is expected: it has not run since
     the boot, and systemd does not start it.
     """
     if not relying:
@@ -52,7 +52,7 @@ def _silent(relying: Mapping[str, str], states: Mapping[str, str], engine: str) 
 
 
 def _queues() -> bool:
-    """Whether any process has a queue: the old nfdhcpd has no control socket to ask."""
+    """True if any process has a queue: the old nfdhcpd has no control socket to query."""
     try:
         with open(QUEUES, encoding="ascii") as file:
             return bool(file.read(1))

@@ -1,4 +1,4 @@
-"""The daemon's log: a line for each event. No guest can make it write many."""
+"""The daemon's log: one line per event. Guests cannot flood it."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import time
 from typing import TextIO
 
 MOST, PERIOD = 6, 60.0
-"""The most lines about one interface, and in how many seconds."""
+"""Maximum number of lines about one interface within a period, and the period in seconds."""
 
 
 class EventLog:
@@ -19,8 +19,8 @@ class EventLog:
         self._told: dict[str, tuple[float, int]] = {}
 
     def say(self, text: str, level: str = "info", about: str = "") -> None:
-        """Write one line. `about` is the interface whose guest caused it: too many of those are left out and
-        counted.
+        """Write one line. `about` is the interface whose guest caused it: excess lines about one are skipped
+        and counted.
         """
         if about and not self._may(about):
             return

@@ -1,4 +1,4 @@
-"""One thread waits for everything: descriptors, each with its handler, and signals."""
+"""An event loop in one thread: descriptors, each with its handler, and signals."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Loop:
         del self._handlers[descriptor]
 
     def turn(self, seconds: float) -> None:
-        """Wait at most so many seconds until something is ready, and handle it."""
+        """Wait at most `seconds` until something is ready, and handle it."""
         for descriptor, _ in self._poll.poll(max(seconds, 0) * 1000):
             handler = self._handlers.get(descriptor)
             if handler:
@@ -37,7 +37,7 @@ class Loop:
 
 
 class Signals:
-    """Signals as a descriptor to wait for."""
+    """Signals received through a descriptor."""
 
     def __init__(self, numbers: Iterable[int]) -> None:
         self._read, write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)

@@ -1,7 +1,7 @@
-"""The daemon from start to end: open everything that needs root, become another user, load the bindings,
+"""The daemon from start to end: open everything that needs root, switch to another user, load the bindings,
 serve.
 
-The command line is commands/nfdhcpd.py.
+The command line is in commands/nfdhcpd.py.
 """
 
 from __future__ import annotations
@@ -30,17 +30,17 @@ from snf_network.errors import BadConfig
 
 ENGINES = ("packet", "nfqueue")
 RESTARTED = ("datapath", "user", "pidfile", "logdir")
-"""Settings that only a restart changes."""
+"""Settings that take effect only after a restart."""
 
 
 @dataclass(frozen=True)
 class Options:
-    """The command line."""
+    """The options from the command line."""
 
     config: str = conf.PATH
     engine: str = "packet"
     rate: float = 100.0
-    """Frames a second that one interface may send."""
+    """Maximum number of frames per second from one interface."""
     socket: str = SOCKET
     foreground: bool = False
     json_log: bool = False
@@ -48,19 +48,19 @@ class Options:
 
 
 def run(options: Options, variables: Mapping[str, str]) -> None:
-    """Be the daemon until a signal ends it; `variables` are the environment. Raises SnfNetworkError and
+    """Run the daemon until a signal ends it; `variables` are the environment. Raises SnfNetworkError and
     OSError if it cannot start.
     """
     settings, warnings = configuration(options.config)
     with detach.daemon(options.foreground, settings.pidfile, settings.logdir) as ready:
         log = EventLog(ready.log, options.json_log, options.debug)
-        gc.disable()  # nothing that is loaded is garbage
+        gc.disable()  # nothing loaded so far is garbage
         responder = _opened(options, settings, log)
         _serve(responder, options.config, warnings, Manager(variables, os.getpid()), ready)
 
 
 def check(path: str) -> Iterator[tuple[str, str]]:
-    """What is wrong with the configuration and the binding files: `error` or `warning`, and what it is.
+    """Problems of the configuration and the binding files: `error` or `warning`, and description.
 
     Raises BadConfig, and OSError if there is no directory of bindings.
     """
@@ -86,7 +86,7 @@ def configuration(path: str) -> tuple[conf.Conf, tuple[str, ...]]:
 
 
 def _opened(options: Options, settings: conf.Conf, log: EventLog) -> Responder:
-    """The daemon with its sockets open, which needs root, and then without root's rights."""
+    """Open the daemon's sockets, which needs root, then drop root's privileges."""
     guests = Guests(Links(), settings)
     engine = QueueEngine(settings, guests.by_index) if options.engine == "nfqueue" else PacketEngine()
     responder = Responder(engine, guests.links, Watch(settings.datapath), guests, log, options.rate)
@@ -144,7 +144,7 @@ def reload(responder: Responder, path: str, manager: Manager) -> None:
 
 
 def dump(responder: Responder) -> None:
-    """Write who is served to the log."""
+    """Log which guests are served."""
     for name, served in sorted(responder.guests.by_name.items()):
         bound = served.binding
         guest = f" {bound.hostname} {bound.mac} {bound.ip} {bound.ip6}" if bound else ""

@@ -33,8 +33,8 @@ ROUTER_LIFETIME = 9000
 VALID, PREFERRED = 86400, 14400
 """Seconds after the last advertisement for which an address may be used, and used for new connections."""
 MANAGED, OTHER, LOW = 0x80, 0x40, 0x18
-"""Flags of a router advertisement: M, O, and the low preference (RFC 4191, 2.1): a bridge may have a router,
-and that one is the better.
+"""Flags of a router advertisement: M, O, and low preference (RFC 4191, 2.1): if a bridge has a router of its
+own, that one is better.
 """
 ON_LINK, AUTONOMOUS = 0x80, 0x40
 """Flags of a prefix: L and A."""
@@ -55,10 +55,10 @@ class Nd:
         self.gateway = shared(as_ip6(terms.gateway6)) if terms.ipv6 else b""
         self.gateway_mac = as_mac(terms.gateway6_mac)
         self.advertisement = shared(_advertisement(guest)) if terms.ipv6 else b""
-        """The router advertisement, a whole frame; empty if the guest has no IPv6."""
+        """The router advertisement, a complete frame; empty if the guest has no IPv6."""
 
     def answer(self, frame: bytes, hops: int, source: bytes, target: bytes, end: int) -> Answer:
-        """The reply to an ICMPv6 frame with these addresses. Raises Dropped for what gets none."""
+        """The reply to an ICMPv6 frame with these addresses. Raises Dropped if there is none."""
         body = frame[HEADER6:end]
         if len(body) < 8:
             raise Dropped("malformed")
@@ -77,14 +77,14 @@ class Nd:
         return self._solicited_neighbour(frame[6:12], body, source, target)
 
     def farewell(self) -> bytes:
-        """The advertisement that ends all others: the node is no router any more, and the prefix and the name
-        servers expire. Empty if the guest has no IPv6.
+        """The final advertisement: the node is not a router any more, and the prefix and the name servers
+        expire. Empty if the guest has no IPv6.
         """
         return _advertisement(self.guest, last=True) if self.advertisement else b""
 
     def _solicited_router(self, body: bytes, source: bytes) -> Answer:
-        """The advertisement goes to all nodes of the link, of which the guest is the only one that hears it.
-        Any source may ask (RFC 4861, 6.1.1).
+        """The advertisement, sent to all nodes on the link; only the guest receives it. Any source may
+        solicit it (RFC 4861, 6.1.1).
         """
         _check_options(body, 8, source)
         if not self.advertisement:
@@ -92,8 +92,8 @@ class Nd:
         return (self.advertisement,), "ra"
 
     def _solicited_neighbour(self, asking: bytes, body: bytes, source: bytes, target: bytes) -> Answer:
-        """The advertisement comes from the address that it is about, as if the neighbour had sent it: stacks
-        and ndisc6 accept it from no other.
+        """The advertisement, sent from the address that it is about, as if the neighbour had sent it: stacks
+        and ndisc6 accept it from no other source.
         """
         if len(body) < 24:
             raise Dropped("malformed")
@@ -108,8 +108,8 @@ class Nd:
         return (packets.icmp6(asking + self.guest.source_mac, wanted, source, message),), "na"
 
     def _station(self, wanted: bytes, source: bytes) -> bytes:
-        """The MAC that answers for an address, never for one of the guest's own. Raises Dropped where another
-        neighbour may answer.
+        """The MAC to answer with for an address, which is never one of the guest's own. Raises Dropped if
+        another neighbour may answer.
         """
         guest = self.guest
         if wanted == source or wanted in guest.own6:
@@ -126,8 +126,8 @@ class Nd:
 
 
 def _check_options(body: bytes, at: int, source: bytes) -> None:
-    """Raise Dropped for an option that leaves the message or is empty, and for a MAC from a sender that has
-    no address yet (RFC 4861, 6.1.1 and 7.1.1).
+    """Raise Dropped for an option that exceeds the message or is empty, and for a MAC from a sender without
+    an address (RFC 4861, 6.1.1 and 7.1.1).
     """
     while at < len(body):
         if (
@@ -141,11 +141,11 @@ def _check_options(body: bytes, at: int, source: bytes) -> None:
 
 
 def _proxied_prefix(terms: Terms) -> tuple[int, int] | None:
-    """The prefix all of whose addresses the node answers for: a number, and how far to shift an address
-    before comparing.
+    """The prefix in which the node answers for every address: a number, and how far to shift an address
+    before the comparison.
 
-    None where neighbours answer for themselves: an answer in their place would draw to the node what guests
-    of one bridge send each other.
+    None if neighbours answer for themselves: answering in their place would draw traffic between guests of
+    one bridge to the node.
     """
     if terms.on_link:
         return None
@@ -155,8 +155,8 @@ def _proxied_prefix(terms: Terms) -> tuple[int, int] | None:
 
 
 def _is_stateful(guest: TapGuest) -> bool:
-    """Whether the guest is told to ask for its address: in mode `managed`, where only one address is routed
-    to it, and where it would form another one or none by itself.
+    """True if the guest is told to request its address: in mode `managed`, where only one address is routed
+    to it, and where it would form another address or none by itself.
     """
     terms = guest.terms
     if not terms.dhcpv6 or not guest.ip6:
@@ -166,7 +166,7 @@ def _is_stateful(guest: TapGuest) -> bool:
 
 
 def _advertisement(guest: TapGuest, *, last: bool = False) -> bytes:
-    """A router advertisement to all nodes (RFC 4861, 4.2), a whole frame. With `last`, everything in it
+    """A router advertisement to all nodes (RFC 4861, 4.2), a complete frame. If `last`, everything in it
     expires now.
     """
     terms = guest.terms
@@ -185,7 +185,7 @@ def _advertisement(guest: TapGuest, *, last: bool = False) -> bytes:
 
 
 def _prefix(terms: Terms, stateful: bool, last: bool) -> bytes:
-    """Guests form addresses only in a /64 (RFC 4862, 5.5.3), and only where none is leased."""
+    """The prefix option. Guests form addresses only in a /64 (RFC 4862, 5.5.3), if none is leased."""
     network, _, length = terms.subnet6.partition("/")
     flags = (ON_LINK if terms.on_link else 0) | (AUTONOMOUS if length == "64" and not stateful else 0)
     valid, preferred = (0, 0) if last else (VALID, PREFERRED)

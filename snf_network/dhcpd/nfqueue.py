@@ -1,11 +1,11 @@
-"""The engine for nodes that keep the old nfdhcpd's iptables rules: NFQUEUE, spoken as plain netlink
+"""The engine for nodes that keep the old nfdhcpd's iptables rules: NFQUEUE, used as plain netlink
 (nfnetlink_queue.h).
 
-It gives the verdict before it parses the packet, so nothing that a guest sends can hold up the queue. The
-verdict is drop where the guest is served, as its answer comes from here, and accept for everybody else.
-Neighbour solicitations are recognised by two bytes at fixed places and always accepted, because another guest
-of the bridge may have to answer. The other engine has the same effect: its guard lets them pass. Replies
-leave through the guest's own tap, as with the other engine.
+It sends the verdict before it parses the packet, so no guest can block the queue. The verdict is drop for
+served guests, as their answers come from here, and accept for all others. Neighbour solicitations are
+recognised by two bytes at fixed offsets and always accepted, because another guest on the bridge may have to
+answer; with the other engine, the guard lets them pass. Replies leave through the guest's own tap, as with
+the other engine.
 """
 
 from __future__ import annotations
@@ -30,13 +30,13 @@ BUFFER = 4 << 20
 EVERYBODY, SOMEBODY = b"\xff" * 6, bytes(6)
 MULTICAST = b"\xff"
 SOLICITATION = bytes((58, 135))
-"""ICMPv6, type; IPv6 has the protocol at 6, and ends at 40."""
+"""ICMPv6 and its message type; the IPv6 header has the protocol at offset 6, and ends at 40."""
 _QUEUE, _NUMBER, _PARAMS = struct.Struct("!BBH"), struct.Struct("!I"), struct.Struct("!IB")
 """nfgenmsg (family, version, queue); a number; nfqnl_msg_config_params."""
 
 
 class QueueEngine(FrameSender):
-    """The engine `nfqueue`. `served` has the indexes of the interfaces that are answered.
+    """The engine `nfqueue`. `served` has the indexes of the interfaces to answer.
 
     Raises PermissionError without CAP_NET_RAW and CAP_NET_ADMIN, and KernelError if another process has a
     queue.
@@ -75,8 +75,8 @@ class QueueEngine(FrameSender):
                 )
 
     def _acknowledged(self) -> int:
-        """The error number of the next acknowledgement, 0 for none. Packets that a queue already holds may
-        come before it; they get their verdict.
+        """The error number of the next acknowledgement, 0 for success. Packets that were queued before may
+        come first; they get their verdict.
         """
         while True:
             datagram = self._queues.recv(1 << 16)
@@ -90,7 +90,7 @@ class QueueEngine(FrameSender):
         return self._queues.fileno()
 
     def receive(self) -> list[Received]:
-        """At most one batch of frames, and none if none waits."""
+        """At most one batch of frames; empty if none waits."""
         found: list[Received] = []
         try:
             for _ in range(BATCH):
@@ -102,7 +102,7 @@ class QueueEngine(FrameSender):
         return found
 
     def _judged(self, datagram: bytes) -> list[Received]:
-        """Give a verdict on each packet of a datagram. Returns those to answer, as frames again."""
+        """Send a verdict for each packet of a datagram. Returns those to answer, as frames again."""
         found = []
         for kind, _, body in wire.messages(datagram):
             if kind != PACKET:
@@ -117,12 +117,12 @@ class QueueEngine(FrameSender):
         return found
 
     def _say(self, packet: bytes, queue: bytes, verdict: int) -> None:
-        """Send NFQNL_MSG_VERDICT for the packet of that number; nfqnl_msg_verdict_hdr is big-endian."""
+        """Send NFQNL_MSG_VERDICT for the packet with that number; nfqnl_msg_verdict_hdr is big-endian."""
         body = queue + wire.attribute(VERDICT_HDR, _NUMBER.pack(verdict) + packet)
         self._queues.send(wire.message(VERDICT, 0, body))
 
     def mute(self, indexes: Collection[int]) -> None:
-        """Does nothing: a queue has no filter, so each frame of those who ask too much costs a verdict."""
+        """Does nothing: a queue has no filter, so every frame from muted interfaces costs a verdict."""
 
     def lost(self) -> int:
         """Errors of the queues' socket since the last call."""
@@ -130,7 +130,7 @@ class QueueEngine(FrameSender):
         return lost
 
     def close(self) -> None:
-        """Close the sockets. The kernel drops the packets that wait."""
+        """Close the sockets. The kernel drops the waiting packets."""
         super().close()
         self._queues.close()
 
@@ -151,13 +151,13 @@ def _index(attributes: dict[int, bytes]) -> int:
 
 
 def _is_for_neighbours(packet: bytes) -> bool:
-    """Whether it is a neighbour solicitation right behind its IPv6 header: no stack accepts one elsewhere."""
+    """True for a neighbour solicitation right after its IPv6 header: no stack accepts one elsewhere."""
     return packet[:1] >= b"\x60" and packet[6:7] + packet[40:41] == SOLICITATION
 
 
 def _frame(hardware: bytes, packet: bytes) -> bytes:
-    """The packet with an Ethernet header again. nfqnl_msg_packet_hw has the source's MAC; the packet says
-    whom it is for.
+    """The packet with an Ethernet header again: source MAC from nfqnl_msg_packet_hw, destination derived from
+    the packet.
     """
     source = hardware[4 : 4 + min(int.from_bytes(hardware[:2], "big"), 6)].ljust(6, b"\0")
     if packet[:1] and packet[0] >> 4 == 6:

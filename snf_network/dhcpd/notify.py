@@ -19,14 +19,14 @@ class Manager:
         microseconds = variables.get("WATCHDOG_USEC", "")
         ours = variables.get("WATCHDOG_PID", str(pid)) == str(pid)
         self.pause = int(microseconds) / 2e6 if ours and microseconds.isdigit() else 0.0
-        """Seconds between two watchdog signals; 0: nobody waits for one."""
+        """Seconds between two watchdog signals; 0: the watchdog is off."""
 
     def ready(self, status: str) -> None:
         """Report that guests are served."""
         self._say(f"READY=1\nSTATUS={status}")
 
     def reloading(self) -> None:
-        """Report that the configuration is being read again. Call `ready` afterwards."""
+        """Report that the configuration is being reloaded. Call `ready` afterwards."""
         self._say(f"RELOADING=1\nMONOTONIC_USEC={clock_gettime_ns(CLOCK_MONOTONIC) // 1000}")
 
     def stopping(self) -> None:

@@ -1,9 +1,9 @@
-"""The engine: one packet socket that hears every interface and answers only through the guest's own tap.
+"""The default engine: one packet socket that receives from every interface and sends only through the guest's
+own tap.
 
-A packet socket gets a frame on the tap before any bridge, nft or iptables does, so the daemon needs nothing
-from them; the guard in base.nft keeps the frame from going further. Measured against a socket for each tap,
-which takes 33 s to close 4000 of them, and against NFQUEUE, which costs twice as much with 4000 taps
-(docs/nfdhcpd.md).
+A packet socket gets a frame on the tap before any bridge, nft or iptables does, so the daemon does not depend
+on them; the guard in base.nft stops the frame after that. Alternatives were measured: a socket for each tap,
+of which 4000 take 33 s to close, and NFQUEUE, which costs twice as much with 4000 taps (docs/nfdhcpd.md).
 """
 
 from __future__ import annotations
@@ -28,9 +28,9 @@ SO_ATTACH_FILTER, SO_RCVBUFFORCE, SOL_PACKET, PACKET_AUXDATA, PACKET_STATISTICS,
 )
 VLAN_VALID = 1 << 4
 BATCH = 64
-"""How many frames one call takes from the socket."""
+"""Maximum number of frames read from the socket by one call."""
 BUFFER = 1 << 20
-"""Bytes that may wait in the socket. The kernel counts about 1 kB for a frame."""
+"""Receive buffer in bytes. The kernel counts about 1 kB per frame."""
 STRIDE = 128 + SNAP
 _NAME, _CONTROL, _FRAME = 0, 32, 128
 _AUXDATA = _CONTROL + ctypes.sizeof(ctypes.c_size_t) + 8
@@ -38,13 +38,13 @@ _AUXDATA = _CONTROL + ctypes.sizeof(ctypes.c_size_t) + 8
 _READ = struct.Struct(f"=4xi{_AUXDATA - 8}xI12xH")
 _ADDRESS = struct.Struct("=H2si12x")
 Received = tuple[int, bytes, int]
-"""The index of the interface, the frame without its VLAN tag, and the VLAN of that tag (0: no tag, or one for
-priority only).
+"""The index of the interface, the frame without its VLAN tag, and the VLAN of that tag (0: no tag, or a
+priority tag).
 """
 
 
 class Engine(Protocol):
-    """Where frames come from and go to: PacketEngine here, QueueEngine in nfqueue.py."""
+    """Receives and sends frames: PacketEngine here, QueueEngine in nfqueue.py."""
 
     name: str
 
@@ -52,16 +52,16 @@ class Engine(Protocol):
         """The descriptor to wait for."""
 
     def receive(self) -> list[Received]:
-        """At most one batch of frames, and none if none waits."""
+        """At most one batch of frames; empty if none waits."""
 
     def send(self, index: int, frame: bytes) -> bool:
-        """Send a frame through an interface. False if that does not accept it."""
+        """Send a frame through an interface. False if the interface does not accept it."""
 
     def mute(self, indexes: Collection[int]) -> None:
-        """Hear nothing from these interfaces from now on, and everything from all others."""
+        """Ignore frames from exactly these interfaces from now on."""
 
     def lost(self) -> int:
-        """How many frames were lost on the way here since the last call."""
+        """The number of frames lost before they reached us since the last call."""
 
 
 class FrameSender:
@@ -72,7 +72,7 @@ class FrameSender:
         self._descriptor = self.socket.fileno()
 
     def send(self, index: int, frame: bytes) -> bool:
-        """Send a frame through an interface. False if that does not accept it, which concerns nobody else."""
+        """Send a frame through an interface. False if it does not accept it, which does not affect others."""
         return bool(
             syscalls.sendto(
                 self._descriptor,
@@ -102,14 +102,14 @@ class PacketEngine(FrameSender):
         self.socket.setsockopt(SOL_PACKET, PACKET_IGNORE_OUTGOING, 1)
         try:
             self.socket.setsockopt(SOL_SOCKET, SO_RCVBUFFORCE, BUFFER)
-        except PermissionError:  # as much as net.core.rmem_max lets us
+        except PermissionError:  # as much as net.core.rmem_max allows
             self.socket.setsockopt(SOL_SOCKET, SO_RCVBUF, BUFFER)
         self._make_room()
         self.mute(())
         syscalls.bind_to_all(self._descriptor)
 
     def _make_room(self) -> None:
-        """Make the buffers of one batch: of each frame its address, its control message and its bytes."""
+        """Allocate the buffers of one batch: address, control message and bytes of each frame."""
         self._room = ctypes.create_string_buffer(BATCH * STRIDE)
         self._view = memoryview(self._room).cast("B")
         start = ctypes.addressof(self._room)
@@ -131,7 +131,7 @@ class PacketEngine(FrameSender):
         return self._descriptor
 
     def receive(self) -> list[Received]:
-        """At most one batch of frames, and none if none waits."""
+        """At most one batch of frames; empty if none waits."""
         ctypes.memmove(self._headers, self._pristine, len(self._pristine))
         count = syscalls.recvmmsg(self._descriptor, self._headers, BATCH, MSG_DONTWAIT, None)
         if count <= 0:
@@ -144,7 +144,7 @@ class PacketEngine(FrameSender):
         return found
 
     def mute(self, indexes: Collection[int]) -> None:
-        """Let the kernel drop everything from these interfaces from now on, and nothing from others."""
+        """Make the kernel drop all frames from exactly these interfaces from now on."""
         filter_program = program(indexes)
         buffer = ctypes.create_string_buffer(filter_program, len(filter_program))
         self.socket.setsockopt(
@@ -154,5 +154,5 @@ class PacketEngine(FrameSender):
         )
 
     def lost(self) -> int:
-        """How many frames found no room in the socket since the last call."""
+        """The number of frames that did not fit into the socket's buffer since the last call."""
         return int(struct.unpack("=II", self.socket.getsockopt(SOL_PACKET, PACKET_STATISTICS, 8))[1])

@@ -1,9 +1,9 @@
-"""The bytes of Ethernet, IP and UDP: reading them with every bound checked, and building them. Nothing here
-knows DHCP or a guest.
+"""Ethernet, IP and UDP as bytes: parsing with every bound checked, and building. Knows neither DHCP nor
+guests.
 
-Readers raise Dropped, whose word says why. They never look beyond the length that a header gives, and never
-believe a length that leaves the frame. They ignore UDP checksums: with checksum offload, those of a guest on
-the same host are often only begun.
+Parsers raise Dropped, whose word says why. They never look beyond the length in a header, and never trust a
+length that exceeds the frame. They ignore UDP checksums: with checksum offload, those of a guest on the same
+host are often incomplete.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ ETHERNET = 14
 IP4, IP6 = b"\x08\x00", b"\x86\xdd"
 UDP, ICMP6, FRAGMENT = 17, 58, 44
 EXTENSIONS = frozenset((0, 43, 50, 51, 60, 135, 139, 140, 253, 254))
-"""IPv6 extension headers (RFC 7045, 4) other than the fragment header. No client puts one before a message
-that this daemon answers.
+"""IPv6 extension headers (RFC 7045, 4) other than the fragment header. No client uses one in a message that
+this daemon answers.
 """
 _IP4 = Struct("!BxHxxHxBxx4s4s")
 _IP6 = Struct("!IHBB16s16s")
@@ -41,8 +41,8 @@ def checksum6(source: bytes, target: bytes, protocol: int, body: bytes) -> int:
 
 
 def read_udp4(frame: bytes, port: int) -> tuple[bytes, int, int]:
-    """Read a UDP datagram to `port`: its destination address, and where its payload starts and ends.
-    Raises Dropped.
+    """Parse a UDP datagram to `port`: its destination address, and where its payload starts and ends. Raises
+    Dropped.
     """
     if len(frame) < ETHERNET + 28:
         raise Dropped("malformed")
@@ -64,8 +64,8 @@ def read_udp4(frame: bytes, port: int) -> tuple[bytes, int, int]:
 
 
 def read_ip6(frame: bytes) -> tuple[int, int, bytes, bytes, int]:
-    """Protocol, hop limit, source, destination and the end of the packet, whose body starts at HEADER6.
-    Raises Dropped.
+    """Protocol, hop limit, source, destination and end of the packet, whose payload starts at HEADER6. Raises
+    Dropped.
     """
     if len(frame) < HEADER6:
         raise Dropped("malformed")
@@ -83,7 +83,7 @@ HEADER6 = ETHERNET + 40
 
 
 def udp4(ethernet: bytes, source: bytes, target: bytes, ports: tuple[int, int], payload: bytes) -> bytes:
-    """A whole frame. `ethernet` is both MAC addresses, `ports` the source port and the destination port."""
+    """A complete frame. `ethernet` is both MAC addresses, `ports` the source and the destination port."""
     size = 8 + len(payload)
     udp = pack(
         "!HHHH",
@@ -96,7 +96,7 @@ def udp4(ethernet: bytes, source: bytes, target: bytes, ports: tuple[int, int], 
 
 
 def udp6(ethernet: bytes, source: bytes, target: bytes, ports: tuple[int, int], payload: bytes) -> bytes:
-    """A whole frame. `ethernet` is both MAC addresses, `ports` the source port and the destination port."""
+    """A complete frame. `ethernet` is both MAC addresses, `ports` the source and the destination port."""
     size = 8 + len(payload)
     total = checksum6(source, target, UDP, pack("!HHHH", *ports, size, 0) + payload)
     return b"".join(
@@ -111,8 +111,8 @@ def udp6(ethernet: bytes, source: bytes, target: bytes, ports: tuple[int, int], 
 
 
 def icmp6(ethernet: bytes, source: bytes, target: bytes, body: bytes) -> bytes:
-    """A whole frame with hop limit 255, as neighbour discovery requires. The checksum in `body` is 0; this
-    fills it in.
+    """A complete frame with hop limit 255, as neighbour discovery requires. The checksum in `body` must be 0;
+    it is filled in here.
     """
     total = checksum6(source, target, ICMP6, body).to_bytes(2, "big")
     return b"".join(
@@ -122,8 +122,8 @@ def icmp6(ethernet: bytes, source: bytes, target: bytes, body: bytes) -> bytes:
 
 @lru_cache(128)
 def names(domains: tuple[str, ...]) -> bytes:
-    """Domain names in wire format, one after the other, without compression (RFC 1035, 3.1). The guests of
-    one network have one search list, and each is told it three times.
+    """Domain names in wire format, concatenated, without compression (RFC 1035, 3.1). All guests of a network
+    have one search list, and each gets it three times.
     """
     labels = [label for domain in domains for label in (*domain.split("."), "")]
     return b"".join(bytes((len(label),)) + label.encode("ascii") for label in labels)

@@ -1,8 +1,8 @@
-"""From root to a user that has only the capabilities of the engine, for good: no_new_privs, and an empty
-bounding set.
+"""From root to a user with only the capabilities of the engine, for good: no_new_privs, and an empty bounding
+set.
 
-For a daemon that is started by hand or by an init script. systemd does the same by the unit's own lines, and
-then this only adds no_new_privs. setpriv(1) could not do it: the sockets need root first.
+For a daemon that is started by hand or by an init script. Under systemd, the unit's settings do the same, and
+this only adds no_new_privs. setpriv(1) could not do it: the sockets need root first.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ LAST_CAPABILITY = "/proc/sys/kernel/cap_last_cap"
 
 
 def drop(user: str, capabilities: int) -> None:
-    """If this is root, become `user` with the capabilities of a bit mask; else only forbid to gain any.
+    """If running as root, become `user` with the capabilities of a bit mask; else only forbid gaining any.
 
     Raises BadConfig if there is no such user, and OSError.
     """

@@ -49,7 +49,7 @@ def _row(served: Served) -> Object:
 
 
 def shown(responder: Responder, interface: str) -> Object:
-    """Everything that is known of one binding."""
+    """Everything that is known about one binding."""
     served = responder.guests.by_name.get(interface)
     if not served:
         return {"error": f"there is no binding for {interface!r}"}

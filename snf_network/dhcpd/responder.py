@@ -1,5 +1,5 @@
-"""The daemon's one loop: a frame comes, its guest is looked up, and the reply leaves through the same tap;
-bindings and interfaces change.
+"""The daemon's one loop: look up the guest of each frame and send the reply through the same tap; follow
+changes of bindings and interfaces.
 
 Nothing here knows DHCP: an Answerer makes replies, an Engine moves them.
 """
@@ -24,9 +24,9 @@ from snf_network.dhcpd.schedule import Schedule
 from snf_network.dhcpd.watch import UntrustedFile, Watch
 
 FIRST_ROUND = 16.0
-"""Seconds over which the guests that were there before the daemon get its first advertisement."""
+"""Seconds over which the first advertisements to guests older than the daemon are spread."""
 LOOK_AGAIN = 2.0
-"""Seconds until the daemon looks again for a binding directory that is gone."""
+"""Seconds until the daemon checks again for a missing directory of bindings."""
 LOUD = {
     "decline": "says that somebody else has its address (DECLINE)",
     "decline6": "says that somebody else has its IPv6 address (DECLINE)",
@@ -40,7 +40,7 @@ TOLD = frozenset(("error", *LOUD, *LEASES))
 
 
 class Responder:
-    """The parts of the daemon, and what they do to each other."""
+    """The parts of the daemon, and how they act on each other."""
 
     def __init__(
         self, engine: Engine, links: Links, watch: Watch, guests: Guests, log: EventLog, rate: float
@@ -89,7 +89,7 @@ class Responder:
                 self.control.captured(served.name, (frame, *replies))
 
     def _tell(self, served: Served, word: str, frame: bytes) -> None:
-        """Log what an operator wants to know of an answer."""
+        """Log answers that an operator needs to know of."""
         if word == "error":
             self.totals["errors"] += 1
             self.log.say(
@@ -123,7 +123,7 @@ class Responder:
     # --- advertisements
 
     def advertise(self, now: float) -> None:
-        """Send an advertisement to the guests that are due."""
+        """Send advertisements to the guests that are due."""
         for name in self.schedule.due(now):
             served = self.guests.by_name.get(name)
             if served and served.state == "served":
@@ -141,7 +141,7 @@ class Responder:
     # --- bindings and interfaces
 
     def interfaces(self) -> None:
-        """Follow the interfaces that came, changed and went."""
+        """Handle interfaces that appeared, changed or disappeared."""
         now = time.monotonic()
         for old, new in self.links.changes():
             served = self.guests.moved(old, new)
@@ -151,7 +151,7 @@ class Responder:
                 self.buckets.forget(old.index)
 
     def bindings(self) -> None:
-        """Follow the binding files that were written, put in place or taken away."""
+        """Handle binding files that were written, renamed or removed."""
         names = self.watch.changed()
         if names is None:
             self.rescan()
@@ -160,8 +160,8 @@ class Responder:
                 self.load(name)
 
     def rescan(self, within: float = 0.0) -> None:
-        """Read all binding files, and advertise to new guests within so many seconds. While the directory is
-        gone, every binding stays.
+        """Read all binding files, and advertise to new guests within `within` seconds. While the directory is
+        missing, every binding stays.
         """
         names = self.watch.names()
         if names is None:

@@ -1,4 +1,4 @@
-"""When each guest gets its next unsolicited router advertisement. Pure: the caller says what time it is, in
+"""When each guest gets its next unsolicited router advertisement. Pure: the caller supplies the time, in
 seconds.
 """
 
@@ -9,11 +9,11 @@ from collections.abc import Iterator
 from random import Random
 
 AT_ONCE = 32
-"""The most advertisements in one turn of the loop, which everything else waits for."""
+"""Maximum number of advertisements in one turn of the loop, which delay everything else."""
 
 
 class Schedule:
-    """Names, each due once a period, spread over the period. A new one is due at once."""
+    """Names, each due once per period, spread over the period. A new one is due at once."""
 
     def __init__(self, period: float, random: Random | None = None) -> None:
         self.period = period
@@ -22,7 +22,7 @@ class Schedule:
         self._heap: list[tuple[float, str]] = []
 
     def add(self, name: str, now: float, within: float = 0.0) -> None:
-        """Make a name due now, or at a random moment `within` so many seconds."""
+        """Make a name due now, or at a random time within `within` seconds."""
         self._set(name, now + self._random.uniform(0, within))
 
     def _set(self, name: str, when: float) -> None:
@@ -30,7 +30,7 @@ class Schedule:
         heapq.heappush(self._heap, (when, name))
 
     def remove(self, name: str) -> None:
-        """Make a name never due again."""
+        """Forget a name."""
         self._due.pop(name, None)
 
     def next(self) -> float | None:

@@ -1,5 +1,5 @@
-"""System calls that Python's standard library does not offer, made by ctypes. The numbers are from Linux's
-uapi headers.
+"""System calls that Python's standard library does not offer, made through ctypes. The numbers are from
+Linux's uapi headers.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ sendto.argtypes, sendto.restype = (c_int, c_char_p, c_size_t, c_int, c_char_p, c
 
 
 def _checked(result: int, what: str) -> int:
-    """The result of a call, unless it is negative. Raises OSError then."""
+    """The result of a call. Raises OSError if it is negative."""
     if result < 0:
         number = ctypes.get_errno()
         raise OSError(number, f"{what}: {os.strerror(number)}")
@@ -70,7 +70,7 @@ def _checked(result: int, what: str) -> int:
 
 
 def bind_to_all(descriptor: int) -> None:
-    """Bind a packet socket to all protocols of all interfaces; Python's own bind wants the name of one.
+    """Bind a packet socket to all protocols on all interfaces; Python's own bind requires an interface name.
     Raises OSError.
     """
     address = SockaddrLl(AF_PACKET, (ETH_P_ALL << 8) if sys.byteorder == "little" else ETH_P_ALL)
@@ -99,5 +99,5 @@ def set_capabilities(wanted: int) -> None:
     header = (c_uint * 2)(CAPABILITY_VERSION_3, 0)
     data = (c_uint * 6)(
         wanted, wanted, 0, 0, 0, 0
-    )  # effective, permitted, inheritable; then the same of the upper half
+    )  # effective, permitted, inheritable; then the same for the upper half
     _checked(_libc.capset(header, data), "capset")

@@ -1,4 +1,4 @@
-"""What one guest is told: the binding's word where it says something, else the setting of nfdhcpd.conf.
+"""The values sent to one guest: the binding's if it sets one, else the setting of nfdhcpd.conf.
 
 Every such choice is made here and nowhere else.
 """
@@ -20,11 +20,10 @@ FOREVER = 0xFFFFFFFF
 
 
 class Terms:
-    """A binding, the settings and the tap's MTU, merged. Addresses and prefixes are text, empty where there
-    is none.
+    """A binding, the settings and the tap's MTU, merged. Addresses and prefixes are text, empty if absent.
 
-    It keeps the three and computes the rest when asked: thousands of guests each have one, and ask for most
-    of it only while their answers are prepared.
+    It keeps the three and computes the rest on request: thousands of guests each have one, and need most of
+    it only while their answers are prepared.
     """
 
     __slots__ = ("_binding", "_conf", "_mtu")
@@ -32,95 +31,95 @@ class Terms:
     def __init__(self, binding: TapBinding, conf: Conf, mtu: int) -> None:
         self._binding, self._conf, self._mtu = binding, conf, mtu
 
-    # --- whether
+    # --- yes or no
 
     @property
     def any_mac(self) -> bool:
-        """Whether frames from other source MACs are answered."""
+        """True if frames from other source MACs are answered."""
         return self._binding.macspoof
 
     @property
     def relay(self) -> bool:
-        """Whether requests with a relay's address are answered."""
+        """True if requests with a relay's address are answered."""
         return self._conf.allow_relay
 
     @property
     def ipv4(self) -> bool:
-        """Whether DHCPv4 is answered."""
+        """True if DHCPv4 is answered."""
         return self._conf.enable_dhcp and bool(self._binding.ip)
 
     @property
     def ipv6(self) -> bool:
-        """Whether solicitations and DHCPv6 are answered."""
+        """True if solicitations and DHCPv6 are answered."""
         return self._conf.enable_ipv6 and bool(self._binding.subnet6)
 
     @property
     def dhcpv6(self) -> bool:
-        """Whether the guest is told to ask by DHCPv6, and answered."""
+        """True if the guest is told to use DHCPv6, and answered."""
         return self.ipv6 and self._conf.mode != "slaac" and not self._binding.nodhcp6
 
     @property
     def managed(self) -> bool:
-        """Whether every address comes by DHCPv6."""
+        """True if every address comes from DHCPv6."""
         return self._conf.mode == "managed"
 
     @property
     def slaac(self) -> bool:
-        """Whether the guest may use any address of its prefix. By default it may on a bridge; on a routed tap
+        """True if the guest may use any address in its prefix. By default it may on a bridge; to a routed tap
         only one address is routed.
         """
         return not self._binding.routed if self._binding.slaac is None else self._binding.slaac
 
     @property
     def routed(self) -> bool:
-        """Whether the guest is alone on its link and the node routes for it."""
+        """True if the guest is alone on its link and the node routes for it."""
         return self._binding.routed
 
     @property
     def on_link(self) -> bool:
-        """Whether the guest is told to reach others in its prefix directly, rather than through the node."""
+        """True if the guest is told to reach others in its prefix directly, rather than through the node."""
         return not self._binding.routed if self._conf.on_link is None else self._conf.on_link
 
     # --- addresses of the network
 
     @property
     def subnet(self) -> str:
-        """The guest's IPv4 prefix; a /32 where the binding has none."""
+        """The guest's IPv4 prefix; a /32 if the binding has none."""
         return self._binding.subnet or f"{self._binding.ip}/32"
 
     @property
     def router(self) -> str:
-        """The IPv4 gateway, if it is the guest's way out."""
+        """The IPv4 gateway, if it is the guest's default gateway."""
         return "" if self._binding.private else self._binding.gateway
 
     @property
     def subnet6(self) -> str:
-        """The prefix that is advertised."""
+        """The advertised prefix."""
         return self._binding.subnet6
 
     @property
     def gateway6(self) -> str:
-        """The IPv6 gateway, whether or not it is the guest's way out."""
+        """The IPv6 gateway, even if it is not the guest's default gateway."""
         return self._binding.gateway6
 
     @property
     def gateway6_mac(self) -> str:
-        """The MAC of gateway6, where that is not the node's."""
+        """The MAC of gateway6, if it is not the node's."""
         return self._binding.gateway6_mac
 
     @property
     def router6(self) -> bool:
-        """Whether the node is advertised as a default router: only for a network that has one (RFC 4861,
+        """True if the node is advertised as a default router: only if the network has a router (RFC 4861,
         6.2.3).
         """
         return bool(self._binding.gateway6) and not self._binding.private
 
     @property
     def routes(self) -> tuple[tuple[str, str], ...]:
-        """Option 121 (RFC 3442): the prefix and the gateway of each route. Empty where option 3 says it all.
+        """Option 121 (RFC 3442): the prefix and the gateway of each route. Empty if option 3 is sufficient.
 
-        A client that knows the option ignores option 3, so the default route is among them. A gateway outside
-        the guest's subnet, as that of a /32 always is, first needs an on-link route of its own.
+        A client that knows the option ignores option 3, so it includes the default route. A gateway outside
+        the guest's subnet, as that of a /32 always is, first needs its own on-link route.
         """
         default = (("0.0.0.0/0", self.router),) if self.router else ()
         routes = (*self._binding.routes, *default)
@@ -134,7 +133,7 @@ class Terms:
 
     @property
     def server(self) -> str:
-        """The address that DHCPv4 replies come from; it also identifies the server (option 54)."""
+        """The source address of DHCPv4 replies; it also identifies the server (option 54)."""
         network, _, length = self._binding.subnet.partition("/")
         if self._conf.server_on_link and self._binding.gateway:
             return self._binding.gateway
@@ -157,7 +156,7 @@ class Terms:
 
     @property
     def resolver_lifetime(self) -> int:
-        """How long advertised resolvers hold: three times the period of advertisements (RFC 8106, 5.1)."""
+        """Lifetime of advertised resolvers: three times the period of advertisements (RFC 8106, 5.1)."""
         return 3 * self._conf.ra_period
 
     # --- names and resolvers
@@ -169,12 +168,12 @@ class Terms:
 
     @property
     def _own_domain(self) -> str:
-        """What follows the first dot of the guest's name; empty for a name without one."""
+        """The part after the first dot of the guest's name; empty if there is no dot."""
         return self._binding.hostname.partition(".")[2]
 
     @property
     def domain(self) -> str:
-        """The guest's domain (option 15). Empty where none is known; the option is then left out."""
+        """The guest's domain (option 15). Empty if unknown; the option is then omitted."""
         return self._binding.domain or self._conf.domain or self._own_domain
 
     @property
@@ -184,7 +183,7 @@ class Terms:
 
     @property
     def search6(self) -> tuple[str, ...]:
-        """The search list of DHCPv6 and of advertisements; the guest's own domain where none is set."""
+        """The search list of DHCPv6 and of advertisements; by default the guest's own domain."""
         own = self._binding.domain or self._own_domain
         return self._binding.domain_search or self._conf.domains or ((own,) if own else ())
 
@@ -205,7 +204,7 @@ class Terms:
 
     @property
     def mtu(self) -> int:
-        """The MTU that the guest is told: that of its tap, unless the binding has one. 0 for none: Ethernet's
-        own.
+        """The MTU sent to the guest: that of its tap, unless the binding has one. 0: none is sent, so
+        Ethernet's default holds.
         """
         return self._binding.mtu or (0 if self._mtu == ETHERNET_MTU else min(self._mtu, LARGEST_MTU))

@@ -1,7 +1,7 @@
-"""The directory of binding files: which there are, what they contain, and what changes (inotify(7)).
+"""The directory of binding files: names, contents and changes (inotify(7)).
 
-A file counts only if nobody but root can have written it, because the daemon does as it says. A name that
-begins with a dot is a file that is still being written.
+A file is trusted only if nobody but root can have written it, because the daemon acts on its content. A name
+that begins with a dot is a file that is still being written.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ _EVENT = struct.Struct("=iIII")
 
 
 class UntrustedFile(SnfNetworkError):
-    """A file that cannot be a binding, whatever it contains."""
+    """A file that cannot be a binding, whatever its content."""
 
 
 class Watch:
-    """Follows the changes in a directory. Raises OSError if there is none."""
+    """Watches a directory for changes. Raises OSError if it does not exist."""
 
     def __init__(self, directory: str) -> None:
         self.directory = directory
@@ -41,8 +41,8 @@ class Watch:
         return self.descriptor
 
     def changed(self) -> set[str] | None:
-        """The files that were put in place, written or taken away since the last call. None if that is
-        unknown: look at all of them.
+        """The files that were written, renamed or removed since the last call. None if that is unknown: then
+        all must be read again.
         """
         names: set[str] | None = set()
         while data := self._read():
@@ -64,8 +64,8 @@ class Watch:
             return b""
 
     def names(self) -> list[str] | None:
-        """All files in the directory now, except those whose names begin with a dot. The directory may be
-        another than before; None if there is none.
+        """All files in the directory now, except those whose names begin with a dot. The directory may have
+        been replaced; None if there is none.
         """
         try:
             handle = self._opened()

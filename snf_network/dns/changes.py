@@ -1,9 +1,9 @@
-"""The changes that bring a name from its current state to the desired one, and the UPDATE message that makes
-them. Pure.
+"""The changes that bring a name from its current state to the desired one, and the UPDATE for them. Pure.
 
-Each change carries prerequisites (RFC 2136, 2.4), so the server makes it only if the name is still as it was
-seen. An owner mark tells whose a name is, a stamp who registered an address last (marks). A name without a
-mark is ours only if all it has is what we would put there. Only single records are deleted, never a name.
+Each change carries prerequisites (RFC 2136, 2.4), so the server applies it only if the name is as it was
+read. An owner mark tells who owns a name, a stamp which node registered an address last (marks). A name
+without a mark is ours only if it has just the records that we would add. Only single records are deleted,
+never a name.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ Rdata = dns.rdata.Rdata
 
 @dataclass(frozen=True)
 class Endpoint:
-    """A name, and what we want of it."""
+    """A name and its desired state."""
 
     name: Name
     desired: frozenset[Rdata]
@@ -40,17 +40,17 @@ class Endpoint:
     whole: bool = False
     """True if all records at a name with our mark are ours, and go unless they are desired."""
     ttl: int = 300
-    """Of what is added, in seconds."""
+    """TTL of added records, in seconds."""
     kept: frozenset[Rdata] = frozenset()
-    """Records that are neither added nor deleted."""
+    """Records to leave alone: neither added nor deleted."""
     implied: frozenset[Rdata] = frozenset()
-    """PTRs to forward names that have the address, by whose doing ever: put back if nothing is there."""
+    """PTRs to forward names that have the address, whoever registered it: restored if there is no PTR."""
     mine: frozenset[Rdata] = frozenset()
     """The stamps that this node has made."""
     stamp: int = 0
-    """The time of new stamps, in microseconds since the epoch: when this node was told."""
+    """The time of new stamps, in microseconds since the epoch: when this node got the request."""
     before: int = 0
-    """Addresses that another node has stamped are taken back only if that was before this time."""
+    """Addresses with another node's stamp are removed only if the stamp is older than this time."""
 
     @property
     def types(self) -> tuple[RdataType, ...]:
@@ -60,7 +60,7 @@ class Endpoint:
 
 @dataclass(frozen=True)
 class Current:
-    """What the server has at a name."""
+    """The current records of a name on the server."""
 
     records: frozenset[Rdata] = frozenset()
     marks: frozenset[Rdata] = frozenset()
@@ -69,32 +69,30 @@ class Current:
 
 @dataclass(frozen=True)
 class Change:
-    """What to do at one name, and on which conditions."""
+    """The records to add and delete at one name, and the conditions."""
 
     endpoint: Endpoint
     conditions: tuple[tuple[RdataType, frozenset[Rdata]], ...] = ()
-    """Types with the exact records that the name must have of each. Empty: the name must not be in use."""
+    """For each type, the exact records that the name must have. Empty: the name must not be in use."""
     deletes: frozenset[Rdata] = frozenset()
     adds: frozenset[Rdata] = frozenset()
     doubtful: bool = False
-    """The answer may have come from a wildcard; if not, the name is somebody else's, and the server refuses
-    the change.
+    """The records read may have come from a wildcard; if not, the name has another owner, and the server
+    refuses the change.
     """
 
 
 def decide(endpoint: Endpoint, current: Current, ours: bool = False) -> Change | None:
-    """The change that brings a name to its desired state; None if it is there, or if nothing of it is ours to
-    take back.
+    """The change that brings a name to its desired state; None if it is there already, or if there is nothing
+    of ours to remove.
 
-    `ours`: the PTRs that are there lead to names of this cluster, so the address has changed hands.
+    `ours`: the current PTRs lead to names of this cluster, so the address has changed hands.
     """
     return _forward(endpoint, current) if endpoint.mark else _pointer(endpoint, current, ours)
 
 
 def is_of_wildcard(left: Change) -> bool:
-    """True if what is left to be deleted after a deletion has succeeded can only be what a wildcard
-    answers.
-    """
+    """True if the deletions left after a successful one can only be answers of a wildcard."""
     endpoint = left.endpoint
     return bool(
         endpoint.mark and not endpoint.desired and not dict(left.conditions).get(endpoint.mark.rdtype)
@@ -102,9 +100,7 @@ def is_of_wildcard(left: Change) -> bool:
 
 
 def taking(change: Change) -> Change | None:
-    """The change that takes a free name instead of adopting one without a mark; None if `change` is of
-    another kind.
-    """
+    """A change that creates the name instead of adopting an unmarked one; None if `change` adopts no name."""
     endpoint = change.endpoint
     adopts = endpoint.mark and change.conditions and not dict(change.conditions)[endpoint.mark.rdtype]
     if not adopts or not endpoint.desired:
@@ -113,7 +109,7 @@ def taking(change: Change) -> Change | None:
 
 
 def marked(change: Change) -> Change | None:
-    """The same change, but the owner mark stays; None if nothing is left of it."""
+    """The same change, but without deleting the owner mark; None if nothing is left of it."""
     if change.endpoint.mark not in change.deletes:
         return change
     less = replace(change, deletes=change.deletes - {change.endpoint.mark})
@@ -121,13 +117,13 @@ def marked(change: Change) -> Change | None:
 
 
 def made(change: Change) -> frozenset[Rdata]:
-    """The stamps that a change makes."""
+    """The stamps that a change adds."""
     mark = change.endpoint.mark
     return frozenset(one for one in change.adds if mark and one.rdtype == mark.rdtype and one != mark)
 
 
 def after(current: Current, change: Change | None) -> Current:
-    """What a name has once a change of it was made."""
+    """The state of a name after a change."""
     if not change:
         return current
     mark = change.endpoint.mark
@@ -137,8 +133,8 @@ def after(current: Current, change: Change | None) -> Current:
 
 
 def is_foreign(endpoint: Endpoint, current: Current) -> bool:
-    """True if a forward name seems to be somebody else's: it has another mark, or no mark and more than what
-    we would put there.
+    """True if a forward name seems to have another owner: it has another mark, or no mark and records that we
+    would not add.
     """
     if not endpoint.mark or _ours(endpoint, current):
         return False
@@ -146,7 +142,7 @@ def is_foreign(endpoint: Endpoint, current: Current) -> bool:
 
 
 def _ours(endpoint: Endpoint, current: Current) -> frozenset[Rdata]:
-    """The marks and stamps of our instance."""
+    """The marks and stamps of our instance at the name."""
     mark = endpoint.mark
     return frozenset(one for one in current.marks if mark and marks.is_ours(mark, one))
 
@@ -173,7 +169,7 @@ def _forward(endpoint: Endpoint, current: Current) -> Change | None:
 
 
 def _removable(endpoint: Endpoint, current: Current) -> frozenset[Rdata]:
-    """What this node may take back of what is there: not what another node was told to register since."""
+    """Records that this node may remove, except those that another node was told to register since."""
     assert endpoint.mark
     if not _ours(endpoint, current):
         return current.records - endpoint.kept
@@ -187,9 +183,7 @@ def _removable(endpoint: Endpoint, current: Current) -> frozenset[Rdata]:
 
 
 def _stamps(endpoint: Endpoint, current: Current) -> tuple[frozenset[Rdata], frozenset[Rdata]]:
-    """The stamps that the desired addresses need, and those that they replace. One that this node has made is
-    good.
-    """
+    """The stamps to add for the desired addresses, and those they replace. A stamp by this node is kept."""
     assert endpoint.mark
     added, replaced = set(), set[Rdata]()
     for data in endpoint.desired:
@@ -248,7 +242,7 @@ def message(
 
 
 def script(zone: Name, changes: Iterable[Change]) -> Iterator[str]:
-    """The same changes as lines for nsupdate(1)."""
+    """The same changes as lines of nsupdate(1)."""
     yield f"zone {zone}"
     for change in changes:
         name = change.endpoint.name
@@ -266,5 +260,5 @@ def script(zone: Name, changes: Iterable[Change]) -> Iterator[str]:
 
 
 def typed(record: Rdata) -> str:
-    """A record as nsupdate and people write it."""
+    """A record in the notation of nsupdate."""
     return f"{dns.rdatatype.to_text(record.rdtype)} {record.to_text()}"

@@ -1,4 +1,4 @@
-"""What is wrong with the DNS of this node as it stands, without asking a name server."""
+"""Problems with this node's DNS that can be found without asking a name server."""
 
 from __future__ import annotations
 
@@ -12,9 +12,7 @@ from snf_network.model.config import Config
 
 
 def complaints(config: Config) -> Iterator[str]:
-    """For `snf-network check`, where DNS is on: settings and keys that cannot be used, and a sender that is
-    stopped.
-    """
+    """For `snf-network check`, if DNS is enabled: invalid settings and keys, and a stopped sender."""
     try:
         routes = settings.load(config).routes()
     except BadConfig as error:

@@ -1,4 +1,4 @@
-"""From instances to names: which records each instance should have and may have had, forward and reverse.
+"""From instances to names: the forward and reverse records that each instance should have, and may have had.
 Pure.
 """
 
@@ -26,7 +26,7 @@ LABEL = re.compile(r"(?!-)[a-z0-9-]{1,63}(?<!-)")
 
 @dataclass(frozen=True)
 class Job:
-    """One instance: its desired names and what is registered."""
+    """One instance: its desired names and its registered records."""
 
     desired: Desired
     registered: Registered
@@ -40,21 +40,21 @@ class Job:
 
     @property
     def before(self) -> int:
-        """What other nodes have stamped earlier may be taken back: nothing if this node's clock was ahead."""
+        """Other nodes' older stamps may be removed; none of them if this node's clock was ahead."""
         return int(self.desired.since * 1e6) if self.desired.since <= self.now else 0
 
 
 @dataclass
 class Claim:
-    """The part that one instance has in one name."""
+    """The share of one instance in one name."""
 
     desired: set[Rdata] = field(default_factory=set)
     had: set[Rdata] = field(default_factory=set)
     """Records that may be there because of this instance."""
     kept: set[Rdata] = field(default_factory=set)
-    """Records that another node takes care of now."""
+    """Records that another node is responsible for now."""
     mine: set[Rdata] = field(default_factory=set)
-    """Stamps that this node has made."""
+    """Stamps by this node."""
     network: str = ""
     whole: bool = False
     stamp: int = 0
@@ -66,7 +66,7 @@ Claims = dict[str, dict[str, Claim]]
 
 
 def trouble_with(name: str) -> str:
-    """Why a name cannot be that of a host (RFC 1123, 2.1; RFC 1035, 2.3.4); empty if it can."""
+    """Why a name is not a valid host name (RFC 1123, 2.1; RFC 1035, 2.3.4); empty if it is one."""
     if len(name) > 253:
         return f"the name has {len(name)} characters, and 253 is the most"
     for label in name.split("."):
@@ -88,24 +88,24 @@ def address(text: str) -> Rdata:
 
 
 def pointer(name: str) -> Rdata:
-    """A PTR to a name."""
+    """A PTR record to a name."""
     return record("PTR", f"{name}.")
 
 
 def is_of(name: str, instance: str) -> bool:
-    """True if a name is that of an instance, in whatever zone."""
+    """True if a name belongs to an instance, in any zone."""
     own = forward(instance, "")
     return name == own or name.startswith(f"{own}.")
 
 
 def claim(claims: Claims, name: str, instance: str) -> Claim:
-    """The claim of an instance at a name, made if there is none."""
+    """The claim of an instance to a name; makes it if there is none."""
     return claims.setdefault(name, {}).setdefault(instance, Claim())
 
 
 def forward_claims(jobs: Iterable[Job], settings: Settings) -> Claims:
-    """What these instances want of forward names. An instance whose desired state is whole also has a claim
-    at its name in the default zone.
+    """The claims of these instances to forward names. An instance whose desired state is whole also claims
+    its name in the default zone.
     """
     claims: Claims = {}
     for job in jobs:
@@ -135,7 +135,7 @@ def _forward_names(job: Job, settings: Settings) -> dict[str, Claim]:
         elif kind in ("DHCID", "TXT"):
             parts[name].mine.add(record(kind, text))
         elif is_of(text.rstrip("."), instance):
-            parts.setdefault(text.rstrip("."), fresh())  # what the PTR should be depends on what is there
+            parts.setdefault(text.rstrip("."), fresh())  # the desired PTR depends on what this name has now
     if desired.whole:
         parts[settings.name(instance, "")].whole = True
     return parts
@@ -148,11 +148,11 @@ def reverse_claims(
     foreign: Container[str],
     settings: Settings,
 ) -> Claims:
-    """What these instances want of the reverse names of all addresses that their forward names get, keep or,
-    by what was `found` there, turn out to have had.
+    """The claims of these instances to the reverse names of all addresses that their forward names get, keep
+    or, according to `found`, have had.
 
-    A PTR to a `foreign` name is ours only if it is registered. Whatever is registered, an instance has no
-    part in a PTR that leads to the name of another.
+    A PTR to a `foreign` name is ours only if it is registered. Even then, an instance has no claim to a PTR
+    that leads to another instance's name.
     """
     claims: Claims = {}
     for name, group in forward.items():
@@ -174,8 +174,8 @@ def reverse_claims(
 
 
 def forward_endpoint(name: str, instance: str, part: Claim, settings: Settings) -> Endpoint:
-    """A forward name, for the instance whose it is. Raises dns.exception.DNSException if there can be no such
-    name.
+    """The endpoint of a forward name of `instance`. Raises dns.exception.DNSException if the name is not
+    valid in DNS.
     """
     absolute = dns.name.from_text(f"{name}.")
     mark = marks.mark(absolute, owner(settings, instance), settings.mark)
@@ -200,8 +200,8 @@ def reverse_endpoint(
     implied: frozenset[Rdata],
     settings: Settings,
 ) -> Endpoint:
-    """A reverse name, for all instances that have a part in it; at most one of them desires something. Raises
-    dns.exception.DNSException if there can be no such name.
+    """The endpoint of a reverse name, for all instances with a claim to it; at most one of them desires a
+    record. Raises dns.exception.DNSException if the name is not valid in DNS.
     """
     desired = frozenset(data for part in group.values() for data in part.desired)
     had = frozenset(data for part in group.values() for data in part.had)
@@ -212,12 +212,12 @@ def reverse_endpoint(
 
 
 def owner(settings: Settings, instance: str) -> str:
-    """The owner of the names of an instance, as it is marked: the same on each node of the cluster."""
+    """The owner in the marks of an instance: the same on each node of the cluster."""
     return f"{settings.owner}/{instance}"
 
 
 def of_this_cluster(name: Name, found: frozenset[Rdata], settings: Settings) -> bool:
-    """True if a forward name has the mark of an instance of this cluster that has this name."""
+    """True if a forward name has the mark of the instance of this cluster that has this name."""
     text = name.to_text(omit_final_dot=True).lower()
     zones = (settings.zone, *settings.zones, *(zone for zone, _ in settings.networks.values() if zone))
     instances = {text, *(text.removesuffix(f".{zone}") for zone in zones)}

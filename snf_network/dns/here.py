@@ -1,4 +1,4 @@
-"""What this node knows of itself: when it was booted, which instances run here, and who sends."""
+"""Facts about this node: its boot time, the instances that run here, and the sender process."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from snf_network.host import kernel
 from snf_network.host.record import Records, is_live
 
 STOPPED = ("T", "t")
-"""States of a process that does not run until it gets SIGCONT, or its tracer lets it (proc_pid_stat(5))."""
+"""States of a process that does not run until SIGCONT or until its tracer continues it (proc_pid_stat(5))."""
 
 
 def booted() -> float:
-    """When this node was booted, in seconds since the epoch."""
+    """The boot time of this node, in seconds since the epoch."""
     return time.time() - time.clock_gettime(time.CLOCK_BOOTTIME)
 
 
@@ -28,7 +28,7 @@ def running(state_dir: str) -> dict[str, set[str]]:
 
 
 def holder(path: str) -> int:
-    """The process that holds a lock file (proc_locks(5)); 0 if there is none or another namespace has it."""
+    """The process that holds a lock file (proc_locks(5)); 0 if none does or it is in another namespace."""
     try:
         inode = posix.stat(path).st_ino
         with open("/proc/locks", encoding="ascii") as file:

@@ -1,4 +1,4 @@
-"""Updates signed with GSS-TSIG (RFC 3645), sent by nsupdate -g. The ticket comes from a keytab whenever it is
+"""Updates signed with GSS-TSIG (RFC 3645), sent by nsupdate -g. A ticket is obtained from a keytab when
 needed.
 """
 
@@ -16,18 +16,18 @@ from snf_network.errors import KernelError
 from snf_network.host import kernel
 
 SECONDS = 30.0
-"""How long kinit or nsupdate may take."""
+"""Time limit for kinit or nsupdate."""
 FAILED = "update failed: "
 
 
 class KerberosServer(Server):
-    """A name server that takes updates from a principal."""
+    """A name server that accepts updates from a principal."""
 
     def __init__(self, host: str, port: int, settings: Settings) -> None:
         super().__init__(host, port, settings.timeout)
         self.principal, self.keytab, self.ticket = settings.kerberos
-        # the library gets a ticket itself from a client keytab, for the first principal in it; a named one is
-        # kinit's
+        # the library itself gets a ticket from a client keytab, for the first principal in it; for a named
+        # one, kinit does
         self.environment = {
             **kernel.ENVIRONMENT,
             "KRB5CCNAME": f"FILE:{self.ticket}",
@@ -35,7 +35,7 @@ class KerberosServer(Server):
         }
 
     def update(self, zone: Name, batch: Sequence[Change]) -> Rcode:
-        """Send one UPDATE; return what the server says. Raises NoAnswer or Refused."""
+        """Send one UPDATE; returns the server's response code. Raises NoAnswer or Refused."""
         if self.principal:
             said = self._run("kinit", "-k", "-t", self.keytab, self.principal)
             if said:
@@ -59,7 +59,7 @@ class KerberosServer(Server):
         )
 
     def _run(self, *argv: str, text: str = "") -> str:
-        """Run a tool; return what it complained about, or nothing if it succeeded."""
+        """Run a tool; returns its error message, empty on success."""
         kernel.give_up_after(SECONDS)
         try:
             status, said = kernel.run(argv, text, self.environment)

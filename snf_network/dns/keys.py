@@ -1,5 +1,5 @@
-"""TSIG keys in each form that nsupdate -k takes: the pair of files that dnssec-keygen writes, and the `key`
-clause that tsig-keygen writes.
+"""TSIG keys in every form that nsupdate -k accepts: the file pair of dnssec-keygen, and the `key` clause of
+tsig-keygen.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ HINT = "a key {} clause of tsig-keygen, or K<name>.+<algorithm>+<id>.key or .pri
 
 
 def read_key(path: str) -> dns.tsig.Key:
-    """The key in a file. Raises BadConfig, which never shows the secret."""
+    """The key in a file. Raises BadConfig, whose message never contains the secret."""
     if not path:
         raise BadConfig("no key is configured", "KEYFILE, or key in dns.yaml; or AUTHENTICATION_METHOD=plain")
     text = kernel.read_file(path)
@@ -70,7 +70,7 @@ def _clause(text: str) -> tuple[str, str, str] | None:
 
 
 def _private(path: str, text: str) -> tuple[str, str, str]:
-    """A .private file. The name of the key is only in the name of the file."""
+    """Parse a .private file. The key's name is only in the file's name."""
     values = dict(line.split(": ", 1) for line in text.splitlines() if ": " in line)
     name = path.rpartition("/")[2].removeprefix("K").partition("+")[0]
     return (
@@ -81,7 +81,7 @@ def _private(path: str, text: str) -> tuple[str, str, str]:
 
 
 def _public(path: str, text: str) -> tuple[str, str, str]:
-    """`name. IN KEY flags 3 algorithm secret`; the secret may have blanks in it."""
+    """Parse `name. IN KEY flags 3 algorithm secret`; the secret may contain blanks."""
     for words in (line.split() for line in text.splitlines() if not line.lstrip().startswith(";")):
         if "KEY" in words[1:5]:
             rest = words[words.index("KEY", 1) + 1 :]

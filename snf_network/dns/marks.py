@@ -1,4 +1,4 @@
-"""Owner marks and stamps: records beside a name that tell whose it is, and when each of its addresses was
+"""Owner marks and stamps: records at a name that identify its owner, and when each of its addresses was
 registered. Pure.
 
 A mark is the same on each node: a DHCID record (RFC 4701, 3.3 to 3.5) with identifier type 2 and digest type
@@ -7,8 +7,8 @@ instance. Or, if configured, a TXT record.
 
 There is a stamp for each address: when the node was told to register it. It looks like the mark, a DHCID
 record of 35 bytes, but the second half of the digest is 8 bytes of the address's SHA-256 and the time in
-microseconds. A node that was told earlier to take the address back finds a younger stamp and lets it be: the
-later word counts.
+microseconds. A node that was told earlier to remove the address finds a younger stamp and leaves it: the
+later request wins.
 """
 
 from __future__ import annotations
@@ -29,9 +29,9 @@ from dns.rdtypes.ANY.TXT import TXT
 Rdata = dns.rdata.Rdata
 SPACE = uuid5(NAMESPACE_DNS, "snf-network")
 NOTE = b"snf-network="
-"""How the text of a TXT mark begins."""
+"""Prefix of the text of a TXT mark."""
 STRING = 255
-"""Bytes of one string of a TXT record (RFC 1035, 3.3)."""
+"""Maximum bytes in one string of a TXT record (RFC 1035, 3.3)."""
 COMMON = 19
 """Bytes of a DHCID mark that its stamps share: types, and half of the digest."""
 SIZE = 35
@@ -54,7 +54,7 @@ def stamp(mark: Rdata, record: Rdata, when: int) -> Rdata:
 
 
 def stamps(mark: Rdata, record: Rdata, others: Iterable[Rdata]) -> dict[Rdata, int]:
-    """The stamps of an address record among others, each with its time."""
+    """The stamps of an address record among `others`, each with its time."""
     key = _key(mark, record)
     found = {other: _data(other).removeprefix(key) for other in others if _data(other).startswith(key)}
     if mark.rdtype == DHCID:
@@ -72,12 +72,12 @@ def is_ours(mark: Rdata, other: Rdata) -> bool:
 
 
 def is_mark(record: Rdata) -> bool:
-    """True if a record says whose a name is, whoever that may be."""
+    """True if a record is an owner mark, whoever the owner is."""
     return record.rdtype == DHCID or _data(record).startswith(NOTE)
 
 
 def _key(mark: Rdata, record: Rdata) -> bytes:
-    """What the stamps of one address begin with."""
+    """The prefix of all stamps of one address."""
     if mark.rdtype == DHCID:
         return _data(mark)[:COMMON] + sha256(record.to_wire() or b"").digest()[:8]
     return _data(mark) + b" " + record.to_text().encode() + b" "

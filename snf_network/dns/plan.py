@@ -1,4 +1,4 @@
-"""One pass over some instances: look at their names, decide, and, if told to, send and look again.
+"""One pass over some instances: look at their names, decide, and, on commit, send and look again.
 
 A reverse name gets a PTR only if the forward name that it leads to is ours.
 """
@@ -23,7 +23,7 @@ from snf_network.errors import SnfNetworkError
 Records = frozenset[tuple[str, str, str]]
 """Names, types and data, as text."""
 Failures = Mapping[str, SnfNetworkError]
-"""By name: why it is not as desired. Refused stays, NoAnswer may be better later."""
+"""By name: why it is not as desired. Refused is permanent, NoAnswer may be temporary."""
 
 
 @dataclass(frozen=True)
@@ -35,14 +35,14 @@ class Part:
     current: Mapping[str, Current]
     changes: Mapping[str, Change]
     failures: Failures
-    """Names that could not be looked at, or cannot be."""
+    """Names that could not be looked at, or are invalid."""
     denied: Mapping[tuple[str, str], SnfNetworkError]
     """By name and instance: why another instance has the name."""
 
 
 @dataclass(frozen=True)
 class Pass:
-    """What has to change for some instances. Nothing was sent yet."""
+    """The required changes for some instances. Nothing is sent yet."""
 
     provider: Provider
     forward: Part
@@ -55,7 +55,7 @@ class Pass:
 
     @property
     def failures(self) -> dict[str, SnfNetworkError]:
-        """Names about which nothing could be decided."""
+        """Names for which nothing could be decided."""
         return {**self.forward.failures, **self.reverse.failures}
 
     @property
@@ -64,12 +64,12 @@ class Pass:
         return {**self.forward.denied, **self.reverse.denied}
 
     def current(self, change: Change) -> Current:
-        """What was at the name of a change."""
+        """The state of the name before a change."""
         name = _text(change.endpoint.name)
         return (self.forward if change.endpoint.mark else self.reverse).current[name]
 
     def zone(self, change: Change) -> Name:
-        """The zone that a change is in."""
+        """The zone of a change."""
         return self.provider.zone(change.endpoint.name)
 
     def by_instance(self) -> dict[str, dict[str, Claim]]:
@@ -82,11 +82,11 @@ class Pass:
         return found
 
     def why(self, name: str, instance: str, failures: Failures) -> SnfNetworkError | None:
-        """Why an instance does not have what it wants at a name, after some have failed."""
+        """Why an instance does not have what it wants at a name; `failures` are those of the commit."""
         return failures.get(name) or self.denied.get((name, instance))
 
     def registered(self, instance: str, claims: Mapping[str, Claim], failures: Failures) -> Records:
-        """What there is, or may be, because of an instance, after some names have failed."""
+        """What is, or may be, registered for an instance, given the failures of some names."""
         return frozenset(
             row
             for name, claim in claims.items()
@@ -108,7 +108,7 @@ class Pass:
         return {*(claim.desired - kept), *(seen & (kept | claim.kept | (claim.had & implied)))}
 
     def _stamps(self, name: str, instance: str, claim: Claim, failures: Failures) -> set[Rdata]:
-        """Those of this node."""
+        """The stamps by this node at a name."""
         if name not in self.forward.current or (name, instance) in self.denied:
             return claim.mine
         change = self.forward.changes.get(name)
@@ -119,12 +119,12 @@ class Pass:
         return (claim.mine & self.forward.current[name].marks - deletes) | made
 
     def made(self, failures: Failures) -> list[Change]:
-        """The changes that were made, after some names have failed."""
+        """The changes that were made, given the failures of some names."""
         good = [one for one in self.changes if _text(one.endpoint.name) not in failures]
         return [one for one in good if not _leading_to(failures, one.adds)]
 
     def commit(self) -> dict[str, SnfNetworkError]:
-        """Send the changes and look whether they were made; return what failed, by name."""
+        """Send the changes and verify them; returns the failures by name."""
         failures = _commit(self)
         names = {**self.forward.endpoints, **self.reverse.endpoints}
         doubts = {name: self.provider.doubt(endpoint.name) for name, endpoint in names.items()}
@@ -134,7 +134,7 @@ class Pass:
 def prepare(jobs: Sequence[Job], settings: Settings, taken: Mapping[str, str]) -> Pass:
     """Look at the names of these instances and decide what has to change. Nothing is sent.
 
-    `taken`: reverse names that several instances of this node want, each with the instance that it goes to.
+    `taken`: reverse names that several instances of this node want, each with the instance that gets it.
     """
     provider = Provider(settings)
     forward = _forward(jobs, settings, provider)
@@ -189,7 +189,7 @@ def _reverse(
 def _implied(
     forward: Part, current: Mapping[str, Current], settings: Settings
 ) -> dict[str, frozenset[Rdata]]:
-    """By reverse name: PTRs to names that are ours and have the address, whoever has registered it."""
+    """By reverse name: PTRs to names that are ours and have the address, whoever registered it."""
     found: dict[str, set[Rdata]] = {}
     for name, seen in current.items():
         if forward.endpoints[name].mark in seen.marks:
@@ -199,8 +199,8 @@ def _implied(
 
 
 def _uncertain(group: Mapping[str, Claim], failures: Failures) -> frozenset[Rdata]:
-    """PTRs to forward names that could not be looked at: they stay as they are. A name that cannot be is no
-    reason to keep one.
+    """PTRs to forward names that could not be looked at: they stay as they are. An invalid forward name is no
+    reason to keep its PTR.
     """
     silent = [name for name, error in failures.items() if isinstance(error, NoAnswer)]
     had = {data for claim in group.values() for data in claim.had}
@@ -223,8 +223,8 @@ def _desired(group: Mapping[str, Claim]) -> frozenset[Rdata]:
 
 
 def _take_turns(claims: Claims) -> dict[tuple[str, str], SnfNetworkError]:
-    """A forward name is that of one instance at a time, and one that only had it comes first. The claims of
-    the others end; return why.
+    """Give a forward name to one instance at a time; one that is losing it comes first. Ends the claims of
+    the others; returns why.
     """
     denied: dict[tuple[str, str], SnfNetworkError] = {}
     for name, group in claims.items():
@@ -237,7 +237,7 @@ def _take_turns(claims: Claims) -> dict[tuple[str, str], SnfNetworkError]:
 
 
 def _deny(claims: Claims, taken: Mapping[str, str]) -> dict[tuple[str, str], SnfNetworkError]:
-    """A name that two instances want goes to the first. The claims of the others end; return why."""
+    """Give a contested name to the first instance. Ends the claims of the others; returns why."""
     denied: dict[tuple[str, str], SnfNetworkError] = {}
     for name, group in claims.items():
         wanting = [instance for instance, claim in group.items() if claim.desired]
@@ -271,10 +271,10 @@ def _inherited(
 
 
 def _commit(planned: Pass) -> dict[str, SnfNetworkError]:
-    """Send, then look: an answer can be lost or badly signed after the server has made the change.
+    """Send, then verify: a response can be lost or badly signed although the server has made the change.
 
-    PTRs are taken back before the forward names that they lead to, whose mark stays while there may be one:
-    by that another node knows that the PTR is of this cluster, if the address has changed hands.
+    PTRs are removed before the forward names they lead to, whose mark stays as long as there may be a PTR: if
+    the address has changed hands, another node recognizes by the mark that the PTR is of this cluster.
     """
     provider, forward, reverse = planned.provider, planned.forward, planned.reverse
     removals = {name: change for name, change in reverse.changes.items() if not change.adds}
@@ -307,7 +307,7 @@ def _commit(planned: Pass) -> dict[str, SnfNetworkError]:
 
 
 def _held(planned: Pass, errors: Mapping[Name, SnfNetworkError]) -> set[str]:
-    """Forward names that should lose their mark, and that a PTR may lead to which could not be taken back."""
+    """Forward names that must keep their mark for now, because a PTR to them may not be removed yet."""
     reverse = planned.reverse
     waiting = {name for name, error in reverse.failures.items() if isinstance(error, NoAnswer)}
     waiting |= {
@@ -326,8 +326,8 @@ def _held(planned: Pass, errors: Mapping[Name, SnfNetworkError]) -> set[str]:
 
 
 def _without(change: Change, failed: Failures, reverse: Part) -> Change | None:
-    """The change of a reverse name where some forward names could not be changed: PTRs to them stay as they
-    are.
+    """The change of a reverse name, given that some forward names could not be changed: PTRs to those stay as
+    they are.
     """
     endpoint = change.endpoint
     kept = _leading_to(failed, endpoint.desired | endpoint.implied)
@@ -341,7 +341,7 @@ def _without(change: Change, failed: Failures, reverse: Part) -> Change | None:
 def _affected(
     planned: Pass, forward: Mapping[str, Change], good: Collection[str], reverse: Mapping[str, Change]
 ) -> dict[str, Endpoint]:
-    """The names to look at again: what was changed, PTRs to it, and what PTRs led to that were taken back."""
+    """The names to verify: all changed names, PTRs to them, and former targets of removed PTRs."""
     found = {name: change.endpoint for name, change in (*forward.items(), *reverse.items())}
     for name, endpoint in planned.reverse.endpoints.items():
         if name in planned.reverse.current and _leading_to(good, endpoint.desired):
@@ -359,7 +359,7 @@ def _unsatisfied(
     sent: Mapping[str, Change],
     errors: Mapping[Name, SnfNetworkError],
 ) -> dict[str, SnfNetworkError]:
-    """The names that are not as they should be now, each with the reason."""
+    """The names that are still not as desired, each with the reason."""
     seen, unseen = _look(planned.provider, again)
     forward = {**planned.forward.current, **{name: seen[name] for name in seen if again[name].mark}}
     implied = _implied(planned.forward, forward, planned.provider.settings)
@@ -379,8 +379,8 @@ def _unsatisfied(
 def _meaning(
     error: SnfNetworkError | None, endpoint: Endpoint, change: Change | None, seen: Current
 ) -> SnfNetworkError:
-    """Why a name is not as it should be. A refusal stays, unless another node of ours was first, with
-    something else.
+    """Why a name is not as desired. A refusal is permanent, unless another node of ours was first, with other
+    records.
     """
     name = _text(endpoint.name)
     first = change and not change.conditions and endpoint.mark in seen.marks
@@ -394,5 +394,5 @@ def _text(name: Name) -> str:
 
 
 def as_text(name: str, records: Iterable[Rdata]) -> Iterable[tuple[str, str, str]]:
-    """Records of a name as the registry has them."""
+    """Records of a name in the registry's notation."""
     return ((name, dns.rdatatype.to_text(data.rdtype), data.to_text()) for data in records)

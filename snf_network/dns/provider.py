@@ -1,4 +1,4 @@
-"""The name servers: which one has a name, what is there, how changes are sent, and what a refusal means."""
+"""The name servers: which one has a name, its current records, sending changes, and meanings of refusals."""
 
 from __future__ import annotations
 
@@ -22,27 +22,27 @@ from snf_network.dns.settings import Route, Settings
 from snf_network.errors import BadConfig, SnfNetworkError
 
 BATCH = 150
-"""Names in one UPDATE: it stays far below 64 KB, and a refused one is split soon."""
+"""Names in one UPDATE: it stays far below 64 KB, and a refused one needs few splits."""
 UNMET = (Rcode.YXDOMAIN, Rcode.YXRRSET, Rcode.NXRRSET, Rcode.NXDOMAIN)
-"""What a server says when a prerequisite does not hold."""
+"""Response codes for an unmet prerequisite."""
 SAID = (Rcode.NOERROR, Rcode.NXDOMAIN, Rcode.REFUSED, Rcode.NOTAUTH)
-"""What a server says to a question that it has understood and has not failed to answer."""
+"""Response codes of a server that has understood and processed the query."""
 Answers = Mapping[Question, dns.message.Message]
 Failures = dict[Name, SnfNetworkError]
-"""By name: Refused if it stays, NoAnswer if another try may do."""
+"""By name: Refused if permanent, NoAnswer if another try may succeed."""
 
 
 class Place(NamedTuple):
-    """Where a name is."""
+    """The location of a name."""
 
     route: Route
     zone: Name
     server: Server
-    """The one that was asked last."""
+    """The server that was asked last."""
 
 
 class Provider:
-    """The name servers, for one pass: a server that is silent is not asked again in it."""
+    """The name servers, for one pass: a server that does not answer is not asked again in the pass."""
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
@@ -50,13 +50,11 @@ class Provider:
         self.places: dict[Name, Place] = {}
 
     def zone(self, name: Name) -> Name:
-        """The zone of a name that was looked at; the root if it could not be found."""
+        """The zone of a name that was looked at; the root if the zone could not be found."""
         return self.places[name].zone if name in self.places else dns.name.root
 
     def doubt(self, name: Name) -> NoAnswer | None:
-        """Why what was seen of a name may not be what the first of its servers has; None if that one was
-        asked.
-        """
+        """Why the records read may not be those of the route's first server; None if that one answered."""
         place = self.places.get(name)
         if not place or place.route.servers[0] == (place.server.host, place.server.port):
             return None
@@ -65,7 +63,7 @@ class Provider:
         return NoAnswer(f"{place.server} was asked instead of {first[0]}, which comes first: {why.message}")
 
     def serials(self, zones: Iterable[Name]) -> dict[Name, int]:
-        """The SOA serials of zones; those that cannot be asked for are missing."""
+        """The SOA serials of zones; zones whose servers do not answer are left out."""
         found: dict[Name, int] = {}
         for zone in zones:
             try:
@@ -80,7 +78,7 @@ class Provider:
         return found
 
     def look(self, endpoints: Iterable[Endpoint]) -> tuple[dict[Name, Current], Failures]:
-        """What is at these names, and why the others could not be looked at."""
+        """The current records of these names, and the failures of the others."""
         found: dict[Name, Current] = {}
         failures: Failures = {}
         for route, group in self._by_route(endpoints).items():
@@ -93,8 +91,8 @@ class Provider:
         return found, {name: error for name, error in failures.items() if name not in found}
 
     def send(self, wanted: Iterable[Change]) -> Failures:
-        """Send changes of names that were looked at, as many as fit in one UPDATE of their zone; return what
-        failed.
+        """Send changes of names that were looked at, as many as fit into one UPDATE of their zone; returns
+        the failures.
         """
         failures: Failures = {}
         groups: dict[tuple[Route, Name, Server], list[Change]] = {}
@@ -118,7 +116,7 @@ class Provider:
         found: dict[Name, Current],
         failures: Failures,
     ) -> None:
-        """Ask one server for names that none before it had; what it fails at is left to the next one."""
+        """Ask one server for names that no earlier one had; names that fail are left to the next one."""
         if not left:
             return
         try:
@@ -136,13 +134,13 @@ class Provider:
                 current = self._current(endpoint, answers, server)
                 zone = self._zone(endpoint, answers, server, route)
             except SnfNetworkError as error:
-                if not isinstance(failures.get(name), NoAnswer):  # a server that may know better is silent
+                if not isinstance(failures.get(name), NoAnswer):  # a silent server may know better
                     failures[name] = error
             else:
                 found[name], self.places[name] = current, Place(route, zone, server)
 
     def _current(self, endpoint: Endpoint, answers: Answers, server: Server) -> Current:
-        """Raises NoAnswer or Refused."""
+        """The records of a name in the answers. Raises NoAnswer or Refused."""
         records: set[Rdata] = set()
         marks: set[Rdata] = set()
         for kind in endpoint.types:
@@ -150,7 +148,7 @@ class Provider:
             _usable(answer, endpoint.name, server)
             for rrset in (rrset for rrset in answer.answer if rrset.name == endpoint.name):
                 if rrset.rdtype == CNAME and endpoint.mark:
-                    records.update(rrset)  # of the name or of a wildcard: only an update finds out
+                    records.update(rrset)  # of the name or of a wildcard: only an update can tell
                 elif rrset.rdtype == CNAME:
                     raise Refused(
                         f"{endpoint.name} is an alias of {rrset[0].to_text()}",
@@ -161,7 +159,7 @@ class Provider:
         return Current(frozenset(records), frozenset(marks))
 
     def _zone(self, endpoint: Endpoint, answers: Answers, server: Server, route: Route) -> Name:
-        """The apex, which an answer may tell; else the server is asked for SOA records, up from the name.
+        """The zone's apex, from an answer if possible; else from SOA queries for the name and its parents.
         Raises NoAnswer or Refused.
         """
         name = endpoint.name
@@ -191,9 +189,7 @@ class Provider:
         return groups
 
     def _servers(self, route: Route) -> list[Server]:
-        """The servers of a route that are not silent, in order. Raises NoAnswer or Refused if there is
-        none.
-        """
+        """The servers of a route that may answer, in order. Raises NoAnswer or Refused if there is none."""
         if not route.servers or not route.method:
             raise Refused(
                 "no name server is configured for it",
@@ -216,7 +212,7 @@ class Provider:
         return Server(host, port, self.settings.timeout, key)
 
     def _from(self, route: Route, server: Server) -> list[Server]:
-        """A server that has answered, then those that come after it and are not silent."""
+        """A server that has answered, then the later ones that may answer."""
         later = route.servers[route.servers.index((server.host, server.port)) + 1 :]
         if all(address in self.silent for address in later):
             return [server]
@@ -225,8 +221,8 @@ class Provider:
     # --- sending
 
     def _send(self, servers: Sequence[Server], zone: Name, batch: Sequence[Change]) -> Failures:
-        """A batch that is refused is split until what is refused stands alone; one that a server fails at
-        goes to the next server.
+        """Send a batch. A refused batch is split until each refused change is alone; if a server fails, the
+        next one gets the batch.
         """
         server, *others = servers
         try:
@@ -245,8 +241,8 @@ class Provider:
         return {change.endpoint.name: meaning(rcode, change, zone, server) for change in batch}
 
     def _taken(self, server: Server, zone: Name, change: Change, rcode: Rcode) -> bool:
-        """True if a name without a mark is as desired now, although it was not as it was seen: a wildcard had
-        answered for it with just the same records. A free name that should have been adopted is taken then.
+        """True if an unmarked name is as desired although the prerequisites failed, because a wildcard had
+        answered with the same records. Creates a free name that should have been adopted.
         """
         if rcode in UNMET and changes.is_of_wildcard(change):
             return True
@@ -262,7 +258,7 @@ def _text(name: Name) -> str:
 
 
 def _usable(answer: dns.message.Message, name: Name, server: Server) -> None:
-    """Raises NoAnswer where the server has failed, Refused where it does not have the zone of the name."""
+    """Raise NoAnswer if the server has failed, Refused if it does not have the name's zone."""
     rcode = answer.rcode()
     if rcode not in SAID:
         raise NoAnswer(f"{server}: {dns.rcode.to_text(rcode)} for {name}", "the server's log says why")
@@ -274,7 +270,7 @@ def _usable(answer: dns.message.Message, name: Name, server: Server) -> None:
 
 
 def meaning(rcode: Rcode, change: Change, zone: Name, server: Server) -> SnfNetworkError:
-    """A refusal of one name, in words: Refused if it stays, NoAnswer if another try may do."""
+    """A refusal for one name, in words: Refused if permanent, NoAnswer if another try may succeed."""
     name, text = change.endpoint.name, dns.rcode.to_text(rcode)
     if rcode in UNMET:
         if change.doubtful or not change.conditions:

@@ -1,14 +1,14 @@
-"""STATE_DIR/dns/known/<instance>: what the sender has put into DNS for an instance, or may have, and what is
-wrong with its names.
+"""STATE_DIR/dns/known/<instance>: the records that the sender has, or may have, registered for an instance,
+and the problems of its names.
 
-Written before anything is sent and again after it was confirmed, so a sender that is killed leaves no record
-in DNS that nobody remembers.
+Written before anything is sent and again after it is confirmed, so a killed sender leaves no record in DNS
+that this node does not know of.
 
-    tried     serial of what was desired then
+    tried     serial of the desired state at the last try
     record    name, type, data
     trouble   name, parked or waiting, since, tries, due, reason
 
-STATE_DIR/dns/zones has the serials of the zones: one that goes back was restored from a backup.
+STATE_DIR/dns/zones has the serials of the zones: if one goes back, the zone was restored from a backup.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from snf_network.host import kernel
 from snf_network.host.record import columns, row
 
 FIRST, LONGEST = 1.0, 600.0
-"""Seconds between tries: twice as many each time."""
+"""Seconds between tries: doubled each time, from the first to the longest."""
 NEVER = float("inf")
 
 
@@ -38,18 +38,18 @@ class Trouble:
 
 @dataclass(frozen=True)
 class Registered:
-    """What this node knows of the names of one instance in DNS."""
+    """What this node knows about the names of one instance in DNS."""
 
     instance: str
     tried: str = ""
     records: frozenset[tuple[str, str, str]] = frozenset()
-    """Name, type and data of all that may be there because of us."""
+    """Name, type and data of all records that may exist because of us."""
     troubles: dict[str, Trouble] = field(default_factory=dict)
 
     def due(self, serial: str, now: float) -> float:
-        """When to try: something new at once, what is waiting later, what is parked never.
+        """When to try next: a new request at once, a waiting one later, a parked one never.
 
-        A wait that is longer than any wait can be means that the clock was put back: it is due now.
+        A wait that is longer than any possible one means that the clock was set back: it is due now.
         """
         if self.tried != serial:
             return 0.0
@@ -57,7 +57,7 @@ class Registered:
         return due if due <= now + LONGEST or due == NEVER else now
 
     def failed(self, name: str, reason: str, now: float, parked: bool) -> Registered:
-        """The same with one more failure of a name."""
+        """A copy with one more failure of a name."""
         old = self.troubles.get(name)
         tries = old.tries + 1 if old else 1
         due = NEVER if parked else now + min(FIRST * 2 ** min(tries - 1, 30), LONGEST)
@@ -84,7 +84,7 @@ class Registered:
 
 
 def _seconds(text: str) -> float:
-    """Raises ValueError if `text` is not a time."""
+    """Parse a time. Raises ValueError."""
     if not 0 <= float(text) < NEVER:
         raise ValueError(text)
     return float(text)
@@ -98,14 +98,14 @@ class Registry:
         self.path = f"{state_dir}/dns/zones"
 
     def load(self, instance: str) -> Registered:
-        """What is known of an instance, which may be nothing."""
+        """What is known about an instance; possibly nothing."""
         try:
             return self._parsed(columns(kernel.read_file(f"{self.directory}/{instance}") or ""), instance)
         except (ValueError, IndexError):
             return Registered(instance)
 
     def _parsed(self, rows: list[list[str]], instance: str) -> Registered:
-        """Raises ValueError or IndexError if this is no such file: then the server is asked anew."""
+        """Parse a file. Raises ValueError or IndexError if it is invalid: then the server is asked again."""
         if not rows or rows[-1] != ["end"]:
             return Registered(instance)
         records = frozenset((words[1], words[2], words[3]) for words in rows if words[0] == "record")
@@ -117,21 +117,21 @@ class Registry:
         return Registered(instance, rows[0][1], records, troubles)
 
     def save(self, registered: Registered) -> None:
-        """Put it in place, under the spool's lock. Raises KernelError."""
+        """Write it atomically, under the spool's lock. Raises KernelError."""
         kernel.write_file(f"{self.directory}/{registered.instance}", registered.text())
 
     def forget(self, instance: str) -> None:
-        """Drop what is known of an instance."""
+        """Delete what is known about an instance."""
         kernel.remove_file(f"{self.directory}/{instance}")
 
     def zones(self) -> dict[str, int]:
-        """The zones of what is registered, each with its SOA serial when this node last had to do with it."""
+        """The zones of registered records, each with its SOA serial when this node last used it."""
         rows = columns(kernel.read_file(self.path) or "")
         zones = [words[1:] for words in rows if words[0] == "zone" and len(words) == 3]
         return {zone: int(serial) for zone, serial in zones if serial.isascii() and serial.isdigit()}
 
     def save_zones(self, serials: Mapping[str, int]) -> None:
-        """Remember the serials of zones. Raises KernelError."""
+        """Write the serials of zones. Raises KernelError."""
         kernel.write_file(self.path, "".join(row(("zone", zone, str(serials[zone]))) for zone in serials))
 
     def __iter__(self) -> Iterator[Registered]:

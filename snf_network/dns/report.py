@@ -1,4 +1,4 @@
-"""What `snf-network dns` tells: how each name is, what would be sent, and where servers and node differ."""
+"""The reports of `snf-network dns`: states of names, pending updates, differences between server and node."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ Row = dict[str, str | float | int]
 
 
 def names(sender: Sender) -> list[Row]:
-    """Every name of this node and how it is, then the files that cannot be believed."""
+    """Every name of this node with its state, then the unreadable files."""
     why = sender.why_pending()
     return [*(row for job in sender.jobs() for row in names_of(job, sender, why)), *unreadable(sender)]
 
 
 def names_of(job: Job, sender: Sender, why: str = "") -> Iterator[Row]:
-    """The names of one instance. `why`: the reason of what is pending."""
+    """The names of one instance. `why`: the reason for pending ones."""
     desired, known, now = job.desired, job.registered, sender.clock()
     forward = {sender.settings.name(desired.instance, names.network) for names in desired.nics}
     found = {*forward, *(record[0] for record in known.records), *known.troubles}
@@ -43,7 +43,7 @@ def names_of(job: Job, sender: Sender, why: str = "") -> Iterator[Row]:
 
 
 def unreadable(sender: Sender) -> Iterator[Row]:
-    """Files of the spool that were cut off by a crash, or that are somebody else's."""
+    """Files of the spool that were truncated by a crash, or are not ours."""
     reason = f"{sender.spool.directory}/wanted: not whole; sync notes anew what runs here, else remove it"
     for name in map(shown, sender.spool.unreadable()):
         yield {
@@ -65,14 +65,14 @@ def updates(planned: Pass) -> dict[Name, list[Change]]:
 
 
 def update_lines(planned: Pass) -> Iterator[str]:
-    """A pass as lines for nsupdate(1); what cannot be decided is a comment."""
+    """A pass as lines of nsupdate(1); undecided names are comments."""
     for zone, group in updates(planned).items():
         yield from (*script(zone, group), "send")
     yield from (f"; {name}: {error}" for name, error in failures(planned))
 
 
 def update_facts(planned: Pass) -> dict[str, object]:
-    """A pass for machines."""
+    """A pass as JSON data."""
     return {
         "updates": [
             {
@@ -90,13 +90,13 @@ def update_facts(planned: Pass) -> dict[str, object]:
 
 
 def failures(planned: Pass) -> Iterator[tuple[str, SnfNetworkError]]:
-    """The names that nothing could be decided about, and those that another instance has."""
+    """The undecided names, and those that another instance has."""
     yield from planned.failures.items()
     yield from ((name, error) for (name, _), error in planned.denied.items())
 
 
 def audit(sender: Sender, live: Collection[str]) -> list[tuple[str, str, str]]:
-    """Where servers and node differ: kind, name, what. `live`: the instances that run here."""
+    """Differences between servers and node: kind, name, description. `live`: the instances that run here."""
     jobs = [Job(replace(job.desired, whole=True), job.registered) for job in sender.jobs()]
     gone = [job.desired.instance for job in jobs if job.desired.stays and job.desired.instance not in live]
     hint = "not on this node: snf-network dns sync --gone, unless on another"
@@ -119,7 +119,7 @@ def _differences(planned: Pass) -> Iterator[tuple[str, str, str]]:
 
 
 def choose(jobs: Sequence[Job], names: Sequence[str], settings: Settings) -> list[Job]:
-    """The jobs of these instances and names; without `names` all with a name that is parked. Raises BadConfig
+    """The jobs of these instances and names; without `names` all jobs with a parked name. Raises BadConfig
     for a name that no job has.
     """
     if not names:

@@ -1,7 +1,7 @@
-"""Speak to a name server: questions, many at a time over UDP, and updates, over UDP if they are small. Every
-wait has a timeout.
+"""Talk to a name server: queries, many at a time over UDP, and updates, over UDP if small. Every wait has a
+timeout.
 
-dns.query is not used: importing it costs 190 ms (2.3), and it asks one question at a time.
+dns.query is not used: importing it costs 190 ms (2.3), and it sends one query at a time.
 """
 
 from __future__ import annotations
@@ -28,25 +28,25 @@ from snf_network.errors import SnfNetworkError
 
 TRIES = 3
 WINDOW = 64
-"""Questions on the way at once: their answers must fit the socket's buffer."""
+"""Number of queries sent before their answers arrive; those must fit into the socket's buffer."""
 SMALL = 1232
-"""Bytes of a message that fits every path (DNS flag day 2020)."""
+"""Maximum size in bytes of a message that fits every path (DNS flag day 2020)."""
 UNSIGNED = (Rcode.NOTAUTH, Rcode.REFUSED, Rcode.FORMERR, Rcode.SERVFAIL, Rcode.NOTIMP)
-"""What a server may say without a signature: it has no key, or does not know of signatures."""
+"""Unsigned response codes that are accepted: the server lacks the key, or does not support signatures."""
 NOBODY = "is a name server running there?"
 Question = tuple[dns.name.Name, dns.rdatatype.RdataType]
 
 
 class NoAnswer(SnfNetworkError):
-    """The server does not answer or cannot do it now; it may later."""
+    """The server does not answer or fails temporarily; it may succeed later."""
 
 
 class Refused(SnfNetworkError):
-    """The server refuses, and will until somebody changes something."""
+    """The server refuses, until somebody changes something."""
 
 
 class Query(NamedTuple):
-    """A message as it is sent, and what its answer is checked against."""
+    """A message as sent, and what its answer is checked against."""
 
     id: int
     wire: bytes
@@ -54,10 +54,10 @@ class Query(NamedTuple):
 
 
 def query(question: Question, key: dns.tsig.Key | None) -> Query:
-    """A question for what the server itself knows (no recursion), signed.
+    """A signed query for authoritative data (no recursion).
 
     It is built by hand because dns.message tries to compress each of the 34 labels of an IPv6 PTR: 8 times
-    the CPU, and the storm of bench/dns took 14 s instead of the 10 s that it may take.
+    the CPU, and the storm of bench/dns took 14 s instead of the permitted 10 s.
     """
     name, kind = question
     number = int.from_bytes(os.urandom(2), "big")
@@ -75,7 +75,7 @@ def query(question: Question, key: dns.tsig.Key | None) -> Query:
 
 
 class Server:
-    """One name server, and the key for what is sent to it."""
+    """One name server, and the key for messages to it."""
 
     def __init__(self, host: str, port: int, timeout: float, key: dns.tsig.Key | None = None) -> None:
         self.host, self.port, self.timeout, self.key = host, port, timeout, key
@@ -85,7 +85,7 @@ class Server:
         return self.host if self.port == 53 else f"{self.host} port {self.port}"
 
     def ask(self, questions: Iterable[Question]) -> dict[Question, dns.message.Message]:
-        """The answers. Raises NoAnswer or Refused; all or nothing."""
+        """The answers to all questions. Raises NoAnswer or Refused; all or nothing."""
         answers: dict[Question, dns.message.Message] = {}
         todo = list(dict.fromkeys(questions))
         with self._socket(socket.SOCK_DGRAM) as udp:
@@ -101,7 +101,7 @@ class Server:
         return answers
 
     def update(self, zone: dns.name.Name, batch: Sequence[changes.Change]) -> Rcode:
-        """Send one UPDATE with all of a batch; what the server says. Raises NoAnswer or Refused."""
+        """Send one UPDATE with a whole batch; returns the response code. Raises NoAnswer or Refused."""
         message = changes.message(zone, batch, self.key)
         wire = message.to_wire()
         return self._exchange(Query(message.id, wire, message.mac or b"")).rcode()
@@ -109,7 +109,7 @@ class Server:
     def _ask(
         self, udp: socket.socket, todo: Sequence[Question], answers: dict[Question, dns.message.Message]
     ) -> None:
-        """Ask each question once, and wait for answers until none comes for a while."""
+        """Ask each question once, and collect answers until none arrives for a while."""
         queue, waiting = list(reversed(todo)), dict[int, tuple[Question, Query]]()
         until = monotonic() + self.timeout
         while queue or waiting:
@@ -173,11 +173,11 @@ class Server:
     def _tell(self, udp: socket.socket, wire: bytes) -> None:
         try:
             udp.send(wire)
-        except OSError as error:  # an ICMP message about an earlier one
+        except OSError as error:  # an ICMP error about an earlier message
             raise NoAnswer(f"{self}: {error.strerror}", NOBODY) from error
 
     def _receive(self, udp: socket.socket, until: float) -> bytes:
-        """The next datagram; empty at the end of the time. Raises NoAnswer if nobody listens there."""
+        """The next datagram; empty after the timeout. Raises NoAnswer if nobody listens there."""
         left = until - monotonic()
         if left <= 0:
             return b""
@@ -220,7 +220,7 @@ class Server:
         return answer
 
     def _socket(self, kind: socket.SocketKind) -> socket.socket:
-        """A socket that hears this server only. Raises NoAnswer."""
+        """A socket connected to this server only. Raises NoAnswer."""
         for family, address in self._resolved():
             made = socket.socket(family, kind)
             made.settimeout(self.timeout)
@@ -234,7 +234,7 @@ class Server:
 
     def _resolved(self) -> list[tuple[socket.AddressFamily, tuple[object, ...]]]:
         if not self.addresses:
-            os.putenv("RES_OPTIONS", "timeout:2 attempts:1")  # resolver(5): its own patience is half a minute
+            os.putenv("RES_OPTIONS", "timeout:2 attempts:1")  # resolver(5): the default is half a minute
             try:
                 found = socket.getaddrinfo(self.host, self.port, type=socket.SOCK_DGRAM)
             except OSError as error:
@@ -246,7 +246,7 @@ class Server:
 
 
 def _is_about(answer: dns.message.Message, question: Question) -> bool:
-    """True if a server repeats the question that it answers, as it must but for some errors."""
+    """True if the answer repeats the question, as it must except for some errors."""
     return all((rrset.name, rrset.rdtype) == question for rrset in answer.question)
 
 

@@ -1,9 +1,9 @@
-"""Make the zones as the spool says: one process at a time, started by whoever has something to send and by a
+"""Bring the zones to the state in the spool: one process at a time, started by scripts, by hooks and by a
 timer.
 
-It can be killed at any time. What is going to be sent is remembered before it is sent, and the server is
-asked again before anything is decided, so doing it again does no harm. It always takes what is desired at
-that moment: a newer state has replaced the older one.
+It may be killed at any time. Changes are recorded before they are sent, and the server is queried before each
+decision, so repeating them does no harm. It always uses the current desired state: a newer one has replaced
+the older one.
 """
 
 from __future__ import annotations
@@ -30,13 +30,13 @@ from snf_network.model.config import Config
 from snf_network.model.names import Names
 
 AT_ONCE = 1000
-"""Instances in one pass."""
+"""Maximum number of instances in one pass."""
 PATIENCE = 5.0
-"""Seconds that a sender waits for what is not due yet; after that the timer takes care of it."""
+"""Seconds that a sender waits for names that are not due yet; later ones are left to the timer."""
 SOON = 60.0
-"""Seconds after which a NIC that was brought up and has not been sent may be gone."""
+"""Seconds after which a NIC that was brought up, but not sent yet, may be gone."""
 DAY = 86400.0
-"""Seconds for which a NIC that has not come up with the others of its instance is looked for."""
+"""Seconds during which to check whether a NIC has not come up with the others of its instance."""
 Running = Mapping[str, Collection[str]]
 """The NICs that are up on this node, by instance."""
 STEP = 0.5
@@ -63,7 +63,7 @@ class Sender:
         self.spool, self.registry = Spool(config.state_dir, clock), Registry(config.state_dir)
 
     def run(self, patience: float = PATIENCE) -> None:
-        """Work until nothing is due within `patience` seconds, unless another sender does. Raises
+        """Work until nothing is due within `patience` seconds; returns if another sender works. Raises
         KernelError.
         """
         looked = self.due() == NEVER and not self.registry.zones()  # DNS was never used
@@ -75,14 +75,14 @@ class Sender:
                     looked = not self._recall()
             except Held:
                 if not self._end_stopped():
-                    return  # the other sender looks once more after it has let go
+                    return  # the other sender checks again after it has released the lock
 
     def _sign(self, lock: Lock) -> None:
-        """Write into the lock file which process is at work."""
+        """Write our process ID into the lock file."""
         os.pwrite(lock.descriptor, f"{os.getpid():<10}\n".encode(), 0)
 
     def _end_stopped(self) -> bool:
-        """End a sender that is stopped, which can be killed at any time; True if there was one."""
+        """Kill a stopped sender, which is safe at any time; True if there was one."""
         process = self.spool.sender()
         if not process or not here.is_stopped(process):
             return False
@@ -92,7 +92,7 @@ class Sender:
             return True
 
     def _recall(self) -> bool:
-        """Look whether a zone is older than it was: then all its names are due. True if there is one."""
+        """Check for zones whose serial has gone back, and make all their names due. True if there is one."""
         jobs = [] if self.silent else self.jobs()
         names = [{f".{name}." for name, _, _ in job.registered.records} for job in jobs]
         every = set[str]().union(*names)
@@ -122,11 +122,11 @@ class Sender:
                 self.registry.save_zones(now)
 
     def due(self) -> float:
-        """When there is something to do next."""
+        """When the next job is due."""
         return min(map(self._due, self.jobs()), default=NEVER)
 
     def jobs(self) -> list[Job]:
-        """All that is desired, with what is registered of it."""
+        """All desired states, each with its registered records."""
         now = self.clock()
         return [Job(desired, self.registry.load(desired.instance), now) for desired in self.spool]
 
@@ -135,12 +135,12 @@ class Sender:
         return [job for job in self.jobs() if self._due(job) < NEVER]
 
     def plan(self, jobs: Sequence[Job]) -> Pass:
-        """What has to change for these instances; nothing is sent."""
+        """The required changes for these instances; nothing is sent."""
         return prepare(jobs, self.settings, self._taken())
 
     def flush(self, instances: Iterable[str] | None = None) -> None:
-        """Do now all that is pending, or what is of some instances. Raises KernelError if another sender is
-        at work.
+        """Send everything pending now, or only for some instances. Raises KernelError if another sender is at
+        work.
         """
         chosen = None if instances is None else set(instances)
         self._end_stopped()
@@ -150,8 +150,8 @@ class Sender:
             self._pass([job for job in self.pending() if chosen is None or job.desired.instance in chosen])
 
     def sync(self, here: Iterable[Names], instances: Collection[str] | None = None) -> None:
-        """Note the names of all NICs that are here again, so that all of them are looked at. `instances`:
-        those that run here; the names of all others are taken back. Raises KernelError.
+        """Note the names of all NICs in `here` again, so that all of them are checked. `instances`: those
+        that run here; the names of all others are removed. Raises KernelError.
         """
         for names in here:
             self.spool.up(names)
@@ -160,7 +160,7 @@ class Sender:
                 self.spool.have(desired.instance, ())
 
     def why_pending(self) -> str:
-        """Why something was not tried yet, in words."""
+        """Why something has not been tried yet, in words."""
         process = self.spool.sender()
         if here.is_stopped(process):
             return f"the sender, process {process}, is stopped: snf-network dns flush ends it"
@@ -169,7 +169,7 @@ class Sender:
         return "no sender is at work: snf-network-dns.timer or snf-network dns flush starts one"
 
     def is_at_work(self) -> bool:
-        """True if another sender is."""
+        """True if another sender is at work."""
         try:
             with self.spool.at_work():
                 return False
@@ -177,7 +177,7 @@ class Sender:
             return True
 
     def retry(self, job: Job) -> None:
-        """Make an instance's names due, also those that are parked."""
+        """Make an instance's names due, including parked ones."""
         self._save(job.desired, replace(job.registered, tried=""))
 
     def _due(self, job: Job) -> float:
@@ -189,7 +189,7 @@ class Sender:
         while True:
             self._lose_gone()
             now = self.clock()
-            until = min(until, now + patience)  # the clock may have been put back
+            until = min(until, now + patience)  # the clock may have been set back
             jobs = [(job.registered.due(job.desired.serial, now), job) for job in self.jobs()]
             ready = [job for due, job in jobs if due <= now]
             for start in range(0, len(ready), AT_ONCE):
@@ -202,11 +202,10 @@ class Sender:
                 self.pause(STEP)
 
     def _lose_gone(self) -> None:
-        """Register nothing for NICs that are not here any more, and were not taken back by any script or
-        hook.
+        """Register nothing for NICs that have gone without a script or hook reporting it.
 
-        What was not sent in time is dropped if the instance does not run here: another node may have it, and
-        other names for it. If it runs, a NIC that has not come up with the others is no part of it any more.
+        Unsent names are dropped if the instance does not run here: it may be on another node, with other
+        names. If it runs, a NIC that has not come up with the others no longer belongs to it.
         """
         now = self.clock()
         jobs = [job for job in self.jobs() if job.desired.nics]
@@ -232,15 +231,15 @@ class Sender:
                 self.spool.down(desired.instance, names.nic)
 
     def _is_late(self, job: Job) -> bool:
-        """True if what a NIC wants, which a script has said when it came up, may be out of date. What a hook
-        says, which Ganeti knows best, is so only after a reboot.
+        """True if a NIC's request may be outdated: one that a script made when the NIC came up. A hook's
+        request, which comes from Ganeti's configuration, is outdated only after a reboot.
         """
         desired = job.desired
         tried = job.registered.tried == desired.serial or desired.since < self.clock() - SOON
         return desired.since < self.booted or (tried and not desired.hook)
 
     def _tidy(self) -> None:
-        """Drop what is registered of instances that have left while something was sent for them."""
+        """Delete registered records of instances that left while something was being sent for them."""
         for registered in self.registry:
             with self.spool.lock():
                 if not self.spool.has(registered.instance):
@@ -277,7 +276,7 @@ class Sender:
         self._remember(planned.provider.serials(zones))
 
     def _settle(self, job: Job, planned: Pass, claims: Mapping[str, Claim], failures: Failures) -> None:
-        """Remember how it went."""
+        """Record the result."""
         desired, instance = job.desired, job.desired.instance
         records = planned.registered(instance, claims, failures)
         known = Registered(instance, desired.serial, records)
@@ -288,7 +287,7 @@ class Sender:
         self._keep(desired, known)
 
     def _failed(self, known: Registered, before: Registered, name: str, error: Exception) -> Registered:
-        """`known` with one more failure of a name; one that has a new reason is logged."""
+        """`known` with one more failure of a name; a new reason is logged."""
         old = before.troubles.get(name)
         counted = replace(known, troubles={**known.troubles, **({name: old} if old else {})})
         parked = not isinstance(error, NoAnswer)
@@ -298,7 +297,7 @@ class Sender:
         return failed
 
     def _give_up(self, job: Job, reason: str) -> None:
-        """Park an instance whose names fit in no message."""
+        """Park an instance whose names do not fit into a message."""
         instance = job.desired.instance
         error = Refused(reason, "this is a defect of snf-network, please report it")
         known = Registered(instance, job.desired.serial)
@@ -320,8 +319,8 @@ class Sender:
                 self.spool.done(desired)
 
     def _save(self, desired: Desired, known: Registered) -> None:
-        """Remember, unless something else is desired by now or the instance has left: then nothing is ours to
-        remember.
+        """Save `known`. If the desired state has changed meanwhile, it stays due; if the instance has left,
+        nothing is saved.
         """
         with self.spool.lock():
             now = self.spool.load(desired.instance)
@@ -329,8 +328,8 @@ class Sender:
                 self.registry.save(known if now.serial == desired.serial else replace(known, tried=""))
 
     def _taken(self) -> dict[str, str]:
-        """Reverse names that several instances of this node want, each with the instance that it goes to: of
-        those that run here the one that has it, else the first.
+        """Reverse names that several instances of this node want, each with the instance that gets it: among
+        those that run here, the one that has it, else the first.
         """
         wanting: dict[str, list[Desired]] = {}
         for desired in self.spool:
@@ -356,8 +355,8 @@ _UNSENT = NoAnswer("not sent yet")
 
 
 def _easier(jobs: Sequence[Job]) -> list[Job]:
-    """What to try instead: each instance by itself, then without what is registered of it, which may be what
-    no message could have.
+    """Easier jobs to try instead: each instance alone, then without its registered records, which may not fit
+    into a message.
     """
     if len(jobs) > 1:
         return list(jobs)
@@ -367,7 +366,7 @@ def _easier(jobs: Sequence[Job]) -> list[Job]:
 
 
 def told(change: Change) -> str:
-    """A change in a line of the log, without marks."""
+    """A change as words for the log, without marks."""
     mark = change.endpoint.mark
     words = [
         f"{sign}{record}"

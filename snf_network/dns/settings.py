@@ -1,7 +1,7 @@
-"""Where names go: SERVER, FZONE and the like in /etc/default/snf-network, and /etc/snf-network/dns.yaml for
-what they cannot say.
+"""Settings of DNS: SERVER, FZONE and the like in /etc/default/snf-network, and /etc/snf-network/dns.yaml for
+all that those cannot express.
 
-docs/dns.md describes both. The second file is optional and counts before the first.
+docs/dns.md describes both. The second file is optional and overrides the first.
 """
 
 from __future__ import annotations
@@ -28,38 +28,38 @@ METHODS = ("plain", "bind9", "kerberos", "")
 
 @dataclass(frozen=True)
 class Route:
-    """The servers that take updates of some names, and how the updates are signed."""
+    """The servers that accept updates of some names, and how to sign the updates."""
 
     servers: tuple[tuple[str, int], ...] = ()
     method: str = ""
     key: str = ""
     ttl: int = 300
     zone: str = ""
-    """The apex, if it is configured; empty if the server should be asked."""
+    """The apex, if configured; if empty, the server is asked."""
 
 
 @dataclass(frozen=True)
 class Settings:
-    """Everything that is configured; read once when the sender starts."""
+    """The whole configuration; read once when the sender starts."""
 
     default: Route
     zone: str
-    """Where names go that end in no zone of ours: FZONE."""
+    """The zone for names that end in none of our zones: FZONE."""
     zones: Mapping[str, Route] = field(default_factory=dict)
     networks: Mapping[str, tuple[str, int]] = field(default_factory=dict)
-    """Zone and TTL of a Ganeti network's names; "" and -1 where it has none of its own."""
+    """Zone and TTL of a Ganeti network's names; "" and -1 if it has none of its own."""
     classless: tuple[tuple[str, str], ...] = ()
     """Prefixes and their zones (RFC 2317)."""
     owner: str = ""
-    """The cluster, as it stands in marks."""
+    """The cluster name used in marks."""
     mark: str = "dhcid"
     timeout: float = 2.0
-    """Seconds for one answer; it is asked for three times."""
+    """Seconds to wait for one answer; there are three tries."""
     kerberos: tuple[str, str, str] = ("", "", "")
     """Principal, keytab, ticket."""
 
     def name(self, instance: str, network: str) -> str:
-        """The name of an instance, as seen from one of its networks."""
+        """The name of an instance with a NIC in this network."""
         own = self.networks.get(network, ("", -1))[0]
         if not own and any(
             forward(instance, zone) == forward(instance, "") for zone in self.zones if not _is_reverse(zone)
@@ -73,7 +73,7 @@ class Settings:
         return own if own >= 0 else self.route(name).ttl
 
     def pointer(self, address: str) -> str:
-        """The name of the PTR of an address; in a classless zone, the last octet in that zone (RFC 2317,
+        """The name of the PTR of an address; in a classless zone, the last octet within that zone (RFC 2317,
         4).
         """
         for prefix, zone in self.classless:
@@ -82,11 +82,11 @@ class Settings:
         return reverse(address)
 
     def routes(self) -> tuple[Route, ...]:
-        """All that are configured."""
+        """All configured routes."""
         return (self.default, *self.zones.values())
 
     def route(self, name: str) -> Route:
-        """The route of a name: that of the longest zone which is configured and holds it."""
+        """The route of a name: that of the longest configured zone that contains it."""
         labels = name.split(".")
         suffixes = (".".join(labels[start:]) for start in range(len(labels)))
         return next((self.zones[zone] for zone in suffixes if zone in self.zones), self.default)
@@ -97,7 +97,7 @@ def _is_reverse(zone: str) -> bool:
 
 
 def load(config: Config, path: str = DNS_PATH, cluster: str = CLUSTER) -> Settings:
-    """The settings of this node. Raises BadConfig, with the line."""
+    """The settings of this node. Raises BadConfig with the line number."""
     try:
         servers = tuple(_server(word.strip()) for word in config.server.split(",") if word.strip())
     except BadConfig as error:
@@ -116,7 +116,7 @@ def load(config: Config, path: str = DNS_PATH, cluster: str = CLUSTER) -> Settin
 
 
 def parse(text: str, plain: Settings, path: str = DNS_PATH) -> Settings:
-    """`plain`, changed as dns.yaml says. Raises BadConfig, with the line."""
+    """`plain`, with the changes from dns.yaml. Raises BadConfig with the line number."""
     node, said = _read(text, path)
     if node is not None:
         _check(node, said, TOP, path)
@@ -144,12 +144,12 @@ def parse(text: str, plain: Settings, path: str = DNS_PATH) -> Settings:
 
 
 class Loader(yaml.SafeLoader):  # type: ignore[misc]  # it has no types
-    """A loader that knows the line of a value which does not fit its type, such as the date 2020-13-45: for
+    """A loader that reports the line of a value that does not fit its type, such as the date 2020-13-45: for
     these PyYAML raises Python's own errors.
     """
 
     def construct_object(self, node: yaml.Node, deep: bool = False) -> Any:
-        """As in yaml. Raises YAMLError."""
+        """Like the base class's. Raises YAMLError."""
         try:
             return super().construct_object(node, deep)
         except (ValueError, AttributeError, OverflowError) as error:
@@ -158,7 +158,7 @@ class Loader(yaml.SafeLoader):  # type: ignore[misc]  # it has no types
 
 
 def _read(text: str, path: str) -> tuple[yaml.Node | None, Any]:
-    """The document as nodes, which know their lines, and as values. Raises BadConfig, with the line."""
+    """The document as nodes, which know their lines, and as values. Raises BadConfig with the line number."""
     loader, line = None, 1
     try:
         loader = Loader(text)
@@ -192,8 +192,8 @@ def _route(said: Mapping[str, Any], route: Route) -> Route:
 
 
 def _server(text: str) -> tuple[str, int]:
-    """`host`, `host port`, `host:port`, `[address]:port`; an IPv6 address alone needs no brackets. Raises
-    BadConfig.
+    """Parse `host`, `host port`, `host:port`, `[address]:port`; an IPv6 address alone needs no brackets.
+    Raises BadConfig.
     """
     found = re.fullmatch(
         r"\[([0-9a-fA-F:.]+)\](?::(\d+))?|([^\s:]+)(?:[:\s]\s*(\d+))?|([0-9a-fA-F:.]+)(?:\s+(\d+))?", text
@@ -207,8 +207,8 @@ def _server(text: str) -> tuple[str, int]:
     return host, port
 
 
-# --- the schema: what a value must be, in words, and a test; or the keys of a mapping, where "*" stands for
-# names of the admin's choice
+# --- the schema: a description of a valid value and a test for it; or the keys of a mapping, where "*" stands
+# for names that the admin chooses
 
 Test = tuple[Callable[[Any], bool], str]
 LABEL = re.compile(r"(?!-)[A-Za-z0-9_/-]{1,63}(?<!-)")
@@ -294,7 +294,7 @@ def _check(node: yaml.Node, value: Any, wanted: Any, path: str) -> None:
 
 
 def _shown(value: Any) -> str:
-    """Of a list of lists only the beginning: aliases make a few lines longer than any memory."""
+    """A value for a message; of nested lists only the beginning, as aliases can make them enormous."""
     return shown(value if isinstance(value, str) else repr_of(value))
 
 

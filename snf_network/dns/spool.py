@@ -1,22 +1,21 @@
-"""STATE_DIR/dns/wanted/<instance>: the names that an instance should have, as the last script or hook said.
+"""STATE_DIR/dns/wanted/<instance>: the desired names of an instance, as last requested by a script or hook.
 
-There is one file per instance. It is replaced as a whole, so a newer state takes the place of an older one
-that was not sent yet. The file is put in place by rename and made durable by one fsync after that: ext4, XFS
-and btrfs then commit the name together with the content. Its lines are tab-separated:
+There is one file per instance. It is replaced as a whole, so a newer state overrides an older one that was
+not sent yet. The file is replaced by rename and made durable by one fsync after that: ext4, XFS and btrfs
+then commit the name together with the content. Its lines are tab-separated:
 
     wanted  instance, serial, time, part, whole or hook
     nic     NIC, network, address ...   a name that the instance should have
-    had     NIC, network, address ...   a name that it had: taken back if it is ours, by its owner mark or
-      by being equal
-    left    NIC, network, address ...   a name that the node which the instance has moved to takes care of
+    had     NIC, network, address ...   a name that it had: removed if it is ours, by its owner mark or
+      by having the same records
+    left    NIC, network, address ...   a name left to the node that the instance has moved to
     gone    NIC, network, address ...   a name that stays although its NIC is not here any more
-    end                                 a file without this line was cut off by a crash
+    end                                 a file without this line was truncated by a crash
 
-`whole`: the instance has no other NICs, so all else that the server has for it in our name is taken back.
-`part`: NICs may be missing here. `hook`: as whole, and a hook has said which NICs there are. A file that does
-not look like this, or that is named otherwise than its instance, is not believed: its names stay as they are.
-On a full disk a file is overwritten in its place, as long as the new content fits in the blocks that the file
-has.
+`whole`: the instance has no other NICs, so its other records with our mark are removed. `part`: the file may
+not have all its NICs. `hook`: like whole, and a hook listed the NICs. A file with another format, or with a
+name other than its instance's, is rejected: its names stay as they are. On a full disk a file is overwritten
+in place, if the new content fits into its blocks.
 """
 
 from __future__ import annotations
@@ -48,24 +47,24 @@ class Desired:
 
     instance: str
     serial: str = ""
-    """Changes each time that a script or hook says something of the instance."""
+    """Changes with each request of a script or hook for the instance."""
     since: float = 0.0
-    """When it was said, in seconds since the epoch."""
+    """The time of the request, in seconds since the epoch."""
     whole: bool = False
     nics: tuple[Names, ...] = ()
     had: tuple[Names, ...] = ()
     left: tuple[Names, ...] = ()
     gone: tuple[Names, ...] = ()
     hook: bool = False
-    """True if a hook has said which NICs there are, and not the scripts that brought them up."""
+    """True if the list of NICs comes from a hook, and not from the scripts that brought them up."""
 
     @property
     def stays(self) -> bool:
-        """True if the instance has names on this node's account, also once everything is as it should be."""
+        """True if this node has names of the instance to look after, even when all are as desired."""
         return bool(self.nics or self.gone)
 
     def text(self) -> str:
-        """The content of its file."""
+        """The content of the file."""
         whole = "hook" if self.hook else "whole" if self.whole else "part"
         rows: list[tuple[str, ...]] = [("wanted", self.instance, self.serial, str(self.since), whole)]
         groups = (self.nics, self.had, self.left, self.gone)
@@ -75,7 +74,7 @@ class Desired:
 
 
 def parse(text: str, instance: str) -> Desired | None:
-    """What a file says; None if it was cut off or is not one of ours."""
+    """Parse a file; None if it is truncated or not ours."""
     rows = columns(text)
     if not instance.isprintable() or len(rows) < 2 or rows[-1] != ["end"]:
         return None
@@ -113,11 +112,11 @@ class Spool:
         return f"{self.directory}/wanted/{instance}"
 
     def has(self, instance: str) -> bool:
-        """True if there is a file of an instance, readable or not."""
+        """True if an instance has a file, readable or not."""
         return posix.access(self.path(instance), posix.F_OK)
 
     def load(self, instance: str) -> Desired | None:
-        """What an instance should have; None if nothing was said of it."""
+        """The desired names of an instance; None if there was no request for it."""
         text = kernel.read_file(self.path(instance))
         return None if text is None else parse(text, instance)
 
@@ -125,7 +124,7 @@ class Spool:
         yield from filter(None, map(self.load, self._instances()))
 
     def unreadable(self) -> list[str]:
-        """The names of files that cannot be believed."""
+        """The names of files that are not valid."""
         return [name for name in self._instances() if not self.load(name) and self.has(name)]
 
     def _instances(self) -> list[str]:
@@ -162,14 +161,14 @@ class Spool:
             self._change(instance, change)
 
     def have(self, instance: str, nics: Iterable[Names], had: Iterable[Names] = ()) -> None:
-        """An instance has these NICs and no others. `had`: names that it may have had beside those in its
+        """An instance has these NICs and no others. `had`: names that it may have had besides those in its
         file. Raises KernelError.
         """
         self._change(instance, _only(instance, tuple(nics), had))
 
     def move(self, old: str, new: str, nics: Iterable[Names], had: Iterable[Names] = ()) -> None:
-        """An instance was renamed: what it had under its old name is taken back, and the new name gets these
-        NICs. Raises KernelError.
+        """An instance was renamed: remove what it had under its old name, and give these NICs to the new
+        name. Raises KernelError.
         """
         changes = ((new, _only(new, tuple(nics), ())), (old, _only(old, (), had)))
         with self.lock():
@@ -177,11 +176,11 @@ class Spool:
         self._commit(*descriptors)
 
     def leave(self, instance: str, now: Iterable[Names] = ()) -> None:
-        """The instance lives on another node, which takes care of its names. `now`: what it has there, if
-        that is known. Raises KernelError.
+        """The instance runs on another node, which takes care of its names. `now`: its names there, if known.
+        Raises KernelError.
 
-        What should have been registered from here never will be. What should have been taken back still is,
-        as of the time when that was said.
+        What should have been registered from here never will be. What should have been removed still is, with
+        the time of the original request.
         """
         addresses = {address for names in now for address in names.addresses}
         with self.lock():
@@ -196,8 +195,8 @@ class Spool:
         self._commit(descriptor)
 
     def lose(self, instance: str) -> None:
-        """No NIC of an instance is here any more, and nobody has said why: its names stay, as those of a
-        guest that was powered off from inside, but nothing is registered for it. Raises KernelError.
+        """The instance has no NIC here any more, for unknown reasons: its names stay, like those of a guest
+        that was powered off from inside, but nothing is registered for it. Raises KernelError.
         """
 
         def change(old: Desired) -> Desired:
@@ -207,10 +206,10 @@ class Spool:
         self._change(instance, change)
 
     def done(self, desired: Desired) -> bool:
-        """Note that the server has all of `desired`; False if something else is desired by now. Call it under
-        the lock.
+        """Note that the server has all of `desired`; False if the desired state has changed meanwhile. Call
+        it under the lock.
 
-        The note is not made durable: what a crash brings back is done again, and changes nothing.
+        The note is not made durable: work that a crash brings back is repeated, and changes nothing.
         """
         if self.load(desired.instance) != desired:
             return False
@@ -224,18 +223,18 @@ class Spool:
         return True
 
     def lock(self) -> Lock:
-        """The lock for reading, changing and writing; never held while anybody waits for a server."""
+        """The lock for reading, changing and writing; never held while waiting for a server."""
         return Lock(self.directory, "spool")
 
     def at_work(self, wait: float = 0.0) -> Lock:
-        """The lock that the running sender holds. Entering it raises Held if another sender keeps it for
-        longer than `wait` seconds.
+        """The lock of the running sender. Entering it raises Held if another sender keeps it for longer than
+        `wait` seconds.
         """
         return Lock(self.directory, "sender", wait)
 
     def wake(self) -> None:
-        """Start a sender, unless one is at work: that one looks here once more after it has let go of its
-        lock. One that is stopped never does; the new one ends it. Raises KernelError.
+        """Start a sender, unless one is at work: that one checks the spool once more after it has released
+        its lock. A stopped one never does; the new one kills it. Raises KernelError.
         """
         try:
             with self.at_work():
@@ -248,7 +247,7 @@ class Spool:
         kernel.detach(SENDER)
 
     def sender(self) -> int:
-        """The process that is at work; 0 if there is none, or if it cannot be told."""
+        """The process ID of the running sender; 0 if there is none, or if it cannot be determined."""
         from snf_network.dns import here
 
         return here.holder(self.at_work().path)
@@ -259,7 +258,7 @@ class Spool:
         self._commit(descriptor)
 
     def _put(self, instance: str, change: Callable[[Desired], Desired]) -> int:
-        """Replace a file, under the lock; return it open, for `_commit`. Raises KernelError."""
+        """Replace a file, under the lock; returns it open, for `_commit`. Raises KernelError."""
         new = change(self.load(instance) or Desired(instance))
         since = new.since or self.clock()
         new = Desired(
@@ -280,7 +279,7 @@ class Spool:
             raise KernelError(f"{path}: {error.strerror}", "its names in DNS stay as they are") from error
 
     def _commit(self, *descriptors: int) -> None:
-        """Make files durable. The first fsync commits every rename before it; the next has little left to
+        """Make files durable. The first fsync commits every earlier rename; the next ones have little left to
         do.
         """
         try:
@@ -294,8 +293,8 @@ class Spool:
 
 
 def _left(old: Desired, addresses: set[str]) -> Desired:
-    """What remains to be done on a node that an instance has left. Without `addresses`, what it had last is
-    what it has now.
+    """The remaining work for a node that an instance has left. Without `addresses`, its last names here count
+    as its names now.
     """
     last = (*old.nics, *old.gone)
     gone = [_of(one, lambda address: bool(addresses) and address not in addresses) for one in last]
@@ -309,7 +308,7 @@ def _of(names: Names, wanted: Callable[[str], bool]) -> Names:
 
 
 def _only(instance: str, nics: tuple[Names, ...], had: Iterable[Names]) -> Callable[[Desired], Desired]:
-    """The change to these NICs and no others."""
+    """A change to these NICs and no others."""
 
     def change(old: Desired) -> Desired:
         gone = _unique((*old.had, *old.nics, *old.gone, *had), without=nics)
@@ -324,7 +323,7 @@ def _unique(names: Iterable[Names], without: Iterable[Names]) -> tuple[Names, ..
 
 
 def _put_anyway(path: str, text: str) -> int:
-    """As kernel.put_file; on a full disk over what is there, if that needs no space. Raises OSError."""
+    """As kernel.put_file; on a full disk it overwrites the file if that needs no space. Raises OSError."""
     try:
         return kernel.put_file(path, text)
     except OSError as error:
@@ -334,8 +333,8 @@ def _put_anyway(path: str, text: str) -> int:
 
 
 def _overwritten(path: str, text: str, full: OSError) -> int:
-    """Overwrite a file with one write; return it open. Raises `full` if the text does not fit in the blocks
-    that the file has.
+    """Overwrite a file with one write; returns it open. Raises `full` if the text does not fit into the
+    blocks of the file.
     """
     if not posix.access(path, posix.F_OK):
         raise full

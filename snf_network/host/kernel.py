@@ -1,5 +1,5 @@
-"""The only door out: runs nft and ip, writes sysctls and files. What it is given is text; what it says is
-what an admin could type.
+"""The interface to the kernel: runs nft and ip, writes sysctls and files. Text in, text out, as an admin
+could type it.
 """
 
 from __future__ import annotations
@@ -29,19 +29,19 @@ PACKAGES = {
     "kinit": "krb5-user",
 }
 PAGE = 4096
-"""Bytes that a setting of the kernel has at most; stat(2) calls it empty."""
+"""Maximum size of a kernel setting in bytes; stat(2) reports it as empty."""
 LONGEST_FILE = 1 << 24
-"""Bytes."""
+"""Maximum size in bytes of a file that is read."""
 PACKAGE = __file__.rpartition("/host/")[0]
 RULES = f"{PACKAGE}/rules"
-"""Where the rules are: what nft includes them from."""
+"""The directory of the rules, which nft includes them from."""
 LAUNCHERS = (f"{PACKAGE}/../scripts", f"{PACKAGE}/../../../../bin", "/usr/lib/snf-network")
-"""Where our own scripts are: in a checkout, beside lib/python3.*/site-packages of pip, and in Debian's
+"""Directories of our own scripts: in a checkout, next to pip's lib/python3.*/site-packages, and in the Debian
 package.
 """
 NEWLINE = "\n"
 TRIES, INTERRUPTED = 5, "Dump was interrupted"
-"""How often a list is asked for that changes in the middle, and how ip(8) tells of that, with exit status
+"""How often to repeat a dump that changed while it was read, and ip(8)'s message for that, with exit status
 0.
 """
 ENVIRONMENT = {"PATH": PATHS, "LC_ALL": "C"}
@@ -49,36 +49,36 @@ _deadline = [0.0]
 
 
 def give_up_after(seconds: float) -> None:
-    """No tool may run longer than `seconds` from now, all of them together: Ganeti waits for us."""
+    """Limit the time of all tools together to `seconds` from now: Ganeti waits for us."""
     _deadline[0] = monotonic() + seconds
 
 
 def patience(seconds: float) -> float:
-    """When to stop waiting for something, by monotonic(): in so many seconds, or when the whole call is to
-    end.
+    """When to stop waiting, as a value of monotonic(): after `seconds`, but not after the deadline of the
+    whole call.
     """
     then = monotonic() + seconds
     return min(then, _deadline[0]) if _deadline[0] else then
 
 
 def is_late() -> bool:
-    """True if the call should have ended."""
+    """True if the deadline of the call has passed."""
     return 0 < _deadline[0] < monotonic()
 
 
 def run(argv: Sequence[str], text: str = "", env: Mapping[str, str] = ENVIRONMENT) -> tuple[int, str]:
-    """Run a tool with `text` as its input; give its exit status and what it printed: where it fails, what
-    it said on stderr, if anything.
+    """Run a tool with `text` as its input; returns its exit status and output. If it fails, the output is its
+    stderr, if not empty.
 
-    Raises Hung if it hangs or is killed: what it had done by then, nobody knows; KernelError if it is
-    missing or cannot be started.
+    Raises Hung if it is killed, at the deadline or otherwise: what it had done by then is unknown;
+    KernelError if it is missing or cannot be started.
     """
     status, out, error = _run(argv, text, env)
     return status, (error or out) if status else out
 
 
 def ask(argv: Sequence[str]) -> str:
-    """What a tool prints that lists something; asked again where the list changed in the middle. Raises
+    """The output of a tool that lists something; repeated if the list changed while it was read. Raises
     KernelError.
     """
     for _ in range(TRIES):
@@ -116,7 +116,7 @@ def _run(argv: Sequence[str], text: str, env: Mapping[str, str]) -> tuple[int, s
 
 def _spawn(argv: Sequence[str], actions: list[tuple[int, int, int]], env: Mapping[str, str]) -> int:
     for path in (f"{directory}/{argv[0]}" for directory in PATHS.split(":")):
-        if posix.access(path, posix.F_OK):  # a spawn that fails costs a process
+        if posix.access(path, posix.F_OK):  # a failing spawn would cost a process
             try:
                 return posix.posix_spawn(path, tuple(argv), env, file_actions=actions)
             except OSError as error:
@@ -125,7 +125,7 @@ def _spawn(argv: Sequence[str], actions: list[tuple[int, int, int]], env: Mappin
 
 
 def detach(launcher: str) -> None:
-    """Start one of our scripts in a session of its own, with nothing of ours open: neither we nor Ganeti wait
+    """Start one of our scripts in its own session, without our open descriptors: neither we nor Ganeti wait
     for it.
 
     Raises KernelError if it cannot be started.
@@ -142,10 +142,10 @@ def detach(launcher: str) -> None:
 
 
 def _wait(argv: Sequence[str], pid: int) -> int:
-    """The exit status; the child is killed at the deadline."""
+    """Wait and return the exit status; kills the child at the deadline."""
     try:
         handle = posix.pidfd_open(pid)
-    except OSError as error:  # no descriptor is left: it must not run on unwatched
+    except OSError as error:  # out of descriptors: the child must not run on unwatched
         posix.kill(pid, 9)
         posix.waitpid(pid, 0)
         raise Hung(f"{' '.join(argv)} was killed: {error.strerror}") from error
@@ -162,7 +162,7 @@ def _wait(argv: Sequence[str], pid: int) -> int:
 
 
 def nft(lines: Iterable[str]) -> str:
-    """One nft transaction: all of it or nothing. Returns "" or why nothing was done."""
+    """One nft transaction: all of it or nothing. Returns nft's error, empty on success."""
     text = "\n".join(lines)
     if not text:
         return ""
@@ -176,7 +176,7 @@ def has_element(family: str, set_name: str, key: str) -> bool:
 
 
 def rtnetlink(resources: Sequence[Resource], add: bool) -> list[str]:
-    """Add or delete each; why the kernel refused it, empty if it is done. Raises KernelError without a
+    """Add or delete each; returns the kernel's error for each, empty on success. Raises KernelError without a
     socket.
     """
     try:
@@ -187,8 +187,8 @@ def rtnetlink(resources: Sequence[Resource], add: bool) -> list[str]:
 
 
 def holders(routes: Sequence[Route]) -> list[int]:
-    """For each route, the ifindex of the device that one of exactly that prefix leads to in its table now; 0
-    if there is none. Raises KernelError.
+    """For each route, the ifindex of the device that its exact prefix leads to in its table now; 0 without
+    such a route. Raises KernelError.
     """
     try:
         with Netlink() as netlink:
@@ -198,7 +198,7 @@ def holders(routes: Sequence[Route]) -> list[int]:
 
 
 def ovs(words: str) -> str:
-    """Run ovs-vsctl; why it failed, empty if it is done. Raises Hung, and KernelError where it is missing."""
+    """Run ovs-vsctl; returns its error, empty on success. Raises Hung, and KernelError if it is missing."""
     status, said = run(("ovs-vsctl", "--timeout=3", *words.split()))
     return f"{said.strip()} (is the Open vSwitch bridge there?)" if status else ""
 
@@ -211,15 +211,15 @@ def _index(interface: str) -> int:
 
 
 def sysctl(key: str, value: str) -> bool:
-    """Set a key if it has another value; True if it had to be. Raises KernelError if the kernel has no
-    such key, or does not take the value.
+    """Set a key if its value differs; True if it did. Raises KernelError if the key does not exist or the
+    kernel refuses the value.
     """
     path = f"/proc/sys/{key}"
     try:
         with open(path, "rb", buffering=0) as file:
             if file.read().strip() == value.encode():
                 return False
-        with open(path, "wb", buffering=0) as file:  # only now: /proc/sys may be read-only in a container
+        with open(path, "wb", buffering=0) as file:  # only if needed: may be read-only in a container
             file.write(value.encode())
             return True
     except OSError as error:
@@ -227,7 +227,7 @@ def sysctl(key: str, value: str) -> bool:
 
 
 def flush_port(interface: str) -> None:
-    """Forget the MAC addresses that a bridge has learned by a port; nothing, where it is no port."""
+    """Flush the MAC addresses that a bridge has learned on a port; no effect on other devices."""
     try:
         with open(f"/sys/class/net/{interface}/brport/flush", "wb", buffering=0) as file:
             file.write(b"1")
@@ -236,14 +236,12 @@ def flush_port(interface: str) -> None:
 
 
 def flush_neighbours(interface: str) -> None:
-    """Forget the neighbours that the node has learned on a device, but not what is permanent."""
+    """Flush the neighbours that the node has learned on a device, except permanent ones."""
     run(("ip", "neigh", "flush", "dev", interface))
 
 
 def write_file(path: str, content: str) -> None:
-    """Put a file in place at once, by rename, mode 0644; its directory is made if it is missing. Raises
-    KernelError.
-    """
+    """Write a file atomically by rename, mode 0644; makes a missing directory. Raises KernelError."""
     try:
         posix.close(put_file(path, content))
     except OSError as error:
@@ -251,8 +249,8 @@ def write_file(path: str, content: str) -> None:
 
 
 def put_file(path: str, content: str) -> int:
-    """As write_file, but return the new file open, for fsync. Raises OSError, and leaves nothing behind
-    then.
+    """As write_file, but returns the new file open, for fsync. Raises OSError; leaves no temporary file
+    behind.
     """
     beside = _beside(path)
     descriptor = _created(beside)
@@ -268,7 +266,7 @@ def put_file(path: str, content: str) -> int:
 
 
 def _created(path: str) -> int:
-    """A new file, open; whatever was there goes, and no link is followed. Raises OSError."""
+    """Open a new file: removes an existing one and follows no link. Raises OSError."""
     flags = posix.O_WRONLY | posix.O_CREAT | posix.O_EXCL | posix.O_NOFOLLOW | posix.O_CLOEXEC
     remove_file(path)
     try:
@@ -279,14 +277,14 @@ def _created(path: str) -> int:
 
 
 def _beside(path: str) -> str:
-    """Where a file is written before it gets its name, which may be as long as a name can be (255 bytes)."""
+    """The temporary name of a file before its rename; `path` may have a name of the maximum 255 bytes."""
     directory, _, name = path.rpartition("/")
     return f"{directory}/.{name[:200]}.new"
 
 
 def write_all(descriptor: int, content: str) -> None:
-    """Write it to the end: a disk that is nearly full takes a part, and says no only to the rest. Raises
-    OSError.
+    """Write all of `content`: on a nearly full disk, write(2) may write only a part and fail only for the
+    rest. Raises OSError.
     """
     left = content.encode("utf-8", "surrogateescape")
     while left:
@@ -294,7 +292,7 @@ def write_all(descriptor: int, content: str) -> None:
 
 
 def make_directory(path: str) -> None:
-    """Make a directory, unless somebody else has. Raises OSError, also for a link that leads nowhere."""
+    """Make a directory, or accept an existing one. Raises OSError, also for a dangling link."""
     try:
         posix.mkdir(path, 0o755)
     except FileExistsError:
@@ -302,10 +300,10 @@ def make_directory(path: str) -> None:
 
 
 def read_file(path: str) -> str | None:
-    """The content of a regular file or a setting of the kernel; None for anything else, which is neither
-    followed nor waited for.
+    """The content of a regular file or a kernel setting; None for anything else, which is neither followed
+    nor waited for.
 
-    None, too, for what is longer than any file that is read here: it is not what it should be.
+    Also None for a file over the size limit: it cannot be one of ours.
     """
     try:
         descriptor = posix.open(path, posix.O_RDONLY | posix.O_NONBLOCK | posix.O_NOFOLLOW | posix.O_CLOEXEC)
@@ -324,7 +322,7 @@ def read_file(path: str) -> str | None:
 
 
 def remove_file(path: str) -> None:
-    """Remove a file, if it is there."""
+    """Remove a file if it exists."""
     try:
         posix.unlink(path)
     except OSError:
@@ -332,13 +330,13 @@ def remove_file(path: str) -> None:
 
 
 def withdraw_file(path: str) -> None:
-    """Remove what write_file put in place, or had begun to when it was killed."""
+    """Remove what write_file wrote, or had begun to write when it was killed."""
     remove_file(path)
     remove_file(_beside(path))
 
 
 def ifindex(interface: str) -> int:
-    """The kernel's number of a device, 0 if there is none of that name."""
+    """The kernel's number of a device; 0 if no device has that name."""
     try:
         return if_nametoindex(interface)
     except OSError:
@@ -346,13 +344,13 @@ def ifindex(interface: str) -> int:
 
 
 def is_up(interface: str) -> bool:
-    """True if there is such a device and it is administratively up."""
+    """True if the device exists and is administratively up."""
     flags = read_file(f"/sys/class/net/{interface}/flags")
     return flags is not None and bool(int(flags, 16) & 1)
 
 
 def boot() -> str:
-    """What tells this boot of the kernel from any other. Raises KernelError."""
+    """The ID of this boot of the kernel. Raises KernelError."""
     said = read_file("/proc/sys/kernel/random/boot_id")
     if not said:
         raise KernelError("/proc/sys/kernel/random/boot_id cannot be read", "is /proc mounted?")

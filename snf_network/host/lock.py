@@ -1,5 +1,5 @@
-"""One call at a time: a lock for each interface, and for what all share; the names in STATE_DIR that no
-interface may have.
+"""Locks: one call at a time per interface, and for shared state; and the names in STATE_DIR that no interface
+may have.
 """
 
 from __future__ import annotations
@@ -19,15 +19,15 @@ if TYPE_CHECKING:
 RESERVED = ("locks", "shared", "base", "dns")
 """Names in STATE_DIR that no interface may have."""
 WAIT = 2.0
-"""Seconds that a call waits for another one on the same interface."""
+"""Seconds to wait for another call on the same interface."""
 
 
 class Held(KernelError):
-    """Another call has the lock, and did not let go of it in time."""
+    """Another call holds the lock and did not release it in time."""
 
 
 class Lock:
-    """One call at a time on one interface. Nobody but root can open the file, so nobody else can hold it."""
+    """Allows one call at a time on one interface. Only root can open the file, so nobody else can lock it."""
 
     def __init__(self, directory: str, interface: str, wait: float = WAIT) -> None:
         refuse_reserved(directory, interface)
@@ -49,7 +49,7 @@ class Lock:
         posix.close(self.descriptor)
 
     def take(self) -> bool:
-        """Take it if nobody has it. Raises KernelError if there is no such file and none can be made."""
+        """Take the lock if it is free; True if taken. Raises KernelError if its file cannot be opened."""
         try:
             self.descriptor = posix.open(
                 self.path, posix.O_RDWR | posix.O_CREAT | posix.O_CLOEXEC | posix.O_NOFOLLOW, 0o600
@@ -67,8 +67,8 @@ class Lock:
 
 
 class Locks:
-    """Many interfaces at once, for a call that waits for none of them. Gives the names that it got; `failed`
-    is told why it did not get another.
+    """Locks of many interfaces, without waiting. Yields the names that were locked; `failed` gets the reason
+    for every other.
     """
 
     def __init__(self, directory: str, names: Iterable[str], failed: dict[str, str]) -> None:
@@ -93,7 +93,7 @@ class Locks:
 
 
 def refuse_reserved(directory: str, interface: str) -> None:
-    """Raise KernelError for an interface that is named like something of ours."""
+    """Raise KernelError for an interface with the name of one of our own files."""
     if interface in RESERVED:
         raise KernelError(
             f"{interface} cannot be the name of an interface here",
@@ -102,8 +102,8 @@ def refuse_reserved(directory: str, interface: str) -> None:
 
 
 def make_directories(path: str) -> bool:
-    """As mkdir -p; the locks' directory is root's alone. True if it had to be made, which may have been
-    somebody else's doing.
+    """Like mkdir -p; only root may enter the locks' directory. True if the directory is usable now, even if
+    another process made it.
     """
     parent = path.rpartition("/")[0]
     if parent and not posix.access(parent, posix.F_OK):

@@ -1,7 +1,7 @@
-"""rtnetlink(7), spoken directly: one socket asks about routes, rules and links, and takes batches of changes.
+"""rtnetlink(7), used directly: one socket queries routes, rules and links, and takes batches of changes.
 
-`ip` would cost a process, dump every link before it answers, stop at the first EEXIST and tell errors as text
-(docs/design.md). Each message here has an equal line of ip(8) or bridge(8), which is what a plan prints.
+`ip` would cost a process, dump all links first, stop at the first EEXIST and report errors as text
+(docs/design.md). Each message here has an equivalent line of ip(8) or bridge(8), which a plan prints.
 """
 
 from __future__ import annotations
@@ -64,39 +64,39 @@ if TYPE_CHECKING:
 
 AF_NETLINK, SOCK_RAW, NETLINK_ROUTE, SOL_NETLINK = 16, 3, 0, 270
 OPTIONS = (10, 11, 12)
-"""NETLINK_CAP_ACK, NETLINK_EXT_ACK, NETLINK_GET_STRICT_CHK: short answers, with words, and exact dumps."""
+"""NETLINK_CAP_ACK, NETLINK_EXT_ACK, NETLINK_GET_STRICT_CHK: short replies, error texts, exact dumps."""
 NLMSGERR_ATTR_MSG = 1
-# RTM_F_FIB_MATCH; IPv4 tells which table only with RTM_F_LOOKUP_TABLE, which IPv6 refuses
+# RTM_F_FIB_MATCH; IPv4 reports the table only with RTM_F_LOOKUP_TABLE, which IPv6 refuses
 FIB_MATCH = {AF_INET: 0x3000, AF_INET6: 0x2000}
 UNICAST = 1
-# a rule that asks for nothing but its mark has no other attributes than these
+# a rule that matches on nothing but its mark has only these attributes
 MARK_ONLY = frozenset((FRA_PRIORITY, FRA_FWMARK, FRA_SUPPRESS_PREFIXLEN, FRA_TABLE, FRA_FWMASK, FRA_PROTOCOL))
 TO_TABLE, UNREACHABLE, INVERT = 1, 7, 2
 ABSENT = frozenset((2, 3, 19, 99))
-"""ENOENT, ESRCH, ENODEV, EADDRNOTAVAIL: what is absent already is as good as deleted."""
+"""ENOENT, ESRCH, ENODEV, EADDRNOTAVAIL: deleting something absent counts as success."""
 EEXIST = 17
 REFUSALS = (KernelError, OSError, ValueError, KeyError, struct_error)
-"""What a Resource raises that no message can be made of: no such device, or no address or number at all."""
+"""Errors of a Resource that has no valid message: a device does not exist, or a value is malformed."""
 BATCH = 64
-"""Messages sent before their answers are read: both fit into the socket's buffers."""
-# addresses that nothing but a default route leads to: class E, and 2000::
+"""Number of messages sent before their replies are read: both fit into the socket's buffers."""
+# addresses that only a default route leads to: class E, and 2000::
 ANYWHERE = {AF_INET: "240.0.0.1", AF_INET6: "2000::"}
 
 
 @dataclass(frozen=True)
 class Found:
-    """A route the kernel told of."""
+    """A route from the kernel."""
 
     table: int
     length: int
     """Prefix length; 0 is a default route."""
     device: int
-    """ifindex of the (first) next hop, 0 for a route without a device."""
+    """ifindex of the (first) next hop; 0 if the route has no device."""
 
 
 @dataclass(frozen=True)
 class Device:
-    """A network device the kernel told of."""
+    """A network device from the kernel."""
 
     name: str
     kind: str
@@ -104,13 +104,13 @@ class Device:
     mac: str
     mtu: int
     master: int
-    """ifindex of the bridge it is in, or 0."""
+    """ifindex of its bridge, or 0."""
     vlan_aware: bool
     default_pvid: int
 
 
 class Netlink:
-    """One socket for the questions of one call. Closed when it is dropped."""
+    """One socket for the queries of one call. Closed when it is garbage-collected."""
 
     def __init__(self) -> None:
         self.socket = socket(AF_NETLINK, SOCK_RAW, NETLINK_ROUTE)
@@ -125,8 +125,8 @@ class Netlink:
         self.socket.close()
 
     def default(self, family: int, table: int, ruled: bool) -> int:
-        """ifindex behind the default route of `table`, 0 if it has none. `ruled`: a rule leads marked packets
-        there.
+        """ifindex of the default route's device in `table`; 0 if there is none. `ruled`: a rule leads marked
+        packets to the table.
         """
         if ruled:
             found = self.route(family, table, ANYWHERE[family])
@@ -136,7 +136,7 @@ class Netlink:
         )
 
     def route(self, family: int, mark: int, address: str) -> Found | None:
-        """The route that a packet with `mark` takes to `address`; None if there is none. As `ip route get
+        """The route of a packet with `mark` to `address`; None if there is none. Like `ip route get
         fibmatch`.
         """
         packed = inet_pton(family, address)
@@ -150,45 +150,45 @@ class Netlink:
         )
 
     def holder(self, prefix: str, table: int) -> int:
-        """ifindex of the device that a route of exactly `prefix` in `table` leads to; 0 if there is none."""
+        """ifindex that a route of exactly `prefix` in `table` leads to; 0 if there is no such route."""
         address, _, length = prefix.partition("/")
         found = self.route(family_of(address), table, address)
         exact = found and (found.table, found.length) == (table, int(length))
         return found.device if found and exact else 0
 
     def routes(self, family: int, table: int) -> Iterator[Found]:
-        """Every route of `table`: costs as much as it has. As `ip route show table`."""
+        """Every route of `table`; the cost grows with their number. Like `ip route show table`."""
         body = _rtmsg(family, 0, 0) + attribute(RTA_TABLE, pack("=I", table))
         return (
             _found(reply) for kind, reply in self.ask(RTM_GETROUTE, NLM_F_DUMP, body) if kind == RTM_NEWROUTE
         )
 
     def has_table(self, table: int) -> bool:
-        """True if the kernel has such a table with a route in it."""
+        """True if the kernel has this table with a route in it."""
         return any(True for family in (AF_INET, AF_INET6) for _ in self.routes(family, table))
 
     def device(self, name: str) -> Device | None:
-        """The device of that name; None if there is none. As `ip -d link show dev NAME`."""
+        """The device of that name; None if there is none. Like `ip -d link show dev NAME`."""
         body = bytes(IFINFOMSG.size) + attribute(IFLA_IFNAME, name.encode() + b"\0")
         return next(
             (_device(reply) for kind, reply in self.ask(RTM_GETLINK, 0, body) if kind == RTM_NEWLINK), None
         )
 
     def ports(self, bridge: int) -> Iterator[Device]:
-        """The ports of a bridge, by its ifindex. As `ip link show master NAME`."""
+        """The ports of a bridge, given its ifindex. Like `ip link show master NAME`."""
         body = bytes(IFINFOMSG.size) + attribute(IFLA_MASTER, pack("=I", bridge))
         return (
             _device(reply) for kind, reply in self.ask(RTM_GETLINK, NLM_F_DUMP, body) if kind == RTM_NEWLINK
         )
 
     def rules(self) -> set[Rule]:
-        """Our policy rules, as they are in the kernel now."""
+        """Our policy rules that are in the kernel now."""
         replies = self.ask(RTM_GETRULE, NLM_F_DUMP, bytes(FIB_RULE_HDR.size))
         return {rule for _, reply in replies for rule in _rule(reply)}
 
     def send(self, resources: Sequence[Resource], add: bool, index: Index) -> list[str]:
-        """Add or delete each by a message of its own, many in one go; what the kernel said of each, empty
-        if it is done. One refusal stops none of the others. Absent is as good as deleted.
+        """Add or delete each with a message of its own, in batches; returns the kernel's error for each,
+        empty on success. One failure does not stop the others. Deleting something absent succeeds.
         """
         said: list[str] = []
         for start in range(0, len(resources), BATCH):
@@ -198,14 +198,14 @@ class Netlink:
                 try:
                     kind, flags, body = resource.message(add, index)
                     requests.append(message(kind, flags | NLM_F_ACK, body, number))
-                except REFUSALS as error:  # a record need not be ours
+                except REFUSALS as error:  # a record may contain anything
                     refused[number] = getattr(error, "strerror", None) or str(error)
             refused |= {number: words for number, words in self._acknowledged(requests, add) if words}
             said += [refused.get(number, "") for number in range(len(resources[start : start + BATCH]))]
         return said
 
     def _acknowledged(self, requests: list[bytes], add: bool) -> Iterator[tuple[int, str]]:
-        """Send requests; give the number of each, and why it was refused."""
+        """Send requests; yields the index of each, and its error, empty on success."""
         if requests:
             self.socket.send(b"".join(requests))
         left = len(requests)
@@ -216,8 +216,8 @@ class Netlink:
                     yield number, _refusal(body, add)
 
     def ask(self, kind: int, flags: int, body: bytes) -> list[tuple[int, bytes]]:
-        """Send one request; give the kind and body of each reply. All are read: what is left would answer the
-        next question.
+        """Send one request; returns the type and body of each reply. Reads all of them: any left over would
+        be taken for the next query's.
         """
         replies: list[tuple[int, bytes]] = []
         self.socket.send(message(kind, flags, body))
@@ -231,8 +231,8 @@ class Netlink:
 
 
 def _refusal(body: bytes, add: bool) -> str:
-    """Why a request was refused (nlmsgerr): errno, and the words that the kernel may add. A rule that is
-    there is as good as added, and what is absent as good as deleted.
+    """Why a request failed (nlmsgerr): errno, and the kernel's text if any. Empty if a rule to add exists or
+    an object to delete is absent.
     """
     code = -unpack_from("=i", body)[0]
     if not code or (code == EEXIST if add else code in ABSENT):
@@ -251,8 +251,7 @@ def _rtmsg(family: int, flags: int, length: int) -> bytes:
 
 
 def _found(message: bytes) -> Found:
-    """rtmsg: RTA_TABLE, and RTA_OIF or the lowest device of RTA_MULTIPATH, which the kernel may begin with
-    any hop.
+    """Parse rtmsg: RTA_TABLE, and RTA_OIF or the lowest device of RTA_MULTIPATH, whose order of hops varies.
 
     Only a unicast route leads to a device: an unreachable one of IPv6 is on lo.
     """
@@ -267,7 +266,7 @@ def _found(message: bytes) -> Found:
 
 
 def _hops(data: bytes) -> list[int]:
-    """rtnexthop: length, flags, weight, ifindex, attributes."""
+    """Parse rtnexthop: length, flags, weight, ifindex, attributes."""
     devices = []
     while len(data) >= 8:
         length, _, _, device = unpack_from("=HBBi", data)
@@ -277,7 +276,7 @@ def _hops(data: bytes) -> list[int]:
 
 
 def _device(message: bytes) -> Device:
-    """ifinfomsg; what is about a bridge only stands in its LINKINFO."""
+    """Parse ifinfomsg; attributes of bridges are in LINKINFO."""
     fields = attributes(message[IFINFOMSG.size :])
     info = attributes(fields.get(IFLA_LINKINFO, b""))
     name, kind = fields[IFLA_IFNAME].rstrip(b"\0"), info.get(IFLA_INFO_KIND, b"").rstrip(b"\0")
@@ -295,8 +294,8 @@ def _device(message: bytes) -> Device:
 
 
 def _rule(message: bytes) -> Iterator[Rule]:
-    """fib_rule_hdr: ours by FRA_PROTOCOL and priority, and by asking for nothing but the whole mark, which is
-    the table.
+    """Parse fib_rule_hdr: it is ours if FRA_PROTOCOL and priority match and its only condition is the whole
+    mark, the table's number.
     """
     fields = attributes(message[FIB_RULE_HDR.size :])
     whole_mark = (

@@ -1,16 +1,16 @@
-"""STATE_DIR/<interface>: what we put in place, and for whom. Saved before the kernel is touched, so a crash
-can be undone.
+"""Records: STATE_DIR/<interface> has what we put in place, and for whom. It is written before any change to
+the kernel, so that a crash can be undone.
 
-A record is text: a line a fact, tab-separated and escaped, the kind of fact first. It is read as data and
-never run. What a later version adds, a field or a kind, is passed over; a file that does not end in `end` was
-cut off and is not believed.
+A record is text: one fact per line, its kind first, tab-separated and escaped. It is read as data and never
+run. Fields and kinds of later versions are skipped; a file that does not end in `end` is truncated and
+rejected.
 
     nic         interface, ifindex, boot id, instance, NIC uuid, format
-    variable    name, value: what Ganeti said of the NIC
-    node        name, value: what the plan took from the node
+    variable    name, value: a variable of the NIC, from Ganeti
+    node        name, value: a fact of the node that the plan depended on
     lacking     what could not be done yet
     Route ...   a Resource: its kind and its fields
-    stale       a Resource of an earlier state, which may be there still
+    stale       a Resource of an earlier state, which may still exist
     end
 """
 
@@ -31,18 +31,18 @@ if TYPE_CHECKING:
     from snf_network.model.resources import Resource
 
 FAILED = "failed: "
-"""How what is lacking begins that the machine refused: worth another try though nothing has changed."""
+"""Prefix of a `lacking` entry that the machine refused: worth retrying even though nothing has changed."""
 ALWAYS = "+"
-"""Holds a shared thing, and is locked, without being an interface: no interface has such a name."""
+"""A pseudo-interface that holds shared Resources and has a lock; no real interface can have this name."""
 FACTS = ("nic", "variable", "node", "lacking", "stale", "end")
 FORMAT = "2"
-"""Records of the first format, which have no such field, have no end mark either."""
+"""Records of format 1, without this field, have no end mark either."""
 ESCAPES = (("\\", "\\\\"), ("\t", "\\t"), ("\n", "\\n"), ("\r", "\\r"))
 
 
 @dataclass(frozen=True)
 class Record:
-    """What one interface has, and whose it is."""
+    """The state of one interface, and the NIC it belongs to."""
 
     interface: str
     ifindex: int
@@ -53,19 +53,19 @@ class Record:
     resources: tuple[Resource, ...]
     lacking: tuple[str, ...] = ()
     stale: tuple[Resource, ...] = ()
-    """What may be there from before: a call that has not ended yet, or was killed. To be taken away, never to
-    be wanted.
+    """Resources of an earlier state that may still exist, during a call or after a killed one. To be removed,
+    never to be wanted.
     """
     node: tuple[tuple[str, str], ...] = ()
-    """What the plan took from the node: another uplink by now means another plan."""
+    """The node's facts that the plan depended on: a different uplink now means a different plan."""
 
     @property
     def failed(self) -> bool:
-        """True if something was refused, rather than not there to be had."""
+        """True if something was refused, rather than not available yet."""
         return any(words.startswith(FAILED) for words in self.lacking)
 
     def text(self) -> str:
-        """As it stands in the file."""
+        """The content of the file."""
         rows: list[tuple[str, ...]] = [
             ("nic", self.interface, str(self.ifindex), self.boot, self.instance, self.uuid, FORMAT)
         ]
@@ -85,15 +85,15 @@ class Records:
         self.directory = directory
 
     def load(self, interface: str) -> Record | None:
-        """The record of `interface`; None if it has none, or if the file is not one of ours (the bash package
-        had files there).
+        """The record of `interface`; None if there is none, or if the file is not ours (the bash package had
+        files there).
         """
         text = read_file(f"{self.directory}/{interface}") if interface not in RESERVED else None
         return parse(text) if text else None
 
     def all(self) -> tuple[list[Record], list[str]]:
-        """Every record, and the names of files that should be one and cannot be read: cut off, or somebody
-        else's.
+        """Every record, and the names of files that should be records but cannot be read: truncated, or not
+        ours.
         """
         names = [name for name in _names(self.directory) if name not in RESERVED and not name.startswith(".")]
         found = {name: self.load(name) for name in names}
@@ -101,21 +101,21 @@ class Records:
         return records, sorted(found.keys() - {record.interface for record in records})
 
     def holds(self, resource: Resource, interface: str) -> bool:
-        """True if `interface` has said that it wants a shared resource."""
+        """True if `interface` is registered as a user of a shared resource."""
         return posix.access(f"{self._shared(resource)}/{interface}", posix.F_OK)
 
     def save(self, record: Record) -> None:
-        """Put the record in place at once. Raises KernelError."""
+        """Write the record atomically. Raises KernelError."""
         refuse_reserved(self.directory, record.interface)
         write_file(f"{self.directory}/{record.interface}", record.text())
 
     def forget(self, interface: str) -> None:
-        """Drop the record."""
+        """Delete the record."""
         withdraw_file(f"{self.directory}/{interface}")
 
     def tidy(self, interface: str) -> None:
-        """Remove files that a killed call had begun; a note that somebody is writing just now is written by
-        the next NIC.
+        """Remove temporary files of a killed call; if the note on the rules is being written now, the next
+        NIC writes it again.
         """
         for name in (interface, "base"):
             remove_file(f"{self.directory}/.{name}.new")
@@ -123,11 +123,11 @@ class Records:
     def __iter__(self) -> Iterator[Record]:
         yield from self.all()[0]
 
-    # --- things that several NICs share: STATE_DIR/shared/<resource>/<interface>, empty files. The rmdir that
-    # succeeds is the last's
+    # resources shared by several NICs: STATE_DIR/shared/<resource>/<interface>, empty files. When rmdir
+    # succeeds, the last user is gone
 
     def hold(self, resource: Resource, interface: str) -> None:
-        """Say that `interface` wants a shared resource. Raises KernelError."""
+        """Register `interface` as a user of a shared resource. Raises KernelError."""
         directory = self._shared(resource)
         make_directories(directory)
         try:
@@ -137,22 +137,22 @@ class Records:
                 )
             )
         except FileNotFoundError:
-            self.hold(resource, interface)  # the last one left between the two calls
+            self.hold(resource, interface)  # the last user left between the two calls
         except OSError as error:
             raise KernelError(f"{directory}/{interface}: {error.strerror}") from error
 
     def release(self, resource: Resource, interface: str) -> bool:
-        """Say that `interface` wants it no more; True if nobody does."""
+        """Unregister `interface` from it; True if no user is left."""
         directory = self._shared(resource)
         remove_file(f"{directory}/{interface}")
         return _remove_directory(directory)
 
     def held(self, resource: Resource) -> bool:
-        """True if somebody wants it."""
+        """True if a shared resource has a user."""
         return any(self._wants(holder) for holder in _names(self._shared(resource)))
 
     def prune(self) -> None:
-        """Drop what is held by nobody: its call was killed between record and release, or its record is
+        """Drop registrations without a user: a call was killed between record and release, or the record is
         lost.
         """
         for thing in _names(f"{self.directory}/shared"):
@@ -163,7 +163,7 @@ class Records:
             _remove_directory(directory)
 
     def _wants(self, holder: str) -> bool:
-        """A tap that is up may have a guest, whether or not it has a record that can be read."""
+        """An interface that is up may have a guest, even without a readable record."""
         return holder == ALWAYS or is_up(holder) or self.load(holder) is not None
 
     def _shared(self, resource: Resource) -> str:
@@ -171,12 +171,12 @@ class Records:
 
 
 def is_live(record: Record) -> bool:
-    """True if the interface is still the one that the record was made for."""
+    """True if the interface is still the one the record was written for."""
     return record.boot == boot() and ifindex(record.interface) == record.ifindex
 
 
 def parse(text: str) -> Record | None:
-    """The record that `text` is; None if it is something else, or not whole."""
+    """Parse a record; None if it is not one, or is truncated."""
     rows = columns(text)
     head = rows[0] if rows else []
     if (
@@ -204,12 +204,12 @@ def parse(text: str) -> Record | None:
 
 
 def row(words: Iterable[str]) -> str:
-    """A line of a file in STATE_DIR."""
+    """Format a line of a file in STATE_DIR."""
     return "\t".join(map(_escaped, words)) + "\n"
 
 
 def columns(text: str) -> list[list[str]]:
-    """The lines of such a file, word by word."""
+    """Split such a file into lines and words."""
     return [[_unescaped(word) for word in line.split("\t")] for line in text.split("\n") if line]
 
 
@@ -230,7 +230,7 @@ def _unescaped(word: str) -> str:
 
 
 def _names(directory: str) -> list[str]:
-    """What is in a directory; nothing, if it is none."""
+    """The names in a directory; empty if it cannot be read."""
     try:
         return sorted(posix.listdir(directory))
     except OSError:
@@ -238,7 +238,7 @@ def _names(directory: str) -> list[str]:
 
 
 def _remove_directory(path: str) -> bool:
-    """True if it is gone; one that is not empty stays."""
+    """Remove a directory if it is empty; True if it is gone."""
     try:
         posix.rmdir(path)
     except FileNotFoundError:

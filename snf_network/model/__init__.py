@@ -1,1 +1,1 @@
-"""What Ganeti, the administrator and the node say, and the kinds of thing a NIC puts on a node. Data only."""
+"""Input from Ganeti, the admin and the node, and the kinds of Resource a NIC puts on a node. Data only."""

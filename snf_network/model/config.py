@@ -1,4 +1,4 @@
-"""/etc/default/snf-network, with the names and meanings the bash package gave them. Read as data: no shell
+"""/etc/default/snf-network, with the setting names and meanings of the bash package. Read as data: no shell
 runs.
 
 The syntax is the part of sh that such files use: KEY=VALUE, quotes, comments, `$NAME` and `${NAME}` of
@@ -20,18 +20,18 @@ if TYPE_CHECKING:
 
 PATH = "/etc/default/snf-network"
 DNS_PATH = "/etc/snf-network/dns.yaml"
-"""What that file cannot say of DNS; read by nobody who is in a hurry."""
+"""DNS settings that PATH has no syntax for; a NIC coming up does not wait for it to be read."""
 LARGEST = 1 << 20
-"""Bytes that the file may have."""
+"""Maximum size of the file in bytes."""
 NAME = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_")
 TAG = NAME | frozenset("-.:")
-# what only a shell could give a meaning to; refused rather than guessed
+# characters that only a shell could interpret: refused rather than guessed
 SHELL = frozenset("`;&|<>()*?[]~!\\")
 
 
 @dataclass(frozen=True)
 class Config:
-    """The settings of a node. Every field is a key of the file in lower case; docs/operators.md has them
+    """The settings of a node. Every field is a key of the file in lower case; docs/operators.md lists them
     all.
     """
 
@@ -68,12 +68,12 @@ class Config:
     kerberos_ticket: str = "/var/lib/snf-network/snf-network-kerberos.tkt"
     warnings: tuple[str, ...] = ()
     errors: tuple[str, ...] = ()
-    """Lines that were left out, as they cannot be used; in a lenient reading only."""
+    """Lines that were skipped because they are invalid; only if `lenient`."""
 
     @staticmethod
     def load(path: str = PATH, lenient: bool = False) -> Config:
-        """The settings in `path`, defaults where there is no file. Raises BadConfig, with the line number;
-        `lenient`: a bad line is a warning, and its key has the default.
+        """The settings in `path`; the defaults if there is no file. Raises BadConfig with the line number; if
+        `lenient`, a bad line goes into `errors` instead, and its key keeps the default.
         """
         try:
             return parse(_content(path), path, lenient)
@@ -84,7 +84,7 @@ class Config:
 
 
 def _content(path: str) -> str:
-    """Of a regular file: nobody waits for the writer of a pipe. Raises OSError, BadConfig."""
+    """The text of a regular file; opening a pipe does not wait for its writer. Raises OSError, BadConfig."""
     descriptor = posix.open(path, posix.O_RDONLY | posix.O_NONBLOCK | posix.O_CLOEXEC)
     try:
         status = posix.fstat(descriptor)
@@ -96,13 +96,13 @@ def _content(path: str) -> str:
 
 
 def dns_is_on(config: Config) -> bool:
-    """True if there is a server to send names to, and a way to sign them."""
+    """True if there is a server to send names to and a way to sign updates."""
     return bool(config.authentication_method) and (bool(config.server) or access(DNS_PATH, F_OK))
 
 
 def parse(text: str, path: str = PATH, lenient: bool = False) -> Config:
-    """The settings that `text` holds. Raises BadConfig for a line that is no assignment or has a bad
-    value, or, if `lenient`, leaves it out with a warning.
+    """The settings in `text`. Raises BadConfig for a line that is not an assignment or has a bad value; if
+    `lenient`, skips the line and adds it to `errors`.
     """
     words: dict[str, str] = {}
     settings: dict[str, str | bool] = {}
@@ -128,7 +128,7 @@ def parse(text: str, path: str = PATH, lenient: bool = False) -> Config:
 
 
 def _sound(config: Config, path: str) -> Config:
-    """What the keys say together. Raises BadConfig."""
+    """Check the keys against each other and return `config`. Raises BadConfig."""
     if config.state_dir.rstrip("/") == config.nfdhcpd_state_dir.rstrip("/"):
         both = f"STATE_DIR and NFDHCPD_STATE_DIR are both {shown(config.state_dir)}"
         raise BadConfig(f"{path}: {both}", "their files have the same names")
@@ -154,7 +154,7 @@ def _assignment(line: str, words: dict[str, str], where: str) -> tuple[str, str]
 
 
 def _value(text: str, words: dict[str, str], where: str) -> str:
-    """One shell word: quotes removed, $NAME of earlier keys put in, a comment after it dropped."""
+    """Parse one shell word: remove quotes, expand $NAME of earlier keys, drop a trailing comment."""
     result, quote, position = "", "", 0
     while position < len(text):
         character = text[position]
@@ -217,7 +217,7 @@ def _is_path(value: str) -> bool:
 
 
 def _are_prefixes(value: str) -> bool:
-    """Addresses and prefixes of either family, a space between them."""
+    """Addresses and prefixes of either family, separated by spaces."""
     return all(map(_is_range, value.split()))
 
 
@@ -231,7 +231,7 @@ BOOLEAN: tuple[Callable[[str], bool], str] = (lambda value: value.lower() in TRU
 TAGNAME: tuple[Callable[[str], bool], str] = (lambda value: bool(value) and TAG.issuperset(value), "a tag")
 TEXT: tuple[Callable[[str], bool], str] = (lambda value: not value or value.isprintable(), "printable text")
 SILENT_TAGS = frozenset(("public_tag", "physical_vlan_tag", "dns_tag"))
-"""Tags that put nothing on the node: two of them may have one name, as DNS_TAG=public in the bash package."""
+"""Tags that put nothing on the node: two of them may share a name, as DNS_TAG=public in the bash package."""
 TAG_KEYS = tuple(key for key in Config().__dict__ if key.endswith("_tag"))
 DEFAULTS = {key.upper(): value for key, value in Config().__dict__.items() if isinstance(value, str)}
 CHECKS: dict[str, tuple[Callable[[str], bool], str]] = {
@@ -264,5 +264,5 @@ CHECKS: dict[str, tuple[Callable[[str], bool], str]] = {
         TEXT,
     ),
 }
-# settings of the bash package that have nothing left to set: its helper, its lock, its trace file
+# settings of the bash package that no longer set anything: its helper, its lock, its trace file
 IGNORED = frozenset(("MAC2EUI64", "RUNLOCKED_OPTS", "DEBUGFILE"))

@@ -1,4 +1,4 @@
-"""The names that a NIC should have in DNS. Pure text: the sender finds out which zone a name is in, and
+"""The names that a NIC should have in DNS. Pure text: the sender finds out which zone a name belongs to, and
 whether it is free.
 """
 
@@ -19,33 +19,33 @@ class Names:
 
     instance: str
     nic: str
-    """The NIC's UUID; its index where Ganeti gave none."""
+    """The NIC's UUID; its index if Ganeti gave none."""
     network: str
     """Name of the Ganeti network, which may have a zone of its own."""
     addresses: tuple[str, ...]
 
 
 def names_of(nic: Nic, ipv6: bool = True) -> Names:
-    """The names of `nic`: IP and, unless the guest can have no IPv6, the EUI-64 address of its MAC."""
+    """The names of `nic`: IP and, if `ipv6`, the EUI-64 address of its MAC."""
     addresses = (nic.ip, nic.ip6 if ipv6 else "")
     return Names(nic.instance, key_of(nic), nic.network.name, tuple(filter(None, addresses)))
 
 
 def key_of(nic: Nic) -> str:
-    """What tells a NIC from the others of its instance."""
+    """A key that tells the NIC from the others of its instance."""
     return nic.uuid or nic.index or "0"
 
 
 def forward(instance: str, zone: str) -> str:
-    """The name of an instance in a zone; an instance name that ends in the zone is the name. Lower case,
-    without a dot at the end.
+    """The name of an instance in a zone; an instance name that already ends in the zone is kept. Lower case,
+    without a trailing dot.
     """
     name, zone = instance.lower().rstrip("."), zone.lower().strip(".")
     return name if not zone or name == zone or name.endswith(f".{zone}") else f"{name}.{zone}"
 
 
 def reverse(address: str) -> str:
-    """The name of the PTR of `address` (RFC 1035, 3.5; RFC 3596, 2.5), without a dot at the end."""
+    """The name of the PTR record of `address` (RFC 1035, 3.5; RFC 3596, 2.5), without a trailing dot."""
     if ":" in address:
         return ".".join(reversed(inet_pton(AF_INET6, address).hex())) + ".ip6.arpa"
     return ".".join(reversed(address.split("."))) + ".in-addr.arpa"

@@ -1,4 +1,4 @@
-"""What Ganeti says of a NIC: every value checked, once, here, before anything else sees it."""
+"""A NIC as Ganeti describes it: every value is checked once, here, before anything else uses it."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
 MODES = ("bridged", "routed", "openvswitch", "ext")
-# all that a NIC is made from (XEN is ours: vif-custom sets it): what a record keeps, so that a NIC can be
-# planned again later
+# the variables that define a NIC (vif-custom sets XEN, Ganeti the others): a record keeps them, so that the
+# NIC can be planned again later
 VARIABLES = (
     "INSTANCE",
     "INTERFACE",
@@ -52,7 +52,7 @@ VARIABLES = (
 
 @dataclass(frozen=True)
 class Network:
-    """The Ganeti network a NIC is in. A NIC outside of networks has one with every field empty."""
+    """The Ganeti network of a NIC. For a NIC without a network, every field is empty."""
 
     name: str = ""
     uuid: str = ""
@@ -77,7 +77,7 @@ class Nic:
     """IPv4 address, or empty."""
     ip6: str = ""
     """The IPv6 address the guest may use: IP if that is IPv6, else EUI-64 of the MAC in the network's /64
-    (RFC 4291, appendix A). Empty in a prefix of another length, where no guest can form one.
+    (RFC 4291, appendix A). Empty for another prefix length, as no guest can form such an address.
     """
     index: str = ""
     name: str = ""
@@ -88,7 +88,7 @@ class Nic:
     network: Network = Network()
     xen: bool = False
     arriving: bool = False
-    """The guest is still on another node: Ganeti 3.2 brings a NIC of mode ext up before a migration, and
+    """The guest still runs on another node: Ganeti 3.2 brings a NIC of mode ext up before a migration, and
     again after it.
     """
     values: tuple[tuple[str, str], ...] = ()
@@ -96,26 +96,26 @@ class Nic:
 
     @property
     def link_local(self) -> str:
-        """The address the guest's kernel gives itself in fe80::/64 if it forms EUI-64 ones."""
+        """The address in fe80::/64 that the guest's kernel gives itself if it forms EUI-64 addresses."""
         return eui64("fe80::/64", self.mac)
 
     @property
     def identifiers(self) -> tuple[str, ...]:
-        """The three ways a tag may name this NIC, the most particular first."""
+        """The three identifiers by which a tag may name this NIC, the most specific first."""
         return tuple(filter(None, (self.uuid, self.name, self.index)))
 
     def customised(self, prefix: str) -> tuple[list[str], ...]:
-        """What instance tags `<prefix>:<uuid|name|index>:<word>` say of this NIC: the words by uuid, by name
-        and by index.
+        """The words of instance tags `<prefix>:<uuid|name|index>:<word>` for this NIC, in three lists: by
+        uuid, by name and by index.
         """
         starts = [f"{prefix}:{identifier}:" for identifier in self.identifiers]
         return tuple([tag[len(start) :] for tag in self.tags if tag.startswith(start)] for start in starts)
 
     @staticmethod
     def from_env(env: Mapping[str, str], interface: str = "") -> Nic:
-        """The NIC that the variables of `env` describe; `interface` counts where INTERFACE is absent.
+        """The NIC that the variables of `env` describe; `interface` is used if INTERFACE is absent.
 
-        Raises BadEnvironment naming the first variable that is missing or malformed, and its value.
+        Raises BadEnvironment that names the first variable that is missing or malformed, and its value.
         """
         values = {name: env[name] for name in VARIABLES if env.get(name)}
         if interface:
@@ -135,12 +135,12 @@ class Nic:
 
 
 def read_nic_file(text: str) -> dict[str, str]:
-    """The variables in a NIC file of Ganeti's Xen hypervisor: KEY=VALUE lines, some values in double quotes,
-    TAGS joined by `\\ `.
+    r"""The variables in a NIC file of Ganeti's Xen hypervisor: KEY=VALUE lines, some values in double quotes,
+    TAGS joined by `\ `.
 
     Ganeti escapes nothing in it (`_WriteNicConfig`, hv_xen.py of 3.0), so a line break in a name can look
-    like a line of its own. Raises BadEnvironment for what Ganeti would not have written: a key twice, a quote
-    not closed, an IP not right after the MAC.
+    like a separate line. Raises BadEnvironment for anything that Ganeti would not have written: a duplicate
+    key, an unclosed quote, an IP that does not follow the MAC.
     """
     values: dict[str, str] = {}
     before = ""
@@ -198,7 +198,7 @@ def _nic(values: dict[str, str]) -> Nic:
 
 
 def _words(text: str) -> tuple[str, ...]:
-    """Tags, sorted: Ganeti gives them in a new order at each call, so no order may mean anything."""
+    """Tags, sorted: Ganeti's order differs from call to call, so it must not mean anything."""
     return tuple(sorted(set(text.split())))
 
 

@@ -1,4 +1,4 @@
-"""What deciding needs to know of the host. Data only; observe.facts reads it."""
+"""What a plan needs to know about the host. Data only; observe.facts reads it."""
 
 from __future__ import annotations
 
@@ -7,17 +7,17 @@ from snf_network.lean import dataclass
 
 @dataclass(frozen=True)
 class Node:
-    """The host as one NIC meets it."""
+    """The host, as far as it matters to one NIC."""
 
     table: int = 0
-    """Number of the routing table LINK names (routed)."""
+    """Number of the routing table that LINK names (routed)."""
     uplink: str = ""
-    """Device of the table's IPv4 default route; empty where there is none."""
+    """Device of the table's IPv4 default route; empty if there is none."""
     uplink6: str = ""
     ipv6: bool = True
-    """False where the kernel has no IPv6 or the tap has it switched off."""
+    """False if the kernel has no IPv6 or IPv6 is disabled on the tap."""
     ipv6_possible: bool = True
-    """False where the kernel was built or booted without IPv6: no repair can bring it."""
+    """False if the kernel was built or booted without IPv6: no repair can enable it."""
     mtu: int = 0
     """MTU of the bridge (bridged)."""
     wan: str = ""
@@ -25,19 +25,19 @@ class Node:
     vlan_aware: bool = False
     """The bridge filters VLANs; read for VLAN only."""
     vlan_uplinks: tuple[str, ...] = ()
-    """Ports of a VLAN-aware bridge that lead off the node; read for VLAN only."""
+    """Ports of a VLAN-aware bridge that lead out of the node; read for VLAN only."""
     vlan_devices: tuple[tuple[str, str], ...] = ()
-    """VLANs that never reach the bridge, because a device of their own takes them off one of its uplinks; and
-    that device.
+    """VLANs that never reach the bridge because a VLAN device on one of its uplinks takes their frames, each
+    with that device.
     """
     default_pvid: int = 0
-    """VLAN that the bridge puts a new port into, 0 for none; read for VLAN only."""
+    """VLAN that the bridge adds a new port to, 0 for none; read for VLAN only."""
     profiles: tuple[str, ...] = ()
-    """Names of the firewall profiles there are; read for a NIC with a profile tag only."""
+    """Names of the available firewall profiles; read for a NIC with a profile tag only."""
 
     def facts(self) -> tuple[tuple[str, str], ...]:
-        """What of it a plan depends on, as a record keeps it: not the profiles, which the ruleset looks
-        after.
+        """The fields that a plan depends on, as a record keeps them: without the profiles, which the ruleset
+        keeps track of.
         """
         values = {name: value for name, value in self.__dict__.items() if name != "profiles"}
         return tuple((name, str(value)) for name, value in values.items())

@@ -1,4 +1,4 @@
-"""What a hook's environment says: one operation on one instance, and the NICs it shall have from now on."""
+"""One operation on one instance, from a hook's environment, and the NICs it should have from now on."""
 
 from __future__ import annotations
 
@@ -30,26 +30,24 @@ MOST_NICS = 64
 
 @dataclass(frozen=True)
 class Operation:
-    """One opcode, as the hooks of Ganeti 3.0 describe it (measured: GANETI_POST_* is what is so
-    afterwards).
-    """
+    """One opcode, as Ganeti 3.0 describes it to a hook (measured: GANETI_POST_* is the state afterwards)."""
 
     opcode: str
     phase: str
     names: tuple[str, ...]
     """Every name the instance had or has."""
     primary: str = ""
-    """The node that the instance is on, or was until it was moved or removed."""
+    """The node that the instance runs on, or ran on until it was moved or removed."""
     running: bool = False
-    """What Ganeti shall keep it as from now on."""
+    """The desired state from now on, running or not."""
     old_primary: str = ""
     new_primary: str = ""
     nics: tuple[tuple[str, tuple[tuple[str, str], ...]], ...] = ()
-    """By UUID: the variables an ifup of that NIC would get."""
+    """For each UUID, the variables that an ifup of that NIC would get."""
 
     @staticmethod
     def from_hook(env: Mapping[str, str]) -> Operation:
-        """The operation of a hook's environment. Raises BadEnvironment if it names no instance."""
+        """The operation in a hook's environment. Raises BadEnvironment if it names no instance."""
         get = env.get
         names = tuple(
             dict.fromkeys(

@@ -1,1 +1,1 @@
-"""Read the kernel: before deciding, to compare with the records, and to trace."""
+"""Read the kernel: before a plan, for comparison with the records, and for traces."""

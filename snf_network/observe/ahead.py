@@ -1,5 +1,5 @@
-"""What others have set up that a guest's packets meet before our rules, or beside them: no record says so,
-and no repair mends it.
+"""Foreign rules that affect a guest's packets before ours, or besides them: no record lists them, and no
+repair changes them.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ LEGACY = (
     ("iptables-legacy", "/proc/net/ip_tables_names", "ip"),
     ("ip6tables-legacy", "/proc/net/ip6_tables_names", "ip6"),
 )
-"""Tools, where the kernel lists the tables that were ever used, and nft's word for the family."""
+"""Tools, the file where the kernel lists every table ever used, and nft's name of the family."""
 FIB_RULE_INVERT = 2
 FORWARDED = ("prerouting", "forward", "postrouting")
-"""Hooks that every packet passes that the node forwards."""
+"""Hooks that every forwarded packet passes."""
 
 
 def found(live: Collection[Record], rules: Iterable[Any]) -> Iterator[str]:
-    """All of it, in words, for the NICs that are here. Raises KernelError."""
+    """All such rules that affect the live NICs, in words. Raises KernelError."""
     modes = {mode for record in live for one in record.resources if (mode := _mode(one))}
     if modes:
         yield from rules_before(rules, live)
@@ -40,17 +40,17 @@ def found(live: Collection[Record], rules: Iterable[Any]) -> Iterator[str]:
 
 
 def _mode(resource: Resource) -> str:
-    """The mode of the NIC that has such a Resource, if it tells."""
+    """The mode of a NIC with this Resource; empty if that does not follow from it."""
     if isinstance(resource, Port) and resource.bridge:
         return "bridged"
     return "routed" if isinstance(resource, Rule) else ""
 
 
 def closed_chains(chains: Iterable[dict[str, Any]], modes: Collection[str]) -> Iterator[str]:
-    """Base chains of others, as nft -j lists them, that drop what none of their rules accepts.
+    """Foreign base chains, as nft -j lists them, with policy drop.
 
-    `modes` has those of the NICs that are here: routed ones pass the hooks of IP, bridged ones those of the
-    bridge, and those of IP where bridge-nf-call-* is 1.
+    `modes` are those of the live NICs: packets of routed ones pass the IP hooks, those of bridged ones pass
+    the bridge hooks, and also the IP hooks if bridge-nf-call-* is 1.
     """
     for chain in chains:
         family, hook = chain["family"], chain.get("hook")
@@ -60,7 +60,7 @@ def closed_chains(chains: Iterable[dict[str, Any]], modes: Collection[str]) -> I
 
 
 def legacy_chains(modes: Collection[str]) -> Iterator[str]:
-    """The same of iptables-legacy, which nft does not list."""
+    """The same for iptables-legacy, which nft does not list."""
     for tool, names, family in LEGACY:
         if "filter" in (read_file(names) or "").split() and _met(family, modes):
             _, said = run((tool, "-S", "FORWARD"))
@@ -76,7 +76,7 @@ def _words(*chain: str) -> str:
 
 
 def _met(family: str, modes: Collection[str]) -> bool:
-    """True if the packets of such NICs pass the hooks of a family of tables."""
+    """True if packets of NICs in these modes pass the hooks of this table family."""
     if family == "bridge":
         return "bridged" in modes
     if family not in ("ip", "ip6", "inet"):
@@ -87,8 +87,8 @@ def _met(family: str, modes: Collection[str]) -> bool:
 
 
 def rules_before(rules: Iterable[Any], live: Collection[Record]) -> Iterator[str]:
-    """Policy rules of others, as pyroute2 reads them, that are asked before ours or at our preference, and
-    that a guest's packet may match.
+    """Foreign policy rules, as pyroute2 parses them, that come before ours or have our preference, and may
+    match a guest's packet.
     """
     taps = {record.interface for record in live}
     guests = [dict(record.variables).get("IP", ":") for record in live]
@@ -105,8 +105,8 @@ def rules_before(rules: Iterable[Any], live: Collection[Record]) -> Iterator[str
 
 
 def _may_match(rule: Any, taps: Collection[str], guests: Iterable[str], marks: Iterable[int]) -> bool:
-    """Judged by device, mark and source; by the latter for IPv4, as a guest has many IPv6 addresses."""
-    if rule.get_attr("FRA_L3MDEV"):  # of VRFs, which no tap is in
+    """By device, mark and source; the source only for IPv4, as a guest has many IPv6 addresses."""
+    if rule.get_attr("FRA_L3MDEV"):  # applies to VRFs, and no tap is in one
         return False
     if rule["flags"] & FIB_RULE_INVERT:
         return True

@@ -1,5 +1,5 @@
-"""What the records say against what the kernel has: set arithmetic, so it finds what is missing and what
-is left over. And against the node as it is now: a plan that was made for another uplink is out of date.
+"""Compare the records with the kernel: set arithmetic finds what is missing and what is left over. Also
+compare them with the node's current facts: a plan that was made for another uplink is outdated.
 """
 
 from __future__ import annotations
@@ -28,41 +28,39 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Difference:
-    """How a node differs from its records."""
+    """The differences between a node and its records."""
 
     missing: tuple[tuple[Record, Resource], ...] = ()
-    """What live NICs should have and have not."""
+    """Resources that live NICs should have but lack."""
     orphans: tuple[Resource, ...] = ()
-    """What is ours, and no NIC's that is here."""
+    """Our Resources that belong to no existing NIC."""
     gone: tuple[Record, ...] = ()
-    """Records of NICs that are no more."""
+    """Records of NICs that no longer exist."""
     lacking: tuple[tuple[Record, str], ...] = ()
     """What could not be done when the NIC came up."""
     outdated: tuple[tuple[Record, str], ...] = ()
-    """What the node was when the plan was made, and is no more."""
+    """Facts of the node that changed since the plan was made."""
     rules: tuple[str, ...] = ()
-    """Lines of the ruleset that are not as they were loaded."""
+    """Lines of the ruleset that differ from those loaded."""
     profiles: tuple[str, ...] = ()
-    """Firewall profiles that do not load, in nft's words: their NICs get nothing."""
+    """nft's errors for firewall profiles that do not load: their NICs receive nothing."""
     unreadable: tuple[str, ...] = ()
-    """Files in STATE_DIR that should be records and cannot be read."""
+    """Files in STATE_DIR that should be records but cannot be read."""
     unrecorded: tuple[tuple[str, tuple[Resource, ...]], ...] = ()
-    """Taps that are up without a record, and what is there of them: left as they are, as a guest may be
-    there.
-    """
+    """Taps that are up without a record, and their Resources: left alone, as a guest may use them."""
     live: tuple[Record, ...] = ()
-    """The NICs that are here: no difference by itself."""
+    """The existing NICs; not a difference."""
     ahead: tuple[str, ...] = ()
-    """What others have on a guest's way, in words: none of ours to mend."""
+    """Foreign rules that affect guests, in words; not ours to repair."""
 
     def __bool__(self) -> bool:
-        """True if there is any."""
+        """True if there is any difference."""
         return any(value for name, value in self.__dict__.items() if name not in ("live", "ahead"))
 
 
 def compare(config: Config) -> Difference:
-    """Read the records and the kernel, and tell how they differ. Raises KernelError."""
-    view = View()  # before the records: what comes up in between has a record, so nothing of it is an orphan
+    """Read the records and the kernel, and compare them. Raises KernelError."""
+    view = View()  # before the records: a NIC that comes up in between has a record, so it has no orphans
     records = Records(config.state_dir)
     known, unreadable = records.all()
     live = [record for record in known if is_live(record)]
@@ -90,12 +88,12 @@ def compare(config: Config) -> Difference:
 
 
 def as_listed(resources: Iterable[Resource]) -> Iterator[Resource]:
-    """Resources as the kernel lists them: a shared member is a member like any other."""
+    """Resources as the kernel lists them: shared members look like any others."""
     return (Element(*one.fields()) if isinstance(one, Element) and one.shared else one for one in resources)
 
 
 def _missing(live: list[Record], view: View, records: Records) -> Iterator[tuple[Record, Resource]]:
-    """What is not in place, and what is shared and not held: the next NIC to go would take it from all."""
+    """Resources not in place, or shared but not registered: the next NIC to go would remove those."""
     for record in live:
         for resource in record.resources:
             if not resource.is_in(view) or (
@@ -105,8 +103,8 @@ def _missing(live: list[Record], view: View, records: Records) -> Iterator[tuple
 
 
 def _looks_alike(record: Record, view: View) -> bool:
-    """True if a device is up that is as a record of another boot or ifindex says: a record from a backup,
-    rather than a tap of somebody else's that has the name by now.
+    """True if a device is up just as a record of another boot or ifindex describes it: then the record is
+    from a backup, and the name was not reused by a foreign tap.
     """
     devices = [one for one in record.resources if isinstance(one, (Link, Port))]
     return bool(devices) and all(one.is_in(view) for one in devices)
@@ -115,7 +113,7 @@ def _looks_alike(record: Record, view: View) -> bool:
 def _sorted_out(
     left: list[Resource], view: View, live: Collection[str], unreadable: Collection[str], impostors: set[str]
 ) -> tuple[list[Resource], dict[str, tuple[Resource, ...]]]:
-    """Left-overs to take away, and those of taps that may have a guest: no pin of a tap that is up goes."""
+    """Split leftovers into orphans to remove and those of taps that may have a guest and so stay pinned."""
     spared = {
         one.device
         for one in left
@@ -131,7 +129,7 @@ def _sorted_out(
 
 
 def _may_be_open(resource: Resource, view: View) -> bool:
-    """True if it is about a tap that is up."""
+    """True if it concerns a tap that is up."""
     tap = isinstance(resource, Element) or is_tap(resource.device)
     return tap and not resource.shared and _is_up(resource.device, view)
 
@@ -143,7 +141,7 @@ def _is_up(interface: str, view: View) -> bool:
 def _open_taps(
     view: View, known: list[Record], unreadable: Collection[str], unrecorded: Collection[str]
 ) -> Iterator[tuple[str, tuple[Resource, ...]]]:
-    """Taps that are up in bridges of ours, of which nothing is known at all."""
+    """Taps that are up in our bridges, without a record or any Resource."""
     ours = {
         one.bridge for record in known for one in record.resources if isinstance(one, Port) and one.bridge
     }
@@ -154,7 +152,7 @@ def _open_taps(
 
 
 def _outdated(live: Iterable[Record], config: Config) -> Iterator[tuple[Record, str]]:
-    """NICs whose plan was made for a node that is another by now, and what changed."""
+    """NICs whose plan was made for other facts of the node, and what changed."""
     facts = Facts(config)
     for record in live:
         try:
@@ -177,14 +175,14 @@ def _change(name: str, before: str, now: str) -> str:
 
 
 def _bindings(config: Config, wanted: set[Resource]) -> list[Resource]:
-    """Binding files of taps that are gone; another's file for a tap that lives is not ours to judge."""
+    """Binding files of taps that are gone; a foreign file for an existing tap is not ours to judge."""
     ours = {resource.slot for resource in wanted}
     found = bindings(config.nfdhcpd_state_dir)
     return [one for one in found if one.slot not in ours and not ifindex(one.device)]
 
 
 def _rules(ruleset: Ruleset, live: list[Record]) -> list[str]:
-    """Lines that the loaded ruleset has no more, or has besides."""
+    """Lines missing from the loaded ruleset, and lines added to it."""
     if not any(isinstance(resource, Element) for record in live for resource in record.resources):
         return []
     then, now = ruleset.noted(), ruleset.listing().splitlines()

@@ -1,4 +1,4 @@
-"""The few things asked of the kernel before deciding what a NIC shall have. Nothing is changed."""
+"""The few facts that a plan needs from the kernel. Changes nothing."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ if TYPE_CHECKING:
 RT_TABLES = ("/etc/iproute2", "/usr/share/iproute2", "/usr/lib/iproute2")
 MAIN, DEFAULT, LOCAL = 254, 253, 255
 EMULATED = "-emu"
-"""Ends the name of the tap that an HVM guest of Xen has beside its vif, for the same NIC."""
+"""Suffix of the tap that a Xen HVM guest has besides its vif, for the same NIC."""
 
 
 def settled(nic: Nic) -> Nic:
-    """The NIC with its mode decided: ext, which leaves that to the scripts, is bridged if LINK is a bridge
-    here, else routed.
+    """The NIC with its mode resolved: ext, which leaves the choice to the scripts, becomes bridged if LINK is
+    a bridge here, else routed.
     """
     if nic.mode != "ext":
         return nic
@@ -44,7 +44,7 @@ def _settled(nic: Nic, netlink: Netlink) -> Nic:
 
 
 def node_for(nic: Nic, config: Config) -> Node:
-    """The host as `nic` meets it. Raises BadEnvironment if its tap, bridge or table is not there, or
+    """The host's facts for `nic`. Raises BadEnvironment if its tap, bridge or table does not exist, or
     another tap has its address; KernelError.
     """
     facts = Facts(config)
@@ -56,7 +56,7 @@ def node_for(nic: Nic, config: Config) -> Node:
 
 
 class Facts:
-    """What is asked of the kernel, each thing once, for as many NICs as there are."""
+    """Answers from the kernel, cached for any number of NICs."""
 
     def __init__(self, config: Config) -> None:
         self.config = config
@@ -65,7 +65,7 @@ class Facts:
         self._rules: set[Rule] | None = None
 
     def of(self, nic: Nic) -> Node:
-        """The host as `nic` meets it. Raises BadEnvironment if its tap, bridge or table is not there."""
+        """The host's facts for `nic`. Raises BadEnvironment if its tap, bridge or table does not exist."""
         if not ifindex(nic.interface):
             hint = "Ganeti makes the tap before it calls; by hand: ip tuntap add"
             raise BadEnvironment(f"INTERFACE={nic.interface}: no such device", hint)
@@ -108,13 +108,13 @@ class Facts:
 
     @property
     def rules(self) -> set[Rule]:
-        """Our policy rules, as they are in the kernel now."""
+        """Our policy rules that are in the kernel now."""
         if self._rules is None:
             self._rules = self.netlink.rules()
         return self._rules
 
     def refuse_in_use(self, nic: Nic, node: Node) -> None:
-        """Raise BadEnvironment if a route of the table leads to another tap for an address of this NIC."""
+        """Raise BadEnvironment if an address of this NIC has a route to another tap in its table."""
         if nic.mode != "routed":
             return
         for name, address in (("-4", nic.ip), ("-6", nic.ip6 if node.ipv6 else "")):
@@ -142,12 +142,12 @@ class Facts:
 
 
 def is_tap(interface: str) -> bool:
-    """True if a guest may be behind it: a tap, or a vif of Xen's."""
+    """True if a guest may be attached to it: a tap, or a Xen vif."""
     return access(f"/sys/class/net/{interface}/tun_flags", F_OK) or interface.startswith("vif")
 
 
 def _vlan_devices() -> Iterator[list[str]]:
-    """Name, VLAN and lower device of each 802.1Q device of this node; none where the kernel has no such thing
+    """Name, VLAN and lower device of each 802.1Q device of this node; none if the kernel module is not
     loaded.
     """
     try:
@@ -166,12 +166,12 @@ def _name(device: int) -> str:
 
 
 def kernel_has_ipv6() -> bool:
-    """False where the kernel was built or booted (ipv6.disable=1) without."""
+    """False if the kernel was built or booted without IPv6 (ipv6.disable=1)."""
     return access("/proc/sys/net/ipv6", F_OK)
 
 
 def has_ipv6(interface: str) -> bool:
-    """False where the kernel has no IPv6, or this device has it switched off."""
+    """False if the kernel has no IPv6 or it is disabled on this device."""
     try:
         with open(f"/proc/sys/net/ipv6/conf/{interface}/disable_ipv6", encoding="utf-8") as file:
             return file.read().strip() == "0"
@@ -180,8 +180,8 @@ def has_ipv6(interface: str) -> bool:
 
 
 def table_number(link: str, netlink: Netlink) -> int:
-    """The routing table that a name or number of LINK means. Raises BadEnvironment if neither rt_tables nor
-    the kernel knows it.
+    """The number of the routing table that LINK names. Raises BadEnvironment if neither rt_tables nor the
+    kernel knows it.
     """
     names = dict(_rt_tables())
     number = int(link) if link.isascii() and link.isdigit() else names.get(link, 0)
@@ -195,8 +195,8 @@ def table_number(link: str, netlink: Netlink) -> int:
 
 
 def _rt_tables() -> Iterator[tuple[str, int]]:
-    """Names and numbers, as iproute2 reads them (ip-route(8), FILES); the administrator's directory comes
-    last and wins.
+    """Names and numbers from rt_tables, as iproute2 reads them (ip-route(8), FILES); the administrator's
+    directory comes last and overrides.
     """
     for directory in reversed(RT_TABLES):
         for path in (f"{directory}/rt_tables", *_files(f"{directory}/rt_tables.d")):
@@ -210,7 +210,7 @@ def _rt_tables() -> Iterator[tuple[str, int]]:
                     try:
                         yield words[1], int(words[0], 16 if words[0].startswith("0x") else 10)
                     except ValueError:
-                        continue  # ip(8) says so; another line may be right
+                        continue  # ip(8) reports the bad line; others may be valid
 
 
 def _files(directory: str) -> list[str]:

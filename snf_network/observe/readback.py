@@ -1,7 +1,7 @@
-"""The kernel read back as the Resources that were put there. Slow and thorough: never on the up/down path.
+"""Read the kernel state back as Resources. Slow and thorough: never used while a NIC goes up or down.
 
-Ours are every member of the tables snf_network, every rule, route, neighbour and proxy entry with proto
-148, and the bindings. How each kind is told from what the kernel lists stands with the kind.
+Ours are all members of the tables snf_network, all rules, routes, neighbours and proxy entries with proto
+148, and the bindings. Each kind has the code that recognizes it in the kernel's listing.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
 TRIES = 5
-"""How often a dump is asked for again that something changed in the middle of."""
+"""How often to repeat a dump that changed while it was read."""
 
 
 class View:
-    """One look at everything of ours."""
+    """A snapshot of all our Resources in the kernel."""
 
     def __init__(self) -> None:
         self.links: dict[str, dict[str, Any]] = {
@@ -36,16 +36,16 @@ class View:
         }
         self.names = {link["ifindex"]: name for name, link in self.links.items()}
         self.rules: list[Any] = []
-        """Every policy rule, as pyroute2 reads it."""
+        """Every policy rule, as pyroute2 parses it."""
         self.found: set[Resource] = {*self._routes_and_rules(), *_neighbours(), *members()}
 
     def content(self, path: str) -> str | None:
-        """What a file holds; None if it cannot be read."""
+        """The content of a file; None if it cannot be read."""
         return read_file(path)
 
     @cached_property
     def vlans(self) -> dict[tuple[str, int], set[str]]:
-        """Ports and VLANs that they are in, and how. Asked only where a NIC has a VLAN."""
+        """The flags of each port in each of its VLANs. Read only if a NIC has a VLAN."""
         return {
             (port["ifname"], vlan["vlan"]): set(vlan.get("flags", ()))
             for port in _json("bridge", "-j", "vlan", "show")
@@ -54,7 +54,7 @@ class View:
 
     @cached_property
     def ovs_ports(self) -> set[Resource]:
-        """Every port of Open vSwitch. Asked only where a NIC is one."""
+        """Every port of Open vSwitch. Read only if a NIC is one."""
         return set(ovs_ports())
 
     def _routes_and_rules(self) -> Iterator[Resource]:
@@ -67,7 +67,7 @@ class View:
 
 
 def _dump(question: Callable[[], Iterable[Any]]) -> list[Any]:
-    """An answer of pyroute2's. Raises KernelError if it stays incomplete."""
+    """The result of a pyroute2 query. Raises KernelError if it stays incomplete."""
     for _ in range(TRIES):
         try:
             return list(question())
@@ -81,7 +81,7 @@ def _dump(question: Callable[[], Iterable[Any]]) -> list[Any]:
 
 
 def _neighbours() -> Iterator[Resource]:
-    """Permanent and proxy entries of ours."""
+    """Our permanent and proxy entries."""
     for family in ("-4", "-6"):
         yield from listed_neighbours(_json("ip", family, "-j", "neigh", "show", "nud", "permanent"), False)
         yield from listed_neighbours(_json("ip", family, "-j", "neigh", "show", "proxy"), True)
@@ -94,7 +94,7 @@ def members() -> Iterator[Element]:
 
 
 def drops() -> dict[tuple[str, str], tuple[int, int]]:
-    """What was dropped, by interface and reason: frames and octets. An interface that is gone is a number."""
+    """Drops by interface and reason, in frames and bytes. An interface that is gone shows as a number."""
     found: dict[tuple[str, str], tuple[int, int]] = {}
     for family in FAMILIES:
         for entry in _nft("list", "set", family, "snf_network", COUNTERS):
@@ -106,7 +106,7 @@ def drops() -> dict[tuple[str, str], tuple[int, int]]:
 
 
 def base_chains() -> Iterator[dict[str, Any]]:
-    """Every chain of everybody's that the kernel calls by itself, as nft -j lists it."""
+    """Every base chain, including foreign ones, as nft -j lists it."""
     for entry in _nft("list", "chains"):
         chain = entry.get("chain", {})
         if "hook" in chain:
@@ -114,7 +114,7 @@ def base_chains() -> Iterator[dict[str, Any]]:
 
 
 def ovs_ports() -> Iterator[OvsPort]:
-    """Every port of Open vSwitch, with its VLANs; none where it is not installed or does not answer."""
+    """Every port of Open vSwitch, with its VLANs; none if it is not installed or does not answer."""
     columns = (
         ("--columns=name,ports", "list", "Bridge"),
         ("--columns=_uuid,name,tag,trunks", "list", "Port"),
@@ -134,16 +134,16 @@ def ovs_ports() -> Iterator[OvsPort]:
 
 
 def _set(value: Any) -> list[Any]:
-    """The members of a column, written as RFC 7047, 5.1 has it: a set of one is that one, and a UUID is a
-    pair.
+    """The members of a column in the notation of RFC 7047, 5.1: a set of one is written as its member, and a
+    UUID as a pair.
     """
     members = value[1] if isinstance(value, list) and value[0] == "set" else [value]
     return [member[1] if isinstance(member, list) else member for member in members]
 
 
 def bindings(directory: str) -> Iterator[Binding]:
-    """Binding files in NFDHCPD_STATE_DIR: what begins as ours do, and those of the bash package. Another file
-    there is nobody's binding.
+    """Binding files in NFDHCPD_STATE_DIR: those that begin like ours or like the bash package's. Any other
+    file there is not a binding of ours.
     """
     try:
         names = sorted(os.listdir(directory))
@@ -156,8 +156,8 @@ def bindings(directory: str) -> Iterator[Binding]:
 
 
 def _nft(*words: str) -> list[Any]:
-    """What nft lists; nothing for a table or set that is not there. Raises KernelError if it cannot be
-    read.
+    """The output of nft as a list; empty if the table or set does not exist. Raises KernelError for other
+    errors.
     """
     status, said = run(("nft", "-j", *words))
     if status and "No such file" not in said:

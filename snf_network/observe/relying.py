@@ -1,4 +1,4 @@
-"""Which NICs rely on nfdhcpd, and on which of its engines: it alone answers what their guard drops."""
+"""The NICs that rely on nfdhcpd, and on which of its engines: their guard drops what nfdhcpd answers."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ if TYPE_CHECKING:
     from snf_network.model.config import Config
 
 ENGINES = {"served": "packet", "queued": "nfqueue"}
-"""By the set of the guard that the NIC is in."""
+"""The engine for each set of the guard that a NIC may be in."""
 
 
 def engine_of(record: Record, config: Config) -> str:
-    """The engine that a NIC relies on; empty if it relies on none."""
+    """The engine that a NIC relies on; empty if none."""
     has_binding = False
     for resource in record.resources:
         if isinstance(resource, Element) and resource.set in ENGINES:

@@ -1,8 +1,8 @@
-"""Watch nft at work on the frames of one NIC: `meta nftrace` set in a table of its own, and what `nft monitor
-trace` then tells.
+"""Trace the frames of one NIC through nft: a separate table sets `meta nftrace`, and `nft monitor trace`
+reports.
 
-The tracing ends by itself: the NIC is in a set whose member times out, whatever becomes of the process that
-put it there.
+Tracing ends by itself, even if the process that started it dies: the NIC's member in the traced set times
+out.
 """
 
 from __future__ import annotations
@@ -19,22 +19,22 @@ from snf_network.host.kernel import ENVIRONMENT
 
 TABLE = "snf_trace"
 RATE = 2000
-"""Frames a second that are looked at, so that a guest which floods does not cost the node its CPU."""
+"""Maximum number of traced frames per second, so that a flooding guest does not cost the node its CPU."""
 HOOKS = {
     "bridge": (("prerouting", -310, "iifname"), ("forward", -210, "oifname")),
     "inet": (("prerouting", -460, "iifname"),),
     "arp": (("input", -20, "iifname"),),
 }
-"""Before ours in each: where frames from the NIC come in; in a bridge, where they go to it, too."""
+"""Before ours in each: where frames from the NIC come in; in a bridge also where they go to it."""
 LINE = re.compile(
     r"trace id (\w+) (\w+) (\S+) (\S+) (packet:|rule|policy|return)\s?(.*?)\s*(?:\(verdict (.*)\))?\s*$"
 )
 NOISE = re.compile(
     r" (ip6? (dscp|ecn|flowlabel) \S+|icmpv6 (code|parameter-problem) \S+|@\S+ \S+|[io]if \S+)"
 )
-"""What nft tells of a packet, and nobody asks for."""
+"""Parts of nft's output that nobody needs."""
 COMMAND = ("setpriv", "--pdeathsig", "KILL", "nft", "monitor", "trace")
-"""It ends with us, whatever ends us."""
+"""`nft monitor trace`, killed when this process ends, however it ends."""
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ class Step:
     """One line of the trace: what a rule, or the end of a chain, did with a packet."""
 
     packet: str
-    """The kernel's number of the packet."""
+    """The kernel's ID of the packet."""
     family: str
     table: str
     chain: str
@@ -53,18 +53,18 @@ class Step:
 
     @property
     def drops(self) -> bool:
-        """True if the packet ends here."""
+        """True if the packet is dropped here."""
         return self.verdict == "drop" or (self.kind == "policy" and self.text.startswith("drop"))
 
 
 def parse(line: str) -> Step | None:
-    """A line of `nft monitor trace`; None for any other."""
+    """Parse a line of `nft monitor trace`; None for any other line."""
     found = LINE.match(line)
     return Step(*(word or "" for word in found.groups())) if found else None
 
 
 def start(interface: str, seconds: int) -> str:
-    """What nft has to be given for tracing the NIC so many seconds."""
+    """Input for nft that traces the NIC for `seconds`."""
     tables, limit = [], f"limit rate {RATE}/second burst {RATE} packets"
     for family, hooks in HOOKS.items():
         chains = "".join(
@@ -80,12 +80,12 @@ def start(interface: str, seconds: int) -> str:
 
 
 def stop() -> str:
-    """What nft has to be given to take the tables away, whether or not they are there."""
+    """Input for nft that removes the tables, whether or not they exist."""
     return "".join(f"table {family} {TABLE} {{ }}\ndelete table {family} {TABLE}\n" for family in HOOKS)
 
 
 class Monitor:
-    """`nft monitor trace`, run by `prefix` where that is somewhere else."""
+    """A running `nft monitor trace`; `prefix` is a command to run it elsewhere, such as in a namespace."""
 
     def __init__(self, prefix: Sequence[str] = ()) -> None:
         try:
@@ -96,14 +96,14 @@ class Monitor:
             raise KernelError(f"nft monitor trace: {error.strerror}", "apt install nftables") from error
 
     def close(self) -> None:
-        """End it."""
+        """Kill the process."""
         self.process.kill()
         self.process.wait(10)
         if self.process.stdout:
             self.process.stdout.close()
 
     def steps(self, seconds: float) -> Iterator[Step]:
-        """What it tells within so many seconds. Raises KernelError if it ends by itself."""
+        """The steps traced within `seconds`. Raises KernelError if nft ends by itself."""
         out, rest, end = self.process.stdout, b"", time.monotonic() + seconds
         assert out
         waiting = poll()
@@ -119,7 +119,7 @@ class Monitor:
 
 
 def reason(steps: Iterable[Step]) -> str:
-    """The reason that one packet's drop is counted with; empty where it is none of ours."""
+    """The reason counted for a packet's drop; empty if the drop is not ours."""
     for step in steps:
         found = re.search(r'update @drops \{ [io]if \. "([a-z0-9-]+)"', step.text)
         if found:
@@ -128,5 +128,5 @@ def reason(steps: Iterable[Step]) -> str:
 
 
 def headers(text: str) -> str:
-    """A packet's headers as the trace has them, without what nobody asks for."""
+    """A packet's headers from the trace, without the parts that nobody needs."""
     return NOISE.sub("", f" {text}").strip()

@@ -1,1 +1,1 @@
-"""Every nft rule there is, and the loaded ruleset."""
+"""All nft rules, and the loaded ruleset."""

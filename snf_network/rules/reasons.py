@@ -1,4 +1,4 @@
-"""Why a frame is dropped: the words that base.nft counts with, and what each means."""
+"""Why frames are dropped: the reasons that base.nft counts drops under, and their meanings."""
 
 from __future__ import annotations
 

@@ -1,9 +1,8 @@
-"""The loaded ruleset: base.nft with its definitions, the firewall profiles, source NAT if it is on, and
+"""The loaded ruleset: base.nft with its definitions, the firewall profiles, source NAT if enabled, and
 members.
 
-Members change in one transaction, which loads the rules first where they are not there. STATE_DIR/base
-notes how the kernel lists the rules that were loaded: `check` compares with it, and nothing else depends
-on it.
+Members change in one transaction; if the rules are missing, they are loaded first. STATE_DIR/base notes how
+the kernel lists the rules right after loading: only `check` compares with it.
 """
 
 from __future__ import annotations
@@ -24,18 +23,18 @@ if TYPE_CHECKING:
     from snf_network.model.config import Config
 
 PROFILES = (f"{RULES}/profiles", "/etc/snf-network/profiles")
-"""Where profiles are; a file in the second replaces one of that name in the first."""
+"""Directories of profiles; a file in the second replaces one of the same name in the first."""
 CARRIERS = ("0x8847", "0x8848", "0x8863", "0x8864", "0x894f", "0x9100", "0x9200", "0x9300")
 NAME = frozenset("abcdefghijklmnopqrstuvwxyz0123456789_")
 CLOSED = "# closed profiles: "
-"""How the note on the rules begins."""
+"""Prefix of the note's first line."""
 LOCK = "="
-"""The lock of the rules and of the note on them: of first NICs that come at once, one loads, and one
-notes.
+"""Name of the lock for the rules and their note: when many first NICs come at once, only one of them loads
+the rules and writes the note.
 """
 LOADING_SECONDS = 60.0
-"""How long to wait for another's loading, or as long as the call has: 50 first NICs at once need 3 seconds
-on a busy machine.
+"""How long to wait while another call loads the rules, at most until the call's deadline: 50 first NICs at
+once need 3 seconds on a busy machine.
 """
 
 
@@ -47,8 +46,8 @@ class Ruleset:
         self.note = f"{config.state_dir}/base"
 
     def text(self, closed: Collection[str] = ()) -> str:
-        """What `nft -I snf_network/rules -f -` loads: again and again, without a window, keeping all members.
-        Profiles named in `closed` drop all.
+        """The input of `nft -I snf_network/rules -f -`: it can be loaded repeatedly, without a window, and
+        keeps all members. Profiles named in `closed` drop everything.
         """
         return "\n".join(
             (
@@ -62,8 +61,8 @@ class Ruleset:
         )
 
     def load(self) -> list[str]:
-        """Load the rules: new rules, old members, no window. Gives nft's words about each profile that it
-        refused, which drops all from now on. Raises KernelError, with the rules as they were.
+        """Load the rules: new rules, old members, no window. Returns nft's error for each profile that it
+        refused, which drops everything from now on. Raises KernelError, with the rules unchanged.
         """
         with self._alone():
             said = self._load()
@@ -73,12 +72,12 @@ class Ruleset:
     def change(
         self, removed: Sequence[Element], replaced: Sequence[Element], wanted: Sequence[Element]
     ) -> None:
-        """Take `removed` out of the sets and maps and put `wanted` in; `replaced` are values that they may
-        have now. One transaction. Raises KernelError, with nothing changed.
+        """Remove `removed` from the sets and maps and add `wanted`; `replaced` are values that may be there
+        now. One transaction. Raises KernelError, with nothing changed.
 
-        A set takes an add before a delete, so absent or present is all the same. A map does not: its keys
-        are looked at, and the rules loaded, only if the transaction is refused, which a first NIC, a crash
-        or somebody's flush can make it.
+        In a set, an add before each delete makes it succeed either way; in a map it does not. So only if the
+        transaction is refused, as on a first NIC, after a crash or a manual flush, the map keys are looked up
+        and the rules loaded.
         """
         adds = [element.add() for element in wanted]
         lines = (*_deletes(removed), *(element.delete() for element in replaced), *adds)
@@ -89,7 +88,7 @@ class Ruleset:
         if self.host.nft(lines):
             with self._alone():
                 loads = self._noted_at() == before
-                if loads:  # of many first NICs at once, one loads the rules
+                if loads:  # when many first NICs come at once, only one loads the rules
                     self._load()
             self._refuse_closed(wanted)
             if self.host.nft(lines):
@@ -101,29 +100,29 @@ class Ruleset:
             self._remember()
 
     def add(self, elements: Iterable[Element]) -> str:
-        """Put back many members in one transaction, or none. Gives nft's refusal, empty if it is done:
-        loading what is missing, and keys with other values, are for `load` and `change`.
+        """Restore many members in one transaction, or none. Returns nft's error, empty on success: loading
+        missing rules is up to `load`, and keys with other values are up to `change`.
         """
         return self.host.nft([element.add() for element in elements])
 
     def remove(self, elements: Iterable[Element]) -> str:
-        """Take away many members in one transaction, or none; likewise."""
+        """Remove many members in one transaction, or none; returns nft's error, empty on success."""
         return self.host.nft(_deletes(elements))
 
     def noted(self) -> list[str]:
-        """The lines of the rules as they were loaded."""
+        """The lines of the note: the rules as listed when they were loaded."""
         return [
             line for line in (kernel.read_file(self.note) or "").splitlines() if not line.startswith(CLOSED)
         ]
 
     def refused_profiles(self) -> list[str]:
-        """nft's words about each profile that does not load now: path, line and what is wrong."""
+        """nft's error for each profile that does not load now: path, line and reason."""
         status, said = self.host.run(("nft", "-c", "-I", RULES, "-f", "-"), self.text())
         paths = profiles().values()
         return [line for line in said.splitlines() if any(path in line for path in paths)] if status else []
 
     def listing(self) -> str:
-        """Our rules as the kernel has them now, without members and counters."""
+        """Our rules as the kernel lists them now, without members and counters."""
         tables = [
             self.host.run(("nft", "-s", "-t", "list", "table", family, "snf_network")) for family in FAMILIES
         ]
@@ -133,39 +132,39 @@ class Ruleset:
         return Lock(self.config.state_dir, LOCK, LOADING_SECONDS)
 
     def _refuse_closed(self, wanted: Sequence[Element]) -> None:
-        """Raise KernelError for a NIC whose firewall profile nft refused: it would get nothing at all."""
+        """Raise KernelError for a NIC whose firewall profile nft refused: it would receive nothing at all."""
         asked = {element.value.rpartition("profile_")[2] for element in wanted if "profile_" in element.value}
         for name in asked & self.closed() if asked else ():
             path = profiles().get(name, name)
             raise KernelError(f"firewall profile {path} does not load", "snf-network load says why")
 
     def _noted_at(self) -> int:
-        """When the rules were noted last; 0 if they were not."""
+        """When the note was last written (mtime in ns); 0 if there is none."""
         try:
             return stat(self.note).st_mtime_ns
         except OSError:
             return 0
 
     def closed(self) -> set[str]:
-        """Names of the profiles that were closed when the rules were loaded."""
+        """Names of the profiles that nft refused when the rules were loaded."""
         first = (kernel.read_file(self.note) or "").partition("\n")[0]
         return set(first.removeprefix(CLOSED).split()) if first.startswith(CLOSED) else set()
 
     def _change_by_look(self, removed: Sequence[Element], wanted: Sequence[Element], adds: list[str]) -> None:
-        """Change members by what the sets and maps have at this moment. Raises KernelError."""
+        """Change members according to what the sets and maps contain now. Raises KernelError."""
         maps = {element.slot: element for element in (*removed, *wanted) if element.value}
         present = [element.delete() for element in maps.values() if self._has(element)]
         sets = [element for element in removed if not element.value]
         said = self.host.nft((*_deletes(sets), *present, *adds))
-        if said and sets:  # it may be a set that an earlier version had
+        if said and sets:  # it may be a set that only an earlier version had
             left = [element.delete() for element in sets if self._has(element)]
             said = self.host.nft((*left, *present, *adds))
         if said:
             raise _refused(said)
 
     def _load(self) -> list[str]:
-        """Load the rules, and note that; a profile that nft refuses drops all. How the kernel lists the rules
-        is noted when nobody waits for it any more.
+        """Load the rules and note that; a profile that nft refuses drops everything. `_remember` adds the
+        kernel's listing later, when nobody waits for it.
         """
         closed: dict[str, str] = {}
         while said := self.host.nft((self.text(closed),)):
@@ -177,14 +176,14 @@ class Ruleset:
         return [str(_refused(said)) for said in dict.fromkeys(closed.values())]
 
     def _remember(self) -> None:
-        """Note how the kernel lists the rules, below which profiles are closed in them."""
+        """Write the note: the closed profiles, then the rules as the kernel lists them."""
         self._note(f"{CLOSED}{' '.join(sorted(self.closed()))}\n{self.listing()}")
 
     def _note(self, text: str) -> None:
         try:
             kernel.write_file(self.note, text)
         except KernelError:
-            pass  # `check` says that it is missing
+            pass  # `check` reports the missing note
 
     def _loaded(self) -> set[str]:
         """Names of the profiles that have chains in the kernel now."""
@@ -197,8 +196,8 @@ class Ruleset:
 
 
 def profiles() -> dict[str, str]:
-    """The firewall profiles there are: name and path. A file whose name nft would not take as part of a
-    chain's is none.
+    """The available firewall profiles, name to path. Files are ignored if their name cannot be part of an nft
+    chain's name.
     """
     found = {}
     for directory in PROFILES:
@@ -214,12 +213,12 @@ def profiles() -> dict[str, str]:
 
 
 def _deletes(elements: Iterable[Element]) -> list[str]:
-    """Deletes that do not mind an absent member: each is added first."""
+    """Delete lines that succeed for absent members too: each is added first."""
     return [line for element in elements for line in (element.add(), element.delete())]
 
 
 def _no_tunnels(config: Config) -> Iterator[str]:
-    """Where tunnels out of a guest must not lead to: the addresses that the nodes speak to each other by."""
+    """Rules against tunnels from a guest to UNDERLAY, the addresses that the nodes use among themselves."""
     rules = "".join(
         f"{'ip6' if ':' in prefix else 'ip'} daddr {prefix} goto no_tunnel\n"
         for prefix in config.underlay.split()
@@ -232,16 +231,16 @@ def _profiles(closed: Collection[str], loaded: set[str]) -> Iterator[str]:
     known = profiles()
     for name, path in known.items():
         yield from _chains(name, "drop" if name in closed else f'include "{path}"')
-    for name in loaded - known.keys():  # its file is gone, NICs may point at it: an empty chain would be open
+    for name in loaded - known.keys():  # file gone, but NICs may point at it: an empty chain would be open
         yield from _chains(name, "drop")
 
 
 def _chains(name: str, body: str) -> Iterator[str]:
-    """A profile in inet; in bridge, where ARP is not its business; and behind the check of the MAC prefix.
+    """A profile in inet; in bridge, where it does not apply to ARP; and in bridge after the MAC prefix check.
 
-    `meta protocol` looks behind one VLAN tag, as the guest will; what has two, or is LLC (4, ETH_P_802_2), is
-    nothing that a profile could judge. It is compared and not looked up: that is cheaper. What may have IP
-    inside (MPLS, PPPoE, older tags, NSH) is judged as what it is: a profile that lets in everything takes it.
+    `meta protocol` looks behind one VLAN tag, as the guest does; frames with two tags and LLC (4,
+    ETH_P_802_2), which no profile can judge, drop. Comparing is cheaper here than a lookup. Protocols that
+    can carry IP (MPLS, PPPoE, older tags, NSH) go to the profile: one that accepts everything accepts them.
     """
     inside = ", ".join(f"{kind} : goto ip_profile_{name}" for kind in CARRIERS)
     yield f"table inet snf_network {{\nchain profile_{name} {{\n{body}\n}}\n}}"
@@ -256,7 +255,7 @@ def _chains(name: str, body: str) -> Iterator[str]:
 
 
 def _refused(said: str) -> KernelError:
-    """nft's refusal as one line, with what to do."""
+    """nft's error in one line, with a hint."""
     line = next((line for line in said.splitlines() if "Error" in line), said.partition("\n")[0])
     hints = {
         "profiles/": "a firewall profile does not load",

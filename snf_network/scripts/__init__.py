@@ -1,1 +1,1 @@
-"""The mains of the scripts that Ganeti and Xen call."""
+"""Entry points of the scripts that Ganeti and Xen call."""

@@ -1,5 +1,5 @@
-"""One NIC to what it shall have: look, plan, replace, announce, note its names. And what failed at that, once
-more.
+"""Bring one NIC to its desired state: look, plan, replace, announce, note its names. And retry NICs where
+that failed.
 """
 
 from __future__ import annotations
@@ -24,9 +24,7 @@ if TYPE_CHECKING:
 
 
 def bring_up(nic: Nic, config: Config, log: Optional[Log] = None) -> Plan:
-    """Look, plan, replace, announce. Raises BadEnvironment before and KernelError after anything was
-    touched.
-    """
+    """Look, plan, replace, announce. Raises BadEnvironment before any change, and KernelError afterwards."""
     from snf_network.apply.engine import Engine
     from snf_network.observe.facts import node_for, settled
     from snf_network.plan import plan_for
@@ -62,12 +60,12 @@ def _report(nic: Nic, plan: Plan, settings: Iterable[str], config: Config, log: 
     for setting in settings:
         if (
             f"/{nic.interface}/" not in setting
-        ):  # those of the tap go with it; any other is the node's, and stays
+        ):  # the tap's own settings vanish with it; any other stays on the node
             log.log(f"sysctl {setting}")
 
 
 def _announce(told: Iterable[Announcement], records: Iterable[Record], config: Config) -> None:
-    """Tell the neighbours, and again while the NICs still have what they are told of."""
+    """Announce guests, and repeat it as long as their NICs still have the announced addresses."""
     from snf_network.apply.announce import announce
     from snf_network.host.record import Records
     from snf_network.model.resources import NeighProxy
@@ -88,7 +86,7 @@ def _announce(told: Iterable[Announcement], records: Iterable[Record], config: C
 
 
 def announce_again(records: Iterable[Record], config: Config) -> None:
-    """Tell the neighbours of guests that are here already: an uplink may be another card by now."""
+    """Announce guests that are here already: the uplink may have become another card."""
     from snf_network.model.resources import Announcement, NeighProxy
 
     known = list(records)
@@ -103,11 +101,11 @@ def announce_again(records: Iterable[Record], config: Config) -> None:
 
 
 def note_names(nic: Nic, names: Optional[Names], config: Config, log: Optional[Log] = None) -> None:
-    """Note what a NIC shall have in DNS, durably, and start a sender that nobody waits for. What fails is
-    told, and fails no NIC.
+    """Note durably what a NIC should have in DNS, and start a sender without waiting for it. Failures are
+    reported, but do not fail the NIC.
 
-    Without `names`, what it had is to go; that costs nothing where its instance never had any. A guest that
-    is on its way has its names by the node that it comes from.
+    If `names` is None, its old names should go; that costs nothing if its instance never had any. The names
+    of a guest that is still migrating here are up to its source node.
     """
     if not dns_is_on(config) or nic.arriving:
         return
@@ -129,8 +127,8 @@ def note_names(nic: Nic, names: Optional[Names], config: Config, log: Optional[L
 
 
 def note_failure(nic: Nic, config: Config, why: str) -> None:
-    """Record a NIC that should be up and is not, for `try_again`: after a migration Ganeti does not. A record
-    that is there stays.
+    """Record a NIC that should be up but is not, for `try_again`: Ganeti does not retry after a migration. An
+    existing record is kept.
     """
     index = kernel.ifindex(nic.interface)
     if index:
@@ -138,14 +136,14 @@ def note_failure(nic: Nic, config: Config, why: str) -> None:
 
 
 def _record(nic: Nic, index: int) -> Record:
-    """Whose a NIC is, with nothing in place."""
+    """A record that identifies the NIC, with no Resources."""
     from snf_network.host.record import Record
 
     return Record(nic.interface, index, kernel.boot(), nic.instance, nic.uuid, nic.values, ())
 
 
 def keep_wanted(record: Record, config: Config, why: str) -> None:
-    """The same for a NIC whose record went when it was brought up once more, and failed."""
+    """Record the failure of a live NIC that has lost its record, so that it is tried again."""
     from snf_network.host.record import FAILED, Records, is_live
 
     records = Records(config.state_dir)
@@ -153,12 +151,12 @@ def keep_wanted(record: Record, config: Config, why: str) -> None:
         if is_live(record) and not records.load(record.interface):
             records.save(changed(record, resources=(), stale=(), lacking=(f"{FAILED}not up: {why}",)))
     except SnfNetworkError:
-        pass  # why it is not up has been said already
+        pass  # the reason why it is not up has already been reported
 
 
 def try_again(config: Config, log: Log) -> bool:
-    """Bring up once more what is recorded as lacking something. True if nothing of this node lacks
-    anything any more. What lacks only what the node still has not is left alone.
+    """Bring NICs with `lacking` entries up again. True if none lacks anything any more. Skips a NIC whose
+    missing facts are still missing.
     """
     from snf_network.host.record import Records, is_live
     from snf_network.observe.facts import Facts

@@ -1,4 +1,4 @@
-"""The mains of snf-network-dnshook, which Ganeti's master calls on nodes after an operation, and of the
+"""Entry points of snf-network-dnshook, which Ganeti's master calls on nodes after an operation, and of the
 sender that scripts and hooks start.
 """
 
@@ -24,8 +24,8 @@ RENAME, MODIFY = "OP_INSTANCE_RENAME", "OP_INSTANCE_SET_PARAMS"
 
 
 def hook(argv: Sequence[str]) -> int:
-    """snf-network-dnshook: stop, remove, rename and modify change what an instance has in DNS. Always returns
-    0.
+    """snf-network-dnshook: update an instance's desired names after a stop, remove, rename or modify. Always
+    returns 0.
     """
     return run_hook(argv, _note)
 
@@ -59,8 +59,8 @@ def _note(operation: Operation, config: Config, log: Log) -> None:
 
 
 def _modified(operation: Operation, nics: list[Names], spool: Spool, config: Config) -> Iterator[Names]:
-    """The names of the NICs after a modification. One that runs here and was modified without hotplug keeps
-    its old address until it is brought up again.
+    """The names of the NICs after a modification. A NIC that is live here and was modified without hotplug
+    keeps its old address until it is brought up again.
     """
     wanted = spool.load(operation.names[0])
     had = {names.nic: names for names in (*wanted.gone, *wanted.nics)} if wanted else {}
@@ -83,8 +83,8 @@ def _live(operation: Operation, config: Config) -> set[str]:
 
 
 def _rename(operation: Operation, nics: list[Names], spool: Spool) -> None:
-    """The new name gets all that the old one has. What was taken back when the guest was stopped comes with
-    its next start.
+    """Give the new name everything that the old one has. Names removed when the guest was stopped come back
+    at its next start.
     """
     old, new = operation.names[0], operation.names[-1]
     wanted = spool.load(old)
@@ -97,10 +97,10 @@ def _rename(operation: Operation, nics: list[Names], spool: Spool) -> None:
 
 
 def send(argv: Sequence[str]) -> int:
-    """snf-network-dnssend: send what is desired and was not sent yet, until nothing is due soon. Returns 1 if
-    that failed as a whole.
+    """snf-network-dnssend: send pending changes until none is due soon. Returns 1 if the sender itself
+    failed.
     """
-    posix.closerange(3, 256)  # what our caller left open is not ours
+    posix.closerange(3, 256)  # descriptors that our caller left open
     settle()
     take_time()
     return run(argv[0], "-", _send)

@@ -1,9 +1,9 @@
-"""The mains of the hooks that Ganeti's master calls on nodes after an operation. They never fail one: always
-exit 0.
+"""Entry points of the hooks that Ganeti's master calls on nodes after an operation. They never fail it: exit
+status 0.
 
-Stock Ganeti calls no ifdown, so these are how a node learns that a NIC is gone. What is gone is judged by our
-own records against the interfaces that are there, never by Ganeti's files, which can name a tap that is
-somebody else's by now.
+Stock Ganeti calls no ifdown, so this is how a node learns that a NIC is gone. That is decided by our own
+records and the existing interfaces, never by Ganeti's files, which can name a tap that has a new owner by
+now.
 """
 
 from __future__ import annotations
@@ -32,21 +32,19 @@ MOVES = ("OP_INSTANCE_MIGRATE", "OP_INSTANCE_FAILOVER", "OP_INSTANCE_MOVE")
 
 
 def hook(argv: Sequence[str]) -> int:
-    """snf-network-hook: take back what this node holds for NICs of the instance that are not here any
-    more.
-    """
+    """snf-network-hook: remove what this node has for NICs of the instance that are no longer here."""
     return run_hook(argv, _clean)
 
 
 def reconfigure(argv: Sequence[str]) -> int:
-    """snf-network-reconfigure: after a modify without hotplug, give the NICs whose tag asks for it what they
-    shall have now.
+    """snf-network-reconfigure: after a modify without hotplug, apply the new settings to the NICs whose tag
+    asks for it.
     """
     return run_hook(argv, _reconfigure)
 
 
 def run_hook(argv: Sequence[str], act: Callable[[Operation, Config, Log], None]) -> int:
-    """Run `act` after an operation. A hook that fails says so in one line; it never fails the operation."""
+    """Run `act` after an operation. A failing hook reports one line; it never fails the operation."""
 
     def hooked(config: Config, log: Log) -> int:
         operation = Operation.from_hook(environment())
@@ -80,8 +78,8 @@ def _clean(operation: Operation, config: Config, log: Log) -> None:
 
 
 def leave_names(operation: Operation, config: Config, log: Log) -> None:
-    """An instance that lives on another node has its names from there. What this one has still to take back,
-    and what the instance does not have any more, is taken back.
+    """Leave an instance's names to the node that it now runs on. This node still removes names that it has
+    yet to remove, or that the instance no longer has.
     """
     from snf_network.dns.spool import Spool
 
@@ -95,8 +93,8 @@ def leave_names(operation: Operation, config: Config, log: Log) -> None:
 
 
 def names_in(operation: Operation, config: Config, log: Log) -> list[Names]:
-    """What the NICs of an operation should have in DNS by what Ganeti says of them. What cannot be is told
-    and left out.
+    """The names that the NICs of an operation should have, according to Ganeti. Invalid NICs are reported and
+    left out.
     """
     from snf_network.observe.facts import has_ipv6
     from snf_network.plan import names_for
@@ -111,7 +109,7 @@ def names_in(operation: Operation, config: Config, log: Log) -> list[Names]:
 
 
 def _arrive(record: Record, config: Config, log: Log) -> None:
-    """Activate what MIGRATION_PHASE=pre staged, if post has not: its failure is no failure to Ganeti."""
+    """Activate what MIGRATION_PHASE=pre staged, if post has not: Ganeti ignores its failure."""
     nic = Nic.from_env({**dict(record.variables), "MIGRATION_PHASE": "post"})
     if dict(record.variables).get("MIGRATION_PHASE") == "pre":
         bring_up(nic, config, log)
@@ -124,7 +122,7 @@ def _reconfigure(operation: Operation, config: Config, log: Log) -> None:
         if record.uuid not in wanted or not is_live(record):
             return
         said = dict(record.variables)
-        kept = {"XEN": said["XEN"]} if "XEN" in said else {}  # hooks do not tell
+        kept = {"XEN": said["XEN"]} if "XEN" in said else {}  # hooks do not get it
         nic = Nic.from_env({**dict(wanted[record.uuid]), **kept}, record.interface)
         if f"{prefix}:{RECONFIGURE}" not in nic.tags and all(
             RECONFIGURE not in words for words in nic.customised(prefix)
@@ -139,7 +137,7 @@ def _reconfigure(operation: Operation, config: Config, log: Log) -> None:
 
 
 def _each(operation: Operation, config: Config, log: Log, act: Callable[[Record], None]) -> None:
-    """`act` on every record of the instance. What one NIC fails at is told, and does not stop the next."""
+    """Call `act` on every record of the instance; an error of one is reported and does not stop the next."""
     for record in _records(operation, config):
         try:
             if kernel.is_late():
@@ -155,6 +153,6 @@ def _records(operation: Operation, config: Config) -> list[Record]:
 
 
 def here(node: str) -> bool:
-    """True if `node`, a name of Ganeti's, is this one. Never asks a resolver."""
+    """True if `node`, a Ganeti node name, is this node. Never asks a resolver."""
     name = posix.uname().nodename
     return bool(node) and (node == name or node.partition(".")[0] == name.partition(".")[0])

@@ -19,13 +19,13 @@ if TYPE_CHECKING:
     from snf_network.plan import Plan
 
 COMMUNICATION = "gnt.com."
-"""How the taps of Ganeti's own instance communication begin: not ours."""
+"""Prefix of the taps for Ganeti's own instance communication, which are not ours."""
 
 
 def kvm(argv: Sequence[str]) -> int:
     """Bring a tap up or down, by whatever name Ganeti calls us.
 
-    The interface is $INTERFACE, else the first argument; the action is $ACTION, else in the name called by.
+    The interface is $INTERFACE, else the first argument; the action is $ACTION, else from our own name.
     """
     settle()
     env, name = environment(), argv[0].rpartition("/")[2]
@@ -41,9 +41,9 @@ def kvm(argv: Sequence[str]) -> int:
 
 
 def up(interface: str, env: dict[str, str], argv: Sequence[str], config: Config, log: Log) -> int:
-    """Bring the NIC up. 0, or 1 with one line that says why not; then it is as it was before, or down.
+    """Bring the NIC up. Returns 0, or 1 after one line with the reason; then it is as before, or down.
 
-    Raises BadEnvironment before anything is touched.
+    Raises BadEnvironment before any change.
     """
     if env.get("ACTION", "up") not in ("up", ""):
         raise BadEnvironment(f"ACTION={shown(env['ACTION'])} is not valid", "up or down")
@@ -59,10 +59,10 @@ def up(interface: str, env: dict[str, str], argv: Sequence[str], config: Config,
 
 
 def down(interface: str, env: dict[str, str], local: bool, config: Config, log: Log) -> int:
-    """Take back what the record of this interface says, if it is of the same instance and NIC.
+    """Undo the record of this interface, if it is for the same instance and NIC.
 
-    `local`: the guest lives on elsewhere or comes back, so what other machines know of it stays. Ganeti 3.2
-    does not say, and has no other reason to call. Raises SnfNetworkError.
+    `local`: the guest continues elsewhere or comes back, so only local state is removed. Ganeti 3.2 does not
+    tell, but calls for no other reason. Raises SnfNetworkError.
     """
     from snf_network.apply.engine import Engine
 
@@ -78,13 +78,13 @@ def down(interface: str, env: dict[str, str], local: bool, config: Config, log: 
 
 
 def of_caller(record: Record, env: dict[str, str]) -> bool:
-    """True if the record is of the NIC in `env`; what `env` does not say (by hand) is taken as meant."""
+    """True if the record is for the NIC in `env`; variables missing in `env` (a call by hand) match any."""
     instance, uuid = env.get("INSTANCE"), env.get("INTERFACE_UUID")
     return instance in (None, "", record.instance) and uuid in (None, "", record.uuid)
 
 
 def extra(nic: Nic, plan: Plan, config: Config, env: dict[str, str], argv: Sequence[str], log: Log) -> int:
-    """Become IFUP_EXTRA_SCRIPT, if there is one, with the variables the bash package gave it; else 0."""
+    """Exec IFUP_EXTRA_SCRIPT, if it exists, with the variables that the bash package set; else return 0."""
     path = config.ifup_extra_script
     if not path or not posix.access(path, posix.X_OK):
         return 0
@@ -101,7 +101,7 @@ def extra(nic: Nic, plan: Plan, config: Config, env: dict[str, str], argv: Seque
         "BRIDGE": nic.link if nic.mode == "bridged" else "",
         "INDEV": nic.interface if routed else nic.link,
     }
-    take_time()  # it is the administrator's, and may take its time
+    take_time()  # an administrator's script may take longer
     try:
         posix.execve(path, [path, *argv[1:]], {**env, **dict(nic.values), **variables})
     except OSError as error:

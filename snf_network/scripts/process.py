@@ -1,4 +1,4 @@
-"""What every script has in common: a process fit to work, its environment, its log, one line if it fails."""
+"""Common parts of all scripts: process setup, environment, log, and one-line error reports."""
 
 from __future__ import annotations
 
@@ -24,12 +24,10 @@ ERROR, INFO = 3, 6
 """Priorities of syslog(3)."""
 NEWLINE = "\n"
 SECONDS = 4.0
-"""How long all tools and locks of one call may take together."""
+"""Time limit for all tools and locks of one call together."""
 LAST = 5
-"""Seconds after which the kernel ends a call that something else holds up, such as a disk that does not
-answer.
-"""
-# the directory belongs to Ganeti, not to root alone: follow no link, wait for nobody's pipe
+"""Seconds until the kernel ends a call that is blocked elsewhere, such as on a disk that does not answer."""
+# the directory belongs to Ganeti, not to root alone: follow no link, never wait for a pipe's reader
 LOG_FLAGS = (
     posix.O_WRONLY | posix.O_APPEND | posix.O_CREAT | posix.O_NOFOLLOW | posix.O_NONBLOCK | posix.O_CLOEXEC
 )
@@ -44,7 +42,7 @@ def environment() -> dict[str, str]:
 
 
 def settle() -> None:
-    """Make this process fit to work, whatever called it: umask, a deadline, three open descriptors."""
+    """Set up this process, whatever called it: umask, a deadline, open descriptors 0 to 2."""
     posix.umask(0o022)  # Ganeti's is 0077: nfdhcpd could not read its bindings
     kernel.give_up_after(SECONDS)
     alarm(LAST)
@@ -58,8 +56,8 @@ def take_time() -> None:
 
 
 def open_descriptors() -> None:
-    """Open descriptors 0 to 2 where the caller closed them, so that nothing opened later is taken for a
-    tool's output.
+    """Open descriptors 0 to 2 if the caller closed them, so that no file opened later becomes a tool's
+    output.
     """
     descriptor = 0
     while descriptor < 3:
@@ -68,40 +66,40 @@ def open_descriptors() -> None:
 
 
 def leave(status: int) -> NoReturn:
-    """End the process at once: tearing the interpreter down would cost a fifth of its start (bench/ifup)."""
+    """End the process at once: shutting Python down would take a fifth of its start-up time (bench/ifup)."""
     posix._exit(status)
 
 
 class Log:
-    """Where one call says what it does: LOGFILE and, for what the caller must see, stderr."""
+    """The log of one call: LOGFILE and, for messages to the caller, stderr."""
 
     def __init__(self, name: str, interface: str = "-", path: str = Config.logfile) -> None:
         self.name, self.interface, self.path = name, interface, path
         self.instance = self.nic = ""
         self.said = ""
-        """The last line that went to stderr: vif-custom hands it to Xen's toolstack."""
+        """The last line written to stderr, which vif-custom passes to Xen's toolstack."""
 
     def of(self, interface: str) -> Log:
-        """The same log, about an interface."""
+        """The same log, with lines about an interface."""
         return Log(self.name, interface or "-", self.path)
 
     def about(self, nic: Nic | Record) -> Log:
-        """The same log, about a NIC: its instance and UUID go to the journal with each line."""
+        """The same log, with lines about a NIC: its instance and UUID are sent to the journal with each."""
         log = self.of(nic.interface)
         log.instance, log.nic = nic.instance, nic.uuid
         return log
 
     def say(self, words: object) -> None:
-        """One line on stderr, which Ganeti shows if the call fails, and in the log as an error."""
+        """Write a line to stderr, which Ganeti shows if the call fails, and to the log as an error."""
         self.said = str(words)
         try:
             posix.write(2, f"{self.name}: {words}\n".encode("utf-8", "backslashreplace"))
         except OSError:
-            pass  # nobody reads it, and that is no reason to stop
+            pass  # nobody reads stderr, but that is no reason to stop
         self.log(words, ERROR)
 
     def log(self, words: object, priority: int = INFO) -> None:
-        """One line in the journal and in LOGFILE. A full disk or a missing directory must not stop a NIC."""
+        """Write a line to the journal and LOGFILE. A full disk or missing directory must not stop a NIC."""
         self._tell_journal(words, priority)
         try:
             file = posix.open(self.path, LOG_FLAGS, 0o640)
@@ -116,7 +114,7 @@ class Log:
         posix.close(file)
 
     def _tell_journal(self, words: object, priority: int) -> None:
-        """By its native protocol, with fields to search by; nobody waits for a journal that does not read."""
+        """Send by the journal's native protocol, with searchable fields; never waits for the journal."""
         fields = {
             "MESSAGE": f"{self.interface}: {words}",
             "PRIORITY": priority,
@@ -138,14 +136,12 @@ class Log:
 
 
 def run(argv0: str, interface: str, act: Callable[[Config, Log], int]) -> int:
-    """Load the settings and run `act` with a log that follows them. A failure is one line and exit status
-    1.
-    """
+    """Load the settings and run `act` with a log that uses them. A failure is one line and exit status 1."""
     return run_logged(Log(argv0.rpartition("/")[2], interface), act)
 
 
 def run_logged(log: Log, act: Callable[[Config, Log], int]) -> int:
-    """As `run`, with a log that the caller keeps."""
+    """Like `run`, with a log from the caller."""
     try:
         config = Config.load()
         log.path = config.logfile

@@ -1,8 +1,8 @@
-"""vif-custom: what Xen's toolstack calls for a vif. It says nothing of Ganeti, which left a file for each NIC
-instead.
+"""vif-custom: called by Xen's toolstack for a vif. The call has no Ganeti variables; they are in a file that
+Ganeti wrote for each NIC.
 
-The toolstack waits for `hotplug-status` in xenstore and fails the guest's creation on `error`; the exit
-status is not enough.
+The toolstack waits for `hotplug-status` in xenstore, and fails the guest's creation if it is `error`; the
+exit status alone is not enough.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ def vif(argv: Sequence[str]) -> int:
     plain = env.get("vif") or settings.get("vif", "") or env.get("dev", "")
     interface = env.get("INTERFACE", "") if settings.get("type_if") == "tap" else plain
     log = Log(argv[0].rpartition("/")[2], interface)
-    if action in DOWN:  # also after a migration or before a reboot: hooks say when a guest is gone for good
+    if action in DOWN:  # also after a migration or before a reboot: hooks tell when a guest is gone for good
         run_logged(log, lambda config, log: down(interface, {}, True, config, log))
         return 0
 
@@ -56,8 +56,8 @@ def vif(argv: Sequence[str]) -> int:
 
 
 def nic_variables(name: str, config: Config) -> dict[str, str]:
-    """What Ganeti wrote of the NIC behind vif<domid>.<devid>. Raises BadEnvironment if there is no such
-    domain or file.
+    """The variables that Ganeti wrote for the NIC of vif<domid>.<devid>. Raises BadEnvironment if there is no
+    such domain or file.
     """
     domain, dot, device = name.removeprefix("vif").removesuffix("-emu").partition(".")
     if not is_interface(name) or not dot or not domain.isdigit() or not device.isdigit():
@@ -75,7 +75,7 @@ def nic_variables(name: str, config: Config) -> dict[str, str]:
 
 
 def domain_name(domain: str) -> str:
-    """The name of a domain, from xl, or from xm where that is what there is. Raises BadEnvironment."""
+    """The name of a domain, from xl, or from xm on hosts that have that. Raises BadEnvironment."""
     for tool in ("xl", "xm"):
         try:
             status, said = kernel.run((tool, "domname", domain))
@@ -88,8 +88,8 @@ def domain_name(domain: str) -> str:
 
 
 def _tell(path: str, error: str) -> None:
-    """Report to the toolstack as vif-common.sh does: connected, or error and its text. Raises KernelError if
-    xenstore takes neither.
+    """Report to the toolstack as vif-common.sh does: connected, or error with a message. Raises KernelError
+    if xenstore accepts neither.
     """
     if not path:
         return

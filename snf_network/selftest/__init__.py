@@ -1,5 +1,5 @@
-"""A guest, a peer, a router and a node in namespaces, every forged frame and every legal one: what passes,
-and what does not.
+"""Forged and legal frames of a guest, a peer, a router and a node in namespaces: which ones pass, and which
+not.
 
-frames: bytes. matrix: what is sent, and what shall become of it. world: the machines. run: send, look, judge.
+frames: bytes. matrix: what is sent, and the expected results. world: the machines. run: send, look, judge.
 """

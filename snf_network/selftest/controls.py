@@ -1,4 +1,4 @@
-"""The positive controls: what a guest must always be able to send. A filter that drops these breaks
+"""The positive controls: frames that a guest must always be able to send. A filter that drops these breaks
 guests.
 """
 
@@ -24,9 +24,9 @@ from snf_network.selftest.matrix import (
 S, T = f.SOURCE, f.TARGET
 NONCE = f.option(f.NONCE, b"nonce!")
 ANSWERED = {SERVED: "answered"}
-"""nfdhcpd has it from the tap itself: it goes no further."""
+"""nfdhcpd receives it from the tap itself: it goes no further."""
 FREE_SOURCE, FREE_DAD = {LINK_LOCAL: "ip6-ll-src"}, {LINK_LOCAL: "dad-target"}
-"""RFC 7217 link-local addresses: their own choice on a routed tap, and on a bridge where a tag says so."""
+"""RFC 7217 link-local addresses: the guest's choice on a routed tap, and on a bridge if a tag allows them."""
 
 
 def _igmp(kind: int, source: str = "") -> Callable[[Guest], bytes]:
@@ -34,7 +34,7 @@ def _igmp(kind: int, source: str = "") -> Callable[[Guest], bytes]:
 
 
 def _mld(kind: int, name: str) -> Row:
-    """Version 1 (RFC 2710), and as some stacks send it: without hop-by-hop options."""
+    """Version 1 (RFC 2710), as some stacks send it, without hop-by-hop options."""
     return Row(
         f"MLD {name}, from ::",
         lambda g: g.group(f.icmp6("::", "ff02::2", kind, bytes(4) + f.octets("ff02::7"), 1)),

@@ -1,7 +1,7 @@
 """What the rules do with one frame: it is sent, in a namespace with the rules of this node and the members of
 one NIC, and traced.
 
-So the answer is the kernel's own. The node is only read.
+So the answer comes from the kernel itself. The node is only read.
 """
 
 from __future__ import annotations
@@ -17,35 +17,35 @@ from snf_network.selftest import frames
 from snf_network.selftest.world import Machine, send, settle
 
 TRIES, SECONDS = 20, 0.2
-"""How often a probe is sent until the trace tells of one, and how long the frame itself is waited for then.
+"""How often to send a probe until the trace reports one, and then how long to wait for the frame's own trace.
 """
 PROBE = "02:00:00:00:00:99"
-"""The source of the probe."""
+"""Source MAC of the probe."""
 SET = re.compile(r"@(?!nh|th|ll)([a-z0-9_]+)")
 
 
 @dataclass(frozen=True)
 class Answer:
-    """What becomes of a frame that comes from the NIC."""
+    """What happens to a frame from the NIC."""
 
     verdict: str
     """drop, accept, or ignored: no rule has seen it."""
     reason: str
     rule: str
-    """Family, table and chain, and the rule that decides."""
+    """Family, table, chain and text of the rule that decides."""
     asked: tuple[str, ...]
-    """The sets that this rule, or those before it in its chain, ask."""
+    """The sets that this rule, or earlier ones in its chain, look up."""
     path: tuple[str, ...]
-    """All rules that took part."""
+    """All rules that the frame matched."""
 
 
 def explain(
     interface: str, bridge: str, mac: str, rules: str, members: Sequence[str], frame: bytes
 ) -> Answer:
-    """Send `frame` from a NIC with these `members`; it is a port of `bridge`, or routed with a tap of address
-    `mac`.
+    """Send `frame` from a NIC with these `members`; it is a port of `bridge`, or routed with a tap of MAC
+    address `mac`.
 
-    Raises KernelError where no namespace can be made.
+    Raises KernelError if no namespace can be made.
     """
     with ExitStack() as stack:
         node = stack.enter_context(closing(Machine("explain")))
@@ -73,7 +73,7 @@ def explain(
 
 
 def _listening(node: Machine, monitor: trace.Monitor, mac: str) -> None:
-    """Wait until the monitor tells of a frame that every rule sees."""
+    """Send probes, which every rule sees, until the monitor reports one. Raises KernelError if none is."""
     for _ in range(TRIES):
         send(node, "guest0", frames.ethernet(PROBE, mac, frames.udp("192.0.2.9", "192.0.2.1")))
         if any(PROBE in step.text for step in monitor.steps(SECONDS)):
@@ -82,7 +82,7 @@ def _listening(node: Machine, monitor: trace.Monitor, mac: str) -> None:
 
 
 def _seen(monitor: trace.Monitor, frame: bytes) -> list[trace.Step]:
-    """All that is told of the frame. ARP is told without its Ethernet header, and no other ARP comes from
+    """The traced steps of the frame. ARP is traced without its Ethernet header, but nothing else sends ARP
     there.
     """
     told = list(monitor.steps(SECONDS))
@@ -103,7 +103,7 @@ def _answer(node: Machine, steps: list[trace.Step]) -> Answer:
     ]
     if (
         not dropped
-    ):  # what comes after the pins decides nothing: marks, and what the firewall of others may do
+    ):  # what comes after the pins decides nothing: marks, and rules in the tables of other firewalls
         end = next(
             (
                 number
@@ -121,7 +121,7 @@ def _answer(node: Machine, steps: list[trace.Step]) -> Answer:
 
 
 def _before(node: Machine, last: trace.Step) -> tuple[str, ...]:
-    """A rule that asks nothing decides because those before it in its chain found nothing in theirs."""
+    """Sets in earlier rules of the chain: they decide, by not matching, if the last rule looks up none."""
     asked: list[str] = []
     for line in node.out("nft", "-s", "list", "chain", last.family, last.table, last.chain).splitlines():
         if line.strip() == last.text:

@@ -1,9 +1,9 @@
 """Frames as bytes, good and forged: Ethernet, ARP, IPv4, IPv6, UDP, TCP, ICMP, neighbour discovery, DHCP.
 
-A packet is what `ethernet` takes: its ethertype and its bytes. `stamp` writes a number into a frame, `token`
-reads it out again at the other end, whatever was done to the frame on the way: the IPv4 identification, the
-low bits of the IPv6 flow label, or the end of the target's hardware address in ARP, all of which nobody
-checks.
+A Packet is an ethertype and its payload, as `ethernet` expects. `stamp` writes a number into a frame, and
+`token` reads it at the receiver, whatever happened to the frame on the way: it is in the IPv4 identification,
+the low bits of the IPv6 flow label, or the end of the target's hardware address in ARP, none of which is
+checked.
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ import struct
 
 IP4, ARP, RARP, VLAN, IP6, QINQ = 0x0800, 0x0806, 0x8035, 0x8100, 0x86DD, 0x88A8
 SHORTEST = 0x0600
-"""What is less is no ethertype but the length of an 802.3 frame."""
+"""Smaller values are not ethertypes but the length of an 802.3 frame."""
 LOCAL = 0x88B5
-"""An ethertype for experiments (IEEE 802.1): a frame that no stack knows."""
+"""A local experimental ethertype (IEEE 802.1): unknown to every stack."""
 ICMP, TCP, UDP, ROUTING, FRAGMENT, AH, ICMP6, DSTOPTS, PIM, ESP = 1, 6, 17, 43, 44, 51, 58, 60, 103, 50
 FIN, SYN, RST, ACK = 0x01, 0x02, 0x04, 0x10
 RS, RA, NS, NA, REDIRECT = 133, 134, 135, 136, 137
@@ -34,14 +34,14 @@ def octets(address: str) -> bytes:
 
 
 def ethernet(source: str, target: str, packet: Packet, *tags: tuple[int, int]) -> bytes:
-    """A whole frame; `tags` are its VLAN tags, the outermost first, as ethertype and VLAN."""
+    """A complete frame; `tags` are its VLAN tags, the outermost first, as ethertype and VLAN."""
     kind, payload = packet
     head = b"".join(struct.pack("!HH", *tag) for tag in tags) + struct.pack("!H", kind)
     return octets(target) + octets(source) + head + payload.ljust(46, b"\0")
 
 
 def stamp(frame: bytes, number: int) -> bytes:
-    """The frame, with a number from 1 to 65535 in it."""
+    """A copy of the frame with a number from 1 to 65535 in it."""
     kind, at = _payload(frame)
     if kind == IP4:
         header = (
@@ -57,13 +57,13 @@ def stamp(frame: bytes, number: int) -> bytes:
 
 
 def token(frame: bytes) -> int:
-    """The number that `stamp` wrote; 0 in a frame too short to have one."""
+    """The number that `stamp` wrote; 0 if the frame is too short for one."""
     kind, at = _payload(frame)
     return int.from_bytes(frame[at + _offset(kind, frame[at:]) :][:2], "big")
 
 
 def described(frame: bytes) -> str:
-    """Addresses and ethertype, for people."""
+    """Addresses and ethertype, for people to read."""
     kind, _ = _payload(frame)
     name = NAMES.get(kind, f"ethertype {kind:#06x}")
     return f"{frame[6:12].hex(':')} > {frame[:6].hex(':')}, {name}, {len(frame)} octets"
@@ -87,7 +87,7 @@ def _payload(frame: bytes) -> tuple[int, int]:
 
 
 def checksum(data: bytes) -> int:
-    """That of IPv4, UDP, TCP and ICMP (RFC 1071)."""
+    """The checksum of IPv4, UDP, TCP and ICMP (RFC 1071)."""
     data += b"\0" * (len(data) % 2)
     total: int = sum(struct.unpack(f"!{len(data) // 2}H", data))
     while total >> 16:
@@ -96,7 +96,7 @@ def checksum(data: bytes) -> int:
 
 
 def ip(source: str, target: str, protocol: int, payload: bytes, hops: int = 64, fragment: int = 0) -> Packet:
-    """An IPv4 or IPv6 packet. `fragment` is the IPv4 field of flags and offset."""
+    """An IPv4 or IPv6 packet. `fragment` is the flags and offset field of IPv4."""
     if ":" in source:
         return IP6, struct.pack("!IHBB", 0x60000000, len(payload), protocol, hops) + octets(source) + octets(
             target
@@ -118,7 +118,7 @@ def ip(source: str, target: str, protocol: int, payload: bytes, hops: int = 64, 
 
 
 def _summed(source: str, target: str, protocol: int, data: bytes, at: int) -> bytes:
-    """`data` with its checksum, over a pseudo-header, put in at `at`."""
+    """`data` with its checksum, including the pseudo-header, written at offset `at`."""
     pseudo = octets(source) + octets(target) + struct.pack("!II", len(data), protocol)
     return data[:at] + struct.pack("!H", checksum(pseudo + data)) + data[at + 2 :]
 
@@ -129,7 +129,7 @@ def udp_data(source: str, target: str, sport: int, dport: int, data: bytes = b"t
 
 
 def udp(source: str, target: str, sport: int = 4000, dport: int = 4001, data: bytes = b"test") -> Packet:
-    """A UDP datagram, of either family."""
+    """A UDP datagram of either family."""
     return ip(source, target, UDP, udp_data(source, target, sport, dport, data))
 
 
@@ -140,7 +140,7 @@ def tcp(source: str, target: str, sport: int, dport: int, flags: int = SYN) -> P
 
 
 def ping(source: str, target: str) -> Packet:
-    """An echo request, of either family."""
+    """An echo request of either family."""
     if ":" in source:
         return icmp6(source, target, 128, struct.pack("!HH", 7, 1), hops=64)
     data = struct.pack("!BBHHH", 8, 0, 0, 7, 1)
@@ -148,7 +148,7 @@ def ping(source: str, target: str) -> Packet:
 
 
 def icmp4(source: str, target: str, kind: int, code: int, body: bytes) -> Packet:
-    """An ICMP message; `body` is all behind its checksum."""
+    """An ICMP message; `body` is everything after the checksum."""
     data = struct.pack("!BBH", kind, code, 0) + body
     return ip(source, target, ICMP, data[:2] + struct.pack("!H", checksum(data)) + data[4:])
 
@@ -159,7 +159,7 @@ def icmp6_data(source: str, target: str, kind: int, body: bytes) -> bytes:
 
 
 def icmp6(source: str, target: str, kind: int, body: bytes, hops: int = 255) -> Packet:
-    """An ICMPv6 message; neighbour discovery counts only with 255 hops left (RFC 4861)."""
+    """An ICMPv6 message; neighbour discovery is valid only with hop limit 255 (RFC 4861)."""
     return ip(source, target, ICMP6, icmp6_data(source, target, kind, body), hops)
 
 
@@ -169,7 +169,7 @@ def option(kind: int, data: str | bytes) -> bytes:
 
 
 def ns(source: str, about: str, options: bytes = b"", to: str = "") -> Packet:
-    """A neighbour solicitation for `about`, to its solicited-node group unless said otherwise."""
+    """A neighbour solicitation for `about`, by default to its solicited-node group."""
     return icmp6(source, to or solicited_node(about), NS, bytes(4) + octets(about) + options)
 
 
@@ -184,26 +184,24 @@ def rs(source: str, options: bytes = b"") -> Packet:
 
 
 def ra(source: str) -> Packet:
-    """A router advertisement: a default router for half an hour."""
+    """A router advertisement for a default router, with a lifetime of half an hour."""
     return icmp6(source, ALL_NODES, RA, struct.pack("!BBHII", 64, 0, 1800, 0, 0))
 
 
 def redirect(source: str, target: str, about: str, better: str) -> Packet:
-    """An ICMPv6 redirect: `about` is reached by way of `better`."""
+    """An ICMPv6 redirect: `about` is reachable via `better`."""
     return icmp6(source, target, REDIRECT, bytes(4) + octets(better) + octets(about))
 
 
 def mld(source: str, about: str) -> Packet:
-    """An MLDv2 report that joins a group, behind the router alert option, as every stack sends it (RFC
-    3810).
-    """
+    """An MLDv2 report to join a group, with the router alert option that every stack sends (RFC 3810)."""
     records = bytes((0, 0, 0, 1, 4, 0, 0, 0)) + octets(about)
     return with_router_alert(icmp6(source, "ff02::16", 143, records, 1))
 
 
 def mld_query(source: str, hidden: int = 0) -> Packet:
-    """An MLDv2 general query: whoever sends it is taken for a multicast router (RFC 3810). So it is behind as
-    many authentication headers as `hidden` says.
+    """An MLDv2 general query, whose sender counts as a multicast router (RFC 3810), behind `hidden`
+    authentication headers.
     """
     packet = icmp6(source, ALL_NODES, 130, struct.pack("!HH", 1000, 0) + bytes(16) + bytes((2, 125, 0, 0)), 1)
     for _ in range(hidden):
@@ -212,7 +210,7 @@ def mld_query(source: str, hidden: int = 0) -> Packet:
 
 
 def igmp(source: str, kind: int, target: str = "224.0.0.1", fragment: int = 0) -> Packet:
-    """An IGMP message of eight octets: 0x11 is a general query (RFC 2236), 0x30 a multicast router's
+    """An IGMP message of eight octets: 0x11 is a general query (RFC 2236), 0x30 a multicast router
     advertisement (RFC 4286).
     """
     data = struct.pack("!BBHI", kind, 100, 0, 0)
@@ -234,17 +232,17 @@ def pim(source: str) -> Packet:
 
 
 def with_router_alert(packet: Packet) -> Packet:
-    """An IPv6 packet behind the hop-by-hop option that MLD has (RFC 2711)."""
+    """An IPv6 packet with the hop-by-hop option that MLD uses (RFC 2711)."""
     return behind(packet, 0, bytes((0, 5, 2, 0, 0, 1, 0)))
 
 
 def behind_ah(packet: Packet) -> Packet:
-    """An IPv6 packet behind an authentication header, which nobody need check to look past it (RFC 4302)."""
+    """An IPv6 packet behind an authentication header, which receivers may skip unchecked (RFC 4302)."""
     return behind(packet, AH, bytes((4, 0, 0)) + bytes(20))
 
 
 def behind(packet: Packet, header: int, body: bytes) -> Packet:
-    """An IPv6 packet with an extension header put before what it carries; `body` is that header without its
+    """An IPv6 packet with an extension header inserted before its payload; `body` is that header without its
     first octet.
     """
     data = packet[1]
@@ -254,17 +252,17 @@ def behind(packet: Packet, header: int, body: bytes) -> Packet:
 
 
 def fragmented(packet: Packet, more: bool = False) -> Packet:
-    """An IPv6 packet as the first fragment of a larger one, or as the only one (atomic, RFC 6946)."""
+    """An IPv6 packet as the first fragment of a larger one, or as its only fragment (atomic, RFC 6946)."""
     return behind(packet, FRAGMENT, struct.pack("!BHI", 0, more, 77))
 
 
 def with_dstopts(packet: Packet) -> Packet:
-    """An IPv6 packet behind destination options that say nothing."""
+    """An IPv6 packet with empty destination options."""
     return behind(packet, DSTOPTS, bytes((0, 1, 4, 0, 0, 0, 0)))
 
 
 def eui64(mac: str, prefix: str = "fe80::") -> str:
-    """The address that a MAC gives in a /64 (RFC 4291, appendix A)."""
+    """The EUI-64 address of a MAC in a /64 (RFC 4291, appendix A)."""
     raw = octets(mac)
     return socket.inet_ntop(
         socket.AF_INET6, octets(prefix)[:8] + bytes((raw[0] ^ 2,)) + raw[1:3] + b"\xff\xfe" + raw[3:]
@@ -272,32 +270,32 @@ def eui64(mac: str, prefix: str = "fe80::") -> str:
 
 
 def solicited_node(address: str) -> str:
-    """The group that an address is asked for in (RFC 4291, 2.7.1)."""
+    """The solicited-node group of an address (RFC 4291, 2.7.1)."""
     return "ff02::1:ff" + octets(address)[-3:].hex()[:2] + ":" + octets(address)[-2:].hex()
 
 
 def group_mac(address: str) -> str:
-    """The Ethernet group of an IPv6 multicast address (RFC 2464, 7)."""
+    """The Ethernet group address of an IPv6 multicast address (RFC 2464, 7)."""
     return "33:33:" + octets(address)[-4:].hex(":")
 
 
 def arp(
     operation: int, sender: str, sender_ip: str, target_ip: str, target: str = "00:00:00:00:00:00"
 ) -> Packet:
-    """ARP for IPv4 over Ethernet: 1 is a request, 2 a reply."""
+    """An ARP packet for IPv4 over Ethernet: 1 is a request, 2 a reply."""
     body = octets(sender) + octets(sender_ip) + octets(target) + octets(target_ip)
     return ARP, struct.pack("!HHBBH", 1, IP4, 6, 4, operation) + body
 
 
 def is_arp(frame: bytes, operation: int, sender_ip: str, target_ip: str) -> bool:
-    """True for a frame that is such ARP, whoever's MACs are in it."""
+    """True if a frame is such an ARP packet, with any MACs in it."""
     kind, at = _payload(frame)
     said = frame[at + 6 : at + 8], frame[at + 14 : at + 18], frame[at + 24 : at + 28]
     return kind == ARP and said == (operation.to_bytes(2, "big"), octets(sender_ip), octets(target_ip))
 
 
 def asks_for(frame: bytes, address: str) -> bool:
-    """True for an ARP request, or a neighbour solicitation, that asks for an address."""
+    """True for an ARP request, or a neighbour solicitation, for this address."""
     kind, at = _payload(frame)
     if ":" in address:
         return (
@@ -309,14 +307,14 @@ def asks_for(frame: bytes, address: str) -> bool:
 
 
 def snap(packet: Packet) -> Packet:
-    """A packet in an 802.3 frame, which has a length in place of the ethertype (RFC 1042): some guests take
-    it for the same.
+    """A packet in an 802.3 frame, which has a length instead of the ethertype (RFC 1042): some guests accept
+    both.
     """
     return 8 + len(packet[1]), b"\xaa\xaa\3\0\0\0" + packet[0].to_bytes(2, "big") + packet[1]
 
 
 def rarp(sender: str) -> Packet:
-    """What QEMU sends for a guest that has just moved."""
+    """The RARP packet that QEMU sends for a guest that has just moved."""
     return RARP, struct.pack("!HHBBH", 1, IP4, 6, 4, 3) + octets(sender) + bytes(4) + octets(sender) + bytes(
         4
     )
@@ -331,8 +329,8 @@ def dhcp(
     port: int = 0,
     relay: str = "0.0.0.0",
 ) -> Packet:
-    """DHCP: operation 1 is a client's, 2 a server's; DISCOVER and OFFER, unless `kind` says another message
-    (RFC 2131). `port` is where it comes from, if not from where it should; `relay` what giaddr says.
+    """DHCP: operation 1 is from a client, 2 from a server; DISCOVER or OFFER, unless `kind` is another
+    message type (RFC 2131). `port` is a nonstandard source port; `relay` is giaddr.
     """
     body = (
         struct.pack("!BBBBIHH", operation, 1, 6, 0, 7, 0, 0x8000)

@@ -1,5 +1,5 @@
-"""Rows of the matrix: headers that not everybody reads alike. A stack drops what does not fit; a raw socket,
-or the bridge itself, may not.
+"""Rows of the matrix: headers that implementations parse differently. A stack drops malformed ones; a raw
+socket, or the bridge itself, may not.
 """
 
 from __future__ import annotations
@@ -91,22 +91,22 @@ MALFORMED = (
 
 
 def _tail6(g: Guest, header: int, flow: int = 0) -> f.Packet:
-    """The last fragment of an IPv6 packet: where a header would be stands what it carries."""
+    """The last fragment of an IPv6 packet: it has payload where a header would be."""
     head = bytes((header, 0, 0, 64, 0, 0, 0, 9))
     return _with(f.ip(g.ip6, NODE6, f.FRAGMENT, head + b"rest of it"), 2, flow.to_bytes(2, "big"))
 
 
 SERVICES, HALF = (67, 68, 546, 547), 0x1000
-"""Ports, and the offset (in units of eight octets) of which one bit is set, the highest."""
+"""Ports, and a fragment offset (in units of eight octets) with only its highest bit set."""
 
 
 def _tail(name: str, packet: Callable[[Guest], f.Packet]) -> Row:
-    """A row about the last fragment of something."""
+    """A row for the last fragment of a packet."""
     return Row(f"last fragment of {name}", lambda g: g.frame(packet(g)))
 
 
 def _ping(octet: int) -> Row:
-    """One that looks like a redirect (5) or a router advertisement (9) where it has no header."""
+    """A ping whose payload looks like a redirect (5) or a router advertisement (9) in place of a header."""
     data = bytes((octet,)) * 64
     return _tail(f"a ping of {octet:02x}", lambda g: f.ip(g.ip, NODE, f.ICMP, data, fragment=100))
 

@@ -1,4 +1,4 @@
-"""Rows of the matrix: what comes to a guest, from others, from the node, and through a firewall profile."""
+"""Rows of the matrix: frames to a guest, from others, from the node, and through a firewall profile."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ GROUP = "01:00:5e:00:00:fb"
 OTHERS, NODES = {PREFIX: "mac-prefix"}, {NODE_PREFIX: "mac-prefix"}
 FIRST_ONLY, BOTH = {PROTECTED: "profile"}, {PROTECTED: "profile", LIMITED: "profile"}
 KNOCK, HALF = (40000, 80), 0x1000
-"""Ports; and the offset of a fragment (in units of eight octets) of which one bit is set, the highest."""
+"""Ports; and a fragment offset (in units of eight octets) with only its highest bit set."""
 
 
 def _to(name: str, packet: Callable[[Guest], f.Packet], stopped: dict[str, str] | None = None) -> Row:
-    """From a neighbour of its own network, or through the node."""
+    """From a neighbour in the guest's own network, or through the node."""
     return Row(f"to the guest: {name}", lambda g: g.inward(packet(g)), stopped or {}, sender="peer")
 
 
@@ -53,13 +53,13 @@ def _udp6(name: str, ports: tuple[int, int], stopped: dict[str, str] | None = No
 
 
 def _tail6(header: int, units: int) -> Callable[[Guest], f.Packet]:
-    """A fragment that begins so many units of eight octets behind the first."""
+    """A fragment at an offset of `units` times eight octets."""
     head = bytes((header, 0)) + (units << 3).to_bytes(2, "big") + bytes((0, 0, 0, 9))
     return lambda g: f.ip(OTHER6, g.ip6, f.FRAGMENT, head + b"\x10" * 24)
 
 
 def _kind(name: str, kind: int) -> Row:
-    """An ethertype that may have IP inside."""
+    """An ethertype that may carry IP."""
     return _bridged(name, lambda g: g.inward((kind, b"\x11\0\0\1text")), BOTH)
 
 
@@ -168,12 +168,12 @@ LET_IN = (
 
 
 def unknown(guest: Guest) -> str:
-    """An address that the node takes to be on the guest's tap, and knows no MAC of."""
+    """An address that the node routes to the guest's tap, but has no MAC for."""
     return f"198.51.100.{240 + guest.number}"
 
 
 def _asked(guest: Guest, frame: bytes) -> bool:
-    """The node asks for that address, in the gateway's name."""
+    """True if the frame is the node's ARP request for that address, with the gateway as its sender."""
     return f.is_arp(frame, 1, GATEWAY, unknown(guest))
 
 

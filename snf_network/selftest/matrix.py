@@ -1,7 +1,7 @@
-"""The drop matrix as data: rows, the frames that a guest sends; columns, the ways a NIC is brought up; and
-what each cell shall be.
+"""The drop matrix as data: rows are frames, columns are ways to bring a NIC up, and cells are expected
+results.
 
-A row says which *pins* stop it and with what reason; a column says which pins it has. Everything else passes.
+A row lists the *pins* that stop it, each with its reason; a column lists the pins it has. All else passes.
 """
 
 from __future__ import annotations
@@ -19,15 +19,15 @@ ROUTER_MAC, UPLINK_MAC = "02:00:00:00:00:fe", "02:00:00:00:00:fd"
 STRANGER, SISTER = "02:00:00:00:00:77", "aa:55:61:00:00:77"
 """A MAC of another private network, and one of the guest's own by MAC_MASK."""
 UNROUTED, UNROUTED6 = "203.0.113.130", "2001:db8:fffd::130"
-"""Addresses that the guest's table has no route to, and table main has."""
+"""Addresses that only table main has a route to, not the guest's table."""
 VRRP, EXTRA4, EXTRA6 = "aa:55:60:5e:01:0a", "198.51.100.200", "2001:db8:1::200"
 PREFIX4, PREFIX6 = "203.0.114.0/24", "2001:db8:77::/64"
 AROUND6, TEMPORARY6 = "2001:db8:1::/123", "2001:db8:1::5"
-"""A prefix that has the gateway in it, and another address of it."""
+"""A prefix that contains the gateway, and another address in it."""
 IN_PREFIX4, IN_PREFIX6 = "203.0.114.5", "2001:db8:77::5"
 RESERVED, OTHER_RESERVED = "01:80:c2:00:00:0e", "01:80:c2:00:00:03"
-"""LLDP's group goes to the node from the port itself, past every hook of the bridge; 802.1X' goes to the hook
-input alone.
+"""LLDP's group goes to the node from the port itself, past every bridge hook; 802.1X's passes only the input
+hook.
 """
 
 MAC, IP, LINK_LOCAL, ROUTER_LOCAL, GUARD, SERVED, QUEUED, PORT, ROUTED, ANY = (
@@ -43,12 +43,12 @@ MAC, IP, LINK_LOCAL, ROUTER_LOCAL, GUARD, SERVED, QUEUED, PORT, ROUTED, ANY = (
     "any",
 )
 PREFIX, NODE_PREFIX, PROTECTED, LIMITED, PROFILE = "prefix", "node-prefix", "protected", "limited", "profile"
-"""Pins: of the source MAC; of addresses; of link-local ones; of the tap's; against servers and routers; of
-what nfdhcpd has had from the tap, or from iptables; of ports; of the table; what all have. And of what comes
-to the guest: its MAC prefix, from others and from the node itself; a profile, and any profile.
+"""Pins: source MAC; addresses; link-local addresses; the tap's own; servers and routers; requests that
+nfdhcpd got from the tap, or from iptables; ports; the table; pins of all NICs. And for frames to the guest:
+its MAC prefix, from others and from the node itself; two profiles, and any profile.
 """
 UNCOUNTED = {"profile", "no-route", "known"}
-"""Reasons that no counter of ours has."""
+"""Reasons for which we have no counter."""
 
 
 @dataclass(frozen=True)
@@ -60,15 +60,15 @@ class Column:
     tags: str
     pins: tuple[str, ...]
     allows: tuple[str, ...] = ()
-    """Instance tags, without what names the NIC."""
+    """Instance tags, without the prefix that names the NIC."""
     profile: str = ""
-    """Its firewall profile: such a column has only what comes to the guest."""
+    """Its firewall profile: a column with one has only frames to the guest."""
     trunk: bool = False
-    """VLAN TRUNK is one that it may send tagged."""
+    """The NIC may send VLAN TRUNK tagged."""
 
     @property
     def routed(self) -> bool:
-        """True if the guest has the node as its only neighbour."""
+        """True if the node is the guest's only neighbour."""
         return self.mode == "routed"
 
 
@@ -118,7 +118,7 @@ COLUMNS = (
 
 @dataclass(frozen=True)
 class Guest:
-    """Who sends, as its column and its NIC have it."""
+    """A sender, with the NIC of its column."""
 
     column: Column
     number: int
@@ -135,7 +135,7 @@ class Guest:
 
     @property
     def foreign(self) -> str:
-        """A MAC address that is somebody else's."""
+        """A MAC address that is not the guest's."""
         return f"aa:55:60:66:00:{self.number:02x}"
 
     @property
@@ -150,20 +150,18 @@ class Guest:
 
     @property
     def local(self) -> str:
-        """The link-local address that its MAC gives."""
+        """The EUI-64 link-local address of its MAC."""
         return f.eui64(self.mac)
 
     @property
     def router(self) -> str:
-        """The link-local address of its router: the tap's, or of one on the bridge."""
+        """The link-local address of its router: the tap's, or that of a router on the bridge."""
         return f.eui64(TAP_MAC)
 
     def frame(
         self, packet: f.Packet, source: str = "", target: str = "", tags: tuple[tuple[int, int], ...] = ()
     ) -> bytes:
-        """A packet as a frame: to the node on a routed tap, to everybody on a bridge, unless told
-        otherwise.
-        """
+        """A packet as a frame: by default to the node on a routed tap, and to everybody on a bridge."""
         return f.ethernet(
             source or self.mac, target or (TAP_MAC if self.column.routed else f.BROADCAST), packet, *tags
         )
@@ -179,7 +177,7 @@ class Guest:
         return f.ethernet(source or SISTER, target or self.mac, packet)
 
     def option(self, kind: int, mac: str = "") -> bytes:
-        """A link-layer option, of its own MAC unless told otherwise."""
+        """A link-layer option, by default with its own MAC."""
         return f.option(kind, mac or self.mac)
 
 
@@ -190,28 +188,28 @@ class Row:
     name: str
     frame: Callable[[Guest], bytes]
     stopped: Mapping[str, str] = field(default_factory=dict)
-    """Pin and reason, as it is counted; the first pin that a column has counts."""
+    """Pins that stop it, each with the reason that is counted; the first pin that a column has decides."""
     allowed: bool = False
-    """Passes where tags allow it."""
+    """Passes if tags allow it."""
     then: str = ""
-    """Why it is dropped there all the same."""
+    """The reason for which it drops even then."""
     bridged: bool = False
-    """On a routed tap nothing listens to such a frame: it cannot leave the guest."""
+    """Not sent on a routed tap: nothing listens to it there, so it cannot leave the guest."""
     routed: bool = False
-    """Only a routed NIC has such a thing."""
+    """Sent only on a routed tap."""
     sender: str = "guest"
-    """guest; or, to it, peer (the router, to a routed one), node, or stack: the node's own."""
+    """guest; for frames to the guest, peer (for routed ones the router), node, or stack: the node's own."""
     outside: bool = False
-    """From a tap that is in no bridge."""
+    """Sent from a tap that is in no bridge."""
     trunk: bool = False
-    """Passes where the NIC is a trunk."""
+    """Passes if the NIC is a trunk."""
     ear: str = ""
-    """Who alone counts."""
+    """The only receiver that counts."""
     answer: Callable[[Guest, bytes], bool] | None = None
-    """What the guest must get for it."""
+    """Accepts the answer that the guest must get."""
 
     def reason(self, column: Column) -> str:
-        """Why it is dropped there; empty where it passes."""
+        """Why it is dropped in this column; empty if it passes."""
         if (self.allowed and column.allows) or (self.trunk and column.trunk):
             return self.then
         late = self.stopped.get(SERVED, "") if QUEUED in column.pins else ""
@@ -223,7 +221,7 @@ class Row:
         return self.sender != "guest"
 
     def possible(self, column: Column) -> bool:
-        """False if the topology has no such row."""
+        """False if the topology does not have this row in this column."""
         if column.profile and (not self.inward or ROUTED in self.stopped):
             return False
         return not ((self.bridged and column.routed) or (self.routed and not column.routed))

@@ -1,4 +1,4 @@
-"""Rows of the matrix: neighbour discovery, whose targets and options are held to the NIC."""
+"""Rows of the matrix: neighbour discovery, whose targets and options must be the NIC's own."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ from snf_network.selftest.matrix import (
 S, T = f.SOURCE, f.TARGET
 NONCE = f.option(f.NONCE, b"nonce!")
 SITE_LOCAL = "fec0::77"
-"""Near link-local, and not."""
+"""Close to the link-local prefix, but outside it."""
 TYPE0 = bytes((0, 0, 0, 0, 0, 0, 0))
-"""A routing header that is done, without its first octet."""
+"""A routing header with no segments left, without its first octet."""
 IP6_SRC, LOCAL, ANSWERED = {IP: "ip6-src"}, {LINK_LOCAL: "ip6-ll-src"}, {SERVED: "answered"}
 
 

@@ -1,4 +1,4 @@
-"""A frame from outside: hexadecimal text, or the first frame of a pcap file."""
+"""A frame from user input: hexadecimal text, or the first frame of a pcap file."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from snf_network.errors import BadEnvironment, shown
 SHORTEST = 14
 MAGIC = (wire.PCAP_MAGIC, wire.PCAP_MAGIC_NANOSECONDS)
 FIRST = len(wire.PCAP_HEADER) + wire.PCAP_RECORD.size
-"""Where the first frame of a file starts."""
+"""Offset of the first frame in a file."""
 
 
 def frame_of(text: str) -> bytes:
-    """The frame that a command's argument names: the path of a pcap file, or the frame itself in hexadecimal.
+    """The frame that a command's argument gives: the path of a pcap file, or the frame itself in hexadecimal.
 
     Raises BadEnvironment if it is neither.
     """

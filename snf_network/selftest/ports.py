@@ -1,4 +1,4 @@
-"""Rows of the matrix: what comes from a port of a bridge past the bridge's own hooks."""
+"""Rows of the matrix: frames from a bridge port that bypass the bridge's hooks."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ def _reserved(number: int) -> Row:
 
 
 def _outside(version: int) -> Row:
-    """From a tap whose bridge was deleted, to its own MAC: the node is who hears that."""
+    """From a tap whose bridge was deleted, to the tap's own MAC: the node receives it."""
 
     def frame(g: Guest) -> bytes:
         packet = {4: f.udp(g.ip, NODE), 6: f.udp(g.ip6, NODE6)}.get(version, f.arp(1, g.mac, g.ip, NODE))

@@ -1,4 +1,4 @@
-"""The rows of the matrix: what must not leave a guest, and what must always be able to."""
+"""The rows of the matrix: frames that must not leave a guest, and frames that must always be able to."""
 
 from __future__ import annotations
 
@@ -41,11 +41,11 @@ from snf_network.selftest.servers import ETHERNET, SERVERS
 
 S, T = f.SOURCE, f.TARGET
 FIRST = 0x2000
-"""More fragments follow this one of IPv4."""
+"""IPv4 flag: more fragments follow."""
 
 
 def _cut(source: str, packet: f.Packet, size: int) -> f.Packet:
-    """The first fragment of a packet, of which only `size` octets are there."""
+    """The first fragment of a packet, cut to `size` octets."""
     return f.ip(
         source, NODE6, f.FRAGMENT, bytes((packet[1][6], 0, 0, 1, 0, 0, 0, 77)) + packet[1][40 : 40 + size]
     )
@@ -55,7 +55,7 @@ SRC_MAC, ANSWERED = {MAC: "src-mac"}, {SERVED: "answered"}
 
 
 def _unrouted(source: Callable[[Guest], str], target: str) -> Row:
-    """The guest's table has no route there, and table main has."""
+    """To an address that only table main has a route to, not the guest's table."""
     version = "IPv6" if ":" in target else "IPv4"
     return Row(
         f"{version} to where its table has no route",

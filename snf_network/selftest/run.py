@@ -1,4 +1,4 @@
-"""Send every row from every column's guest, with our tables and without them, look who got it, and judge."""
+"""Send every row from every column's guest, with and without our tables, see who receives it, and judge."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ EARS = {
     "forwarding table",
 }
 TO_GUESTS = "mac-prefix"
-"""The reason of what is kept from a guest: the node's own frames are counted with it, too."""
+"""The reason for frames kept from a guest; those of the node itself are counted with it too."""
 
 
 @dataclass(frozen=True)
 class Trial:
-    """Who got a frame, with our tables and without them."""
+    """The receivers of a frame, with and without our tables."""
 
     heard: frozenset[str]
     without: frozenset[str]
@@ -42,36 +42,36 @@ class Cell:
     row: Row
     guest: Guest
     trials: tuple[Trial, ...]
-    """One with each setting of bridge-nf-call-*."""
+    """One for each setting of bridge-nf-call-*."""
 
     @property
     def heard(self) -> frozenset[str]:
-        """Who got the frame, with our tables."""
+        """The receivers with our tables."""
         return frozenset().union(*(trial.heard for trial in self.trials))
 
     @property
     def without(self) -> frozenset[str]:
-        """Who gets it without them."""
+        """The receivers without our tables."""
         return frozenset().union(*(trial.without for trial in self.trials))
 
     @property
     def reason(self) -> str:
-        """Why it must be dropped; empty where it must pass."""
+        """Why it must be dropped; empty if it must pass."""
         return self.row.reason(self.guest.column)
 
     @property
     def shown(self) -> str:
-        """The verdict as the matrix has it: what nfdhcpd has answered is not lost."""
+        """The verdict as shown in the matrix: a frame that nfdhcpd answers shows as `answered`."""
         return self.reason if self.verdict == D and self.reason == "answered" else self.verdict
 
     @cached_property
     def verdicts(self) -> list[str]:
-        """D, open, untested or WRONG, of each trial."""
+        """D, open, untested or WRONG for each trial."""
         return [self._verdict(trial) for trial in self.trials]
 
     @cached_property
     def verdict(self) -> str:
-        """The worst of them; untested only if none shows anything."""
+        """The worst verdict; untested only if all trials are."""
         return next(verdict for verdict in (WRONG, D, PASSES, UNTESTED) if verdict in self.verdicts)
 
     def _verdict(self, trial: Trial) -> str:
@@ -84,28 +84,28 @@ class Cell:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a run has found."""
+    """The results of a run."""
 
     cells: tuple[Cell, ...]
     miscounted: tuple[str, ...]
-    """Where the counters say otherwise than the matrix, in words."""
+    """Differences between counters and matrix, in words."""
 
     @cached_property
     def wrong(self) -> list[Cell]:
-        """The cells that are not as they must be."""
+        """The cells whose result is wrong."""
         return [cell for cell in self.cells if cell.verdict == WRONG]
 
 
 def run(say: Callable[[str], None] = lambda words: None) -> Outcome:
-    """Build, send, look, and take all away again. Raises KernelError where the machine cannot do that."""
+    """Build the site, send, look, and remove everything. Raises KernelError if the machine cannot do that."""
     with ExitStack() as stack:
         say("making a node, a guest, a peer and a router")
         return examine(Site(stack), say)
 
 
 def examine(site: Site, say: Callable[[str], None] = lambda words: None) -> Outcome:
-    """Send all frames with our tables and without them, with each setting of bridge-nf-call-*, and judge. The
-    site is of no use afterwards.
+    """Send all frames with and without our tables, with each setting of bridge-nf-call-*, and judge. The site
+    cannot be used afterwards.
     """
     site.make_trunks()
     before = drops(site.node)
@@ -148,8 +148,8 @@ def _cells(
 
 
 def _deaf(row: Row, column: Column) -> set[str]:
-    """Who does not count: all but the one that the row names; and the node, where br_netfilter shows it what
-    drops for nfdhcpd's engine nfqueue only behind that.
+    """The receivers that do not count: all but the row's only one, if any; and the node, if br_netfilter
+    shows it frames that are dropped only after the nfqueue engine of nfdhcpd.
     """
     if row.ear and (column.routed or row.inward):
         return EARS - {row.ear}
@@ -161,8 +161,8 @@ def _deaf(row: Row, column: Column) -> set[str]:
 
 
 def _miscounted(cells: tuple[Cell, ...], counted: Counter[tuple[str, str]]) -> Iterator[str]:
-    """What the kernel drops by itself it may drop before we could count it; of what is kept from guests, more
-    may be counted.
+    """Where counters are wrong. The kernel may drop frames by itself before we count them, so fewer may be
+    counted; and more may be, of those kept from guests.
     """
     wanted, most = Counter[tuple[str, str]](), Counter[tuple[str, str]]()
     for cell in cells:

@@ -1,4 +1,4 @@
-"""Rows of the matrix: what only a server or a router says, and what is neither IP nor ARP."""
+"""Rows of the matrix: messages that only a server or router sends, and what is neither IP nor ARP."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ from snf_network.selftest.matrix import (
 )
 
 FIRST = 0x2000
-"""More fragments follow this one of IPv4."""
+"""IPv4 flag: more fragments follow."""
 NO_VLAN = (f.VLAN, 0)
-"""A tag that says a priority and no VLAN: a Linux guest takes the frame as if it had none."""
+"""A priority tag without a VLAN: a Linux guest accepts the frame as untagged."""
 LOCAL, EXT, ANSWERED = {LINK_LOCAL: "ip6-ll-src"}, {IP: "nd-ext"}, {SERVED: "answered"}
 RA, DHCP, QUERY = {GUARD: "ra"}, {GUARD: "dhcp-server"}, {GUARD: "querier"}
 
 
 def _igmp(name: str, kind: int, group: int, fragment: int = 0) -> Row:
-    """A message to 224.0.0.`group`."""
+    """An IGMP message to 224.0.0.`group`."""
 
     def frame(g: Guest) -> bytes:
         packet = f.igmp(g.ip, kind, f"224.0.0.{group}", fragment)
@@ -44,7 +44,7 @@ HEADERS = (0, f.ROUTING, f.FRAGMENT, f.AH, f.DSTOPTS, 135)
 
 
 def _hidden(header: int) -> Row:
-    """A router advertisement behind another header behind AH, which nft does not look past."""
+    """A router advertisement behind a further header after AH, which nft does not parse."""
     body = bytes(23) if header == f.AH else bytes(7)
     return Row(
         f"RA behind header {header} behind AH",
@@ -54,7 +54,7 @@ def _hidden(header: int) -> Row:
 
 
 def _split(g: Guest, packet: f.Packet) -> f.Packet:
-    """The first fragment of a datagram: its ports and no more."""
+    """The first fragment of a datagram: only its ports."""
     return f.ip(g.ip, NODE, f.UDP, packet[1][20:28], fragment=FIRST)
 
 
@@ -200,13 +200,11 @@ SERVERS = (
 )
 TYPE, LLC, TAGGED = {IP: "ethertype"}, {ANY: "ethertype"}, {ANY: "tagged"}
 BRIDGES = "01:80:c2:00:00:00"
-"""The group of spanning tree: a bridge without it forwards such frames, to the switch that the uplink leads
-to.
-"""
+"""The group address of spanning tree: a bridge with STP off forwards such frames to the uplink's switch."""
 
 
 def _type(name: str, kind: int, why: dict[str, str]) -> Row:
-    """A frame of an ethertype that a pinned NIC has no use for, and a switch one."""
+    """A frame whose ethertype means something to a switch, but is useless to a pinned NIC."""
     return Row(name, lambda g: g.frame((kind, b"\0\5\x08\0text")), TYPE | why, bridged=True)
 
 

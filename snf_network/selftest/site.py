@@ -1,4 +1,4 @@
-"""A node with a NIC for each column, and who can hear them; and one play of all rows."""
+"""A node with a NIC for each column, and the receivers of its frames; and one play of all rows."""
 
 from __future__ import annotations
 
@@ -39,17 +39,17 @@ from snf_network.selftest.world import (
 
 ROWS = (*FORGED, *LEGAL, *STOPPED, *PASSING)
 ROOM = 16000
-"""How far apart the numbers are that two plays count from: more than one play has frames."""
+"""Distance between the first numbers of two plays: more than the number of frames in a play."""
 MARKS = 65000
-"""Numbers of frames that come behind all others, and always, begin here."""
+"""First number of the frames that mark the end of a play; they pass every filter."""
 TABLES = ("bridge", "inet", "arp")
 UNROUTED_NETS = ("203.0.113.128/25", "2001:db8:fffd::/48")
 Heard = dict[int, set[str]]
-"""Who got which frame, by its place among all frames of a play."""
+"""The receivers of each frame, by its index among all frames of a play."""
 
 
 class Site:
-    """A node with a NIC for each column, and who can hear them: a peer on the bridge, a router, the node."""
+    """A node with a NIC for each column, and receivers: a peer on the bridge, a router, the node."""
 
     def __init__(self, stack: ExitStack) -> None:
         self.node, self.guest, self.peer, self.router = (
@@ -84,8 +84,8 @@ class Site:
         machine.ip(f"link set {far} arp off", f"link set {far} up")
 
     def _node(self) -> None:
-        """Table 222 with a default route, a bridge with two ports, two addresses: and no packet of its
-        own. What table 222 does not know, table main does.
+        """Set up table 222 with a default route, a bridge with two ports, and two addresses; nothing that
+        sends packets by itself. Networks missing in table 222 are in table main.
         """
         node = self.node
         self.router.ip(f"link set eth1 address {ROUTER_MAC}")
@@ -124,15 +124,15 @@ class Site:
             self.node.ip(f"route add {unknown(guest)}/32 dev {guest.tap}")
 
     def make_trunks(self) -> None:
-        """Give NICs the members that tag trunk yields: not every kernel's bridges filter VLANs, so none can
-        be brought up so.
+        """Add the members that tag trunk would yield: some kernels' bridges cannot filter VLANs, so the NICs
+        are brought up without VLAN.
         """
         for guest in self.guests:
             if guest.column.trunk:
                 self.node.load(f'add element bridge snf_network trunks {{ "{guest.tap}" . {TRUNK} }}\n')
 
     def plays(self, start: int) -> list[Heard]:
-        """All that `play` tells, with bridge-nf-call-* off and on; once, without br_netfilter."""
+        """The results of `play` with bridge-nf-call-* off and on; without br_netfilter, one."""
         found: list[Heard] = []
         for setting in (False, True) if has_bridge_netfilter(self.node) else (None,):
             if setting is not None:
@@ -141,7 +141,7 @@ class Site:
         return found
 
     def play(self, start: int) -> Heard:
-        """Every row of every column once: who got which number, counted from `start`."""
+        """Send every row of every column once, numbered from `start`; returns the receivers of each."""
         heard: Heard = {}
         for guest in self.guests:
             first = start + len(ROWS) * (guest.number - 1)
@@ -159,19 +159,19 @@ class Site:
         return heard
 
     def _listen(self) -> Iterator[tuple[str, set[int]]]:
-        """The numbers that each ear has had."""
+        """The numbers that each ear has received."""
         for name, (ear, machine, device) in self.ears.items():
             yield name, set(map(f.token, self._all(ear, machine, device)))
 
     def _all(self, ear: Ear, machine: Machine, device: str) -> list[bytes]:
-        """What an ear has had: all that comes before a frame that is sent to it now."""
+        """Everything an ear received before a marker frame that is sent to it now."""
         self.mark = MARKS + (self.mark + 1) % 500
         end = f.ethernet("02:00:00:00:00:01", f.BROADCAST, (f.LOCAL, bytes(46)))
         self._speak(machine, device, f.stamp(end, self.mark))
         return ear.up_to(self.mark)
 
     def _exchange(self, guest: Guest, start: int) -> set[int]:
-        """What the guest sends, and what is sent to it; the numbers of what it got, or was answered."""
+        """Send frames from and to the guest; returns the numbers that it received, or got an answer to."""
         told = _frames(guest, start)
         ear = Ear(self.guest, guest.tap)
         with closing(ear.socket):
@@ -193,21 +193,21 @@ class Site:
         }
 
     def _speak(self, machine: Machine, device: str, *frames: bytes) -> None:
-        """Send frames from a socket that stays open: to close one takes the kernel 10 ms."""
+        """Send frames from a socket that stays open: closing one takes the kernel 10 ms."""
         key = machine.name, device
         if key not in self.speakers:
             self.speakers[key] = self.stack.enter_context(closing(machine.packet_socket(device, 0)))
         speak(self.speakers[key], frames)
 
     def _ask(self, guest: Guest) -> None:
-        """Have the node look for an address on the guest's tap."""
+        """Make the node resolve an address on the guest's tap."""
         self.node.ip(f"neigh flush dev {guest.tap}")
         with self.node.inside(), socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as asking:
             asking.sendto(b"", (unknown(guest), 9))
 
     @contextmanager
     def _outside(self) -> Iterator[None]:
-        """All taps of the bridge are in none meanwhile, as after the bridge was deleted and made again."""
+        """A context in which the bridged taps are in no bridge, as after it was deleted and made again."""
         taps = [guest.tap for guest in self.guests if not guest.column.routed]
         self.node.ip(*(f"link set {tap} nomaster" for tap in taps))
         yield
@@ -215,13 +215,13 @@ class Site:
         settle(self.node)
 
     def learned(self) -> set[tuple[str, str]]:
-        """MAC address and port of all that the bridge has learned."""
+        """MAC address and port of each entry that the bridge has learned."""
         lines = [line.split() for line in self.node.out("bridge", "fdb", "show", "br", "br0").splitlines()]
         return {(words[0], words[2]) for words in lines if "permanent" not in words}
 
     def without_rules(self) -> None:
-        """Take our tables away, as `nft flush ruleset` would, and what the node knows of those guests' MACs
-        that say it themselves; and let the bridge learn from any frame again.
+        """Remove our tables, as `nft flush ruleset` would, and permanent neighbour entries of guests that
+        answer for themselves; and let the bridge learn from any frame again.
         """
         for guest in self.guests:
             if guest.column.routed and not guest.column.profile:
@@ -233,12 +233,12 @@ class Site:
 
 
 def _counts(row: Row, name: str) -> bool:
-    """Of what goes to a guest, only that counts, or whom the row names."""
+    """For frames to a guest, only the guest counts as receiver, or the row's only receiver."""
     return not row.inward or row.ear == name
 
 
 def _frames(guest: Guest, start: int) -> list[tuple[Row, bytes]]:
-    """The rows that the guest's column has, each with its number in it."""
+    """The rows of the guest's column as frames, each stamped with its number."""
     return [
         (row, f.stamp(row.frame(guest), number))
         for number, row in enumerate(ROWS, start)
@@ -247,7 +247,7 @@ def _frames(guest: Guest, start: int) -> list[tuple[Row, bytes]]:
 
 
 def environment(guest: Guest) -> dict[str, str]:
-    """What Ganeti would say of the NIC."""
+    """The variables that Ganeti would set for the NIC."""
     column = guest.column
     return {
         "INTERFACE": guest.tap,

@@ -1,8 +1,8 @@
-"""Machines made of namespaces, a network and a mount namespace each: nothing of the real machine is changed
-or seen.
+"""Machines made of namespaces, each with its own network and mount namespace: the real machine is neither
+changed nor visible.
 
-A machine lives as long as the process that holds its namespaces, and that one as long as its parent, whatever
-ends it: it reads from it.
+A machine lives as long as the process that holds its namespaces. That process reads from its parent, and so
+ends with it, whatever ends the parent.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ EVERY_KIND = 0x0003
 """ETH_P_ALL."""
 SO_RCVBUFFORCE = 33
 ROOM = 1 << 26
-"""Octets of frames that may wait for us: all of them do, until the last was sent."""
+"""Receive buffer in octets: it must hold all frames until the last one is sent."""
 SECONDS = 30
 COVER = """
 umask 022
@@ -42,9 +42,7 @@ for name in etc var; do
 done
 mount -t sysfs sysfs /sys
 """
-"""Shell lines that give a mount namespace of its own an /etc, /var and /sys of its own: an overlay that is
-gone with it.
-"""
+"""Shell lines that give a mount namespace its own /etc, /var and /sys: overlays that vanish with it."""
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
@@ -78,7 +76,7 @@ echo IFUP_EXTRA_SCRIPT= >> /etc/default/snf-network
             )
 
     def close(self) -> None:
-        """End it: its namespaces, and all that is in them, go with the process that holds them."""
+        """End it: its namespaces, and everything in them, go with the process that holds them."""
         self.holder.kill()
         self.holder.wait(SECONDS)
         for end in (self.holder.stdin, self.holder.stdout):
@@ -87,11 +85,11 @@ echo IFUP_EXTRA_SCRIPT= >> /etc/default/snf-network
 
     @property
     def enter(self) -> tuple[str, ...]:
-        """What a command is put behind to be run in the machine."""
+        """Command prefix that runs a command in the machine."""
         return "nsenter", f"--target={self.holder.pid}", "--net", "--mount", "--root", "--wd=/"
 
     def command(self, *argv: object) -> list[str]:
-        """`argv`, to be run in this machine."""
+        """`argv` with the prefix that runs it in this machine."""
         return [*self.enter, *map(str, argv)]
 
     def run(
@@ -119,7 +117,7 @@ echo IFUP_EXTRA_SCRIPT= >> /etc/default/snf-network
         return ran
 
     def out(self, *argv: object) -> str:
-        """What a command prints on stdout. Raises KernelError if it fails."""
+        """The stdout of a command. Raises KernelError if it fails."""
         return self.run(*argv).stdout
 
     def ip(self, *lines: str) -> None:
@@ -131,14 +129,14 @@ echo IFUP_EXTRA_SCRIPT= >> /etc/default/snf-network
                 raise KernelError(f"{self.name}: ip {family} {text}: {ran.stdout}{ran.stderr}")
 
     def load(self, text: str) -> None:
-        """Give nft a text, in one transaction."""
+        """Load a text with nft, in one transaction."""
         self.run("nft", "-I", RULES, "-f", "-", input=text)
 
     def script(
         self, name: str, env: Mapping[str, str], *arguments: str, check: bool = True
     ) -> subprocess.CompletedProcess[str]:
-        """Run one of our scripts as Ganeti would: its environment is `env` and nothing else. Raises
-        KernelError, unless `check` is false, if it fails.
+        """Run one of our scripts as Ganeti would: its environment is `env` and nothing else. If `check` is
+        true, raises KernelError if it fails.
         """
         found = next((directory for directory in LAUNCHERS if os.access(f"{directory}/{name}", os.X_OK)), "")
         if not found:
@@ -157,18 +155,18 @@ echo IFUP_EXTRA_SCRIPT= >> /etc/default/snf-network
         return self.run("cat", path, check=False).stdout
 
     def sysctl(self, key: str, value: object) -> None:
-        """Set one, with slashes."""
+        """Set a sysctl; the key has slashes."""
         self.run("sh", "-c", 'echo "$2" > "/proc/sys/$1"', "sh", key, value)
 
     def inside(self) -> AbstractContextManager[None]:
-        """This thread is in the machine's network: sockets made here stay in it."""
+        """A context in which this thread is in the machine's network: sockets made in it belong there."""
         return network_of(self.holder.pid)
 
     def packet_socket(self, device: str, kind: int = EVERY_KIND) -> socket.socket:
-        """A raw socket that sends and receives whole frames on one device of this machine, or on all ("").
+        """A raw socket that sends and receives complete frames on one device of this machine, or on all ("").
 
-        One for every kind of frame sees them as they come; one for a single ethertype, when the bridge and
-        its hooks have left them to the node.
+        With EVERY_KIND it sees frames as they arrive; with a single ethertype, after the bridge and its hooks
+        have passed them to the node.
         """
         with self.inside():
             made = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(kind))
@@ -180,7 +178,7 @@ echo IFUP_EXTRA_SCRIPT= >> /etc/default/snf-network
 
 @contextmanager
 def network_of(process: int) -> Iterator[None]:
-    """This thread is in the network namespace of a process."""
+    """A context in which this thread is in the network namespace of a process."""
     home = os.open(f"/proc/self/task/{threading.get_native_id()}/ns/net", os.O_RDONLY)
     there = os.open(f"/proc/{process}/ns/net", os.O_RDONLY)
     try:
@@ -201,21 +199,20 @@ BRIDGE_NETFILTER = "/proc/sys/net/bridge/bridge-nf-call-"
 
 
 def has_bridge_netfilter(machine: Machine) -> bool:
-    """True if the kernel has br_netfilter loaded, which can show iptables what a bridge forwards."""
+    """True if br_netfilter is loaded, which can pass bridged packets to iptables."""
     return machine.out("sh", "-c", f"test -e {BRIDGE_NETFILTER}iptables && echo yes || echo no") == "yes\n"
 
 
 def bridge_netfilter(machine: Machine, on: bool) -> None:
-    """Show iptables, ip6tables and arptables what the bridges forward, or do not: bridge-nf-call-*, which a
-    namespace has for itself. It takes malformed IP away from everybody behind it, so what is open shows only
-    without.
+    """Set whether iptables, ip6tables and arptables see bridged packets (bridge-nf-call-*, per namespace). If
+    they do, the kernel drops malformed IP before any receiver, so some rows can be open only without it.
     """
     for tool in ("iptables", "ip6tables", "arptables"):
         machine.sysctl(f"net/bridge/bridge-nf-call-{tool}", str(int(on)))
 
 
 def until(condition: Callable[[], object], seconds: float = 3.0) -> bool:
-    """Ask again and again, until `condition` holds; False if it does not within `seconds`."""
+    """Poll until `condition` holds; False if it does not within `seconds`."""
     end = time.monotonic() + seconds
     while not condition():
         if time.monotonic() > end:
@@ -225,8 +222,8 @@ def until(condition: Callable[[], object], seconds: float = 3.0) -> bool:
 
 
 def settle(*machines: Machine) -> None:
-    """Wait until every port of every bridge forwards: the kernel may take a second to believe that a cable
-    was plugged in.
+    """Wait until every port of every bridge forwards: the kernel may take a second to notice that a cable is
+    plugged in.
 
     Raises KernelError for a port that does not come up.
     """
@@ -239,8 +236,8 @@ def settle(*machines: Machine) -> None:
 
 
 class Ear:
-    """Hears every frame that comes in at a device from now on; what the machine itself sends there is not
-    heard.
+    """Receives every frame that arrives at a device from now on, but not frames that the machine itself sends
+    there.
     """
 
     def __init__(self, machine: Machine, device: str, kind: int = EVERY_KIND) -> None:
@@ -249,8 +246,8 @@ class Ear:
     def frames(
         self, seconds: float, last: Callable[[bytes], bool] = lambda frame: False
     ) -> list[tuple[float, bytes]]:
-        """What comes within `seconds`, with the time of each, up to and with the first frame that is the
-        `last`.
+        """The frames that arrive within `seconds`, each with its time, up to and including the first that is
+        the `last`.
         """
         end, heard = time.monotonic() + seconds, []
         while (left := end - time.monotonic()) > 0:
@@ -266,7 +263,7 @@ class Ear:
         return heard
 
     def up_to(self, last: int, seconds: float = 5.0) -> list[bytes]:
-        """What comes, up to and with the frame of number `last`. Raises KernelError if that one does not."""
+        """The frames up to and including number `last`. Raises KernelError if that one does not arrive."""
         heard = [frame for _, frame in self.frames(seconds, lambda frame: token(frame) == last)]
         if not heard or token(heard[-1]) != last:
             words = f"frame {last} did not come within {seconds:g} s"
@@ -274,19 +271,19 @@ class Ear:
         return heard
 
     def tokens(self, last: int, seconds: float = 5.0) -> set[int]:
-        """The numbers of what comes, up to and with the `last`. Raises KernelError if that one does not."""
+        """The numbers of the frames up to `last`. Raises KernelError if that one does not arrive."""
         return set(map(token, self.up_to(last, seconds)))
 
 
 def send(machine: Machine, device: str, *frames: bytes) -> None:
-    """Send whole frames from a device of a machine."""
+    """Send complete frames from a device of a machine."""
     with closing(machine.packet_socket(device)) as nic:
         speak(nic, frames)
 
 
 def speak(nic: socket.socket, frames: Iterable[bytes]) -> None:
-    """Send whole frames. One CPU sends them all, so they arrive in this order: who has the last has had the
-    others, or never will.
+    """Send complete frames, all from one CPU, so that they arrive in order: a receiver of the last one has
+    either received the others or never will.
     """
     cpus = os.sched_getaffinity(0)
     os.sched_setaffinity(0, {min(cpus)})
@@ -315,25 +312,25 @@ table arp witness {
 
 
 def watch(machine: Machine) -> None:
-    """From now on, note what the machine's own stack gets, behind all our chains: IPv4 and IPv6 in
-    prerouting, ARP in input. What it says to itself has numbers by chance.
+    """From now on, record what the machine's own stack receives after all our chains: IPv4 and IPv6 in
+    prerouting, ARP in input. Its own packets to itself have random numbers.
     """
     machine.run("nft", "-f", "-", input=WITNESS)
 
 
 def witnessed(machine: Machine) -> set[int]:
-    """The numbers of all packets that the stack got so far."""
+    """The numbers of all packets that the stack has received so far."""
     return {number for family in ("inet", "arp") for number in members(machine, family, "seen", "witness")}
 
 
 def members(machine: Machine, family: str, name: str, table: str = "snf_network") -> list[Any]:
-    """The members of an nft set or map, as nft -j gives them."""
+    """The members of an nft set or map, as in nft -j."""
     listed = json.loads(machine.out("nft", "-j", "list", "set", family, table, name))["nftables"]
     return [element for entry in listed for element in entry.get("set", entry.get("map", {})).get("elem", ())]
 
 
 def drops(machine: Machine, *families: str) -> Counter[tuple[str, str]]:
-    """How many frames were dropped so far, by interface and reason, in these families of tables or in all."""
+    """The number of drops so far, by interface and reason, in these table families or in all."""
     found: Counter[tuple[str, str]] = Counter()
     for family in families or ("bridge", "inet", "arp"):
         for element in members(machine, family, "drops"):

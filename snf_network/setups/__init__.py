@@ -1,8 +1,8 @@
-"""What each network tag means: one module a tag, each a `setup(nic, node, config)` that yields Resources and
-does nothing.
+"""The meaning of each network tag: one module per tag, with a `setup(nic, node, config)` that yields
+Resources and changes nothing.
 
-A tag gets its name from the configuration, so the table goes from setting to module. A module is imported
-when a NIC has its tag.
+The configuration names each tag, so the table maps a setting to a module. A module is imported when a NIC has
+its tag.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ if TYPE_CHECKING:
 
 
 def for_mode(mode: str) -> Setup:
-    """The setup that every NIC of a mode has: the module of that name."""
+    """The setup for every NIC of a mode: the module of that name."""
     return _module(mode)
 
 
 def for_tag(tag: str, config: Config) -> Optional[Setup]:
-    """The setup a network tag asks for, or None if the tag is nobody's."""
+    """The setup for a network tag; None for an unknown tag."""
     if tag in without_effect(config) or tag.startswith(f"{config.nfdhcpd_tag}:"):  # a key of the binding
         return _nothing
     module = {
@@ -41,9 +41,7 @@ def for_tag(tag: str, config: Config) -> Optional[Setup]:
 
 
 def ignored(chosen: Mapping[str, Optional[Setup]], config: Config) -> tuple[str, ...]:
-    """The tags that nobody has a setup for. Raises BadEnvironment for one that is a slip of a tag that
-    filters.
-    """
+    """The tags without a setup. Raises BadEnvironment for one that looks like a misspelt filtering tag."""
     unknown = tuple(tag for tag, setup in chosen.items() if setup is None)
     if unknown:
         from snf_network.setups.misspelt import refuse_misspelt
@@ -53,7 +51,7 @@ def ignored(chosen: Mapping[str, Optional[Setup]], config: Config) -> tuple[str,
 
 
 def without_effect(config: Config) -> tuple[str, ...]:
-    """Tags that are ours but put nothing on the node: they say something to people, or to other programs."""
+    """Our tags that put nothing on the node: they are information for people, or for other programs."""
     return config.public_tag, config.physical_vlan_tag, config.dns_tag
 
 

@@ -1,8 +1,8 @@
-"""What a NIC may be the source of beside its own: instance tags `snf-network:<uuid|name|index>:allow:<address
-or prefix>`, `...:mac:<mac>`.
+"""Additional source addresses of a NIC: instance tags `snf-network:<uuid|name|index>:allow:<address or
+prefix>`, `...:mac:<mac>`.
 
-Ganeti refuses `=` in a tag (objects.TaggableObject), so it is `allow:`; `allow=` says the same where a tag
-comes from elsewhere.
+Ganeti refuses `=` in a tag (objects.TaggableObject), hence `allow:`; `allow=` means the same in tags from
+elsewhere.
 """
 
 from __future__ import annotations
@@ -29,22 +29,22 @@ if TYPE_CHECKING:
     from snf_network.model.nic import Nic
 
 WIDEST4, WIDEST6 = 8, 16
-"""The shortest prefixes that may be allowed: none of them has multicast or loopback in it."""
+"""The shortest prefix lengths that may be allowed: no such prefix contains multicast or loopback."""
 HINT = "an address, or a prefix of at least /8 or, for IPv6, /16, without bits beyond its length"
 
 
 @dataclass(frozen=True)
 class Extra:
-    """What the tags allow one NIC."""
+    """The additional sources that tags allow one NIC."""
 
     addresses: tuple[str, ...] = ()
     prefixes: tuple[str, ...] = ()
-    """None of them within another: a set of intervals takes no two that overlap."""
+    """No prefix lies within another: an interval set accepts no overlaps."""
     macs: tuple[str, ...] = ()
 
 
 def setting(word: str) -> tuple[str, str]:
-    """The name and the value of a tag that allows something; empty names are other tags."""
+    """Name and value of an `allow` or `mac` tag; two empty strings for any other tag."""
     for name in ("allow", "mac"):
         if word.startswith((f"{name}:", f"{name}=")):
             return name, word[len(name) + 1 :]
@@ -52,8 +52,8 @@ def setting(word: str) -> tuple[str, str]:
 
 
 def extra(nic: Nic, config: Config) -> Extra:
-    """All that tags allow the NIC, by whatever identifier. Raises BadEnvironment for what is no address,
-    prefix or MAC of a station.
+    """Everything that tags allow the NIC, by any of its identifiers. Raises BadEnvironment for an invalid
+    address, prefix or station MAC.
     """
     said = sorted({setting(word) for words in nic.customised(config.tag_prefix) for word in words})
     macs = tuple(dict.fromkeys(_mac(value) for name, value in said if name == "mac"))
@@ -68,7 +68,7 @@ def extra(nic: Nic, config: Config) -> Extra:
 
 
 def _widest(prefixes: Iterable[str]) -> Iterator[str]:
-    """Those that are within no other: sorted, a prefix comes right before all that are in it."""
+    """The prefixes that lie within no other: sorted, a prefix comes right before those it contains."""
     last = ""
     for prefix in sorted(prefixes, key=lambda prefix: (":" in prefix, *as_bits(prefix))):
         if not last or not within(prefix, last):
@@ -77,8 +77,8 @@ def _widest(prefixes: Iterable[str]) -> Iterator[str]:
 
 
 def gateway_within(nic: Nic, allowed: Extra) -> str:
-    """The IPv6 gateway, if an allowed prefix has it in it, or "": it stays the router's. So a guest with
-    temporary addresses (RFC 8981), which are anywhere in its /64, can be allowed that.
+    """The IPv6 gateway if an allowed prefix contains it, else "": the address stays the router's. This allows
+    a guest to use temporary addresses (RFC 8981), which can be anywhere in its /64.
     """
     gateway = nic.network.gateway6
     found = gateway and any(":" in prefix and within(gateway, prefix) for prefix in allowed.prefixes)
@@ -86,9 +86,7 @@ def gateway_within(nic: Nic, allowed: Extra) -> str:
 
 
 def gives_up_link_local(allowed: Extra) -> bool:
-    """True if link-local sources of a bridged NIC are its own choice (RFC 7217), and so another's may be
-    among them.
-    """
+    """True if a bridged NIC may choose its own link-local addresses (RFC 7217), even another NIC's."""
     return any(is_link_local(value.partition("/")[0]) for value in allowed.prefixes)
 
 
@@ -101,7 +99,7 @@ def _mac(text: str) -> str:
 
 
 def _allowed(text: str, nic: Nic) -> str:
-    """An address, or a prefix that is longer than a host's, as the kernel would list it."""
+    """An address, or a prefix longer than one host's, as the kernel lists it. Raises BadEnvironment."""
     address, slash, length = text.partition("/")
     if not (is_ip4(address) or is_global6(address) or (slash and is_link_local(address))):
         raise BadEnvironment(f"TAGS: allow:{shown(text)} is not valid", HINT)
@@ -112,7 +110,7 @@ def _allowed(text: str, nic: Nic) -> str:
             raise BadEnvironment(f"TAGS: allow:{shown(text)} is not valid", HINT)
         plain = plain if int(length) == width(text) else f"{plain}/{length}"
     own = (nic.ip, nic.ip6)
-    excluded = nic.network.gateway6 if ":" in plain and "/" in plain else ""  # gateway_within
+    excluded = nic.network.gateway6 if ":" in plain and "/" in plain else ""  # see gateway_within
     for gateway in (nic.network.gateway, nic.network.gateway6):
         if gateway and gateway not in (*own, excluded) and within(gateway, plain):
             raise BadEnvironment(

@@ -1,5 +1,5 @@
-"""Mode bridged: the tap is a port of the bridge LINK names. True of every bridged NIC, with or without
-tags.
+"""Mode bridged: the tap is a port of the bridge that LINK names. Applies to every bridged NIC, with or
+without tags.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ if TYPE_CHECKING:
 
 
 def setup(nic: Nic, node: Node, config: Config) -> Iterator[Resource]:
-    """The bridge's MTU and, on KVM, a MAC that starts with fe: and so is never the lowest, which the bridge
-    would take as its own.
+    """The bridge's MTU and, on KVM, a MAC that starts with fe: so that it is never the lowest, which the
+    bridge would adopt as its own.
     """
     mac = "" if nic.xen else f"fe{nic.mac[2:]}"
-    if node.ipv6:  # an address of its own would speak to the guest past every hook of the bridge
+    if node.ipv6:  # an address on the tap itself would reach the guest past all bridge hooks
         yield Sysctl(f"net/ipv6/conf/{nic.interface}/addr_gen_mode", "1")
     yield Port(nic.interface, nic.link, str(node.mtu))
     yield from _vlans(nic, node)
@@ -29,8 +29,8 @@ def setup(nic: Nic, node: Node, config: Config) -> Iterator[Resource]:
 
 
 def _vlans(nic: Nic, node: Node) -> Iterator[Resource]:
-    """As stock Ganeti: untagged, then tagged; and the VLAN that the bridge puts new ports into is taken
-    away.
+    """As stock Ganeti: untagged, then tagged; and the tap leaves the VLAN that the bridge puts new ports
+    into.
     """
     untagged, tagged = vlans(nic.vlan)
     if not untagged and not tagged:
@@ -58,6 +58,6 @@ def _vlans(nic: Nic, node: Node) -> Iterator[Resource]:
 
 
 def vlans(text: str) -> tuple[str, tuple[str, ...]]:
-    """The untagged and the tagged VLANs of Ganeti's VLAN: `.N`, `N` untagged; `:N:M` trunk; `.N:M` both."""
+    """Ganeti's VLAN as untagged and tagged VLANs: `.N`, `N` untagged; `:N:M` trunk; `.N:M` both."""
     first, *rest = (part and str(int(part)) for part in text.lstrip(".").split(":"))
     return first, tuple(vid for vid in dict.fromkeys(rest) if vid != first)

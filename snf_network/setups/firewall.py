@@ -18,10 +18,9 @@ RECONFIGURE = "reconfigure"
 
 
 def setup(nic: Nic, node: Node, config: Config, filtered: bool) -> Iterator[Resource]:
-    """One verdict for all that goes to the tap, so a flooded broadcast costs one lookup a port.
+    """One verdict for everything that goes to the tap, so a flooded broadcast costs one lookup per port.
 
-    `filtered`: the NIC is in a filtered network; in the bridge its profile comes after the check of the MAC
-    prefix.
+    `filtered`: the NIC is in a filtered network; in the bridge, the MAC prefix is checked before its profile.
     """
     profile = profile_of(nic, config)
     if profile and nic.mode not in ("routed", "bridged"):
@@ -42,9 +41,7 @@ def setup(nic: Nic, node: Node, config: Config, filtered: bool) -> Iterator[Reso
 
 
 def profile_of(nic: Nic, config: Config) -> str:
-    """The profile that the tags give this NIC, or "". Raises BadEnvironment where two of equal rank
-    disagree.
-    """
+    """The NIC's profile according to its tags, or "". Raises BadEnvironment if two of equal rank disagree."""
     for words in nic.customised(config.firewall_tag_prefix):
         profiles = [word for word in words if word != RECONFIGURE]
         if len(profiles) > 1:

@@ -1,8 +1,8 @@
-"""Setups that others wrote: an executable /etc/snf-network/setups/<tag>, or a Python entry point of group
+"""Setups by third parties: an executable /etc/snf-network/setups/<tag>, or a Python entry point of group
 snf_network.setups.
 
-They may yield only our kinds of Resource, so what they set up is shown, checked and taken back after they are
-gone.
+They may yield only our kinds of Resource, so whatever they set up can be shown, checked and removed, even
+after they are uninstalled.
 """
 
 from __future__ import annotations
@@ -28,26 +28,26 @@ if TYPE_CHECKING:
 DIRECTORY = "/etc/snf-network/setups"
 GROUP = "[snf_network.setups]"
 SECONDS = 2
-"""How long an executable may take to say what it wants: the whole call has 4."""
+"""Time limit in seconds for an executable; the whole call has 4."""
 HINT = "docs/tags.md, Tags of third parties"
 
 
 _known: dict[tuple[str, ...], tuple[tuple[str, str], ...]] = {}
-"""Entry points, by where they were looked for."""
+"""Entry points by the search path that they were found on."""
 
 
 def find(tag: str) -> Optional[Setup]:
-    """The setup somebody installed for `tag`, or None."""
+    """The setup installed for `tag`, or None."""
     if not tag.replace("-", "").replace("_", "").replace(".", "").isalnum() or tag.startswith("."):
         return None
     path = f"{DIRECTORY}/{tag}"
-    if access(path, F_OK):  # one that has lost its x bit fails: what it filters must not go unfiltered
+    if access(path, F_OK):  # without its x bit it must fail: what it filters must not go unfiltered
         return _guarded(path, lambda nic, node, config: _printed(path, nic, node))
     return next((_guarded(target, _imported(target)) for target in _entry_points(tag)), None)
 
 
 def _guarded(name: str, setup: Setup) -> Setup:
-    """`setup`, of which nothing but sound Resources comes, and one line if it fails."""
+    """Wrap `setup`: it yields only valid Resources, and any failure is a one-line SnfNetworkError."""
 
     def guarded(nic: Nic, node: Node, config: Config) -> Iterator[Resource]:
         try:
@@ -61,8 +61,8 @@ def _guarded(name: str, setup: Setup) -> Setup:
 
 
 def _check(resource: Resource, nic: Nic) -> None:
-    """Raise ValueError for what is no Resource, for a field that no tool would take, and for what is another
-    NIC's.
+    """Raise ValueError for anything but a Resource, for a field that no tool would accept, and for another
+    NIC's Resource.
     """
     if not isinstance(resource, Resource):
         raise ValueError(f"{resource!r} is no Resource")
@@ -100,7 +100,7 @@ CHECKS: dict[str, Callable[[str], bool]] = {
 
 
 def _entry_points(tag: str) -> Iterator[str]:
-    """Read once, from the metadata files themselves: importlib.metadata costs 26 ms to import."""
+    """Targets for `tag`, read once and from the metadata files: importlib.metadata takes 26 ms to import."""
     path = tuple(sys.path)
     if path not in _known:
         _known[path] = tuple(_installed())
@@ -108,7 +108,7 @@ def _entry_points(tag: str) -> Iterator[str]:
 
 
 def _installed() -> Iterator[tuple[str, str]]:
-    """Tag and target of every entry point of the group."""
+    """Tag and target of every entry point in the group."""
     for directory in sys.path:
         try:
             packages = [name for name in listdir(directory) if name.endswith((".dist-info", ".egg-info"))]
@@ -127,7 +127,7 @@ def _installed() -> Iterator[tuple[str, str]]:
 
 
 def _imported(target: str) -> Setup:
-    """An entry point, imported when it is called: that may fail as well."""
+    """An entry point, imported only when called, so that a failing import is guarded too."""
 
     def setup(nic: Nic, node: Node, config: Config) -> Iterator[Resource]:
         module, _, name = target.partition(":")
@@ -138,7 +138,7 @@ def _imported(target: str) -> Setup:
 
 
 def _printed(path: str, nic: Nic, node: Node) -> Iterator[Resource]:
-    """What an executable prints: one JSON object a line."""
+    """The Resources that an executable prints, one JSON object per line."""
     import json
     import subprocess
 

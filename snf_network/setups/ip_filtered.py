@@ -1,5 +1,5 @@
-"""Tag ip-filtered: a bridged NIC is held to its MAC and its addresses, in ARP, IPv4, IPv6 and neighbour
-discovery, and to these.
+"""Tag ip-filtered: a bridged NIC may use only its own MAC and addresses in ARP, IPv4, IPv6 and neighbour
+discovery, and send no other protocols.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ if TYPE_CHECKING:
 
 
 def setup(nic: Nic, node: Node, config: Config) -> Iterator[Resource]:
-    """From the tap only its own; the link-local addresses that its MACs give, unless tags allow any."""
+    """Only the NIC's own sources; EUI-64 link-local addresses of its MACs, unless tags allow any."""
     if nic.mode == "routed":
-        return  # pinned as closely already
+        return  # already pinned as tightly
     if nic.mode != "bridged":
         raise BadEnvironment(
             f"MODE={nic.mode}: addresses cannot be pinned there", "routed and bridged NICs only"

@@ -1,4 +1,4 @@
-"""Tag ip-less-routed: the node answers for its guests on the uplink, without an address of its own in their
+"""Tag ip-less-routed: the node answers for its guests on the uplink, without having an address in their
 network.
 """
 
@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 
 
 def setup(nic: Nic, node: Node, config: Config) -> Iterator[Resource]:
-    """Proxy ARP and NDP on the uplinks; towards the guest, the node asks and answers in the gateway's
-    name.
+    """Proxy ARP and NDP on the uplinks; towards the guest, the node asks and answers with the gateway's
+    address.
     """
     if nic.mode != "routed":
         return
@@ -43,8 +43,8 @@ def setup(nic: Nic, node: Node, config: Config) -> Iterator[Resource]:
 
 
 def _refuse_what_is_not_the_guests(nic: Nic) -> None:
-    """Raise BadEnvironment for an address that the node would take from the router, or from everybody, by
-    announcing it.
+    """Raise BadEnvironment for an address that is the gateway's or the subnet's own: announcing it would
+    hijack traffic.
     """
     for address, gateway in ((nic.ip, nic.network.gateway), (nic.ip6, nic.network.gateway6)):
         if address and address == gateway:

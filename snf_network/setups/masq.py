@@ -1,4 +1,4 @@
-"""Tag masq: a private network that reaches the world through the node."""
+"""Tag masq: the node gives a private network access to the outside."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ if TYPE_CHECKING:
 
 
 def setup(nic: Nic, node: Node, config: Config) -> Iterator[Resource]:
-    """In a filtered network the node itself may speak to the tap; with MASQ=true the subnet is translated
-    towards the default route.
+    """In a filtered network the node itself may talk to the tap; with MASQ=true the subnet is translated
+    (source NAT) towards the default route.
     """
     if nic.mode == "bridged":
         yield Element("bridge", "hosts", nic.interface)

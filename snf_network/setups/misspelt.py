@@ -1,6 +1,4 @@
-"""Slips of the pen in tags that filter: without the tag that was meant, the guest would be open. Not a
-setup.
-"""
+"""Refuse misspelt filtering tags: without the intended tag, the guest would be unfiltered. Not a setup."""
 
 from __future__ import annotations
 
@@ -13,11 +11,11 @@ if TYPE_CHECKING:
     from snf_network.model.config import Config
 
 SLIPS = 2
-"""Letters that may be wrong, missing or one too many; in a short tag, one in three."""
+"""How many letters may be wrong, missing or extra; in a short tag, one in three."""
 
 
 def refuse_misspelt(tags: Iterable[str], config: Config) -> None:
-    """Raise BadEnvironment for one that is close to a tag that filters, and is none."""
+    """Raise BadEnvironment for an unknown tag that resembles one that filters."""
     known = (
         config.mac_filtered_tag,
         "mac-filtered",
@@ -34,8 +32,8 @@ def refuse_misspelt(tags: Iterable[str], config: Config) -> None:
 
 
 def distance(one: str, other: str) -> int:
-    """How many letters must be added, removed or changed to make `other` of `one` (Levenshtein's distance);
-    more than SLIPS where the lengths alone say so.
+    """The number of letters to add, remove or change to turn `one` into `other` (Levenshtein distance); more
+    than SLIPS if their lengths alone differ by that.
     """
     if abs(len(one) - len(other)) > SLIPS:
         return SLIPS + 1

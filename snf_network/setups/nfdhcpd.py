@@ -1,5 +1,5 @@
-"""Tag nfdhcpd: a binding file that tells nfdhcpd how to answer the guest's DHCP, RS and NS, and the guard
-that keeps both to the tap.
+"""Tag nfdhcpd: a binding file with which nfdhcpd answers the guest's DHCP, RS and NS, and the guard that
+keeps requests and answers on the tap.
 
 Tags `nfdhcpd:<KEY>:<value>` of the network, or `snf-network:<uuid|name|index>:nfdhcpd:<KEY>:<value>` of the
 instance, add further keys, such as PRIVATE, MTU or NAMESERVERS (docs/tags.md).
@@ -13,12 +13,12 @@ from snf_network.model.resources import Binding, Element, Resource
 from snf_network.setups.allow import extra
 from snf_network.setups.tags import tags_of
 
-# what a Ganeti tag is made of; anything else could end the quotes in the file
+# the characters of a Ganeti tag; any other could end the quotes in the file
 TAG = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_.+*/:@-")
 FIXED = ("INDEV", "IP", "MAC", "HOSTNAME", "TAGS", "GATEWAY", "SUBNET", "GATEWAY6", "SUBNET6", "EUI64")
-"""The keys of the bash package, in its order: Ganeti says what they are."""
+"""The keys of the bash package, in its order, with values from Ganeti."""
 LONGEST_TAGS = 4096
-"""Characters of tags in a binding, which nfdhcpd does not read: it refuses a file of more than 8192 bytes."""
+"""Maximum length of the tags, which nfdhcpd ignores; it refuses a binding of more than 8192 bytes."""
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -30,9 +30,7 @@ if TYPE_CHECKING:
 
 
 def setup(nic: Nic, node: Node, config: Config) -> Iterator[Resource]:
-    """The binding and the guard. Raises BadEnvironment for a tag with a key or a value that nfdhcpd would
-    refuse.
-    """
+    """The binding and the guard. Raises BadEnvironment for a tag whose key or value nfdhcpd would refuse."""
     yield from _guard(nic, config)
     values = _values(nic, config) | _said(nic, config)
     content = "".join(f"{key}={value}\n" for key, value in values.items())
@@ -40,11 +38,11 @@ def setup(nic: Nic, node: Node, config: Config) -> Iterator[Resource]:
 
 
 def _values(nic: Nic, config: Config) -> dict[str, str]:
-    """What Ganeti says of the NIC. An empty value is written too: other tools read the file."""
+    """The values from Ganeti. Empty ones are written too: other tools read the file."""
     network = nic.network
     ipv6 = nic.mode != "routed" or bool(nic.ip6)  # nothing is routed to a guest without an address
     values = {
-        "INDEV": nic.interface if nic.mode == "routed" else nic.link,  # what the guest has for its neighbour
+        "INDEV": nic.interface if nic.mode == "routed" else nic.link,  # the guest's neighbour
         "IP": nic.ip,
         "MAC": nic.mac,
         "HOSTNAME": nic.instance,
@@ -61,14 +59,14 @@ def _values(nic: Nic, config: Config) -> dict[str, str]:
 
 
 def _fitting(tags: Iterable[str]) -> str:
-    """As many tags as fit into the file."""
+    """As many whole tags as fit into the file."""
     text = " ".join(tags)
     return text if len(text) <= LONGEST_TAGS else text[:LONGEST_TAGS].rpartition(" ")[0]
 
 
 def _may_form(nic: Nic, config: Config) -> dict[str, str]:
-    """Whether the guest may use every address of its prefix, where nfdhcpd would think otherwise: by default
-    yes on a bridge, and no on a routed NIC.
+    """The SLAAC key, if nfdhcpd's default is wrong: by default a bridged guest may use every address in its
+    prefix, and a routed one may not.
     """
     free = any(within(nic.network.subnet6, prefix) for prefix in extra(nic, config).prefixes)
     if nic.mode == "routed":
@@ -77,8 +75,8 @@ def _may_form(nic: Nic, config: Config) -> dict[str, str]:
 
 
 def _said(nic: Nic, config: Config) -> dict[str, str]:
-    """The keys that tags add: the network's, then the instance's by index, name and uuid. The last one that
-    says a key counts.
+    """The keys that tags add: the network's, then the instance's by index, name and uuid. The last tag that
+    sets a key wins.
     """
     said: dict[str, list[str]] = {}
     for words in (nic.network.tags, *reversed(nic.customised(config.tag_prefix))):
@@ -87,7 +85,7 @@ def _said(nic: Nic, config: Config) -> dict[str, str]:
 
 
 def _keys(words: Iterable[str], prefix: str) -> dict[str, list[str]]:
-    """The values of each key; empty ones for `no-`."""
+    """The values of each key; an empty string for `no-`."""
     found: dict[str, list[str]] = {}
     for word in words:
         plain = word.removeprefix("no-")
@@ -98,8 +96,8 @@ def _keys(words: Iterable[str], prefix: str) -> dict[str, list[str]]:
 
 
 def _checked(key: str, values: list[str]) -> str:
-    """The text of a key. Raises BadEnvironment for one that no tag may set, or that nfdhcpd would refuse."""
-    from snf_network.values import BINDING_KEYS  # for few
+    """The text of a key. Raises BadEnvironment if no tag may set it or nfdhcpd would refuse it."""
+    from snf_network.values import BINDING_KEYS  # few NICs need it
 
     known = [name for name in BINDING_KEYS if name not in FIXED]
     if key not in known:
@@ -113,13 +111,13 @@ def _checked(key: str, values: list[str]) -> str:
 
 
 def _guard(nic: Nic, config: Config) -> Iterator[Resource]:
-    """Who is served is no server; and what nfdhcpd answers drops where its engine has had it, so guests of
-    another server are heard.
+    """A served guest must not be a server. What nfdhcpd answers is dropped once its engine has seen it, so
+    requests of guests with another server get through.
     """
     if nic.mode not in ("routed", "bridged"):
         return
     tap, bridged = nic.interface, nic.mode == "bridged"
-    if bridged:  # a routed NIC is never a server
+    if bridged:  # a routed NIC can never be a server
         from snf_network.setups.port import port
 
         yield Element("bridge", "guarded", tap)

@@ -1,4 +1,4 @@
-"""Mode openvswitch: the tap is a port of the Open vSwitch bridge LINK names, as in stock Ganeti."""
+"""Mode openvswitch: the tap is a port of the Open vSwitch bridge that LINK names, as in stock Ganeti."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def setup(nic: Nic, node: Node, config: Config) -> Iterator[Resource]:
-    """Port with its access VLAN and its trunks."""
+    """The port with its access VLAN and its trunk VLANs."""
     untagged, tagged = vlans(nic.vlan)
     yield OvsPort(nic.interface, nic.link, untagged, ",".join(tagged))
     yield Link(nic.interface)

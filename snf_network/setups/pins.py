@@ -1,4 +1,4 @@
-"""What a NIC may be the source of, as members of the sets that the pins of base.nft ask. Not a tag: routed
+"""The permitted sources of a NIC, as members of the sets that the pins in base.nft look up. Not a tag: routed
 mode and setups use it.
 """
 
@@ -17,9 +17,9 @@ if TYPE_CHECKING:
 
 
 def raw_address(address: str) -> str:
-    """An IPv6 address as the number that nft 1.0.6 wants where it compares raw payload (the target of an ND
-    message); a prefix as its first and last. It would take a prefix too, and free it twice (valgrind): an nft
-    with a larger table was killed by that.
+    """An IPv6 address as the number that nft 1.0.6 requires for raw payload (the target of an ND message); a
+    prefix as first-last. nft would accept a prefix too, but free it twice (valgrind); that killed an nft with
+    a larger table.
     """
     plain, slash, length = address.partition("/")
     first = inet_pton(AF_INET6, plain)
@@ -30,9 +30,7 @@ def raw_address(address: str) -> str:
 
 
 def raw_mac(mac: str) -> str:
-    """A MAC address as the number that nft 1.0.6 wants where it compares raw payload (a link-layer
-    option).
-    """
+    """A MAC address as the number that nft 1.0.6 requires for raw payload (a link-layer option)."""
     return f"0x{mac.replace(':', '')}"
 
 
@@ -43,7 +41,7 @@ def macs(nic: Nic, family: str, allowed: Extra) -> Iterator[Resource]:
 
 
 def addresses4(nic: Nic, family: str, allowed: Extra) -> Iterator[Resource]:
-    """The NIC's IPv4 addresses, as source of IPv4 and as ARP sender, with each of its MAC addresses."""
+    """The NIC's IPv4 addresses, as IPv4 source and as ARP sender, with each of its MAC addresses."""
     for mac in (nic.mac, *allowed.macs):
         for value in filter(None, (nic.ip, *allowed.addresses, *allowed.prefixes)):
             if ":" not in value:
@@ -52,7 +50,7 @@ def addresses4(nic: Nic, family: str, allowed: Extra) -> Iterator[Resource]:
 
 def addresses6(nic: Nic, family: str, allowed: Extra, own: Iterable[str]) -> Iterator[Resource]:
     """The NIC's `own` and allowed IPv6 addresses, as source and as target of neighbour discovery; and its
-    MACs, as its options.
+    MACs, as link-layer options.
     """
     tap, stations = nic.interface, (nic.mac, *allowed.macs)
     values = [value for value in (*own, *allowed.addresses, *allowed.prefixes) if ":" in value]
@@ -65,15 +63,15 @@ def addresses6(nic: Nic, family: str, allowed: Extra, own: Iterable[str]) -> Ite
 
 
 def routers(nic: Nic, family: str, addresses: Iterable[str]) -> Iterator[Resource]:
-    """IPv6 addresses that are a router's, whatever the NIC is allowed: neither source nor target."""
+    """IPv6 addresses of a router, which the NIC may never use as source or target."""
     for address in addresses:
         yield Element(family, "routers", nic.interface, address)
         yield Element(family, "router_targets", nic.interface, raw_address(address))
 
 
 def ingress(nic: Nic, members: set[str]) -> Iterator[Resource]:
-    """Where all that comes from a bridged tap goes, in one lookup: it follows from the sets that have the
-    NIC.
+    """The single lookup that dispatches all traffic from a bridged tap; its target depends on the sets that
+    contain the NIC.
     """
     chain = (
         "pins"

@@ -1,5 +1,5 @@
-"""What every pinned or served port of a bridge needs beside its pins. Not a tag: the setups of bridged NICs
-use it.
+"""What every pinned or served bridge port needs besides its pins. Not a tag: the setups of bridged NICs use
+it.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ if TYPE_CHECKING:
 
 
 def port(nic: Nic) -> Iterator[Resource]:
-    """Frames to 01:80:c2:00:00:0x pass every bridge hook by: the bridge would learn their source, and the
-    node hear them from the port.
+    """Frames to 01:80:c2:00:00:0x bypass all bridge hooks: the bridge would learn their source, and the node
+    would receive them from the port.
     """
     yield BridgeOption(nic.link, "no_linklocal_learn", "1")
     for family in ("bridge", "inet", "arp"):

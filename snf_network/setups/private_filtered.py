@@ -18,9 +18,9 @@ if TYPE_CHECKING:
 
 
 def setup(nic: Nic, node: Node, config: Config) -> Iterator[Resource]:
-    """From the tap only its own MAC address, untagged; to the tap only sources of its own MAC prefix."""
+    """From the tap only its own MAC address, untagged; to the tap only sources with its own MAC prefix."""
     if nic.mode == "routed":
-        return  # pinned more closely already, and no other guest is on its link
+        return  # already pinned more tightly, and no other guest is on its link
     if nic.mode != "bridged":
         raise BadEnvironment(
             f"MODE={nic.mode}: a filtered network cannot be kept apart there", "bridged NICs only"
@@ -45,6 +45,6 @@ def setup(nic: Nic, node: Node, config: Config) -> Iterator[Resource]:
 
 
 def masked(mac_address: str, mask: str) -> str:
-    """The part of a MAC address that names its private network."""
+    """The part of a MAC address that identifies its private network."""
     pairs = zip(bytes.fromhex(mac_address.replace(":", "")), bytes.fromhex(mask.replace(":", "")))
     return ":".join(f"{octet & bits:02x}" for octet, bits in pairs)

@@ -1,7 +1,7 @@
-"""Mode routed: the node is the guest's only neighbour. True of every routed NIC, with or without tags.
+"""Mode routed: the node is the guest's only neighbour. Applies to every routed NIC, with or without tags.
 
-The guest's packets are marked with their table and looked up there and nowhere else; only the guest's own
-addresses leave the tap; the node knows the guest's MAC for good. docs/tags.md shows the lines.
+The guest's packets are marked with their table and looked up only there; only the guest's own addresses may
+leave the tap; the guest's MAC is a permanent neighbour entry. docs/tags.md shows the lines.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 XEN_VIF_MAC = "fe:ff:ff:ff:ff:ff"
-"""What netback gives every vif; it may refuse another."""
+"""The MAC that netback gives every vif; it may refuse another."""
 
 
 def setup(nic: Nic, node: Node, config: Config) -> Iterator[Resource]:
@@ -38,10 +38,10 @@ def setup(nic: Nic, node: Node, config: Config) -> Iterator[Resource]:
 
 
 def _routable(nic: Nic, node: Node, allowed: Extra) -> Extra:
-    """What of the allowed can be routed: link-local sources are free on a tap but for the router's, and lead
-    nowhere.
+    """The allowed sources that can be routed: link-local ones, except the router's, are always permitted on a
+    tap and need no route.
 
-    Raises BadEnvironment where the NIC has no address of its own to route by.
+    Raises BadEnvironment if the NIC has no address of its own to route by.
     """
 
     def mine(value: str) -> bool:
@@ -67,8 +67,8 @@ def _pins(nic: Nic, node: Node, config: Config, allowed: Extra) -> Iterator[Reso
 
 
 def _routers(nic: Nic, config: Config, allowed: Extra) -> Iterator[str]:
-    """Addresses that are not the guest's to use: the tap's own link-local one, and the gateway's if that is
-    link-local, or in what the guest is allowed.
+    """Addresses that the guest must not use: the tap's own link-local address, and the gateway's if it is
+    link-local or among those allowed to the guest.
     """
     yield eui64("fe80::/64", XEN_VIF_MAC if nic.xen else config.tap_constant_mac)
     if is_link_local(nic.network.gateway6) or gateway_within(nic, allowed):
@@ -76,7 +76,7 @@ def _routers(nic: Nic, config: Config, allowed: Extra) -> Iterator[str]:
 
 
 def _marks(nic: Nic, node: Node) -> Iterator[Resource]:
-    """The mark is the table's number. ARP input has it too: proxy ARP asks for a route by itself."""
+    """The mark is the table's number. ARP input sets it too: proxy ARP does a route lookup of its own."""
     tap, table = nic.interface, str(node.table)
     for family in ("inet", "arp"):
         yield Element(family, "tables", tap, value=table)
@@ -87,25 +87,25 @@ def _marks(nic: Nic, node: Node) -> Iterator[Resource]:
 
 def _settings(tap: str, ipv6: bool) -> Iterator[Resource]:
     yield Sysctl(f"net/ipv4/conf/{tap}/forwarding", "1")
-    yield Sysctl("net/ipv4/fwmark_reflect", "1")  # the node's own ICMP errors find the guest by its table
+    yield Sysctl("net/ipv4/fwmark_reflect", "1")  # routes the node's own ICMP errors by the guest's table
     yield Sysctl(f"net/ipv4/conf/{tap}/proxy_arp", "1")
-    yield Sysctl(f"net/ipv4/conf/{tap}/src_valid_mark", "1")  # a strict rp_filter then asks the marked table
+    yield Sysctl(f"net/ipv4/conf/{tap}/src_valid_mark", "1")  # makes a strict rp_filter use the marked table
     yield Sysctl(
         f"net/ipv4/neigh/{tap}/proxy_delay", "0"
-    )  # the default makes the first answer wait up to 0.8 s
+    )  # the default delays the first answer by up to 0.8 s
     if ipv6:
         yield Sysctl("net/ipv6/conf/all/forwarding", "1")
         yield Sysctl(f"net/ipv6/conf/{tap}/forwarding", "1")
         yield Sysctl(
             f"net/ipv6/conf/{tap}/addr_gen_mode", "0"
-        )  # the tap's link-local address is the pinned one
-        yield Sysctl(f"net/ipv6/conf/{tap}/dad_transmits", "0")  # until DAD ends the node could not answer
+        )  # the pinned link-local address is the EUI-64 one
+        yield Sysctl(f"net/ipv6/conf/{tap}/dad_transmits", "0")  # the node could not answer before DAD ends
         yield Sysctl(f"net/ipv6/conf/{tap}/proxy_ndp", "1")
         yield Sysctl(f"net/ipv6/neigh/{tap}/proxy_delay", "0")
 
 
 def _guest(nic: Nic, node: Node) -> Iterator[Resource]:
-    """The route to each address of the guest, and its MAC, known for good."""
+    """A route to each address of the guest, and permanent neighbour entries for its MAC."""
     tap, table = nic.interface, str(node.table)
     ip6 = nic.ip6 if node.ipv6 else ""
     if nic.ip:
@@ -117,10 +117,10 @@ def _guest(nic: Nic, node: Node) -> Iterator[Resource]:
 
 
 def _allowed(nic: Nic, node: Node, allowed: Extra) -> Iterator[Resource]:
-    """Routes to what else the guest may use, by way of an address of its own, whose MAC is known.
+    """Routes to the other allowed addresses, via an address of the guest, whose MAC is known.
 
-    In IPv6 by the link-local one: the kernel refuses a global one that table main routes to another device,
-    `onlink` or not.
+    For IPv6 via the link-local address: the kernel refuses a global gateway that table main routes to another
+    device, even with `onlink`.
     """
     for value in (*allowed.addresses, *allowed.prefixes):
         length = "" if "/" in value else "/128" if ":" in value else "/32"
@@ -128,5 +128,5 @@ def _allowed(nic: Nic, node: Node, allowed: Extra) -> Iterator[Resource]:
             f"{value}{length}", nic.interface, str(node.table), nic.link_local if ":" in value else nic.ip
         )
     gateway = gateway_within(nic, allowed)
-    if gateway and node.uplink6:  # it stays where it is
+    if gateway and node.uplink6:  # the gateway stays reachable by the uplink
         yield Route(f"{gateway}/128", node.uplink6, str(node.table))

@@ -1,4 +1,4 @@
-"""Which tags a NIC has: those of its network, customised by those of its instance. Not a setup."""
+"""The tags of a NIC: those of its network, customised by those of its instance. Not a setup."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ if TYPE_CHECKING:
 
 
 def tags_of(nic: Nic, config: Config) -> tuple[str, ...]:
-    """The network's tags, customised by instance tags `snf-network:<ident>:<tag>` and `...:no-<tag>`, uuid
-    before name before index.
+    """The network's tags, customised by instance tags `snf-network:<ident>:<tag>` and `...:no-<tag>`; uuid
+    overrides name, name overrides index.
     """
     wanted = dict.fromkeys(nic.network.tags, True)
     for said_of_it in reversed(nic.customised(config.tag_prefix)):

@@ -1,6 +1,4 @@
-"""Tag trunk: a pinned or served NIC may send tagged frames, in the VLANs that Ganeti's VLAN makes it a trunk
-of and in no other.
-"""
+"""Tag trunk: a pinned or served NIC may send tagged frames, but only in the tagged VLANs of Ganeti's VLAN."""
 
 from __future__ import annotations
 
@@ -17,8 +15,8 @@ if TYPE_CHECKING:
 
 
 def setup(nic: Nic, node: Node, config: Config) -> Iterator[Resource]:
-    """Its own MAC holds in there too; addresses and servers in these VLANs are not looked at. Never the
-    untagged VLAN, nor 0.
+    """Its MAC is pinned there too; addresses and servers in these VLANs are not checked. Never the untagged
+    VLAN, nor 0.
     """
     if nic.mode == "bridged" and nic.vlan:
         for vid in vlans(nic.vlan)[1]:

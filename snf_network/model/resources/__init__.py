@@ -1,6 +1,6 @@
-"""The kinds of thing that a NIC puts on a node. Each is plain data that says all of itself in one place:
-its add and delete line, its message, how it is read back, whose it is and when it goes. base.py has what
-they share.
+"""The kinds of Resource that a NIC puts on a node. Each is plain data, defined in one place: its add and
+delete line, its netlink message, how it is read back, which NIC owns it and when it is removed. base.py has
+the common part.
 """
 
 from __future__ import annotations
@@ -36,8 +36,8 @@ __all__ = [
 
 @dataclass(frozen=True)
 class Announcement:
-    """An address of the guest that this node answers for on an uplink: told to all who listen there. Not a
-    Resource: it leaves nothing to take back.
+    """An address of the guest that this node answers for on an uplink, announced to all hosts there. Not a
+    Resource: it leaves nothing to remove.
     """
 
     address: str
@@ -53,4 +53,4 @@ KINDS: dict[str, type[Resource]] = {
         *(Sysctl, Binding, OvsPort),
     )
 }
-"""Every kind by its name, as a record has it."""
+"""Every kind by its name, as written in a record."""

@@ -1,9 +1,9 @@
-"""What every kind of Resource can say of itself. A kind is plain data: adding one touches its own module
-only.
+"""The interface that every kind of Resource implements. A kind is plain data: adding one touches its own
+module only.
 
-A *slot* is the place that one Resource takes up in the kernel: adding a Resource replaces what was in its
-slot, so an old one is deleted only if nothing new has its slot. A *shared* kind may be wanted by several
-NICs, and goes with the last of them.
+A *slot* is the place that one Resource takes up in the kernel: adding a Resource replaces the one in its
+slot, so an old one is deleted only if no new one has its slot. Several NICs may want a *shared* kind; it is
+removed with the last of them.
 """
 
 from __future__ import annotations
@@ -16,31 +16,31 @@ if TYPE_CHECKING:
     from typing import Any, ClassVar, Protocol
 
     class View(Protocol):
-        """The kernel as it was read back: what a kind compares itself with."""
+        """The kernel state as read back, which a kind compares itself with."""
 
         @property
         def found(self) -> set[Resource]:
-            """All Resources of ours that were listed."""
+            """All our Resources that the kernel listed."""
 
         @property
         def links(self) -> dict[str, dict[str, Any]]:
-            """Every device as `ip -j link` tells of it, by name."""
+            """Every device by name, as `ip -j link` reports it."""
 
         @property
         def vlans(self) -> dict[tuple[str, int], set[str]]:
-            """How a port is in a VLAN, by port and VLAN, as `bridge -j vlan` tells of it."""
+            """The flags of a port's VLAN membership, by port and VLAN, as `bridge -j vlan` reports them."""
 
         @property
         def ovs_ports(self) -> set[Resource]:
             """Every port of Open vSwitch."""
 
         def content(self, path: str) -> str | None:
-            """What a file holds; None if it cannot be read."""
+            """The content of a file; None if it cannot be read."""
 
     Index = Callable[[str], int]
-    """The kernel's number of a device; raises KernelError where there is none."""
+    """Returns the ifindex of a device; raises KernelError if there is none."""
     Request = tuple[int, int, bytes]
-    """Kind, flags and body of a message of rtnetlink(7)."""
+    """Type, flags and body of an rtnetlink(7) message."""
 
 PROTOCOL = 148
 """Marks our routes, rules and neighbours in the kernel (RTPROT_*, free above 99 for administrators)."""
@@ -51,29 +51,29 @@ class Resource:
     """One thing on the node."""
 
     door: ClassVar[str] = ""
-    """What takes it: nft, rtnetlink, sysctl, file or ovs."""
+    """Which interface carries it: nft, rtnetlink, sysctl, file or ovs."""
     heading: ClassVar[str] = ""
-    """What a plan prints above its line: how the line could be given by hand."""
+    """The heading that a plan prints above its line: how to run the line by hand."""
     tool: ClassVar[str] = ""
-    """The program that takes the line, as an error names it."""
+    """The program that takes the line, for error messages."""
     shared: ClassVar[bool] = False
     early: ClassVar[bool] = False
-    """Has to be there before any member of a set leads to it."""
+    """Must be in place before any set member refers to it."""
     of_device: ClassVar[bool] = False
-    """Went with the device it was put on, whatever has its name now."""
+    """Vanishes with the device it was added to, whatever device has that name now."""
     rank: ClassVar[int] = 1
-    """When it is taken away: the lower, the sooner."""
+    """Order of removal: lower ranks are removed first."""
     place: ClassVar[tuple[str, ...]] = ()
-    """The fields that make its slot; all of them, if empty."""
+    """The fields that identify its slot; if empty, all of them."""
 
     @property
     def slot(self) -> tuple[str, ...]:
-        """What it replaces when added: by default only itself."""
+        """The slot that adding it fills: by default shared with no other Resource."""
         return type(self).__name__, *(self.__dict__[name] for name in self.place or self.__dict__)
 
     @property
     def device(self) -> str:
-        """The interface that it is about; empty if none."""
+        """The interface it concerns; empty if none."""
         return str(self.__dict__.get("interface", ""))
 
     @property
@@ -83,40 +83,40 @@ class Resource:
 
     @property
     def command(self) -> str:
-        """The add line, whole, as it would be typed."""
+        """The complete add command, as it would be typed."""
         return f"{self.tool} {self.add()}"
 
     def fields(self) -> tuple[str, ...]:
-        """The values, in the order of the class: with the name of the kind, a line of the record."""
+        """The values in the order of the class: together with the kind's name, a line of a record."""
         return tuple(self.__dict__.values())
 
     @classmethod
     def read(cls, words: Sequence[str]) -> Resource:
-        """From a line of a record; fields of a later version are left out. Raises TypeError for too few."""
+        """Parse a line of a record; ignores fields of a later version. Raises TypeError for too few."""
         return cls(*words[: len(cls.__match_args__)])
 
     def add(self) -> str:
-        """The line that puts it in place; it may be said again at any time."""
+        """The line that adds it; it may be repeated at any time."""
         raise NotImplementedError
 
     def delete(self) -> str:
-        """The line that takes it away; empty where there is nothing to take back."""
+        """The line that removes it; empty if there is nothing to undo."""
         return ""
 
     def message(self, add: bool, index: Index) -> Request:
-        """The same as a message, where the door is rtnetlink. Raises KernelError, ValueError or OSError for a
-        device or an address that is not one.
+        """The same as a netlink message, if the door is rtnetlink. Raises KernelError, ValueError or OSError
+        for an invalid device or address.
         """
         raise NotImplementedError
 
     def is_in(self, view: View) -> bool:
-        """True if it is in place, as it was recorded."""
+        """True if it is in place as recorded."""
         return self in view.found
 
 
 @dataclass(frozen=True)
 class Rtnetlink(Resource):
-    """What goes as a message of rtnetlink(7), and by hand as a line of ip(8)."""
+    """A Resource sent as an rtnetlink(7) message; by hand, a line of ip(8)."""
 
     door: ClassVar[str] = "rtnetlink"
     heading: ClassVar[str] = "ip -batch -"

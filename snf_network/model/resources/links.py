@@ -1,4 +1,4 @@
-"""Devices: a tap's own settings, the bridge that it is in, and what that bridge does with it."""
+"""Devices: a tap's own settings, its bridge, and the bridge's settings for it."""
 
 from __future__ import annotations
 
@@ -37,8 +37,8 @@ VLAN_FLAGS = {"": 0, "uplink": 0, "absent": 0, "pvid untagged": 0x2 | 0x4}
 
 @dataclass(frozen=True)
 class Port(Rtnetlink):
-    """The bridge that a tap is in; none, if empty. The tap gets its MTU first, as a bridge whose MTU
-    nobody has set takes the smallest of its ports.
+    """The bridge of a tap; empty: none. The tap gets its MTU first, as a bridge whose MTU nobody has set
+    takes the smallest of its ports.
     """
 
     of_device: ClassVar[bool] = True
@@ -53,7 +53,7 @@ class Port(Rtnetlink):
         return f"link set dev {self.interface}{mtu} {f'master {self.bridge}' if self.bridge else 'nomaster'}"
 
     def delete(self) -> str:
-        """Only a tap in a bridge has something to undo."""
+        """Only a tap in a bridge has anything to undo."""
         return f"link set dev {self.interface} nomaster" if self.bridge else ""
 
     def message(self, add: bool, index: Index) -> Request:
@@ -63,7 +63,7 @@ class Port(Rtnetlink):
         return RTM_NEWLINK, 0, _link(index(self.interface)) + mtu + attribute(IFLA_MASTER, U32.pack(bridge))
 
     def is_in(self, view: View) -> bool:
-        """The MTU counts as well."""
+        """True if the bridge and the MTU match."""
         link = view.links.get(self.interface)
         return (
             link is not None and link.get("master", "") == self.bridge and self.mtu in ("", str(link["mtu"]))
@@ -72,7 +72,7 @@ class Port(Rtnetlink):
 
 @dataclass(frozen=True)
 class Link(Rtnetlink):
-    """The tap itself: its MAC address, its MTU, and that it is up. Empty: left as it is."""
+    """The tap itself: its MAC address, its MTU, and that it is up. Empty fields are left unchanged."""
 
     of_device: ClassVar[bool] = True
     rank: ClassVar[int] = 0
@@ -82,16 +82,16 @@ class Link(Rtnetlink):
     mtu: str = ""
 
     def add(self) -> str:
-        """The kernel takes the address before the flag, so a guest never sees another one."""
+        """The kernel sets the address before it sets the tap up, so a guest never sees another one."""
         mac, mtu = self.mac and f" address {self.mac}", self.mtu and f" mtu {self.mtu}"
         return f"link set dev {self.interface}{mac}{mtu} up"
 
     def delete(self) -> str:
-        """Down, before its filters go."""
+        """Sets the tap down before its filters are removed."""
         return f"link set dev {self.interface} down"
 
     def message(self, add: bool, index: Index) -> Request:
-        """RTM_NEWLINK of a device that is there changes it."""
+        """RTM_NEWLINK changes a device that exists."""
         body = _link(index(self.interface), IFF_UP if add else 0, IFF_UP)
         if add and self.mac:
             body += attribute(IFLA_ADDRESS, bytes.fromhex(self.mac.replace(":", "")))
@@ -102,7 +102,7 @@ class Link(Rtnetlink):
         )
 
     def is_in(self, view: View) -> bool:
-        """Up, and with the addresses that were given to it."""
+        """True if it is up and has the MAC and MTU given here."""
         link = view.links.get(self.interface)
         if link is None:
             return False
@@ -112,7 +112,7 @@ class Link(Rtnetlink):
 
 @dataclass(frozen=True)
 class BridgeOption(Rtnetlink):
-    """An option of a bridge that has to be so for all its ports: set, and left."""
+    """An option that a bridge must have for all its ports; never reset."""
 
     place: ClassVar[tuple[str, ...]] = ("bridge", "option")
     bridge: str
@@ -120,18 +120,18 @@ class BridgeOption(Rtnetlink):
     value: str
 
     def add(self) -> str:
-        """As ip-link(8) has it."""
+        """The line of ip-link(8)."""
         return f"link set dev {self.bridge} type bridge {self.option} {self.value}"
 
     def message(self, add: bool, index: Index) -> Request:
-        """Raises KeyError for an option that is none of BOOLEAN_OPTIONS."""
+        """Raises KeyError for an option that is not in BOOLEAN_OPTIONS."""
         bit = 1 << BOOLEAN_OPTIONS[self.option]
         option = attribute(IFLA_BR_MULTI_BOOLOPT, U32.pack(bit * int(self.value)) + U32.pack(bit))
         info = attribute(IFLA_INFO_KIND, b"bridge") + attribute(IFLA_INFO_DATA, option)
         return RTM_NEWLINK, 0, _link(index(self.bridge)) + attribute(IFLA_LINKINFO, info)
 
     def is_in(self, view: View) -> bool:
-        """As sysfs has it."""
+        """Compares with the value in sysfs."""
         said = view.content(f"/sys/class/net/{self.bridge}/bridge/{self.option}")
         return said is not None and said.strip() == self.value
 
@@ -151,12 +151,12 @@ class BridgeVlan(Rtnetlink):
     flags: str = ""
 
     def add(self) -> str:
-        """In the way that `flags` say; `absent`: not at all."""
+        """Adds the membership with `flags`; if they are `absent`, removes it."""
         return self._line(self.flags != "absent", self.flags)
 
     def delete(self) -> str:
-        """The tap's own membership goes, and the one taken from it comes back. An uplink's stays: it may have
-        been there before.
+        """Removes the tap's membership, or restores the one that `absent` removed. An uplink's stays: it may
+        have been there before.
         """
         absent = self.flags == "absent"
         return "" if self.flags == "uplink" else self._line(absent, "pvid untagged" if absent else "")
@@ -166,7 +166,7 @@ class BridgeVlan(Rtnetlink):
         return f"vlan {'add' if there else 'del'} dev {self.interface} vid {self.vid}{words} master"
 
     def message(self, add: bool, index: Index) -> Request:
-        """As bridge(8) sends it; `master` says that the bridge is told and not the device."""
+        """The message that bridge(8) sends; `master` addresses the bridge rather than the device."""
         absent = self.flags == "absent"
         there, flags = (not absent, self.flags) if add else (absent, "pvid untagged" if absent else "")
         flag, vid = VLAN_FLAGS[flags] if there else 0, int(self.vid)
@@ -176,7 +176,7 @@ class BridgeVlan(Rtnetlink):
         return RTM_SETLINK if there else RTM_DELLINK, 0, body
 
     def is_in(self, view: View) -> bool:
-        """The tap's own must be exactly so; an uplink only has to be in the VLAN."""
+        """The tap's membership must match exactly; an uplink only has to be in the VLAN."""
         flags = view.vlans.get((self.interface, int(self.vid)))
         if self.flags in ("absent", "uplink"):
             return (flags is None) is (self.flags == "absent")

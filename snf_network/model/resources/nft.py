@@ -15,11 +15,11 @@ if TYPE_CHECKING:
 FAMILIES = ("bridge", "inet", "arp")
 """The families that have a table snf_network."""
 COUNTERS = "drops"
-"""The set that counts what was dropped: its members are the kernel's."""
+"""The set that counts drops; the kernel adds its members."""
 DIGITS = {"ndmacs": 12, "targets": 32, "tgtnets": 32, "router_targets": 32}
-"""Hexadecimal digits of the numbers that nft lists for raw payload."""
+"""Number of hexadecimal digits of the values that nft lists for raw payload."""
 NAMED = {"masq": 1, "masq_networks": None, "masq_pairs": None}
-"""Which part of a member is a device: the first, in all other sets."""
+"""Index of the member's part that is a device; in all other sets, the first."""
 
 
 @dataclass(frozen=True)
@@ -33,14 +33,14 @@ class Element(Resource):
     family: str
     set: str
     interface: str
-    """The NIC that it is about; empty for a member that is about none."""
+    """The NIC it is about; empty if it is about none."""
     rest: str = ""
-    """What stands behind the interface, or instead of it."""
+    """The part after the interface, or the whole key if there is none."""
     value: str = ""
 
     @property
     def key(self) -> str:
-        """As nft takes it."""
+        """The key in nft syntax."""
         named = self.interface and f'"{self.interface}"'
         return f"{named} . {self.rest}" if named and self.rest else named or self.rest
 
@@ -59,7 +59,7 @@ class Element(Resource):
         return f"add element {self.family} snf_network {self.set} {{ {member} }}"
 
     def delete(self) -> str:
-        """Fails where it is absent."""
+        """Fails if the member is absent."""
         return f"delete element {self.family} snf_network {self.set} {{ {self.key} }}"
 
     def is_in(self, view: View) -> bool:
@@ -75,7 +75,7 @@ class SharedElement(Element):
 
 
 def listed(family: str, entries: list[dict[str, Any]]) -> Iterator[Element]:
-    """The members in what `nft -j list table` says of one of our tables."""
+    """The members of one of our tables, from the output of `nft -j list table`."""
     for entry in entries:
         kind = entry.get("set") or entry.get("map")
         if kind and kind["name"] != COUNTERS:
@@ -85,7 +85,7 @@ def listed(family: str, entries: list[dict[str, Any]]) -> Iterator[Element]:
 
 def _member(family: str, name: str, member: Any) -> Element:
     key, value = member if isinstance(member, list) else (member, "")
-    if isinstance(key, dict) and "elem" in key:  # somebody's, with a comment
+    if isinstance(key, dict) and "elem" in key:  # an administrator's member with a comment
         key = key["elem"]["val"]
     parts = key["concat"] if isinstance(key, dict) and "concat" in key else [key]
     named = NAMED.get(name, 0)

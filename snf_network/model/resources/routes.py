@@ -45,7 +45,7 @@ if TYPE_CHECKING:
     from snf_network.model.resources.base import Index, Request
 
 RULE_PRIORITY = 14800
-"""Preference of the rule that looks a marked packet up in its table; the next one makes it unreachable."""
+"""Preference of the rule that looks a marked packet up in its table; the next preference is `unreachable`."""
 FAMILIES = {"-4": AF_INET, "-6": AF_INET6}
 UNICAST, RTNH_F_ONLINK = 1, 4
 SCOPE_UNIVERSE, SCOPE_LINK, SCOPE_NOWHERE = 0, 253, 255
@@ -72,11 +72,11 @@ class Route(Rtnetlink):
         return f"route replace {self._words()}"
 
     def delete(self) -> str:
-        """Only this route, not one to another device."""
+        """Deletes this route only, not one to another device."""
         return f"route del {self._words()}"
 
     def message(self, add: bool, index: Index) -> Request:
-        """IPv4 has a scope: a destination without a gateway is on the link; a delete takes any."""
+        """IPv4 has a scope: a destination without a gateway is on-link; a delete matches any scope."""
         address, _, length = self.prefix.partition("/")
         family = family_of(address)
         scope = SCOPE_UNIVERSE if family == AF_INET6 or self.via else SCOPE_LINK
@@ -97,7 +97,7 @@ class Route(Rtnetlink):
 
     @staticmethod
     def listed(messages: list[Any], names: dict[int, str]) -> Iterator[Route]:
-        """Ours among what RTM_GETROUTE tells, as pyroute2 reads it."""
+        """Our routes among the replies to RTM_GETROUTE, as pyroute2 parses them."""
         for found in messages:
             if found["proto"] == PROTOCOL:
                 anywhere = "::" if found["family"] == AF_INET6 else "0.0.0.0"
@@ -108,28 +108,28 @@ class Route(Rtnetlink):
 
 @dataclass(frozen=True)
 class Rule(Rtnetlink):
-    """A policy rule of a table: its mark leads to it (`lookup`) and nowhere else (`unreachable`)."""
+    """A policy rule for a table: its mark leads to the table (`lookup`) and nowhere else (`unreachable`)."""
 
     shared: ClassVar[bool] = True
     early: ClassVar[bool] = True
     family: str
-    """-4 or -6, as ip(8) takes it."""
+    """-4 or -6, as in ip(8)."""
     table: str
     action: str
 
     @property
     def heading(self) -> str:  # type: ignore[override]
-        """A batch of ip(8) has one family for its rules."""
+        """A batch of ip(8) has one address family for its rules."""
         return f"ip {self.family} -batch -"
 
     @property
     def tool(self) -> str:  # type: ignore[override]
-        """With the family."""
+        """ip with the address family option."""
         return f"ip {self.family}"
 
     @property
     def priority(self) -> int:
-        """A fixed preference: without one, each repeat would make another rule."""
+        """A fixed preference: without one, each repetition would add another rule."""
         return RULE_PRIORITY + (self.action != "lookup")
 
     def _words(self) -> str:
@@ -137,15 +137,15 @@ class Rule(Rtnetlink):
         return f"pref {self.priority} fwmark {self.table} {action} proto {PROTOCOL}"
 
     def add(self) -> str:
-        """Fails where it is there."""
+        """Fails if the rule exists."""
         return f"rule add {self._words()}"
 
     def delete(self) -> str:
-        """Exactly that rule."""
+        """Deletes exactly this rule."""
         return f"rule del {self._words()}"
 
     def message(self, add: bool, index: Index) -> Request:
-        """Where the rule is there already the kernel says EEXIST, which the door takes for done."""
+        """If the rule exists, the kernel answers EEXIST, which host.netlink treats as success."""
         body = FIB_RULE_HDR.pack(FAMILIES[self.family], 0, 0, 0, 0, ACTIONS[self.action], 0)
         body += attribute(FRA_PRIORITY, U32.pack(self.priority)) + attribute(
             FRA_FWMARK, U32.pack(int(self.table))
@@ -157,7 +157,7 @@ class Rule(Rtnetlink):
 
     @staticmethod
     def listed(messages: list[Any]) -> Iterator[Rule]:
-        """Ours among what RTM_GETRULE tells, as pyroute2 reads it."""
+        """Our rules among the replies to RTM_GETRULE, as pyroute2 parses them."""
         actions = {RULE_PRIORITY: "lookup", RULE_PRIORITY + 1: "unreachable"}
         for rule in messages:
             action, mark = actions.get(rule.get_attr("FRA_PRIORITY")), rule.get_attr("FRA_FWMARK")
@@ -167,7 +167,7 @@ class Rule(Rtnetlink):
 
 @dataclass(frozen=True)
 class Neighbour(Rtnetlink):
-    """A permanent neighbour entry: the node knows its guest and never asks, so nobody else can answer
+    """A permanent neighbour entry: the node knows its guest's MAC and never asks, so no other host can answer
     (docs/design.md).
     """
 
@@ -182,11 +182,11 @@ class Neighbour(Rtnetlink):
         return f"neigh replace {words} nud permanent proto {PROTOCOL}"
 
     def delete(self) -> str:
-        """The entry of that address."""
+        """Deletes the entry of that address."""
         return f"neigh del {self.address} dev {self.interface}"
 
     def message(self, add: bool, index: Index) -> Request:
-        """As ip(8) sends it."""
+        """The message that ip(8) sends."""
         mac = attribute(NDA_LLADDR, bytes.fromhex(self.mac.replace(":", ""))) if add else b""
         return _neighbour(self.address, index(self.interface), 0, mac, add)
 
@@ -204,11 +204,11 @@ class NeighProxy(Rtnetlink):
         return f"neigh replace proxy {self.address} dev {self.interface} proto {PROTOCOL}"
 
     def delete(self) -> str:
-        """Works without the tap: it stands on the uplink."""
+        """Works without the tap: the entry is on the uplink."""
         return f"neigh del proxy {self.address} dev {self.interface}"
 
     def message(self, add: bool, index: Index) -> Request:
-        """Permanent, as ip(8) makes it: the kernel drops any other when the device loses its carrier."""
+        """Permanent, as ip(8) adds it: the kernel drops any other entry when the device loses its carrier."""
         return _neighbour(self.address, index(self.interface), NTF_PROXY, b"", add)
 
 
@@ -225,7 +225,7 @@ def _neighbour(address: str, index: int, flags: int, more: bytes, add: bool) -> 
 
 
 def listed_neighbours(entries: list[dict[str, Any]], proxy: bool) -> Iterator[Resource]:
-    """Ours among what `ip -j neigh show` tells: pyroute2's public calls return no proxy entries (0.7,
+    """Our entries in the output of `ip -j neigh show`: pyroute2's public calls return no proxy entries (0.7,
     0.9).
     """
     for entry in entries:

@@ -1,4 +1,4 @@
-"""What goes by files and programs: settings of the kernel, bindings, ports of Open vSwitch."""
+"""Resources set through files and programs: sysctls, nfdhcpd bindings, Open vSwitch ports."""
 
 from __future__ import annotations
 
@@ -14,35 +14,35 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Sysctl(Resource):
-    """A setting of the kernel. A tap's dies with it; any other is set if wrong and left."""
+    """A kernel setting. A tap's vanishes with the tap; any other is set if it differs, and never reset."""
 
     door: ClassVar[str] = "sysctl"
     heading: ClassVar[str] = "sysctl -w"
     tool: ClassVar[str] = "sysctl"
     place: ClassVar[tuple[str, ...]] = ("key",)
     key: str
-    """With slashes: an interface name may hold a dot."""
+    """With slashes: an interface name may contain a dot."""
     value: str
 
     @property
     def device(self) -> str:
-        """The one whose setting it is; empty for `all` and what is about none."""
+        """The interface whose setting it is; empty for `all`, `default` and settings of no interface."""
         words = self.key.split("/")
         return words[3] if len(words) == 5 and words[3] not in ("all", "default") else ""
 
     def add(self) -> str:
-        """As sysctl(8) takes it."""
+        """The line of sysctl(8)."""
         return f"{self.key}={self.value}"
 
     def is_in(self, view: View) -> bool:
-        """As /proc/sys has it."""
+        """Compares with the value in /proc/sys."""
         said = view.content(f"/proc/sys/{self.key}")
         return said is not None and said.strip() == self.value
 
 
 @dataclass(frozen=True)
 class Binding(Resource):
-    """A file that tells nfdhcpd what to answer the guest with."""
+    """A file with the answers that nfdhcpd should give the guest."""
 
     door: ClassVar[str] = "file"
     heading: ClassVar[str] = "files"
@@ -53,25 +53,25 @@ class Binding(Resource):
 
     @property
     def device(self) -> str:
-        """The tap, whose name the file has."""
+        """The tap, which the file is named after."""
         return self.path.rpartition("/")[2]
 
     @property
     def command(self) -> str:
-        """What is done, without the content."""
+        """The action, without the content."""
         return f"write {self.path}"
 
     def add(self) -> str:
-        """Written beside and renamed, mode 0644."""
+        """Writes to a temporary file and renames it; mode 0644."""
         content = "".join(f"    {line}\n" for line in self.content.splitlines())
         return f"write {self.path}\n{content}".rstrip("\n")
 
     def delete(self) -> str:
-        """The whole file is ours."""
+        """Removes the whole file, which is ours."""
         return f"rm {self.path}"
 
     def is_in(self, view: View) -> bool:
-        """A site may add keys of its own below ours (IFUP_EXTRA_SCRIPT)."""
+        """A site may append keys of its own to ours (IFUP_EXTRA_SCRIPT)."""
         return (view.content(self.path) or "").startswith(self.content)
 
 
@@ -90,18 +90,18 @@ class OvsPort(Resource):
     trunks: str = ""
 
     def add(self) -> str:
-        """One transaction of ovs-vsctl: a stale port of that name goes, the new one comes with its VLANs."""
+        """One ovs-vsctl transaction: removes a stale port of that name, adds the new one with its VLANs."""
         settings = (self.tag and f" tag={self.tag}") + (self.trunks and f" trunks={self.trunks}")
         port = f"add-port {self.bridge} {self.interface}"
         vlans = settings and f" -- set port {self.interface}{settings}"
         return f"--if-exists del-port {self.interface} -- {port}{vlans}"
 
     def delete(self) -> str:
-        """No failure where it is gone; nor is the daemon waited for, which takes the port out of its
+        """Succeeds if the port is gone; does not wait for ovs-vswitchd, which takes the port out of its
         tables when it can.
         """
         return f"--no-wait --if-exists del-port {self.interface}"
 
     def is_in(self, view: View) -> bool:
-        """With its VLANs."""
+        """True if the port exists with the same VLANs."""
         return self in view.ovs_ports
