@@ -162,9 +162,10 @@ def _outdated(live: Iterable[Record], config: Config) -> Iterator[tuple[Record, 
             continue
         except SnfNetworkError:
             continue
-        for (name, value), (_, before) in zip(now, record.node):
-            if value != before:
-                yield record, _change(name, before, value)
+        before = dict(record.node)  # that of another version may have other facts
+        for name, value in now:
+            if value != before.get(name, value):
+                yield record, _change(name, before[name], value)
 
 
 def _change(name: str, before: str, now: str) -> str:
