@@ -20,7 +20,7 @@ from tests.fake_host import Died, FakeHost
 from tests.test_nic import ROUTED
 from tests.test_plan import NODE
 
-OTHER = {**ROUTED, "IP": "198.51.100.77", "MAC": "aa:00:00:ad:35:77", "INTERFACE_UUID": "other"}
+OTHER = {"IP": "198.51.100.77", "MAC": "aa:00:00:ad:35:77", "INTERFACE_UUID": "other"}
 
 
 @pytest.fixture
@@ -210,3 +210,37 @@ def test_no_nic_is_begun_without_time(
     monkeypatch.setattr(kernel, "is_late", lambda: True)
     assert engine.mend({"tap0": (record, record.resources)}) == {} and host.members == {}
     assert ("Link", "tap0") in host.placed, "late means stop, not harm"
+
+
+def flushed(host: FakeHost) -> None:
+    """As `nft flush ruleset` leaves it."""
+    host.loaded, host.members = False, {}
+    host.acts.clear()
+
+
+def test_rules_and_members_come_back_in_one_transaction(engine: Engine, host: FakeHost) -> None:
+    records = [wanted(engine), wanted(engine, INTERFACE="tap1", **OTHER)]
+    for record in records:
+        engine.replace(record)
+    before = dict(host.members)
+    flushed(host)
+    engine.load(records)
+    loads = [act for act in host.acts if act.startswith("nft ")]
+    assert len(loads) == 1 and 'include "base.nft"' in loads[0] and host.members == before
+
+
+def test_a_member_that_is_refused_does_not_cost_the_rules(engine: Engine, host: FakeHost) -> None:
+    engine.replace(wanted(engine))
+    flushed(host)
+    host.refuse = lambda act: "no" if "add element" in act else ""
+    engine.load([wanted(engine)])
+    assert host.loaded and host.members == {}
+
+
+def test_a_nic_that_went_down_meanwhile_leaves_no_members(engine: Engine, host: FakeHost) -> None:
+    record = wanted(engine)
+    engine.replace(record)
+    engine.remove("tap0")
+    flushed(host)
+    engine.load([record])
+    assert host.loaded and host.members == {}

@@ -120,9 +120,26 @@ class Engine:
         if self.records.load(record.interface) == record:
             self.replace(record)
 
-    def load(self) -> list[str]:
-        """Load the rules; returns the errors of profiles that are closed now. Raises KernelError."""
-        return self.ruleset.load()
+    def load(self, live: Iterable[Record] = ()) -> list[str]:
+        """Load the rules, and the members of these NICs in the same transaction; returns the errors of
+        profiles that are closed now. Raises KernelError.
+
+        A NIC that went down meanwhile leaves none: no lock is held, as a process cannot hold thousands.
+        """
+        known = list(live)
+        resources = list(dict.fromkeys(one for record in known for one in record.resources))
+        steps.prepare(resources, self.host)
+        said = self.ruleset.load(_members(resources))
+        departed = [record for record in known if not self._is_current(record)]
+        for names in _chunks(record.interface for record in departed):
+            with Locks(self.config.state_dir, names, {}) as held:
+                left = [record for record in departed if record.interface in held]
+                kept = {one.slot for record in left for one in self._recorded(record.interface)}
+                doomed = [
+                    one for record in left for one in _unshared(record.resources) if one.slot not in kept
+                ]
+                self.ruleset.remove(_members(doomed))
+        return said
 
     def keep_rules(self, table: str, families: Sequence[str]) -> None:
         """Add the policy rules of a table, for `families` as in ip(8), and keep them, with and without NICs.

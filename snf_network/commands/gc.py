@@ -12,10 +12,10 @@ import argparse
 import sys
 
 from snf_network.apply.engine import Engine
-from snf_network.host.record import ALWAYS
 from snf_network.model.config import Config
-from snf_network.observe.drift import Difference, compare
+from snf_network.observe.drift import compare
 from snf_network.scripts.process import Log
+from snf_network.scripts.repair import sweep
 
 from . import check
 
@@ -44,12 +44,3 @@ def run(options: argparse.Namespace, config: Config) -> int:
     if not options.quiet:
         sys.stdout.write(f"{len(gone)} NICs and {len(left.orphans)} orphans taken back\n")
     return int(bool(failed))
-
-
-def sweep(engine: Engine, left: Difference, log: Log, verb: str) -> dict[str, str]:
-    """Remove Resources without a record and log each. Returns errors by interface."""
-    failed = engine.sweep(left.orphans)
-    for orphan in left.orphans:
-        if (orphan.owner or ALWAYS) not in failed:
-            log.of(orphan.device).log(f"{verb}: taken away: {orphan.command}")
-    return failed

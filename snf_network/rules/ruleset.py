@@ -60,12 +60,14 @@ class Ruleset:
             )
         )
 
-    def load(self) -> list[str]:
+    def load(self, members: Sequence[Element] = ()) -> list[str]:
         """Load the rules: new rules, old members, no window. Returns nft's error for each profile that it
         refused, which drops everything from now on. Raises KernelError, with the rules unchanged.
+
+        After a flush, `members` come in the same transaction: rules without them would let everything pass.
         """
         with self._alone():
-            said = self._load()
+            said = self._load(members)
         self._remember()
         return said
 
@@ -162,15 +164,17 @@ class Ruleset:
         if said:
             raise _refused(said)
 
-    def _load(self) -> list[str]:
+    def _load(self, members: Sequence[Element] = ()) -> list[str]:
         """Load the rules and note that; a profile that nft refuses drops everything. `_remember` adds the
         kernel's listing later, when nobody waits for it.
         """
         closed: dict[str, str] = {}
-        while said := self.host.nft((self.text(closed),)):
+        lines = [element.add() for element in members]
+        while said := self.host.nft((self.text(closed), *lines)):
             wrong = {name: said for name, path in profiles().items() if path in said and name not in closed}
-            if not wrong:
+            if not wrong and not lines:
                 raise _refused(said)
+            lines = lines if wrong else []  # one refused member must not cost the rules
             closed |= wrong
         self._note(f"{CLOSED}{' '.join(closed)}\n")
         return [str(_refused(said)) for said in dict.fromkeys(closed.values())]
