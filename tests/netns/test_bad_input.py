@@ -74,13 +74,23 @@ def changed(base: Mapping[str, str], **changes: str | None) -> dict[str, str]:
     return {name: value for name, value in values.items() if value is not None}
 
 
-MISSING = ["MAC", "MODE", "LINK", "INSTANCE"]
+MISSING = ["MAC", "MODE", "INSTANCE"]
 
 
 @pytest.mark.parametrize("name", MISSING)
 @pytest.mark.parametrize("value", [None, ""])
 def test_a_variable_is_missing(plain_node: Machine, name: str, value: str | None) -> None:
     refused(plain_node, changed(ROUTED, **{name: value}), f"{name} is missing", "(")
+
+
+@pytest.mark.parametrize("value", [None, ""])
+def test_only_a_routed_nic_may_have_no_link(plain_node: Machine, value: str | None) -> None:
+    """Then its table is main (gnt-network(8) of Ganeti 3.2)."""
+    ran = plain_node.up(changed(FILTERED, LINK=value), check=False)
+    assert (ran.returncode, ran.stdout) == (1, "") and "LINK is missing" in ran.stderr
+    plain_node.up(changed(ROUTED, LINK=value))
+    assert "dev tap0" in plain_node.out("ip", "route", "show", "table", "main", ROUTED["IP"])
+    plain_node.down(ROUTED)
 
 
 def test_no_interface_at_all(plain_node: Machine) -> None:
