@@ -52,12 +52,16 @@ def attribute(kind: int, value: bytes) -> bytes:
 
 def attributes(data: bytes) -> dict[int, bytes]:
     """Attribute values by type; of several with one type, the last."""
-    found, at = {}, 0
+    return dict(attribute_list(data))
+
+
+def attribute_list(data: bytes) -> Iterator[tuple[int, bytes]]:
+    """Type and value of each attribute."""
+    at = 0
     while at + ATTRIBUTE.size <= len(data):
         length, kind = ATTRIBUTE.unpack_from(data, at)
-        found[kind & NLA_TYPE] = data[at + ATTRIBUTE.size : at + length]
+        yield kind & NLA_TYPE, data[at + ATTRIBUTE.size : at + length]
         at += aligned(length) or len(data)
-    return found
 
 
 def aligned(length: int) -> int:

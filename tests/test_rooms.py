@@ -42,6 +42,8 @@ ROOMS = {
     "dns": ("addresses", "host", "model"),
     "dhcpd": ("addresses", "values"),
     "selftest": ("host", "observe"),
+    # keep what is in place
+    "watch": ("apply", "dhcpd", "host", "model", "observe", "scripts"),
     # speak with those who call
     "scripts": ("addresses", "apply", "dns", "host", "model", "observe", "plan", "setups"),
     "commands": (
@@ -57,6 +59,7 @@ ROOMS = {
         "scripts",
         "selftest",
         "setups",
+        "watch",
     ),
 }
 # who may do what nobody else may
@@ -84,6 +87,7 @@ STARTERS = {
     "pty",
 }
 SOCKETS = (
+    "watch/events",
     "host/netlink",
     "scripts/process",
     "apply/announce",

@@ -196,7 +196,9 @@ class Cluster:
 
     def _check(self, node: Node, here: list[Instance]) -> None:
         ran = node.run("snf-network", "check", check=False)
-        assert (ran.returncode, ran.stdout, ran.stderr) == (0, "clean\n", ""), (
+        # only some tests start nfdhcpd
+        said = [line for line in ran.stderr.splitlines() if "warning: nfdhcpd" not in line]
+        assert (ran.returncode, ran.stdout, said) == (0, "clean\n", []), (
             f"{node.name}: {ran.stdout}{ran.stderr}"
         )
         states = sorted(

@@ -168,13 +168,34 @@ class Engine:
         for names in _chunks(lost):
             with Locks(self.config.state_dir, names, failed) as held:
                 mine = [lost[name] for name in held if self._is_current(lost[name][0])]
-                resources = [one for _, some in mine for one in some]
-                steps.prepare(resources, self.host)
-                refused = self.ruleset.add(_members(resources))
-                failed |= {} if refused else self._put(mine)
+                refused = self._add(mine, failed)
             for record, _ in mine if refused else ():  # a key with another value: restore NIC by NIC
                 failed |= self._restored(record)
         return failed
+
+    def mend_one(
+        self, interface: str, look: Callable[[Record], list[Resource]]
+    ) -> tuple[list[Resource], str]:
+        """Restore what `look` finds lost of a live NIC. It looks under the lock, so it sees no change that is
+        half done. Returns what was lost, and the error if it was not restored. Raises KernelError.
+        """
+        failed: dict[str, str] = {}
+        with Locks(self.config.state_dir, [interface], failed) as held:
+            record = self.records.load(interface) if held else None
+            lost = look(record) if record and is_live(record) else []
+            refused = self._add([(record, lost)], failed) if record and lost else ""
+        if record and refused:
+            failed |= self._restored(record)
+        return lost, failed.get(interface, "")
+
+    def _add(self, lost: list[tuple[Record, Sequence[Resource]]], failed: dict[str, str]) -> str:
+        """Add what these NICs lost; nft's error if it refused the members, with nothing else added then."""
+        resources = [one for _, some in lost for one in some]
+        steps.prepare(resources, self.host)
+        refused = self.ruleset.add(_members(resources))
+        if not refused:
+            failed |= self._put(lost)
+        return refused
 
     def _put(self, lost: Iterable[tuple[Record, Sequence[Resource]]]) -> dict[str, str]:
         failed = {}

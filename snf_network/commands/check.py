@@ -14,8 +14,10 @@ import json
 import sys
 from collections.abc import Iterable, Iterator
 
+from snf_network.errors import shown
 from snf_network.model.config import Config, dns_is_on
 from snf_network.observe.drift import Difference, compare
+from snf_network.watch.state import state as watch_state
 
 from . import chosen
 
@@ -31,6 +33,7 @@ KINDS = (
     "unrecorded",
     "orphan",
     "dns",
+    "fight",
     "unanswered",
 )
 
@@ -44,7 +47,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace, config: Config) -> int:
     """Print the differences; on stderr, warn about settings, tags and guests without answers from nfdhcpd."""
     difference = compare(config)
-    broken = [] if options.quiet and difference else [*_dns(config)]
+    broken = [] if options.quiet and difference else [*_dns(config), *_fights()]
     silent = {} if options.quiet else chosen.silent(difference.live, config)
     if options.json:
         found = [*rows(difference), *broken, *(("unanswered", *row) for row in silent.items())]
@@ -82,6 +85,16 @@ def _dns(config: Config) -> Iterator[tuple[str, str, str]]:
         from snf_network.dns.check import complaints  # YAML and a codec cost 40 ms: only with DNS
 
         yield from (("dns", "-", words) for words in complaints(config))
+
+
+def _fights() -> Iterator[tuple[str, str, str]]:
+    """What the watch puts back again and again."""
+    state = watch_state()
+    for key, pause in state["fights"].items() if state else ():
+        words = (
+            f"is changed again and again; put back with pauses of {pause} s: journalctl -u snf-network-watch"
+        )
+        yield "fight", shown(str(key))[1:-1], words
 
 
 def spared(difference: Difference) -> Iterator[tuple[str, str, str]]:

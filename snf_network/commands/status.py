@@ -11,9 +11,10 @@ import argparse
 import json
 import sys
 from collections.abc import Iterator
+from time import localtime, strftime
 
 from snf_network.addresses import is_link_local
-from snf_network.errors import SnfNetworkError
+from snf_network.errors import SnfNetworkError, shown
 from snf_network.host import kernel
 from snf_network.host.record import Record, is_live
 from snf_network.model.config import Config
@@ -21,6 +22,7 @@ from snf_network.model.nic import Nic
 from snf_network.model.resources import Element
 from snf_network.setups.firewall import profile_of
 from snf_network.setups.tags import tags_of
+from snf_network.watch.state import state as watch_state
 
 from . import chosen, table
 
@@ -59,9 +61,9 @@ def run(options: argparse.Namespace, config: Config) -> int:
         ]
         sys.stdout.write(json.dumps(facts, indent=2) + "\n")
         return 0
-    shown = COLUMNS if options.wide else COLUMNS[:NARROW]
+    columns = COLUMNS if options.wide else COLUMNS[:NARROW]
     sys.stdout.write(
-        table.text([name.upper() for name in shown], [[row[name] for name in shown] for row in rows])
+        table.text([name.upper() for name in columns], [[row[name] for name in columns] for row in rows])
     )
     for record in records:
         for words in (*record.lacking, *given_up(record)):
@@ -69,7 +71,18 @@ def run(options: argparse.Namespace, config: Config) -> int:
     told = [*silent.items(), *(chosen.without_meaning(records, config) if options.wide else ())]
     for interface, words in chosen.by_cause(told):
         sys.stdout.write(f"{interface}: {words}\n".removeprefix("-: "))
+    sys.stdout.write(f"{_watch()}\n")
     return 0
+
+
+def _watch() -> str:
+    """Whether the watch runs, and since when."""
+    state = watch_state()
+    if not state:
+        return "watch: does not run (systemctl start snf-network-watch); repairs come with the minute's timer"
+    since = strftime("%Y-%m-%d %H:%M:%S", localtime(state["since"]))
+    fights = f"; fights for {shown(' '.join(state['fights']))[1:-1]}" if state["fights"] else ""
+    return f"watch: runs since {since}, pid {state['pid']}{fights}"
 
 
 def given_up(record: Record) -> Iterator[str]:

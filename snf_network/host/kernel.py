@@ -317,6 +317,8 @@ def read_file(path: str) -> str | None:
             if regular
             else None
         )
+    except OSError:  # the setting of a device that is gone by now
+        return None
     finally:
         posix.close(descriptor)
 

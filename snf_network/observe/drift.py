@@ -77,8 +77,8 @@ def compare(config: Config) -> Difference:
         orphans=(*sorted(orphans, key=repr), *_bindings(config, wanted)),
         gone=tuple(gone),
         lacking=tuple((record, words) for record in live for words in record.lacking),
-        outdated=tuple(_outdated(live, config)),
-        rules=tuple(_rules(ruleset, live)),
+        outdated=tuple(outdated(live, config)),
+        rules=tuple(rules_changed(ruleset, live)),
         profiles=tuple(ruleset.refused_profiles() if live else ()),
         unreadable=tuple(unreadable),
         unrecorded=tuple((*unrecorded.items(), *_open_taps(view, known, unreadable, unrecorded))),
@@ -151,7 +151,7 @@ def _open_taps(
             yield name, ()
 
 
-def _outdated(live: Iterable[Record], config: Config) -> Iterator[tuple[Record, str]]:
+def outdated(live: Iterable[Record], config: Config) -> Iterator[tuple[Record, str]]:
     """NICs whose plan was made for other facts of the node, and what changed."""
     facts = Facts(config)
     for record in live:
@@ -182,7 +182,7 @@ def _bindings(config: Config, wanted: set[Resource]) -> list[Resource]:
     return [one for one in found if one.slot not in ours and not ifindex(one.device)]
 
 
-def _rules(ruleset: Ruleset, live: list[Record]) -> list[str]:
+def rules_changed(ruleset: Ruleset, live: list[Record]) -> list[str]:
     """Lines missing from the loaded ruleset, and lines added to it."""
     if not any(isinstance(resource, Element) for record in live for resource in record.resources):
         return []

@@ -1,0 +1,96 @@
+"""The loop of `snf-network watch`: it sleeps until the kernel reports something. One at a time."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import signal
+import time
+from typing import TYPE_CHECKING
+
+from snf_network.dhcpd.loop import Loop, Signals
+from snf_network.dhcpd.notify import Manager
+from snf_network.errors import KernelError
+from snf_network.host.kernel import make_directory
+from snf_network.watch.events import Events
+from snf_network.watch.keeper import Keeper
+from snf_network.watch.state import write_state
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from snf_network.model.config import Config
+    from snf_network.scripts.process import Log
+
+LOCK = "/run/snf-network/watch.lock"
+HOUR = 3600.0
+
+
+class Watch:
+    """A running watch. Raises KernelError if another one runs already."""
+
+    def __init__(self, config: Config, log: Log, env: Mapping[str, str]) -> None:
+        self.config, self.log = config, log
+        self.lock = _take()
+        self.began = time.time()
+        self.manager = Manager(env, os.getpid())
+        self.events = Events()
+        self.keeper = Keeper(config, log, self.events.links)
+        self.told: dict[str, int] | None = None
+        self.ending = False
+
+    def run(self) -> None:
+        """Until SIGTERM or SIGINT."""
+        loop, signals = Loop(), Signals((signal.SIGTERM, signal.SIGINT))
+        loop.add(signals.fileno(), lambda: self._end(signals))
+        for source in (self.events.route, self.events.nft):
+            loop.add(source.fileno(), self._read)
+        self.events.ask_links()
+        self.keeper.full = True  # what happened before it listened
+        self.keeper.since = self.keeper.clock()
+        self._say()
+        self.manager.ready("watching")
+        self.log.log("watch: started")
+        while not self.ending:
+            self._turn(loop)
+        self.manager.stopping()
+
+    def _turn(self, loop: Loop) -> None:
+        due = self.keeper.due()
+        loop.turn(min(HOUR if due is None else due, self.manager.pause or HOUR))
+        self.manager.alive()
+        if self.keeper.due() == 0.0:
+            self._read()  # what came meanwhile may cancel what would be done
+            self.keeper.act()
+            self._say()
+
+    def _read(self) -> None:
+        for event in self.events.read():
+            self.keeper.note(event)
+        self.keeper.actor = self.events.actor
+
+    def _end(self, signals: Signals) -> None:
+        signals.taken()
+        self.ending = True
+
+    def _say(self) -> None:
+        """Keep what `status` and `check` tell, if it has changed."""
+        fights = {key: round(pause) for key, pause in self.keeper.pace.fights().items()}
+        if fights != self.told:
+            write_state(self.began, fights)
+            self.told = fights
+
+
+def _take() -> int:
+    """The lock, which only root may open: nobody else can keep the watch from starting."""
+    make_directory(os.path.dirname(LOCK))
+    try:
+        descriptor = os.open(LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    except OSError as error:
+        raise KernelError(f"{LOCK}: {error.strerror}") from error
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        os.close(descriptor)
+        raise KernelError("another watch runs on this node", f"fuser -v {LOCK}") from error
+    return descriptor
