@@ -7,7 +7,7 @@ the kernel lists the rules right after loading: only `check` compares with it.
 
 from __future__ import annotations
 
-from posix import F_OK, access, listdir, stat
+from posix import listdir, stat
 
 from snf_network.errors import KernelError
 from snf_network.host import kernel
@@ -32,6 +32,8 @@ LOCK = "="
 """Name of the lock for the rules and their note: when many first NICs come at once, only one of them loads
 the rules and writes the note.
 """
+SHORTEST_LISTING = 4096
+"""Bytes: less than the kernel's listing of base.nft, more than the note's first line."""
 LOADING_SECONDS = 60.0
 """How long to wait while another call loads the rules, at most until the call's deadline: 50 first NICs at
 once need 3 seconds on a busy machine.
@@ -98,8 +100,26 @@ class Ruleset:
                     self._change_by_look(removed, wanted, adds)
             if loads:
                 self._remember()
-        elif wanted and not access(self.note, F_OK):
-            self._remember()
+        elif wanted and not self._is_noted():
+            self._complete_note()
+
+    def _is_noted(self) -> bool:
+        """True if the note lists the rules: they are far longer than the line of closed profiles before
+        them.
+        """
+        try:
+            return stat(self.note).st_size > SHORTEST_LISTING
+        except OSError:
+            return False
+
+    def _complete_note(self) -> None:
+        """Write the note that a killed call did not finish. Of many NICs at once, one does; nobody waits."""
+        lock = Lock(self.config.state_dir, LOCK, 0)
+        if lock.take():
+            try:
+                self._remember()
+            finally:
+                lock.__exit__()
 
     def add(self, elements: Iterable[Element]) -> str:
         """Restore many members in one transaction, or none. Returns nft's error, empty on success: loading

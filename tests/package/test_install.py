@@ -36,9 +36,10 @@ def guest_of(node: Node, env: dict[str, str], address6: str = ADDRESS6) -> Machi
 
 
 def is_clean(node: Node) -> bool:
-    """True if `snf-network check` has nothing to say."""
+    """True if `snf-network check` has nothing to say but that nobody has started nfdhcpd."""
     ran = node.machine.run("/usr/sbin/snf-network", "check", check=False)
-    return (ran.returncode, ran.stderr) == (0, "")
+    said = [line for line in ran.stderr.splitlines() if "nfdhcpd" not in line]
+    return (ran.returncode, said) == (0, [])
 
 
 @pytest.fixture(scope="module")

@@ -35,6 +35,7 @@ NFDHCPD, REPAIR, GC, SENDER = (
     "snf-network-dns.service",
 )
 TIMERS = ("snf-network-gc.timer", "snf-network-dns.timer")
+WATCH = "snf-network-watch.service"
 ROUTED, BRIDGED = environment("add-routed-ifup-1"), environment("add-bridged-ifup-1")
 WAITING = {
     **BRIDGED,
@@ -102,7 +103,7 @@ def test_installed_units_are_enabled_and_none_fails(node: Booted) -> None:
         assert node.show(timer, "SubState") == "running" or node.show(
             timer, "NextElapseUSecMonotonic"
         ) not in ("", "infinity"), timer
-    node.systemctl("stop", *TIMERS)  # each takes seconds of every minute here
+    node.systemctl("stop", *TIMERS, WATCH)  # each takes seconds of every minute here
     assert node.is_clean()
 
 
@@ -128,7 +129,7 @@ def test_start_brings_back_the_nics_and_the_targets_of_a_boot_the_rest(node: Boo
     )
     node.systemctl("start", "multi-user.target", "timers.target")
     assert node.systemctl("is-active", *ENABLED).split() == ["active"] * len(ENABLED)
-    node.systemctl("stop", *TIMERS)
+    node.systemctl("stop", *TIMERS, WATCH)
 
 
 def test_restart_brings_back_the_nics(node: Booted, up: None) -> None:
@@ -140,7 +141,7 @@ def test_reload_brings_back_the_nics_also_after_a_repair_that_failed(node: Boote
     with stand_in(node.machine, "nft", NO_MEMORY):
         node.systemctl("restart", "nftables.service")
         node.idle()
-    assert node.machine.out("nft", "list", "tables") == ""
+    node.machine.run("nft", "flush", "ruleset")
     node.systemctl("reload", "nftables.service")
     assert node.is_clean()
 
@@ -243,6 +244,21 @@ def test_a_name_that_is_noted_is_sent(node: Booted) -> None:
         assert node.show(SENDER, "Result") == "success"
     finally:
         server.stop()
+
+
+def test_the_watch_puts_back_what_a_flush_took(node: Booted, up: None) -> None:
+    node.systemctl("start", WATCH)
+    assert node.show(WATCH, "Type") == "notify" and node.show(WATCH, "WatchdogUSec") == "2min"
+    node.machine.run("nft", "flush", "ruleset")
+    member = ("nft", "get", "element", "inet", "snf_network", "routed", '{ "tap0" }')
+    assert until(lambda: node.machine.run(*member, check=False).returncode == 0, PATIENCE)
+    node.machine.ip("link del tap2")
+    assert until(lambda: not [line for line in traces(node.machine) if "tap2" in line], PATIENCE)
+    pid = node.show(WATCH, "MainPID")
+    os.kill(int(pid), signal.SIGKILL)
+    assert until(lambda: node.show(WATCH, "MainPID") not in (pid, "0"), PATIENCE)
+    node.systemctl("stop", WATCH)
+    assert node.is_clean()
 
 
 def test_nothing_of_all_that_failed(node: Booted) -> None:
