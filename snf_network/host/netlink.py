@@ -6,7 +6,7 @@
 
 from __future__ import annotations
 
-from _socket import AF_INET, AF_INET6, inet_pton, socket
+from _socket import AF_INET, AF_INET6, if_nametoindex, inet_ntop, inet_pton, socket
 from _struct import error as struct_error  # type: ignore[attr-defined]
 from _struct import pack, unpack_from
 from posix import strerror
@@ -24,6 +24,7 @@ from snf_network.wire import (
     FRA_SUPPRESS_PREFIXLEN,
     FRA_TABLE,
     HEADER,
+    IFF_UP,
     IFINFOMSG,
     IFLA_ADDRESS,
     IFLA_BR_VLAN_DEFAULT_PVID,
@@ -34,19 +35,25 @@ from snf_network.wire import (
     IFLA_LINKINFO,
     IFLA_MASTER,
     IFLA_MTU,
+    NDA_DST,
+    NDA_IFINDEX,
+    NDMSG,
     NLM_F_ACK,
     NLM_F_DUMP,
     NLMSG_DONE,
     NLMSG_ERROR,
+    NTF_PROXY,
     RTA_DST,
     RTA_MARK,
     RTA_MULTIPATH,
     RTA_OIF,
     RTA_TABLE,
     RTM_GETLINK,
+    RTM_GETNEIGH,
     RTM_GETROUTE,
     RTM_GETRULE,
     RTM_NEWLINK,
+    RTM_NEWNEIGH,
     RTM_NEWROUTE,
     RTMSG,
     attribute,
@@ -107,6 +114,8 @@ class Device:
     """ifindex of its bridge, or 0."""
     vlan_aware: bool
     default_pvid: int
+    up: bool
+    """Administratively."""
 
 
 class Netlink:
@@ -173,6 +182,17 @@ class Netlink:
         return next(
             (_device(reply) for kind, reply in self.ask(RTM_GETLINK, 0, body) if kind == RTM_NEWLINK), None
         )
+
+    def proxies(self, device: str, family: int) -> Iterator[str]:
+        """The addresses that the node answers for on a device. Like `ip neigh show proxy dev NAME`, without
+        the entries of other devices.
+        """
+        number = if_nametoindex(device)
+        body = NDMSG.pack(family, 0, 0, NTF_PROXY, 0) + attribute(NDA_IFINDEX, pack("=I", number))
+        for kind, reply in self.ask(RTM_GETNEIGH, NLM_F_DUMP, body):
+            found = attributes(reply[NDMSG.size :])
+            if kind == RTM_NEWNEIGH and NDMSG.unpack_from(reply)[1] == number and NDA_DST in found:
+                yield inet_ntop(family, found[NDA_DST])
 
     def ports(self, bridge: int) -> Iterator[Device]:
         """The ports of a bridge, given its ifindex. Like `ip link show master NAME`."""
@@ -290,6 +310,7 @@ def _device(message: bytes) -> Device:
         master,
         bridge.get(IFLA_BR_VLAN_FILTERING) == b"\1",
         unpack_from("=H", bridge.get(IFLA_BR_VLAN_DEFAULT_PVID, bytes(2)))[0],
+        bool(IFINFOMSG.unpack_from(message)[3] & IFF_UP),
     )
 
 

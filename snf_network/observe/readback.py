@@ -45,12 +45,8 @@ class View:
 
     @cached_property
     def vlans(self) -> dict[tuple[str, int], set[str]]:
-        """The flags of each port in each of its VLANs. Read only if a NIC has a VLAN."""
-        return {
-            (port["ifname"], vlan["vlan"]): set(vlan.get("flags", ()))
-            for port in _json("bridge", "-j", "vlan", "show")
-            for vlan in port["vlans"]
-        }
+        """The flags of a port's VLAN membership. Queried only if a NIC has a VLAN."""
+        return port_vlans()
 
     @cached_property
     def ovs_ports(self) -> set[Resource]:
@@ -64,26 +60,6 @@ class View:
                 self.rules += rules
                 yield from Rule.listed(rules)
                 yield from Route.listed(_dump(partial(route.get_routes, family=family)), self.names)
-
-
-class Glimpse(View):
-    """One device, its ports' VLANs and files: a question that costs as much with 1000 NICs as with one."""
-
-    def __init__(self, interface: str) -> None:
-        self.links = {}
-        if interface:
-            status, said = run(("ip", "-j", "link", "show", "dev", interface))
-            self.links = {link["ifname"]: link for link in _parsed(said, "ip")} if not status else {}
-        self.interface = interface
-
-    @cached_property
-    def found(self) -> set[Resource]:  # type: ignore[override]
-        """Proxy entries on the device: of all that may be asked, what the kernel reports no loss of."""
-        if not self.interface:
-            return set()
-        shown = ((family, "-j", "neigh", "show", "proxy", "dev", self.interface) for family in ("-4", "-6"))
-        entries = ({**entry, "dev": self.interface} for words in shown for entry in _json("ip", *words))
-        return set(listed_neighbours(list(entries), True))
 
 
 def _dump(question: Callable[[], Iterable[Any]]) -> list[Any]:
@@ -131,6 +107,15 @@ def base_chains() -> Iterator[dict[str, Any]]:
         chain = entry.get("chain", {})
         if "hook" in chain:
             yield chain
+
+
+def port_vlans() -> dict[tuple[str, int], set[str]]:
+    """The flags of every port's VLAN memberships, by port and VLAN."""
+    return {
+        (port["ifname"], vlan["vlan"]): set(vlan.get("flags", ()))
+        for port in _json("bridge", "-j", "vlan", "show")
+        for vlan in port["vlans"]
+    }
 
 
 def ovs_ports() -> Iterator[OvsPort]:

@@ -17,13 +17,14 @@ from snf_network.host import kernel
 from snf_network.host.netlink import Netlink
 from snf_network.host.record import is_live
 from snf_network.model.nic import Nic
-from snf_network.model.resources import Element, Neighbour, NeighProxy, Route, Rule, Sysctl
+from snf_network.model.resources import Element, NeighProxy, Rule, Sysctl
 from snf_network.observe.drift import compare, outdated, rules_changed
 from snf_network.observe.facts import is_tap
-from snf_network.observe.readback import Glimpse
 from snf_network.scripts.bringup import announce_again, bring_up, keep_wanted
 from snf_network.scripts.repair import Repair
+from snf_network.watch.glimpse import Glimpse
 from snf_network.watch.pace import LONGEST, Pace
+from snf_network.watch.suspicion import Suspicion, lost_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -50,21 +51,6 @@ LONGEST_OPEN = 2.0
 POLICY, UPLINKS = "policy rules", "uplinks"
 
 
-class Suspicion:
-    """What one NIC may have lost."""
-
-    def __init__(self, since: float) -> None:
-        self.since = since
-        self.sets: set[str] = set()
-        self.lost: set[tuple[str, str]] = set()
-        """Routes and neighbours that were deleted and not added again: kind, and prefix and table or
-        address.
-        """
-        self.link = False
-        self.down = False
-        """The link was down for a moment: the kernel drops IPv4 routes then, and reports none of them."""
-
-
 class Keeper:
     """Collects events; `act` deals with them when `due` says so."""
 
@@ -72,6 +58,8 @@ class Keeper:
         self, config: Config, log: Log, links: dict[int, LinkState], clock: Callable[[], float] = monotonic
     ) -> None:
         self.config, self.log, self.links, self.clock = config, log, links, clock
+        self.refresh: Callable[[], None] = lambda: None
+        """Reads the events that wait."""
         self.engine = Engine(config)
         self.pace = Pace(clock)
         self.suspects: dict[str, Suspicion] = {}
@@ -243,7 +231,9 @@ class Keeper:
 
     def _changed_rules(self, live: list[Record]) -> list[str]:
         """Lines that are not as loaded. None while whoever loads them has not written them down yet."""
-        return rules_changed(self.engine.ruleset, live) if self.engine.ruleset.noted() else []
+        before = self.engine.ruleset.noted()
+        found = rules_changed(self.engine.ruleset, live)
+        return found if before and before == self.engine.ruleset.noted() else []
 
     def _whole(self) -> None:
         if len(self.suspects) > MANY:
@@ -280,23 +270,35 @@ class Keeper:
     def _suspected(self) -> None:
         for name, suspicion in [*self.suspects.items()]:
             if self._ready(name):
-                del self.suspects[name]
                 self._restore(name, suspicion)
 
     def _restore(self, name: str, suspicion: Suspicion) -> None:
-        lost, why = self.engine.mend_one(name, lambda record: _lost(record, suspicion))
-        if why:  # another call is at work on it, or something was refused: look again
-            self.suspects[name] = suspicion
+        lost, why = self.engine.mend_one(name, lambda record: self._sure(record, suspicion))
+        if why or suspicion.again:  # another call is at work on it, something was refused, or it is not sure
             self.not_before[name] = self.clock() + (FULL_PAUSE if lost else BUSY)
-        elif lost:
+            return
+        self.suspects.pop(name, None)
+        if lost:
             record = self.engine.records.load(name)
             if record and any(isinstance(one, Element) for one in lost):
                 self.engine.forget_learned([record])
             self._tell(record, name, f"put back {len(lost)}: {lost[0].command}", suspicion.since)
 
+    def _sure(self, record: Record, suspicion: Suspicion) -> list[Resource]:
+        """What was lost, if two looks say so: an answer of nft's or of a link that has just come up may be of
+        a moment that nobody meant.
+        """
+        self.refresh()  # no call is at work on it now, and what the last one has done may still be unread
+        lost = lost_of(record, suspicion)
+        suspicion.again = bool(lost) and suspicion.again is None
+        return [] if suspicion.again else lost
+
     def _uplinks(self) -> None:
         """Plan again the NICs whose node is another by now."""
         if not self.moved or not self._ready(UPLINKS):
+            return
+        if self.suspects:  # a bridge takes the MTU of a tap that somebody has changed: first put that back
+            self.not_before[UPLINKS] = self.clock() + BUSY
             return
         self.moved, self.not_before[UPLINKS] = False, self.clock() + FULL_PAUSE
         live = [record for record in self.engine.records if is_live(record)]
@@ -361,36 +363,3 @@ def _uplinks_of(record: Record) -> set[str]:
     """Devices on which the node answers for a NIC's addresses."""
     proxies = {one.interface for one in record.resources if isinstance(one, NeighProxy)}
     return proxies - {record.interface}
-
-
-def _lost(record: Record, suspicion: Suspicion) -> list[Resource]:
-    """What of the suspected is not in the kernel, in the record's order: a route needs its link."""
-    found = set(_missing(record, suspicion))
-    return [one for one in record.resources if one in found]
-
-
-def _missing(record: Record, suspicion: Suspicion) -> Iterator[Resource]:
-    glimpse = Glimpse(record.interface) if suspicion.link else None
-    routes = [one for one in record.resources if isinstance(one, Route)] if suspicion.down else []
-    yield from (one for one, holder in zip(routes, kernel.holders(routes)) if not holder)
-    for resource in record.resources:
-        if isinstance(resource, Element):
-            if resource.set in suspicion.sets and not kernel.has_element(
-                resource.family, resource.set, resource.key
-            ):
-                yield resource
-        elif isinstance(resource, Route):
-            if ("route", f"{resource.prefix} {resource.table}") in suspicion.lost:
-                yield resource
-        elif isinstance(resource, Neighbour):
-            if ("neighbour", resource.address) in suspicion.lost:
-                yield resource
-        elif glimpse and _is_told(resource, record.interface, suspicion.down) and not resource.is_in(glimpse):
-            yield resource
-
-
-def _is_told(resource: Resource, interface: str, down: bool) -> bool:
-    """True if one look at the device tells whether it has this; proxies go when its link goes down."""
-    if isinstance(resource, NeighProxy):
-        return down and resource.interface == interface
-    return resource.of_device or isinstance(resource, Sysctl)

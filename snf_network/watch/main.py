@@ -36,6 +36,7 @@ class Watch:
         self.manager = Manager(env, os.getpid())
         self.events = Events()
         self.keeper = Keeper(config, log, self.events.links)
+        self.keeper.refresh = self._read
         self.told: dict[str, int] | None = None
         self.ending = False
 

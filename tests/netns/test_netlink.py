@@ -331,7 +331,9 @@ def test_a_bridge_that_filters_vlans_is_known_by_its_message(filtering: int, pvi
     message = struct.pack("=BBHiII", 0, 0, 1, 5, 0, 0) + nested(
         (3, b"br0\0"), (1, bytes.fromhex("020000000001")), (4, struct.pack("=I", 1500)), (0x8000 | 18, info)
     )
-    assert _device(message) == Device("br0", "bridge", "02:00:00:00:00:01", 1500, 0, bool(filtering), pvid)
+    assert _device(message) == Device(
+        "br0", "bridge", "02:00:00:00:00:01", 1500, 0, bool(filtering), pvid, False
+    )
 
 
 @pytest.mark.parametrize("name", ["none", "a-device-of-15x", "lo0"])

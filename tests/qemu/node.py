@@ -77,9 +77,7 @@ class Booted(Node):
         """True if, now that nothing is under way, the kernel is as recorded."""
         self.idle()
         status, said = snf_network(self.machine, "check")
-        lines = [
-            line for line in said.splitlines(True) if "nfdhcpd" not in line
-        ]  # it may be stopped
+        lines = [line for line in said.splitlines(True) if "nfdhcpd" not in line]  # it may be stopped
         return (status, "".join(lines)) == CLEAN
 
 

@@ -34,7 +34,7 @@ class Neighbours(NamedTuple):
 def node() -> Iterator[Booted]:
     with closing(Lab()) as lab:
         node = installed(lab)
-        node.systemctl("stop", "snf-network-gc.timer", "snf-network-dns.timer")
+        node.systemctl("stop", "snf-network-gc.timer", "snf-network-dns.timer", "snf-network-watch.service")
         yield node
 
 
