@@ -45,7 +45,9 @@ CHECKS: dict[str, Check] = {
     "nftables.service": neighbours.nftables,
     "Ganeti's scripts": ganeti.scripts,
     "Ganeti's hooks": ganeti.hooks,
+    "Ganeti's NICs": ganeti.nics,
     "units": services.services,
+    "paths of units": services.paths,
     "STATE_DIR": files.state,
     "NFDHCPD_STATE_DIR": files.bindings,
     "LOGFILE": files.log,
@@ -58,9 +60,11 @@ CHECKS: dict[str, Check] = {
 
 
 def found(name: str, check: Callable[[], Iterator[Finding]]) -> list[Finding]:
-    """What a check finds. One that cannot look is a finding itself, and keeps no other from looking."""
+    """What a check finds. One that cannot look is a finding itself, and keeps no other from looking: a tool
+    may fail, or a later version of it may answer in another form.
+    """
     try:
         return list(check())
-    except (SnfNetworkError, OSError) as error:
-        why = str(error) if isinstance(error, SnfNetworkError) else error.strerror or str(error)
+    except (SnfNetworkError, OSError, LookupError, TypeError, ValueError) as error:
+        why = str(error) if isinstance(error, (SnfNetworkError, OSError)) else repr(error)
         return [Finding(UNKNOWN, name, f"cannot look at this: {why}", "snf-network check shows more")]

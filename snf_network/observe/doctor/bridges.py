@@ -12,8 +12,6 @@ from snf_network.observe.facts import is_tap
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from snf_network.host.netlink import Device
-
 SMALLEST = 1280
 """The least MTU of a link with IPv6, in octets (RFC 8200, 5)."""
 
@@ -47,25 +45,26 @@ def sizes(look: Look) -> Iterator[Finding]:
     and tells nobody.
     """
     for name, (bridge, ports) in look.ports.items():
+        others: dict[int, list[str]] = {}
         for port in ports:
             if not is_tap(port.name) and port.mtu != bridge.mtu:
-                yield Finding(WARNING, "mtu", _unequal(name, bridge, port), _equal(name, bridge, port))
+                others.setdefault(port.mtu, []).append(port.name)
+        for mtu, names in others.items():
+            lost = "from guests" if mtu < bridge.mtu else "to guests"
+            mtus = f"bridge {name} has an MTU of {bridge.mtu}, its port {several(names)} of {mtu}"
+            what = f"{mtus}: larger frames {lost} are lost"
+            yield Finding(WARNING, "mtu", what, _equal(name, bridge.mtu, names, mtu))
         larger = [port.name for port in ports if is_tap(port.name) and port.mtu > bridge.mtu]
         if larger:
             what = f"bridge {name} has an MTU of {bridge.mtu}, less than {several(larger)}: frames are lost"
             yield Finding(WARNING, "mtu", what, "snf-network repair")
 
 
-def _unequal(name: str, bridge: Device, port: Device) -> str:
-    lost = "from guests" if port.mtu < bridge.mtu else "to guests"
-    mtus = f"bridge {name} has an MTU of {bridge.mtu}, its port {port.name} of {port.mtu}"
-    return f"{mtus}: larger frames {lost} are lost"
-
-
-def _equal(name: str, bridge: Device, port: Device) -> str:
-    """Raise the smaller one: guests that are up have the MTU of the bridge."""
-    small, mtu = (port.name, bridge.mtu) if port.mtu < bridge.mtu else (name, port.mtu)
-    return f"ip link set {small} mtu {mtu}" + ("" if small == port.name else "; snf-network repair")
+def _equal(bridge: str, its: int, ports: list[str], mtu: int) -> str:
+    """Raise the smaller one; repair then gives the taps the MTU of their bridge."""
+    if mtu < its:
+        return "; ".join(f"ip link set {port} mtu {its}" for port in ports)
+    return f"ip link set {bridge} mtu {mtu}; snf-network repair"
 
 
 def too_small(look: Look) -> Iterator[Finding]:

@@ -75,7 +75,7 @@ def log(look: Look) -> Iterator[Finding]:
         os.close(os.open(path, os.O_WRONLY | os.O_APPEND | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC))
     except FileNotFoundError:
         if not os.access(folder, os.W_OK | os.X_OK):
-            why = f"no file can be made in {folder}" if os.path.isdir(folder) else f"{folder} is no directory"
+            why = f"no file can be made in {folder}" if os.path.isdir(folder) else f"there is no {folder}"
     except OSError as error:
         why = error.strerror or str(error)
     if why:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import os
+from glob import glob
 from os.path import dirname, normpath, realpath
 from typing import TYPE_CHECKING
 
-from snf_network.host.kernel import LAUNCHERS, read_file
+from snf_network.addresses import is_interface, is_name
+from snf_network.host.kernel import LAUNCHERS, ifindex, read_file
 from snf_network.model.config import dns_is_on
 from snf_network.observe.doctor.finding import CRITICAL, WARNING, Finding
-from snf_network.observe.doctor.look import Look
+from snf_network.observe.doctor.look import Look, several
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -26,19 +28,22 @@ MODES = ("bridged", "ext", "openvswitch", "routed")
 HOOK = ("add", "failover", "migrate", "modify", "move", "reboot", "remove", "rename", "stop")
 DNSHOOK = ("modify", "remove", "rename", "stop")
 ETC = "/etc/ganeti"
+NICS = "/var/run/ganeti/kvm-hypervisor/nic"
+"""Ganeti's files INSTANCE/INDEX, each with the name of a tap. That of a guest that powered off stays."""
+GANETIS_OWN = "gnt.com."
+"""What the names of taps begin with that Ganeti uses to talk with a guest."""
 
 
 def scripts(look: Look) -> Iterator[Finding]:
-    """Places where Ganeti looks for a script, and does not find ours: it then brings NICs up by its own."""
+    """Places where Ganeti looks for a script, and does not find ours."""
     for path, launcher in _called().items():
         why = _wrong(path)
-        if why:
-            yield Finding(
-                CRITICAL,
-                "ganeti-script",
-                f"{path} {why}: Ganeti brings NICs up without filters",
-                _link(path, launcher),
-            )
+        if why and launcher == DOWN:
+            what = f"{path} {why}: what a guest had stays until snf-network gc runs"
+            yield Finding(WARNING, "ganeti-script", what, _link(path, launcher))
+        elif why:
+            what = f"{path} {why}: Ganeti brings NICs up without filters"
+            yield Finding(CRITICAL, "ganeti-script", what, _link(path, launcher))
 
 
 def hooks(look: Look) -> Iterator[Finding]:
@@ -60,6 +65,27 @@ def hooks(look: Look) -> Iterator[Finding]:
             more = f" (and {len(wrong) - 1} more)" if len(wrong) > 1 else ""
             mend = "; ".join(_link(path, hook) for path, _ in wrong)
             yield Finding(WARNING, "ganeti-hook", f"{path} {why}{more}: {losses[hook]}", mend)
+
+
+def nics(look: Look) -> Iterator[Finding]:
+    """Taps of Ganeti's guests that snf-network knows nothing of. Ganeti's job succeeds, or only warns, if the
+    ifup of a hot-plugged or migrated NIC fails; and a guest may be older than this package.
+    """
+    known = {record.interface for record in look.live}
+    found = [(tap, instance) for instance, tap in _taps() if tap not in known and ifindex(tap)]
+    if found:
+        taps = several([f"{tap} of {instance}" for tap, instance in found])
+        what = (
+            f"{taps}: not brought up by snf-network. Of a hot-plugged or migrated NIC, Ganeti does not say so"
+        )
+        yield Finding(WARNING, "ganeti-nic", what, f"gnt-instance reboot {found[0][1]}")
+
+
+def _taps() -> Iterator[tuple[str, str]]:
+    for path in sorted(glob(f"{NICS}/*/*")):
+        instance, tap = path.split("/")[-2], (read_file(path) or "").strip()
+        if is_name(instance) and is_interface(tap) and not tap.startswith(GANETIS_OWN):
+            yield instance, tap
 
 
 def _called() -> dict[str, str]:
@@ -107,4 +133,6 @@ def _wrong(path: str) -> str:
 def _link(path: str, launcher: str) -> str:
     places = [f"{folder}/{launcher}" for folder in LAUNCHERS]
     source = next((place for place in places if os.access(place, os.X_OK)), places[-1])
-    return f"ln -sf {normpath(source)} {path}"
+    folder = dirname(path)
+    line = f"ln -sf {normpath(source)} {path}"
+    return line if os.path.isdir(folder) else f"mkdir -p {folder}; {line}"

@@ -6,7 +6,7 @@ from glob import glob
 from typing import TYPE_CHECKING
 
 from snf_network.observe.doctor import systemd
-from snf_network.observe.doctor.finding import CRITICAL, WARNING, Finding
+from snf_network.observe.doctor.finding import WARNING, Finding
 from snf_network.observe.doctor.look import Look
 
 if TYPE_CHECKING:
@@ -53,5 +53,5 @@ def nftables(look: Look) -> Iterator[Finding]:
             if "nft-keep" not in command:
                 what = f"{unit} flushes the guests' filters: {key} in {path} is not nft-keep"
                 mend = f"{REINSTALL}; systemctl daemon-reload; see operators.md, What else runs on the node"
-                yield Finding(CRITICAL, "nftables-service", what, mend)
+                yield Finding(WARNING, "nftables-service", what, mend)
                 return

@@ -30,22 +30,28 @@ FROM_ROUTER = "ra"
 
 
 def default_routes(look: Look) -> Iterator[Finding]:
-    """Tables without the default route that their NICs need."""
+    """Tables without a default route, although the network of their NICs has a gateway."""
     for (family, table), records in look.tables.items():
-        if not look.uplinks[family, table]:
+        routed = [record for record in records if _gateway(record, family)]
+        if routed and not look.uplinks[family, table]:
             name = look.table_names.get(table, str(table))
-            nics = several([record.interface for record in records])
+            nics = several([record.interface for record in routed])
             what = f"table {name} has no {WORDS[family][0]} default route: no way out for {nics}"
-            yield Finding(CRITICAL, "default-route", what, _default(family, name, records[0]))
+            yield Finding(CRITICAL, "default-route", what, _default(family, name, routed[0]))
+
+
+def _gateway(record: Record, family: int) -> str:
+    """The gateway of a NIC's network; empty if it has none."""
+    gateway = dict(record.variables).get(WORDS[family][2], "")
+    return gateway if is_address(gateway) else ""
 
 
 def _default(family: int, table: str, record: Record) -> str:
-    """The line that adds the route; what is known of it is filled in."""
-    _, option, variable, fact = WORDS[family]
-    gateway, device = dict(record.variables).get(variable, ""), dict(record.node).get(fact, "")
-    via = gateway if is_address(gateway) else "GATEWAY"
+    """The line that adds the route; the device is that of the time when the NIC came up."""
+    _, option, _, fact = WORDS[family]
+    device = dict(record.node).get(fact, "")
     uplink = device if is_interface(device) else "UPLINK"
-    return f"ip {option} route add default via {via} dev {uplink} onlink table {table}"
+    return f"ip {option} route add default via {_gateway(record, family)} dev {uplink} onlink table {table}"
 
 
 def forwarding(look: Look) -> Iterator[Finding]:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from snf_network.model.config import dns_is_on
 from snf_network.observe.doctor import systemd
 from snf_network.observe.doctor.finding import CRITICAL, WARNING, Finding
-from snf_network.observe.doctor.look import Look, said
+from snf_network.observe.doctor.look import Look, said, several
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -24,6 +24,10 @@ DNS = {
     "snf-network-dns.path": "names reach DNS late",
     "snf-network-dns.timer": "names that could not be sent are not tried again",
 }
+HOMES = ("/home", "/root", "/run/user")
+CLOSED = (*HOMES, "/usr", "/boot", "/etc", "/efi")
+"""What ProtectHome=yes and ProtectSystem=full take from a unit (systemd.exec(5))."""
+WRITERS = ("snf-network-repair.service", "snf-network-gc.service")
 WORKERS = {
     "snf-network-gc.timer": "snf-network-gc.service",
     "snf-network-dns.timer": "snf-network-dns.service",
@@ -58,6 +62,32 @@ def services(look: Look) -> Iterator[Finding]:
             yield Finding(severity, "unit", f"{failed} has failed: {why}", mend)
         elif states.get(unit) == "inactive":
             yield Finding(severity, "unit", f"{unit} is stopped: {why}", f"systemctl start {unit}")
+
+
+def paths(look: Look) -> Iterator[Finding]:
+    """STATE_DIR and LOGFILE where our units may not write: systemd shows them these folders read-only or not
+    at all.
+    """
+    if not look.systemd:
+        return
+    for key, path in (("STATE_DIR", look.config.state_dir), ("LOGFILE", look.config.logfile)):
+        folder = next((one for one in CLOSED if f"{path}/".startswith(f"{one}/")), "")
+        shut = [unit for unit in WRITERS if folder and not _may_write(unit, path)]
+        if shut:
+            home = " and ProtectHome=no" * (folder in HOMES)
+            what = f"{key} {path} is read-only for {several(shut)}: what they do is lost or not logged"
+            mend = f"systemctl edit {shut[0]}, for each: [Service] with ReadWritePaths={path}{home}"
+            yield Finding(WARNING, "unit-paths", what, mend)
+
+
+def _may_write(unit: str, path: str) -> bool:
+    """True if the unit is not installed, or may write there."""
+    told = [
+        word for value, _ in systemd.assigned(f"system/{unit}", "ReadWritePaths") for word in value.split()
+    ]
+    open_to = [word.lstrip("-+").rstrip("/") for word in told]
+    allowed = any(f"{path}/".startswith(f"{one}/") for one in open_to)
+    return allowed or not systemd.file_of(f"system/{unit}")
 
 
 def _states(*units: str) -> dict[str, str]:
