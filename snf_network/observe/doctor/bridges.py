@@ -34,8 +34,8 @@ def default_vlan(look: Look) -> Iterator[Finding]:
                 "meets the node and all others in it"
             )
             mend = (
-                f"ip link set {name} type bridge vlan_default_pvid 0, after `bridge vlan add dev PORT vid "
-                f"{bridge.default_pvid} pvid untagged master` for each port that needs it"
+                f"ip link set {name} type bridge vlan_default_pvid 0  # before: bridge vlan add dev PORT vid "
+                f"{bridge.default_pvid} pvid untagged, for each port that needs it"
             )
             yield Finding(WARNING, "default-pvid", what, mend)
 

@@ -19,4 +19,4 @@ class Finding(NamedTuple):
     what: str
     """What breaks, in one line."""
     mend: str
-    """The command that mends it; words in capitals are to be filled in."""
+    """The line for a shell that mends it, maybe with a comment; words in capitals are to be filled in."""

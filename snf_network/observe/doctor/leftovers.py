@@ -34,9 +34,7 @@ def rules(look: Look) -> Iterator[Finding]:
         word = ARP if tool == "arptables" else COMMENT
         count = sum(word in line for line in said(f"{tool}-save").splitlines())
         if count:
-            what = (
-                f"{tool} has {count} rules of the bash package: they drop what the next guest of a tap sends"
-            )
+            what = f"{tool} has rules of the bash package ({count}): they drop what a tap's next guest sends"
             mend = f"{tool}-restore < <(grep -v -e {word} <({tool}-save))"
             yield Finding(WARNING, "leftovers", what, mend)
 
@@ -60,11 +58,9 @@ def policy_rules(look: Look) -> Iterator[Finding]:
     """Its policy rules, one for each tap and family."""
     found = [rule.get_attr("FRA_IIFNAME") for rule in look.rules if _by_tap(rule)]
     if found:
-        what = f"policy rules of the bash package: {shown(several(found))} use the table of an earlier guest"
+        what = f"policy rules of the bash package: {shown(several(found))} uses the table of an earlier guest"
         lines = "; ".join(f"ip {option} rule del iif {shown(found[0])[1:-1]}" for option in ("-4", "-6"))
-        yield Finding(
-            WARNING, "leftovers", what, f"{lines}; again for each tap in `ip rule` and `ip -6 rule`"
-        )
+        yield Finding(WARNING, "leftovers", what, f"{lines}  # for each tap that ip rule has")
 
 
 def _by_tap(rule: Any) -> bool:

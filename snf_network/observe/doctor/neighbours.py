@@ -13,6 +13,12 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 KEYS = ("ManageForeignRoutes", "ManageForeignRoutingPolicyRules")
+LEAVE = (
+    "mkdir -p /etc/systemd/networkd.conf.d; printf '[Network]\\nManageForeignRoutes=no\\n"
+    "ManageForeignRoutingPolicyRules=no\\n' > /etc/systemd/networkd.conf.d/zzz-snf-network.conf; "
+    "systemctl restart systemd-networkd; snf-network repair"
+)
+"""The last file wins."""
 TAPS = "network/05-snf-network.network"
 MANAGERS = ("/etc/NetworkManager", "/run/NetworkManager", "/usr/lib/NetworkManager")
 REINSTALL = "apt install --reinstall snf-network"
@@ -26,10 +32,9 @@ def networkd(look: Look) -> Iterator[Finding]:
         value, path = (systemd.assigned("networkd.conf", key) or [("", "")])[-1]
         if value.lower() not in systemd.NO:
             thing = "routes" if key == KEYS[0] else "policy rules"
-            what = f"systemd-networkd removes the guests' {thing} when it starts: {key} is not no"
-            place = path or "/etc/systemd/networkd.conf.d/snf-network.conf"
-            mend = f"{key}=no in [Network] of {place}; systemctl restart systemd-networkd; snf-network repair"
-            yield Finding(WARNING, "networkd", what, mend)
+            place = f" in {path}" if path else ""
+            what = f"systemd-networkd removes the guests' {thing} when it starts: {key} is not no{place}"
+            yield Finding(WARNING, "networkd", what, LEAVE)
     if not systemd.file_of(TAPS):
         what = "systemd-networkd manages the taps as soon as a .network file is for all devices"
         yield Finding(WARNING, "networkd", what, f"{REINSTALL}; networkctl reload")
@@ -52,6 +57,6 @@ def nftables(look: Look) -> Iterator[Finding]:
         for command, path in systemd.assigned(f"system/{unit}", key):
             if "nft-keep" not in command:
                 what = f"{unit} flushes the guests' filters: {key} in {path} is not nft-keep"
-                mend = f"{REINSTALL}; systemctl daemon-reload; see operators.md, What else runs on the node"
+                mend = f"{REINSTALL}; systemctl daemon-reload; systemctl cat {unit}"
                 yield Finding(WARNING, "nftables-service", what, mend)
                 return

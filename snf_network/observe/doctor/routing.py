@@ -128,7 +128,7 @@ def proxies(look: Look) -> Iterator[Finding]:
     for device in sorted(name for name in wanted if not is_tap(name) and ifindex(name)):
         if not everywhere and setting(f"net/ipv6/conf/{device}/proxy_ndp") == OFF:
             what = f"proxy_ndp is off on {device}: nobody there finds the guests' IPv6 addresses"
-            mend = f"sysctl -w net/ipv6/conf/{device}/proxy_ndp=1 (with networkd: IPv6ProxyNDP=yes)"
+            mend = f"sysctl -w net/ipv6/conf/{device}/proxy_ndp=1  # networkd: IPv6ProxyNDP=yes"
             yield Finding(CRITICAL, "proxy-ndp", what, mend)
         elif device not in answering:
             what = f"proxy_ndp has no entry on {device}: nobody there finds the guests' IPv6 addresses"

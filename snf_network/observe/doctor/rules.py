@@ -35,12 +35,12 @@ def our_rules(look: Look) -> Iterator[Finding]:
     refused = ruleset.refused_profiles() if status else []
     for line in {line.partition(":")[0]: line for line in refused}.values():
         what = f"a firewall profile does not load, and its NICs receive nothing: {line}"
-        yield Finding(CRITICAL, "profile", what, "snf-network load, after its file is put right")
+        yield Finding(CRITICAL, "profile", what, "snf-network load  # after its file is put right")
     if status and not refused:
         line = told.strip().partition("\n")[0]
         what = f"nft refuses our rules: a NIC that needs them loaded does not come up: {line}"
         yield Finding(
-            CRITICAL, "rules", what, "snf-network load shows more; it takes nftables 1.0.6, Linux 6.1"
+            CRITICAL, "rules", what, "snf-network load  # shows more; nftables 1.0.6 and Linux 6.1 are enough"
         )
 
 
@@ -90,7 +90,7 @@ def rules_before(look: Look) -> Iterator[Finding]:
     """Policy rules of others that are asked before ours."""
     for words in ahead.rules_before(look.rules, look.live):
         what, _, hint = words.rpartition(" (")
-        mend = f"{hint.rstrip(')')}; then add it again with a preference over {RULE_PRIORITY + 1}"
+        mend = f"{hint.rstrip(')')}  # then make it one with a preference over {RULE_PRIORITY + 1}"
         yield Finding(WARNING, "policy-rule", what, mend)
 
 

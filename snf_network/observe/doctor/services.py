@@ -58,7 +58,7 @@ def services(look: Look) -> Iterator[Finding]:
             yield Finding(severity, "unit", f"{unit} is not enabled: {why}", f"systemctl enable --now {unit}")
         elif "failed" in (states.get(unit), states.get(worker)):
             failed = unit if states.get(unit) == "failed" else worker
-            mend = f"journalctl -u {failed} says why; systemctl restart {failed}"
+            mend = f"journalctl -u {failed}; systemctl restart {failed}"
             yield Finding(severity, "unit", f"{failed} has failed: {why}", mend)
         elif states.get(unit) == "inactive":
             yield Finding(severity, "unit", f"{unit} is stopped: {why}", f"systemctl start {unit}")
@@ -76,7 +76,7 @@ def paths(look: Look) -> Iterator[Finding]:
         if shut:
             home = " and ProtectHome=no" * (folder in HOMES)
             what = f"{key} {path} is read-only for {several(shut)}: what they do is lost or not logged"
-            mend = f"systemctl edit {shut[0]}, for each: [Service] with ReadWritePaths={path}{home}"
+            mend = f"systemctl edit {' '.join(shut)}  # in [Service]: ReadWritePaths={path}{home}"
             yield Finding(WARNING, "unit-paths", what, mend)
 
 
