@@ -520,10 +520,17 @@ LINKS = {
 
 
 def ganeti(node: Machine, version: str) -> list[str]:
-    """Install as much of Ganeti as calls us, and our hooks. The paths that it calls."""
+    """Install as much of Ganeti as calls us, with Debian's links, and our hooks. The paths that it calls."""
     text, name, paths = LINKS[version]
     without(node, "/usr/lib")
-    node.write(f"/usr/lib/ganeti/{version}/{name}", text)
+    node.write(f"/usr/lib/ganeti/{version}/usr/lib/ganeti/{name}", text)
+    node.write("/usr/lib/ganeti/2.16/usr/lib/ganeti/kvm-ifup", "an earlier version, not in use\n")
+    for place, target in (
+        (f"/usr/lib/ganeti/{name}", f"default/usr/lib/ganeti/{name}"),
+        ("/usr/lib/ganeti/default", "/etc/ganeti/lib"),
+        ("/etc/ganeti/lib", f"/usr/lib/ganeti/{version}"),
+    ):
+        node.run("sh", "-ec", 'mkdir -p "${2%/*}"; ln -s "$1" "$2"', "sh", target, place)
     lines = ["instance-modify-post.d/snf-network-reconfigure"]
     for operation in ("add", "failover", "migrate", "modify", "move", "reboot", "remove", "rename", "stop"):
         lines.append(f"instance-{operation}-post.d/snf-network-hook")

@@ -16,7 +16,8 @@ from snf_network.observe.doctor.look import Look, several
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-LIBRARIES = ("/usr/lib/ganeti", "/usr/share/ganeti", "/usr/local/lib/ganeti")
+LIBRARIES = ("/usr/lib/ganeti", "/usr/local/lib/ganeti")
+"""Where Ganeti calls them. In Debian they are links into the version that is in use."""
 CALLERS = ("kvm-ifup", "kvm-nic-setup")
 """Ganeti's own scripts, which call an administrator's: of 3.0 and 3.1, and of 3.2."""
 GRNET = "kvm-ifup-custom"
@@ -108,11 +109,10 @@ def _called() -> dict[str, str]:
 def _found() -> dict[str, str]:
     """Ganeti's callers that are installed, each with its text."""
     return {
-        name: read_file(f"{folder}/{name}") or ""
+        name: read_file(realpath(path)) or ""
         for library in LIBRARIES
-        for folder, _, files in os.walk(library)
         for name in CALLERS
-        if name in files
+        if os.path.exists(path := f"{library}/{name}")
     }
 
 
