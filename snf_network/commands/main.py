@@ -23,6 +23,7 @@ NAMES = (
     "plan",
     "status",
     "check",
+    "doctor",
     "repair",
     "gc",
     "remove",
@@ -37,14 +38,17 @@ NAMES = (
 EPILOG = """examples:
   snf-network status                     every NIC of this node, and how it is
   snf-network check || snf-network repair
+  snf-network doctor                     what will bite, and what mends it
   snf-network plan --env nic.env         what ifup would do for the NIC in a file of KEY=VALUE lines
   snf-network plan --record tap0         the same for the NIC that tap0 was brought up for
 Settings are in /etc/default/snf-network. What to do when something is wrong: operators.md, in docs/ or
 /usr/share/doc/snf-network/."""
 EVERYBODY = ("plan", "status")
 """Subcommands for every user: they read only public data; nft lists the rest to root alone."""
-LENIENT = ("status", "check", "repair", "gc", "drops", "watch")
+LENIENT = ("status", "check", "doctor", "repair", "gc", "drops", "watch")
 """Subcommands that tolerate a bad line in the settings: running guests depend on them."""
+FAILED = {"doctor": 3}
+"""Exit status of a subcommand that fails, if not 1: a monitor takes 1 for a warning."""
 SECONDS = 60.0
 PACKAGES = {"pyroute2": "python3-pyroute2", "dns": "python3-dnspython", "yaml": "python3-yaml"}
 """Third-party modules, and their Debian packages."""
@@ -52,7 +56,7 @@ PACKAGES = {"pyroute2": "python3-pyroute2", "dns": "python3-dnspython", "yaml": 
 
 def main(argv: Sequence[str]) -> int:
     """Run one subcommand. 0: success; 1: failure, as the subcommand reports; 2: wrong usage; 130:
-    interrupted.
+    interrupted. Failure and wrong usage of `doctor` are 3.
     """
     _streams()
     try:
@@ -78,14 +82,18 @@ def main(argv: Sequence[str]) -> int:
             f"snf-network: {f'{error.filename}: ' * bool(error.filename)}{error.strerror or error}\n"
         )
         _hush()
-    return 1
+    return _failed(argv, 1)
+
+
+def _failed(argv: Sequence[str], status: int) -> int:
+    return FAILED.get("".join(argv[1:2]), status)
 
 
 def _run(argv: Sequence[str]) -> int:
     try:
         options = _parser(*(name for name in argv[1:2] if name in NAMES)).parse_args(argv[1:])
     except SystemExit as ended:  # --help, or wrong usage, already reported
-        return int(ended.code or 0)
+        return _failed(argv, int(ended.code)) if ended.code else 0
     if os.geteuid() and options.command not in EVERYBODY:
         raise SnfNetworkError(f"{options.command} is for root", f"sudo snf-network {options.command}")
     os.umask(0o022)

@@ -32,11 +32,16 @@ FORWARDED = ("prerouting", "forward", "postrouting")
 
 def found(live: Collection[Record], rules: Iterable[Any]) -> Iterator[str]:
     """All such rules that affect the live NICs, in words. Raises KernelError."""
-    modes = {mode for record in live for one in record.resources if (mode := _mode(one))}
+    modes = modes_of(live)
     if modes:
         yield from rules_before(rules, live)
         yield from closed_chains(base_chains(), modes)
         yield from legacy_chains(modes)
+
+
+def modes_of(live: Iterable[Record]) -> set[str]:
+    """The modes that these NICs are in: routed, bridged or both."""
+    return {mode for record in live for one in record.resources if (mode := _mode(one))}
 
 
 def _mode(resource: Resource) -> str:

@@ -183,7 +183,7 @@ def table_number(link: str, netlink: Netlink) -> int:
     """The number of the routing table that LINK names. Raises BadEnvironment if neither rt_tables nor the
     kernel knows it.
     """
-    names = dict(_rt_tables())
+    names = dict(rt_tables())
     number = int(link) if link.isascii() and link.isdigit() else names.get(link, 0)
     known = number in names.values() or number in (MAIN, DEFAULT)
     if not 0 < number < 2**32 or number == LOCAL or not (known or netlink.has_table(number)):
@@ -194,7 +194,7 @@ def table_number(link: str, netlink: Netlink) -> int:
     return number
 
 
-def _rt_tables() -> Iterator[tuple[str, int]]:
+def rt_tables() -> Iterator[tuple[str, int]]:
     """Names and numbers from rt_tables, as iproute2 reads them (ip-route(8), FILES); the administrator's
     directory comes last and overrides.
     """

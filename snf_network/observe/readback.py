@@ -101,12 +101,30 @@ def drops() -> dict[tuple[str, str], tuple[int, int]]:
     return found
 
 
+def chains() -> Iterator[dict[str, Any]]:
+    """Every chain, including foreign ones, as nft -j lists it."""
+    yield from (entry["chain"] for entry in _nft("list", "chains") if "chain" in entry)
+
+
 def base_chains() -> Iterator[dict[str, Any]]:
-    """Every base chain, including foreign ones, as nft -j lists it."""
-    for entry in _nft("list", "chains"):
-        chain = entry.get("chain", {})
-        if "hook" in chain:
-            yield chain
+    """Those of them that the kernel calls at a hook."""
+    yield from (chain for chain in chains() if "hook" in chain)
+
+
+def rules_of(family: str, table: str) -> Iterator[dict[str, Any]]:
+    """The rules of an nft table, as nft -j lists them."""
+    yield from (entry["rule"] for entry in _nft("list", "table", family, table) if "rule" in entry)
+
+
+def policy_rules() -> list[Any]:
+    """Every policy rule, as pyroute2 parses it. Raises KernelError."""
+    with IPRoute() as route:
+        return [rule for family in (2, 10) for rule in _dump(partial(route.get_rules, family=family))]
+
+
+def ip(*words: str) -> list[Any]:
+    """What `ip -j` lists. Raises KernelError."""
+    return _json("ip", "-j", *words)
 
 
 def port_vlans() -> dict[tuple[str, int], set[str]]:

@@ -226,11 +226,21 @@ def test_down_takes_it_back(site: Switch) -> None:
 
 
 def test_bridge_without_a_default(site: Switch) -> None:
-    """vlan_default_pvid 0: a new port is in no VLAN, and there is nothing to take away."""
+    """vlan_default_pvid 0: a new port is in no VLAN, and there is nothing to take away. Any other is a
+    finding of `snf-network doctor`.
+    """
+    assert len(default_pvids(site.node)) == 1
     site.node.ip("link set lan0 type bridge vlan_default_pvid 0")
+    assert default_pvids(site.node) == []
     site.up("a")
     assert membership(site.node, site.env("a")["INTERFACE"]) == {100: ACCESS}
     site.node.down(site.env("a"))
+
+
+def default_pvids(node: Machine) -> list[str]:
+    """What the doctor says of bridges with a default VLAN."""
+    found = json.loads(snf_network(node, "doctor", "--json")[1])
+    return [one["what"] for one in found if one["check"] == "default-pvid"]
 
 
 @pytest.mark.parametrize("vlan", (".300", ":100:300"))
