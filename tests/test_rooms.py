@@ -48,6 +48,7 @@ ROOMS = {
     "scripts": ("addresses", "apply", "dns", "host", "model", "observe", "plan", "setups"),
     "commands": (
         "addresses",
+        "adopt",
         "apply",
         "dhcpd",
         "dns",

@@ -27,6 +27,7 @@ NAMES = (
     "gc",
     "remove",
     "load",
+    "adopt",
     "drops",
     "explain",
     "trace",
