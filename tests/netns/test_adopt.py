@@ -212,18 +212,14 @@ class Place:
         """Guests ping and forge while the block runs."""
         pings = {name: Pings(source, address, SPACING) for name, source, address in self.ways()}
         first, last = self.guests[0], self.guests[-1]
-        source, private = "198.51.100.66", "203.0.113.66"
+        open_to_all = next(number for number, env in enumerate(self.filtered) if not env["TAGS"])
+        hearer = Ear(self.guests[len(self.routed) + open_to_all], "eth0")
         with ExitStack() as stack:
             forgers = [
-                Forger(first, self.routed[0]["MAC"], source, GATEWAY, Ear(self.router, "br0"), PERIOD),
                 Forger(
-                    last,
-                    FORGED,
-                    private,
-                    self.filtered[0]["IP"],
-                    Ear(self.guests[len(self.routed)], "eth0"),
-                    PERIOD,
+                    first, self.routed[0]["MAC"], "198.51.100.66", GATEWAY, Ear(self.router, "br0"), PERIOD
                 ),
+                Forger(last, FORGED, "203.0.113.66", self.filtered[0]["IP"], hearer, PERIOD),
             ]
             for forger in forgers:
                 stack.callback(forger.close)
