@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 from snf_network.adopt import Line, Unknown
-from snf_network.host.kernel import ask
+from snf_network.host.kernel import ask, read_file
 from snf_network.lean import dataclass
 from snf_network.model.resources import PROTOCOL, NeighProxy, Route
 
@@ -98,3 +98,14 @@ def addresses_of(routing: Routing, nic: Nic) -> Iterator[Line]:
             for told in link["addr_info"]:
                 address = f"{told['local']}/{told['prefixlen']}"
                 yield Line(nic.interface, ("ip", family, "address", "del", address, "dev", nic.interface))
+
+
+def first_of(nic: Nic) -> Iterator[Line]:
+    """What must be run before the tap gets another MAC address. A bridge that has the tap's would then take
+    that of another port, and guests that know the node by it would lose the node. Once set, it stays.
+    """
+    if nic.mode == "bridged":
+        bridge, tap = (read_file(f"/sys/class/net/{name}/address") for name in (nic.link, nic.interface))
+        if bridge and bridge == tap:
+            words = ("link", "set", "dev", nic.link, "address", bridge.strip())
+            yield Line(nic.interface, ("ip", *words))

@@ -35,6 +35,8 @@ class Guest:
     lines: tuple[Line, ...]
     profiles: tuple[str, ...] = ()
     """The firewall profiles that old rules apply to it."""
+    first: tuple[Line, ...] = ()
+    """What to run before anything else."""
 
 
 @dataclass(frozen=True)
@@ -65,7 +67,9 @@ def survey(config: Config) -> Survey:
         lines[name] += (one for one in more if isinstance(one, Line))
         unknown += (one for one in more if isinstance(one, Unknown))
         profiles = sorted({profile for tap, profile in rules.profiles if tap == name})
-        guests.append(Guest(name, nic, why, files.get(name, ()), tuple(lines[name]), tuple(profiles)))
+        first = tuple(routing.first_of(nic)) if nic else ()
+        old = files.get(name, ()), tuple(lines[name])
+        guests.append(Guest(name, nic, why, *old, tuple(profiles), first))
     return Survey(tuple(_with_proxies(guests, paths, config)), tuple(unknown))
 
 

@@ -57,6 +57,8 @@ class Outcome:
     """adopted, gone or left."""
     why: str
     """Why it is left, in words."""
+    first: tuple[str, ...]
+    """The commands that come before all."""
     plan: str
     """What brings it up, as lines."""
     lines: tuple[str, ...]
@@ -114,9 +116,9 @@ def _done(guest: Guest, config: Config, log: Log) -> Outcome:
             same = {line.slot for line in lines}
             plan = _plan(guest, guest.nic, config)  # what is refused is refused before any change
             nic = state.keep(guest.nic, [one for one in plan.resources if one.slot in same], config)
+            _run(guest.first)
             lines = _old(lines, bring_up(nic, config, log))
-        for line in lines:
-            _remove(line)
+        _run(lines)
         state.forget(guest.interface, config)
     except (SnfNetworkError, OSError) as error:
         log.log(f"adopt: {error}", ERROR)
@@ -150,25 +152,26 @@ def _old(lines: Iterable[Line], plan: Plan) -> list[Line]:
     return [line for line in lines if not line.slot or (line.slot not in slots and line.slot[:2] in instead)]
 
 
-def _remove(line: Line) -> None:
-    status, said = kernel.run(line.argv)
-    if status:
-        why = said.strip().partition("\n")[0] or f"exit status {status}"
-        raise KernelError(f"{shlex.join(line.argv)}: {why}", "run adopt again")
+def _run(lines: Iterable[Line]) -> None:
+    """Run commands in order, up to the first that fails. Raises KernelError for that."""
+    for line in lines:
+        status, said = kernel.run(line.argv)
+        if status:
+            why = said.strip().partition("\n")[0] or f"exit status {status}"
+            raise KernelError(f"{shlex.join(line.argv)}: {why}", "run adopt again")
 
 
 def _left(guest: Guest, why: str) -> Outcome:
     instance = guest.nic.instance if guest.nic else ""
-    return Outcome(guest.interface, instance, "left", why, "", ())
+    return Outcome(guest.interface, instance, "left", why, (), "", ())
 
 
 def _outcome(guest: Guest, lines: Iterable[Line], plan: str = "") -> Outcome:
     if guest.why:
         return _left(guest, guest.why)
     instance, status = (guest.nic.instance, "adopted") if guest.nic else ("", "gone")
-    return Outcome(
-        guest.interface, instance, status, "", plan, tuple(shlex.join(line.argv) for line in lines)
-    )
+    first, old = (tuple(shlex.join(line.argv) for line in some) for some in (guest.first, lines))
+    return Outcome(guest.interface, instance, status, "", first, plan, old)
 
 
 # --- printing
@@ -197,5 +200,8 @@ def _lines(one: Outcome, dry: bool) -> str:
         what = f"{one.instance} adopted" if one.status == "adopted" else "gone"
         return f"{one.interface}: {what}, {len(one.lines)} old things removed\n"
     head = f"## {one.interface}: {one.instance or 'gone'}\n"
-    old = "".join(f"{line}\n" for line in one.lines)
-    return f"{head}{one.plan}{'# then what is old' * bool(old)}\n{old}"
+    return f"{head}{_part('first', one.first)}{one.plan}{_part('then what is old', one.lines)}"
+
+
+def _part(title: str, lines: Sequence[str]) -> str:
+    return "".join(f"{line}\n" for line in (f"# {title}", *lines)) if lines else ""

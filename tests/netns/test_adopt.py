@@ -25,6 +25,7 @@ NICS = 3
 MANY = 20
 STATE, BINDINGS = "/var/lib/snf-network", "/var/lib/nfdhcpd"
 GATEWAY, GATEWAY6, TAP_MAC, UPLINK = "198.51.100.1", "2001:db8:1::1", "cc:47:52:4e:45:54", "eth1"
+NODE_IP, BRIDGE_MAC = "203.0.113.250", "aa:55:60:00:00:01"
 BACKENDS = ("nft", "legacy")
 SAVES = [
     f"{tool}-{backend}-save"
@@ -252,6 +253,7 @@ def small(lab: Lab) -> Place:
 
 def test_guests_are_taken_over_while_they_talk(place: Place) -> None:
     before = place.old()
+    assert "tap0-env        a file of the bash package: snf-network adopt" in place.command("check")[1]
     status, said = place.command("adopt", "--dry-run")
     assert (status, place.old()) == (0, before), said
     assert (
@@ -276,6 +278,23 @@ def test_killed_at_any_moment_and_run_again(place: Place) -> None:
         status, said = place.command("adopt")
         assert status == 0, said
         place.is_adopted()
+
+
+def test_a_node_on_a_bridge_keeps_its_mac_address(small: Place) -> None:
+    """A bridge takes the lowest of its ports' addresses, and guests know the node by it."""
+    small.node.ip(f"link set tap1 address {BRIDGE_MAC}", f"addr add {NODE_IP}/24 dev prv0")
+    guest = small.guests[1]
+    assert until(lambda: guest.ping(NODE_IP), 10) and BRIDGE_MAC in small.node.out(
+        "ip", "link", "show", "prv0"
+    )
+    assert f"ip link set dev prv0 address {BRIDGE_MAC}" in small.command("adopt", "--dry-run")[1]
+    pings = Pings(guest, NODE_IP, SPACING)
+    time.sleep(0.5)
+    assert small.command("adopt")[0] == 0
+    time.sleep(0.5)
+    assert pings.lost() <= 1
+    assert BRIDGE_MAC in small.node.out("ip", "link", "show", "prv0")
+    small.is_adopted()
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
