@@ -13,7 +13,7 @@ import argparse
 import json
 import shlex
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 from snf_network.adopt import Line, state
 from snf_network.adopt.survey import Guest, Survey, survey
@@ -124,7 +124,7 @@ def _done(guest: Guest, config: Config, log: Log) -> Outcome:
         log.log(f"adopt: {error}", ERROR)
         return _left(guest, str(error))
     outcome = _outcome(guest, lines)
-    log.log(f"adopt: {outcome.status}, {len(lines)} old things removed")
+    log.log(f"adopt: {outcome.status}, {len(outcome.lines)} old things removed")
     return outcome
 
 
@@ -171,7 +171,9 @@ def _outcome(guest: Guest, lines: Iterable[Line], plan: str = "") -> Outcome:
         return _left(guest, guest.why)
     instance, status = (guest.nic.instance, "adopted") if guest.nic else ("", "gone")
     first, old = (tuple(shlex.join(line.argv) for line in some) for some in (guest.first, lines))
-    return Outcome(guest.interface, instance, status, "", first, plan, old)
+    record = f"/{guest.interface}" if guest.nic else "-"  # a file of 0.16 becomes our record
+    files = tuple(f"rm {path}" for path in guest.files if not path.endswith(record))
+    return Outcome(guest.interface, instance, status, "", first, plan, (*old, *files))
 
 
 # --- printing
@@ -200,8 +202,10 @@ def _lines(one: Outcome, dry: bool) -> str:
         what = f"{one.instance} adopted" if one.status == "adopted" else "gone"
         return f"{one.interface}: {what}, {len(one.lines)} old things removed\n"
     head = f"## {one.interface}: {one.instance or 'gone'}\n"
-    return f"{head}{_part('first', one.first)}{one.plan}{_part('then what is old', one.lines)}"
+    parts = (*_part("first", one.first), one.plan, *_part("then what is old", one.lines))
+    return head + "\n".join(filter(None, parts)) + "\n"
 
 
-def _part(title: str, lines: Sequence[str]) -> str:
-    return "".join(f"{line}\n" for line in (f"# {title}", *lines)) if lines else ""
+def _part(title: str, lines: Sequence[str]) -> Iterator[str]:
+    if lines:
+        yield "".join(f"{line}\n" for line in (f"# {title}", *lines))

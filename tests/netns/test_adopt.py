@@ -259,6 +259,7 @@ def test_guests_are_taken_over_while_they_talk(place: Place) -> None:
     assert (
         f"iptables-{place.backend} -D FORWARD '!' -s 198.51.100.100/32 -i tap0 " in said
         and "ebtables-nft -X FROMTAP3" in said
+        and f"rm {STATE}/tap0-env" in said
     )
     with place.traffic():
         status, said = place.command("adopt")
