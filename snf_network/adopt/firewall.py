@@ -207,12 +207,19 @@ def _bridge(tool: str, text: str, mine: Mine) -> Found:
 
     A chain in which there is anything else, or which another rule uses too, stays, and so do its jumps.
     """
-    jumps = [(tap, rule) for rule in rules(text) if is_interface(tap := _jumps(rule))]
-    others = [rule for rule in rules(text) if not is_interface(_jumps(rule))]
+    jumps: dict[str, list[tuple[str, Rule]]] = {}
+    others: dict[str, list[Rule]] = {}
     done = set()
+    for rule in rules(text):
+        chain, target, tap = rule[0], rule[2].get("-j", ""), _jumps(rule)
+        if is_interface(tap):
+            jumps.setdefault(target, []).append((tap, rule))
+        else:
+            for name in {chain, target}:
+                others.setdefault(name, []).append(rule)
     for name in chains(text):
-        users = [(tap, rule) for tap, rule in jumps if rule[2]["-j"] == name]
-        odd = [rule for rule in others if _spoils(rule, name)]
+        users = jumps.get(name, [])
+        odd = [rule for rule in others.get(name, ()) if _spoils(rule, name)]
         taps = sorted({tap for tap, _ in users}) or ([] if odd else _of_unused(name, mine))
         if not taps:
             continue
@@ -224,9 +231,10 @@ def _bridge(tool: str, text: str, mine: Mine) -> Found:
         yield from (_line(tool, tap, rule[0], rule[1]) for tap, rule in users)
         yield Line(taps[0], (tool, "-F", name)), ""
         yield Line(taps[0], (tool, "-X", name)), ""
-    for rule in others:
-        if rule[0] not in done and rule[2].get("-j", "") not in done:
-            yield from _unknown(tool, rule, mine)
+    for name, some in others.items():
+        for rule in some if name not in done else ():
+            if rule[0] == name and rule[2].get("-j", "") not in done:
+                yield from _unknown(tool, rule, mine)
 
 
 def _spoils(rule: Rule, name: str) -> bool:

@@ -13,7 +13,7 @@ import argparse
 import json
 import shlex
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from snf_network.adopt import Line, state
 from snf_network.adopt.survey import Guest, Survey, survey
@@ -69,16 +69,27 @@ def run(options: argparse.Namespace, config: Config) -> int:
     """Adopt all NICs. 1 if anything is left."""
     if options.dry_run:
         found = survey(config)
-        outcomes = [_planned(guest, config) for guest in _in_order(found)]
+        outcomes = _each(found, lambda guest: _planned(guest, config), options)
     else:
         log = Log("snf-network", path=config.logfile)
         with Lock(config.state_dir, ONE, 0):
             found = survey(config)
             _load(found, config, log)
-            outcomes = [_done(guest, config, log) for guest in _in_order(found)]
+            outcomes = _each(found, lambda guest: _done(guest, config, log), options)
     _tell(found, outcomes, options)
     left = any(one.status == "left" for one in outcomes)
     return int(left or any(not one.extra for one in found.unknown))
+
+
+def _each(found: Survey, act: Callable[[Guest], Outcome], options: argparse.Namespace) -> list[Outcome]:
+    """Act on each NIC in order, and print at once what became of it: a thousand take minutes."""
+    outcomes = []
+    for guest in sorted(found.guests, key=lambda guest: chosen.counted(guest.interface)):
+        outcomes.append(act(guest))
+        if not options.json:
+            sys.stdout.write(_lines(outcomes[-1], options.dry_run))
+            sys.stdout.flush()
+    return outcomes
 
 
 def _load(found: Survey, config: Config, log: Log) -> None:
@@ -86,10 +97,6 @@ def _load(found: Survey, config: Config, log: Log) -> None:
     if any(guest.nic for guest in found.guests):
         for words in Engine(config).load():
             log.say(words)
-
-
-def _in_order(found: Survey) -> list[Guest]:
-    return sorted(found.guests, key=lambda guest: chosen.counted(guest.interface))
 
 
 def _planned(guest: Guest, config: Config) -> Outcome:
@@ -185,8 +192,6 @@ def _tell(found: Survey, outcomes: Sequence[Outcome], options: argparse.Namespac
         nics = [one.__dict__ for one in outcomes]
         sys.stdout.write(json.dumps({"nics": nics, "left": left}, indent=2) + "\n")
         return
-    for one in outcomes:
-        sys.stdout.write(_lines(one, options.dry_run))
     for unknown in found.unknown:
         kind = "of an extra script" if unknown.extra else "not of the bash package"
         words = unknown.words if unknown.words.isprintable() else ascii(unknown.words)[1:-1]
