@@ -47,9 +47,6 @@ setup(
     package_data={"snf_network.rules": ["*.nft", "profiles/*.nft"]},
     # for commands that read the kernel back and for DNS; the up/down path needs the standard library only
     install_requires=["pyroute2>=0.7.2", "dnspython>=2.3", "pyyaml>=6"],
-    extras_require={
-        "takeover": ["python-iptables>=1.0"],
-        "tests": ["pytest>=7.2", "hypothesis", "mypy>=1.8", "ruff"],
-    },
+    extras_require={"tests": ["pytest>=7.2", "hypothesis", "mypy>=1.8", "ruff"]},
     scripts=[str(path.relative_to(ROOT)) for path in sorted((ROOT / "scripts").iterdir())],
 )

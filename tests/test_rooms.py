@@ -38,6 +38,8 @@ ROOMS = {
     "apply": ("host", "model", "rules"),
     # ask
     "observe": ("addresses", "host", "model", "rules"),
+    # read a node of the bash package
+    "adopt": ("addresses", "host", "model"),
     # houses of their own
     "dns": ("addresses", "host", "model"),
     "dhcpd": ("addresses", "values"),
@@ -48,6 +50,7 @@ ROOMS = {
     "scripts": ("addresses", "apply", "dns", "host", "model", "observe", "plan", "setups"),
     "commands": (
         "addresses",
+        "adopt",
         "apply",
         "dhcpd",
         "dns",

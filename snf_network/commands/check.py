@@ -14,6 +14,7 @@ import json
 import sys
 from collections.abc import Iterable, Iterator
 
+from snf_network.adopt.state import COMMANDS, ENV
 from snf_network.errors import shown
 from snf_network.model.config import Config, dns_is_on
 from snf_network.observe.drift import Difference, compare
@@ -100,11 +101,9 @@ def _fights() -> Iterator[tuple[str, str, str]]:
 def spared(difference: Difference) -> Iterator[tuple[str, str, str]]:
     """Differences that are never removed automatically, as a guest may depend on them."""
     for name in difference.unreadable:
-        yield (
-            "unreadable",
-            name,
-            f"its record cannot be read: bring the NIC up again, or snf-network remove {name}",
-        )
+        hint = f"its record cannot be read: bring the NIC up again, or snf-network remove {name}"
+        old = name.endswith((ENV, COMMANDS))
+        yield "unreadable", name, "a file of the bash package: snf-network adopt" if old else hint
     for interface, resources in difference.unrecorded:
         has = (
             f"has {len(resources)} things of ours and no record"

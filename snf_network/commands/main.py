@@ -28,6 +28,7 @@ NAMES = (
     "gc",
     "remove",
     "load",
+    "adopt",
     "drops",
     "explain",
     "trace",

@@ -52,7 +52,7 @@ def test_what_the_bash_package_left_is_cleaned_up(lab: Lab) -> None:
     before = left(node)
     node.run("sh", "-exc", OLD)
     assert len(left(node)) > len(before)
-    said = node.out("sh", "-exc", example("Instead of the bash package", "docs/operators.md"))
+    said = node.out("sh", "-exc", example("Without adopt", "docs/operators.md"))
     assert said.split() == ["2001:db8:1::7", "dev", "eth1", "proxy"]
     assert left(node) - before == {
         "-A INPUT -p tcp -m tcp --dport 22 -j ACCEPT",
