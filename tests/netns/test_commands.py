@@ -311,6 +311,39 @@ def test_a_nic_whose_link_is_down_is_not_called_up(node: Machine) -> None:
     node.down(BRIDGED)
 
 
+# --- the alias of a tap
+
+
+def alias(node: Machine, tap: str) -> str:
+    """What `ip link` and SNMP tell of a tap."""
+    return str(json.loads(node.out("ip", "-j", "link", "show", tap))[0].get("ifalias", ""))
+
+
+@pytest.mark.parametrize("env", [ROUTED, BRIDGED], ids=["routed", "bridged"])
+def test_a_tap_says_whose_it_is_until_the_nic_goes(node: Machine, env: dict[str, str]) -> None:
+    tap = env["INTERFACE"]
+    node.up({**env, "NETWORK_NAME": "#\"'\\ $(reboot)"})
+    assert alias(node, tap) == f"{env['INSTANCE']} nic0 ____ __reboot_"
+    node.up(env)
+    assert alias(node, tap) == f"{env['INSTANCE']} nic0 {env['NETWORK_NAME']}"
+    node.ip(f"link set {tap} alias 'another name'")
+    status, said = ordered(node, "check")
+    assert status == 1 and f'alias "{env["INSTANCE"]} nic0 {env["NETWORK_NAME"]}"' in said
+    assert ordered(node, "repair") == (0, "put back 1, took away 0, tried again 0\n")
+    assert alias(node, tap) == f"{env['INSTANCE']} nic0 {env['NETWORK_NAME']}"
+    node.down(env)
+    assert alias(node, tap) == ""
+
+
+def test_a_record_of_a_version_without_aliases_is_as_good(node: Machine) -> None:
+    node.up(ROUTED)
+    node.run("sed", "-i", "/^Alias/d", f"{STATE_DIR}/tap0")
+    node.ip("link set tap0 alias ''")
+    assert ordered(node, "check") == (0, "clean\n")
+    node.up(ROUTED)
+    assert alias(node, "tap0") == "inst1.example.com nic0 pub1" and ordered(node, "check") == (0, "clean\n")
+
+
 def test_a_file_that_is_no_binding_stays(node: Machine) -> None:
     node.up(ROUTED)
     node.write(f"{BINDINGS}/leases.db", "important\n")
