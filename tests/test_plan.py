@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import re
 import sys
 from collections.abc import Callable
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +20,7 @@ from snf_network.model.config import Config, parse
 from snf_network.model.nic import Nic
 from snf_network.model.node import Node
 from snf_network.model.resources import (
+    KINDS,
     Alias,
     Binding,
     BridgeVlan,
@@ -90,6 +93,21 @@ def kinds(made: Plan, *wanted: type[Resource]) -> list[Resource]:
 def members(made: Plan, family: str, name: str) -> list[tuple[str, str]]:
     elements = [found for found in made.resources if isinstance(found, Element)]
     return [(found.key, found.value) for found in elements if (found.family, found.set) == (family, name)]
+
+
+def test_its_facts_are_the_same_as_its_text() -> None:
+    made = plan(ROUTED, NETWORK_TAGS="ip-less-routed nfdhcpd dns gold")
+    facts = json.loads(json.dumps(made.facts()))
+    rows = facts["resources"]
+    assert {KINDS[row["kind"]](**row["fields"]) for row in rows} == {*made.resources}
+    text = made.text()
+    for heading, group in groupby(rows, lambda row: row["heading"]):
+        part = "".join(f"{row['line']}\n" for row in group)
+        assert text.startswith(f"# {heading}\n{part}"), "in this order"
+        text = text.removeprefix(f"# {heading}\n{part}\n")
+    assert facts["announcements"][0] == {"address": ROUTED["IP"], "interface": "eth1"}
+    assert facts["names"]["instance"] == ROUTED["INSTANCE"] and facts["ignored_tags"] == ["gold"]
+    assert facts["warnings"] == facts["lacking"] == []
 
 
 # --- tags have no order

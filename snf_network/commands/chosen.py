@@ -40,6 +40,12 @@ def counted(interface: str) -> tuple[str, int, str]:
     return stem, len(interface), interface
 
 
+def nic_of(record: Record) -> str:
+    """The name of a NIC in its instance, or else its index."""
+    values = dict(record.variables)
+    return values.get("INTERFACE_NAME") or values.get("INTERFACE_INDEX", "")
+
+
 def by_cause(said: Iterable[tuple[str, str]]) -> Iterator[tuple[str, str]]:
     """Interface and message for each cause; a cause shared by many NICs appears once, with their number."""
     by_cause: dict[str, list[str]] = {}

@@ -22,13 +22,15 @@ from snf_network.observe.drift import Difference, compare
 from snf_network.scripts.bringup import announce_again, bring_up, keep_wanted
 from snf_network.scripts.process import Log
 
-from . import check, gc
+from . import acts, check, gc
+from .acts import Acts
 
 SUMMARY = "bring the node back to its records"
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     """Output options."""
+    acts.arguments(parser)
     parser.add_argument("--quiet", action="store_true", help="print failures only")
     parser.add_argument(
         "--pending",
@@ -39,28 +41,39 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace, config: Config) -> int:
     """Repair, then compare again."""
+    with Acts(options) as told:
+        found = compare(config)
+        told.know(*found.gone, *found.live)
+        if found:
+            return _repair(options, found, config, told)
+        if not options.quiet:
+            told.say("clean: nothing to repair")
+        return 0
+
+
+def _repair(options: argparse.Namespace, found: Difference, config: Config, told: Acts) -> int:
     log = Log("snf-network", path=config.logfile)
-    found = compare(config)
-    if not found:
-        return _say(options, "clean: nothing to repair")
-    failed = _Repair(found, config, log).run()
+    failed = _Repair(found, config, log, told).run()
     left = compare(config)
+    for kind, interface, words in check.rows(left):
+        told.left(interface, f"{kind}: {words}")
+        if not options.pending:
+            sys.stderr.write(f"still {kind} {interface}: {words}\n")
     if options.pending:
         return int(bool(left.lacking))
-    for kind, interface, words in check.rows(left):
-        sys.stderr.write(f"still {kind} {interface}: {words}\n")
     tried = len(found.lacking) + len(found.outdated)
     done = f"put back {len(found.missing)}, took away {len(found.orphans)}, tried again {tried}"
     log.log(f"repair: {done}")
-    _say(options, done)
+    if not options.quiet:
+        told.say(done)
     return 1 if failed or left else 0
 
 
 class _Repair:
     """One repair: each failure is reported in one line, and the rest goes on."""
 
-    def __init__(self, found: Difference, config: Config, log: Log) -> None:
-        self.found, self.config, self.log = found, config, log
+    def __init__(self, found: Difference, config: Config, log: Log, told: Acts) -> None:
+        self.found, self.config, self.log, self.told = found, config, log, told
         self.engine = Engine(config)
         self.failed = False
 
@@ -70,7 +83,7 @@ class _Repair:
             return True
         self._mend()
         self._plan_again()
-        for interface, why in gc.sweep(self.engine, self.found, self.log, "repair").items():
+        for interface, why in gc.sweep(self.engine, self.found, self.log, "repair", self.told).items():
             self._fail(interface, why)
         return self.failed
 
@@ -79,6 +92,7 @@ class _Repair:
         try:
             for words in self.engine.load():
                 self._fail("-", words)
+            self.told.done("-", "loaded the rules")
             return True
         except SnfNetworkError as error:
             self._fail("-", str(error))
@@ -87,6 +101,7 @@ class _Repair:
             for record in {record.interface: record for record, _ in self.found.missing}.values():
                 self.engine.close(record, str(error))
                 self.log.about(record).say(f"closed, as there are no filters: {error}")
+                self.told.done(record.interface, "closed, as there are no filters")
             return False
 
     def _mend(self) -> None:
@@ -99,6 +114,8 @@ class _Repair:
         for interface, (record, resources) in lost.items():
             if interface not in failed:
                 self.log.about(record).log(f"repair: put back {len(resources)}: {resources[0].command}")
+                for resource in resources:
+                    self.told.done(interface, f"put back: {acts.line(resource)}")
         unpinned = [record for record, some in lost.values() if any(isinstance(one, Element) for one in some)]
         self.engine.forget_learned(unpinned)
         unheard = [
@@ -117,6 +134,7 @@ class _Repair:
                 continue
             try:
                 bring_up(Nic.from_env(dict(record.variables)), self.config, self.log.about(record))
+                self.told.done(record.interface, "brought up again")
             except SnfNetworkError as error:
                 self._fail(record.interface, str(error))
                 keep_wanted(record, self.config, str(error))
@@ -124,10 +142,5 @@ class _Repair:
     def _fail(self, interface: str, why: str) -> None:
         self.failed = True
         self.log.of(interface).log(f"repair: {why}")
+        self.told.failed(interface, why)
         sys.stderr.write(f"{interface}: {why}\n")
-
-
-def _say(options: argparse.Namespace, words: str) -> int:
-    if not options.quiet:
-        sys.stdout.write(f"{words}\n")
-    return 0

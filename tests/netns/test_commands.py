@@ -311,6 +311,107 @@ def test_a_nic_whose_link_is_down_is_not_called_up(node: Machine) -> None:
     node.down(BRIDGED)
 
 
+# --- what was done, as JSON
+
+
+NIC = {"interface": "tap0", "instance": ROUTED["INSTANCE"], "nic": "0", "uuid": ROUTED["INTERFACE_UUID"]}
+NONE = {"interface": "-", "instance": "", "nic": "", "uuid": ""}
+NOTHING = {"done": [], "failed": [], "left": []}
+
+
+def told(node: Machine, *words: str) -> tuple[int, dict[str, list[dict[str, str]]]]:
+    """The exit status of a command, and its JSON."""
+    ran = node.run(COMMAND, *words, "--json", check=False)
+    return ran.returncode, json.loads(ran.stdout)
+
+
+def test_repair_tells_what_it_did(node: Machine) -> None:
+    node.up(ROUTED)
+    assert told(node, "repair") == (0, NOTHING)
+    node.run("nft", 'delete element inet snf_network routed { "tap0" }')
+    node.run("nft", 'add element inet snf_network routed { "tap9" }')
+    done = [
+        {**NIC, "what": 'put back: nft add element inet snf_network routed { "tap0" }'},
+        {
+            **NONE,
+            "interface": "tap9",
+            "what": 'taken away: nft add element inet snf_network routed { "tap9" }',
+        },
+    ]
+    assert told(node, "repair", "--quiet") == (0, {**NOTHING, "done": done})
+    node.write(f"{STATE_DIR}/tap1", "nonsense\n")
+    node.run("nft", "flush ruleset")
+    status, found = told(node, "repair")
+    assert status == 1 and found["done"][0] == {**NONE, "what": "loaded the rules"} and not found["failed"]
+    (left,) = found["left"]
+    assert left["interface"] == "tap1" and left["what"].startswith("unreadable: its record cannot be read")
+
+
+def test_repair_tells_which_nic_it_brought_up_again_and_which_it_could_not(node: Machine) -> None:
+    for env in (ROUTED, BRIDGED):
+        node.up(env)
+    node.ip("link set prv0 mtu 1400")
+    status, found = told(node, "repair")
+    node.ip("link set prv0 mtu 1500")
+    assert (
+        status == 0 and {row["interface"]: row["what"] for row in found["done"]}["tap1"] == "brought up again"
+    )
+    node.run("sh", "-c", f"rm {STATE_DIR}/locks/tap1; mkdir {STATE_DIR}/locks/tap1")
+    status, found = told(node, "repair")
+    assert status == 1 and {row["instance"] for row in found["failed"]} == {BRIDGED["INSTANCE"]}
+    assert all(f"{STATE_DIR}/locks/tap1" in row["what"] for row in found["failed"]) and found["left"]
+    node.run("rmdir", f"{STATE_DIR}/locks/tap1")
+    assert told(node, "repair")[0] == 0
+
+
+def test_gc_tells_what_it_took_back(node: Machine) -> None:
+    for env in (ROUTED, OTHER):
+        node.up(env)
+        node.ip(f"link del {env['INTERFACE']}")
+    node.run("sh", "-c", f"rm {STATE_DIR}/locks/tap1; mkdir {STATE_DIR}/locks/tap1")
+    status, found = told(node, "gc")
+    assert status == 1 and found["done"] == [{**NIC, "what": "inst1.example.com taken back"}]
+    (failed,) = found["failed"]
+    assert (failed["instance"], failed["uuid"]) == ("other.example.com", "u1") and "locks/tap1" in failed[
+        "what"
+    ]
+    node.run("rmdir", f"{STATE_DIR}/locks/tap1")
+    assert told(node, "gc", "--quiet")[0] == 0 and told(node, "gc") == (0, NOTHING)
+
+
+def test_remove_tells_what_it_took_back_even_if_it_fails_then(node: Machine) -> None:
+    node.up(ROUTED)
+    status, found = told(node, "remove", "tap0", "tap1", "tap 2")
+    assert status == 1 and found["done"] == [{**NIC, "what": "inst1.example.com taken back"}]
+    assert found["failed"] == [
+        {**NONE, "interface": "tap1", "what": "has no record"},
+        {**NONE, "what": "'tap 2' is no interface name"},
+    ]
+
+
+def test_load_tells_what_is_loaded_and_what_is_closed(node: Machine) -> None:
+    profiles = "loaded: firewall profiles limited, protected, unprotected"
+    rules = {**NONE, "what": "policy rules of table 222"}
+    assert told(node, "load", "222") == (0, {**NOTHING, "done": [{**NONE, "what": profiles}, rules]})
+    status, found = told(node, "load", "nosuch")
+    assert status == 1 and found["done"] == [{**NONE, "what": profiles}]
+    assert [row["what"].partition(" is no")[0] for row in found["failed"]] == ["LINK=nosuch"]
+    node.write("/etc/snf-network/profiles/odd.nft", "nonsense\n")
+    status, found = told(node, "load")
+    node.run("rm", "/etc/snf-network/profiles/odd.nft")
+    assert status == 1 and len(found["done"]) == 1 and "odd" in found["failed"][0]["what"]
+    assert told(node, "load")[0] == 0
+    assert ordered(node, "load", "--print", "--json")[0] == 2
+
+
+def test_plan_as_json_has_the_lines_of_the_plan(node: Machine) -> None:
+    node.up(ROUTED)
+    plan = json.loads(node.out(COMMAND, "plan", "--record", "tap0", "--json"))
+    text = node.out(COMMAND, "plan", "--record", "tap0")
+    assert all(f"{row['line']}\n" in text and f"# {row['heading']}\n" in text for row in plan["resources"])
+    assert plan["names"] is None and plan["announcements"] and plan["lacking"] == []
+
+
 # --- the alias of a tap
 
 
