@@ -28,6 +28,7 @@ NAMES = (
     "remove",
     "load",
     "drops",
+    "metrics",
     "explain",
     "trace",
     "selftest",
@@ -42,7 +43,7 @@ Settings are in /etc/default/snf-network. What to do when something is wrong: op
 /usr/share/doc/snf-network/."""
 EVERYBODY = ("plan", "status")
 """Subcommands for every user: they read only public data; nft lists the rest to root alone."""
-LENIENT = ("status", "check", "repair", "gc", "drops")
+LENIENT = ("status", "check", "repair", "gc", "drops", "metrics")
 """Subcommands that tolerate a bad line in the settings: running guests depend on them."""
 SECONDS = 60.0
 PACKAGES = {"pyroute2": "python3-pyroute2", "dns": "python3-dnspython", "yaml": "python3-yaml"}
