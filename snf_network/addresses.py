@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 HEX = frozenset("0123456789abcdefABCDEF")
 WORD = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_.-")
+PLAIN = WORD | {" "}
 
 
 # --- names
@@ -35,6 +36,18 @@ def is_name(text: str) -> bool:
 def is_domain(text: str) -> bool:
     """A valid DNS name: labels of 1 to 63 characters, at most 253 in all (RFC 1035, 2.3.4)."""
     return bool(text) and is_name(text) and all(0 < len(label) < 64 for label in text.split("."))
+
+
+def as_alias(text: str) -> str:
+    """Text as the alias of a device: at most 255 octets (IFALIASZ). All but letters, digits, `_`, `.`, `-`
+    and spaces becomes `_`, so double quotes are enough in a shell and in a batch of ip(8).
+    """
+    return "".join([character if character in PLAIN else "_" for character in text[:255]])
+
+
+def is_alias(text: str) -> bool:
+    """An alias as `as_alias` makes it, or none."""
+    return as_alias(text) == text
 
 
 # --- MAC addresses

@@ -53,13 +53,34 @@ class Plan:
         ]
         return "\n".join(parts)
 
+    def facts(self) -> dict[str, object]:
+        """The same as data for JSON."""
+        return {
+            "resources": [
+                {
+                    "kind": type(one).__name__,
+                    "fields": dict(one.__dict__),
+                    "heading": one.heading,
+                    "line": one.add(),
+                }
+                for one in _ordered(self.resources)
+            ],
+            "announcements": [dict(one.__dict__) for one in self.announcements],
+            "names": dict(self.names.__dict__) if self.names else None,
+            "warnings": self.warnings,
+            "lacking": self.lacking,
+            "ignored_tags": self.ignored,
+        }
+
+
+def _ordered(resources: Iterable[Resource]) -> list[Resource]:
+    """First the targets of set members, then all members, then the rest in the plan's order."""
+    return sorted(resources, key=lambda one: 0 if one.early else 1 if isinstance(one, Element) else 2)
+
 
 def _lines(resources: Iterable[Resource]) -> Iterator[str]:
-    """The add lines, under one heading per tool: first the targets of set members, then all members, then the
-    rest in the plan's order.
-    """
-    ordered = sorted(resources, key=lambda one: 0 if one.early else 1 if isinstance(one, Element) else 2)
-    for heading, group in groupby(ordered, lambda resource: resource.heading):
+    """The add lines, under one heading per tool."""
+    for heading, group in groupby(_ordered(resources), lambda resource: resource.heading):
         yield from _part(heading, [resource.add() for resource in group])
 
 

@@ -102,6 +102,22 @@ def test_a_nic_has_what_ganeti_said() -> None:
     assert nic.link_local == "fe80::a800:ff:fead:35c9"
 
 
+@pytest.mark.parametrize(
+    ("values", "alias"),
+    [
+        ({}, "inst1.example.com nic0 pub1"),
+        ({"INTERFACE_INDEX": None}, "inst1.example.com nicpub0 pub1"),
+        ({"INTERFACE_INDEX": None, "INTERFACE_NAME": None}, "inst1.example.com pub1"),
+        ({"NETWORK_NAME": "my net"}, "inst1.example.com nic0 my net"),
+        ({"NETWORK_NAME": 'it\'s $(x) "y" #\\'}, "inst1.example.com nic0 it_s __x_ _y_ __"),
+        ({"NETWORK_NAME": "d\u00e9partement"}, "inst1.example.com nic0 d_partement"),
+        ({"NETWORK_NAME": "n" * 255}, f"inst1.example.com nic0 {'n' * 232}"),
+    ],
+)
+def test_its_alias_needs_no_escapes_and_fits(values: dict[str, str | None], alias: str) -> None:
+    assert Nic.from_env(changed(**values)).alias == alias and len(alias) < 256
+
+
 @pytest.mark.parametrize("path", ENVIRONMENTS, ids=lambda path: path.stem)
 def test_every_recorded_environment_is_a_nic(path: Path) -> None:
     env = dict(line.split("=", 1) for line in path.read_text().splitlines())

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import re
 import sys
 from collections.abc import Callable
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +20,8 @@ from snf_network.model.config import Config, parse
 from snf_network.model.nic import Nic
 from snf_network.model.node import Node
 from snf_network.model.resources import (
+    KINDS,
+    Alias,
     Binding,
     BridgeVlan,
     Element,
@@ -89,6 +93,21 @@ def kinds(made: Plan, *wanted: type[Resource]) -> list[Resource]:
 def members(made: Plan, family: str, name: str) -> list[tuple[str, str]]:
     elements = [found for found in made.resources if isinstance(found, Element)]
     return [(found.key, found.value) for found in elements if (found.family, found.set) == (family, name)]
+
+
+def test_its_facts_are_the_same_as_its_text() -> None:
+    made = plan(ROUTED, NETWORK_TAGS="ip-less-routed nfdhcpd dns gold")
+    facts = json.loads(json.dumps(made.facts()))
+    rows = facts["resources"]
+    assert {KINDS[row["kind"]](**row["fields"]) for row in rows} == {*made.resources}
+    text = made.text()
+    for heading, group in groupby(rows, lambda row: row["heading"]):
+        part = "".join(f"{row['line']}\n" for row in group)
+        assert text.startswith(f"# {heading}\n{part}"), "in this order"
+        text = text.removeprefix(f"# {heading}\n{part}\n")
+    assert facts["announcements"][0] == {"address": ROUTED["IP"], "interface": "eth1"}
+    assert facts["names"]["instance"] == ROUTED["INSTANCE"] and facts["ignored_tags"] == ["gold"]
+    assert facts["warnings"] == facts["lacking"] == []
 
 
 # --- tags have no order
@@ -470,10 +489,12 @@ def test_a_bridged_nic_is_a_port_with_the_bridges_mtu() -> None:
         Sysctl("net/ipv6/conf/tap1/addr_gen_mode", "1"),
         Port("tap1", "prv0", "1500"),
         Link("tap1", "fe:55:60:25:ae:2e"),
+        Alias("tap1", "inst2 nic0"),
     )
     assert plan(BRIDGED, NETWORK_TAGS="", XEN="true").resources[1:] == (
         Port("tap1", "prv0", "1500"),
         Link("tap1"),
+        Alias("tap1", "inst2 nic0"),
     )
 
 
@@ -673,7 +694,11 @@ def test_a_vlan_both_untagged_and_tagged_stays_untagged() -> None:
     ],
 )
 def test_vlans_of_open_vswitch(vlan: str, port: OvsPort) -> None:
-    assert plan(BRIDGED, MODE="openvswitch", NETWORK_TAGS="", VLAN=vlan).resources == (port, Link("tap1"))
+    assert plan(BRIDGED, MODE="openvswitch", NETWORK_TAGS="", VLAN=vlan).resources == (
+        port,
+        Link("tap1"),
+        Alias("tap1", "inst2 nic0"),
+    )
 
 
 # --- setups of others
@@ -753,7 +778,7 @@ def test_an_executable_prints_resources(no_foreign_setups: Path) -> None:
         echo '{"kind": "Sysctl", "key": "net/ipv4/conf/'$INTERFACE/$UPLINK/$TABLE'", "value": "1"}'""",
     )
     made = plan(BRIDGED, NETWORK_TAGS="theirs")
-    assert made.resources[3:] == (
+    assert made.resources[4:] == (
         Route("203.0.113.9/32", "tap1", "222"),
         Sysctl("net/ipv4/conf/tap1/eth1/222", "1"),
     )
@@ -779,6 +804,8 @@ FAILING = [
     """echo '{"kind": "NeighProxy", "address": "x", "interface": "eth1"}'""",
     """echo '{"kind": "Binding", "path": "x", "content": ""}'""",
     """echo '{"kind": "Link", "interface": "eth1"}'""",
+    """echo '{"kind": "Alias", "interface": "eth1", "alias": "x"}'""",
+    """echo '{"kind": "Alias", "interface": "tap1", "alias": "a#b"}'""",
     """echo '{"kind": "Port", "interface": "tap2", "bridge": "prv0"}'""",
     r"""echo '{"kind": "Element", "family": "bridge", "set": "macs", "key": "\"tap2\" . aa:00:00:00:00:02"}'""",
 ]

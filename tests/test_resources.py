@@ -8,6 +8,7 @@ import pytest
 
 from snf_network.model.resources import (
     KINDS,
+    Alias,
     Binding,
     BridgeOption,
     BridgeVlan,
@@ -46,6 +47,7 @@ TEXTS: list[tuple[Resource, str, str]] = [
     (Link("tap0"), "link set dev tap0 up", "link set dev tap0 down"),
     (Link("tap0", MAC, "1500"), f"link set dev tap0 address {MAC} mtu 1500 up", "link set dev tap0 down"),
     (Link("tap0", "", "9000"), "link set dev tap0 mtu 9000 up", "link set dev tap0 down"),
+    (Alias("tap0", "vm1 nic0 net1"), 'link set dev tap0 alias "vm1 nic0 net1"', 'link set dev tap0 alias ""'),
     (
         Route("198.51.100.10/32", "tap0", "222"),
         "route replace 198.51.100.10/32 dev tap0 table 222 proto 148",
@@ -155,6 +157,7 @@ REPLACED = [
     (Port("tap0", "br0"), Port("tap0", "br1")),
     (Port("tap0", "br0"), Port("tap0")),
     (Link("tap0", MAC), Link("tap0")),
+    (Alias("tap0", "vm1 nic0"), Alias("tap0", "vm2")),
     (Route("1.2.3.4/32", "tap0", "1"), Route("1.2.3.4/32", "tap1", "1", "5.6.7.8")),
     (Neighbour("1.2.3.4", MAC, "tap0"), Neighbour("1.2.3.4", "aa:00:00:00:00:01", "tap0")),
     (Sysctl("a/b", "0"), Sysctl("a/b", "1")),
@@ -181,6 +184,7 @@ BESIDE = [
     (NeighProxy("1.2.3.4", "eth0"), NeighProxy("1.2.3.4", "eth1")),
     (BridgeVlan("tap0", "5"), BridgeVlan("eth0", "5")),
     (Port("tap0"), Link("tap0")),
+    (Link("tap0"), Alias("tap0", "vm1")),
 ]
 
 

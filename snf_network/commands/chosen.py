@@ -40,6 +40,12 @@ def counted(interface: str) -> tuple[str, int, str]:
     return stem, len(interface), interface
 
 
+def nic_of(record: Record) -> str:
+    """The name of a NIC in its instance, or else its index."""
+    values = dict(record.variables)
+    return values.get("INTERFACE_NAME") or values.get("INTERFACE_INDEX", "")
+
+
 def by_cause(said: Iterable[tuple[str, str]]) -> Iterator[tuple[str, str]]:
     """Interface and message for each cause; a cause shared by many NICs appears once, with their number."""
     by_cause: dict[str, list[str]] = {}
@@ -51,12 +57,22 @@ def by_cause(said: Iterable[tuple[str, str]]) -> Iterator[tuple[str, str]]:
 
 
 def unknown_tags(record: Record, config: Config) -> tuple[str, ...]:
-    """The tags of a NIC without a setup. Empty for a record that describes no valid NIC."""
+    """The tags of a NIC without a setup."""
+    return tuple(tag for tag in _tags(record, config) if setups.for_tag(tag, config) is None)
+
+
+def known_tags(record: Record, config: Config) -> tuple[str, ...]:
+    """The tags of a NIC that have a meaning, but not those that are keys of its binding."""
+    tags = (tag for tag in _tags(record, config) if not tag.startswith(f"{config.nfdhcpd_tag}:"))
+    return tuple(tag for tag in tags if setups.for_tag(tag, config) is not None)
+
+
+def _tags(record: Record, config: Config) -> tuple[str, ...]:
+    """The tags of a NIC. Empty for a record that describes no valid NIC."""
     try:
-        tags = tags_of(Nic.from_env(dict(record.variables)), config)
+        return tags_of(Nic.from_env(dict(record.variables)), config)
     except SnfNetworkError:
         return ()
-    return tuple(tag for tag in tags if setups.for_tag(tag, config) is None)
 
 
 def without_meaning(records: Iterable[Record], config: Config) -> Iterator[tuple[str, str]]:

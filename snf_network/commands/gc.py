@@ -9,7 +9,6 @@ that is up keeps its filters even without a record: it may have a guest. `snf-ne
 from __future__ import annotations
 
 import argparse
-import sys
 
 from snf_network.apply.engine import Engine
 from snf_network.model.config import Config
@@ -17,30 +16,42 @@ from snf_network.observe.drift import compare
 from snf_network.scripts.process import Log
 from snf_network.scripts.repair import sweep
 
-from . import check
+from . import acts, check
+from .acts import Acts
 
 SUMMARY = "remove what belongs to NICs that are gone"
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     """Output options."""
+    acts.arguments(parser)
     parser.add_argument("--quiet", action="store_true", help="print failures only")
 
 
 def run(options: argparse.Namespace, config: Config) -> int:
     """Remove each record that is gone, then Resources without a record. 1 if any could not be removed."""
+    with Acts(options) as told:
+        return _collect(options, config, told)
+
+
+def _collect(options: argparse.Namespace, config: Config, told: Acts) -> int:
     found, engine, log = compare(config), Engine(config), Log("snf-network", path=config.logfile)
+    told.know(*found.live, *found.gone)
     gone, failed = engine.remove_gone(found.gone)
     for record in gone:
-        log.about(record).log(f"gc: {record.instance} taken back")
+        words = f"{record.instance} taken back"
+        log.about(record).log(f"gc: {words}")
+        told.done(record.interface, words)
         if not options.quiet:
-            sys.stdout.write(f"{record.interface}: {record.instance} taken back\n")
+            told.say(f"{record.interface}: {words}")
     left = compare(config) if gone else found
-    failed |= sweep(engine, left, log, "gc")
+    failed |= sweep(engine, left, log, "gc", told)
     for interface, why in failed.items():
+        told.failed(interface, why)
         log.of(interface).say(f"{interface}: {why}")
     for kind, interface, words in check.spared(left):
+        told.left(interface, f"{kind}: {words}")
         log.of(interface).say(f"{kind} {interface}: {words}")
     if not options.quiet:
-        sys.stdout.write(f"{len(gone)} NICs and {len(left.orphans)} orphans taken back\n")
+        told.say(f"{len(gone)} NICs and {len(left.orphans)} orphans taken back")
     return int(bool(failed))

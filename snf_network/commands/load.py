@@ -17,13 +17,18 @@ from snf_network.observe.facts import kernel_has_ipv6, table_number
 from snf_network.rules.ruleset import Ruleset, profiles
 from snf_network.scripts.process import Log
 
+from . import acts
+from .acts import Acts
+
 SUMMARY = "load the rules and firewall profiles, before any NIC or after a change"
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     """What to load."""
     parser.add_argument("table", nargs="*", help="routing tables whose policy rules to add too")
-    parser.add_argument(
+    output = parser.add_mutually_exclusive_group()
+    acts.arguments(output)
+    output.add_argument(
         "--print", action="store_true", help="print the complete input for nft, and load nothing"
     )
 
@@ -33,15 +38,24 @@ def run(options: argparse.Namespace, config: Config) -> int:
     if options.print:
         sys.stdout.write(Ruleset(config).text())
         return 0
+    with Acts(options) as told:
+        return _load(options, config, told)
+
+
+def _load(options: argparse.Namespace, config: Config, told: Acts) -> int:
     engine, log = Engine(config), Log("snf-network", path=config.logfile)
     closed = engine.load()
+    words = f"loaded: firewall profiles {', '.join(profiles())}"
+    told.done("-", words)
+    for why in closed:
+        told.failed("-", why)
     with Netlink() as netlink:
         tables = [table_number(name, netlink) for name in options.table]
     for table in tables:
         engine.keep_rules(str(table), ("-4", "-6") if kernel_has_ipv6() else ("-4",))
-    for words in closed:
-        log.say(words)
-    words = f"loaded: firewall profiles {', '.join(profiles())}"
+        told.done("-", f"policy rules of table {table}")
+    for why in closed:
+        log.say(why)
     log.log(words)
-    sys.stdout.write(f"{words}\n")
+    told.say(words)
     return 1 if closed else 0

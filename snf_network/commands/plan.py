@@ -8,6 +8,7 @@ node, now.
 from __future__ import annotations
 
 import argparse
+import json
 import sys
 from pathlib import Path
 
@@ -30,6 +31,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         "--env", metavar="FILE", help="a file of KEY=VALUE lines, such as a recorded environment"
     )
     source.add_argument("--record", metavar="IFACE", help="the NIC that IFACE was brought up for")
+    parser.add_argument("--json", action="store_true", help="print JSON: an object")
     parser.add_argument("interface", nargs="?", default="", help="the tap, if INTERFACE is not set")
 
 
@@ -37,7 +39,8 @@ def run(options: argparse.Namespace, config: Config) -> int:
     """Print the plan."""
     nic = settled(Nic.from_env(_variables(options, config), options.interface))
     plan = plan_for(nic, node_for(nic, config), config)
-    sys.stdout.write((plan if dns_is_on(config) else replace(plan, names=None)).text())
+    plan = plan if dns_is_on(config) else replace(plan, names=None)
+    sys.stdout.write(f"{json.dumps(plan.facts(), indent=2)}\n" if options.json else plan.text())
     return 0
 
 

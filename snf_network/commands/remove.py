@@ -5,7 +5,6 @@ nor a record need exist.
 from __future__ import annotations
 
 import argparse
-import sys
 
 from snf_network.addresses import is_interface
 from snf_network.apply.engine import Engine
@@ -14,27 +13,39 @@ from snf_network.model.config import Config
 from snf_network.observe.drift import compare
 from snf_network.scripts.process import Log
 
+from . import acts
+from .acts import Acts
+
 SUMMARY = "remove everything that an interface has"
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
-    """The interfaces."""
+    """The interfaces, and output options."""
+    acts.arguments(parser)
     parser.add_argument("interface", metavar="IFACE", nargs="+")
 
 
 def run(options: argparse.Namespace, config: Config) -> int:
     """Remove each; returns 1 if one of them had nothing."""
-    status = 0
-    log = Log("snf-network", path=config.logfile)
-    for interface in options.interface:
-        if not is_interface(interface):
-            raise BadEnvironment(f"{shown(interface)} is no interface name")
-        record = Engine(config).remove(interface)
-        words = f"{record.instance} taken back" if record else _taken_down(interface, config)
-        status |= not words
-        log.of(interface).log(f"remove: {words or 'has no record'}")
-        sys.stdout.write(f"{interface}: {words or 'has no record'}\n")
-    return status
+    with Acts(options) as told:
+        return max([_remove(interface, config, told) for interface in options.interface])
+
+
+def _remove(interface: str, config: Config, told: Acts) -> int:
+    if not is_interface(interface):
+        raise BadEnvironment(f"{shown(interface)} is no interface name")
+    record = Engine(config).remove(interface)
+    if record:
+        told.know(record)
+    done = f"{record.instance} taken back" if record else _taken_down(interface, config)
+    words = done or "has no record"
+    Log("snf-network", path=config.logfile).of(interface).log(f"remove: {words}")
+    told.say(f"{interface}: {words}")
+    if done:
+        told.done(interface, done)
+    else:
+        told.failed(interface, words)
+    return int(not done)
 
 
 def _taken_down(interface: str, config: Config) -> str:

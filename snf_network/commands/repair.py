@@ -12,17 +12,19 @@ import argparse
 import sys
 
 from snf_network.model.config import Config
-from snf_network.observe.drift import compare
+from snf_network.observe.drift import Difference, compare
 from snf_network.scripts.process import Log
 from snf_network.scripts.repair import Repair
 
-from . import check
+from . import acts, check
+from .acts import Acts
 
 SUMMARY = "bring the node back to its records"
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     """Output options."""
+    acts.arguments(parser)
     parser.add_argument("--quiet", action="store_true", help="print failures only")
     parser.add_argument(
         "--pending",
@@ -33,24 +35,29 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace, config: Config) -> int:
     """Repair, then compare again."""
+    with Acts(options) as told:
+        found = compare(config)
+        told.know(*found.gone, *found.live)
+        if found:
+            return _repair(options, found, config, told)
+        if not options.quiet:
+            told.say("clean: nothing to repair")
+        return 0
+
+
+def _repair(options: argparse.Namespace, found: Difference, config: Config, told: Acts) -> int:
     log = Log("snf-network", path=config.logfile)
-    found = compare(config)
-    if not found:
-        return _say(options, "clean: nothing to repair")
-    failed = Repair(found, config, log).run()
+    failed = Repair(found, config, log, told).run()
     left = compare(config)
+    for kind, interface, words in check.rows(left):
+        told.left(interface, f"{kind}: {words}")
+        if not options.pending:
+            sys.stderr.write(f"still {kind} {interface}: {words}\n")
     if options.pending:
         return int(bool(left.lacking))
-    for kind, interface, words in check.rows(left):
-        sys.stderr.write(f"still {kind} {interface}: {words}\n")
     tried = len(found.lacking) + len(found.outdated)
     done = f"put back {len(found.missing)}, took away {len(found.orphans)}, tried again {tried}"
     log.log(f"repair: {done}")
-    _say(options, done)
-    return 1 if failed or left else 0
-
-
-def _say(options: argparse.Namespace, words: str) -> int:
     if not options.quiet:
-        sys.stdout.write(f"{words}\n")
-    return 0
+        told.say(done)
+    return 1 if failed or left else 0

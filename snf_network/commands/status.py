@@ -94,7 +94,8 @@ def given_up(record: Record) -> Iterator[str]:
                 yield f"any link-local source of {prefix} passes, also another guest's (allow:{prefix})"
 
 
-def _state(record: Record) -> str:
+def state(record: Record) -> str:
+    """The state of a NIC, in one word."""
     if not is_live(record):
         return "gone"
     if record.lacking:
@@ -104,7 +105,7 @@ def _state(record: Record) -> str:
 
 def row(record: Record, config: Config) -> dict[str, str]:
     """The columns of one NIC."""
-    state = _state(record)
+    now = state(record)
     try:
         nic = Nic.from_env(dict(record.variables))
         tags, profile = " ".join(tags_of(nic, config)), profile_of(nic, config)
@@ -117,7 +118,7 @@ def row(record: Record, config: Config) -> dict[str, str]:
         }
     values = (
         record.interface,
-        state,
+        now,
         record.instance,
         nic.name or nic.index,
         nic.mode,

@@ -35,10 +35,15 @@ def unanswered(relying: Mapping[str, str], path: str = PATH) -> dict[str, str]:
         states = {guest["interface"]: guest["state"] for guest in answer["guests"]}
         engine = answer["engine"]
     except (SnfNetworkError, ValueError, LookupError, TypeError) as error:
-        if isinstance(error.__cause__, PermissionError) or not (os.path.exists(path) or glob(UNITS)):
+        if isinstance(error.__cause__, PermissionError) or not is_expected(path):
             return {}
         return {name: DEAD for name, wanted in relying.items() if wanted != "nfqueue" or not _queues()}
     return dict(_silent(relying, states, engine))
+
+
+def is_expected(path: str = PATH) -> bool:
+    """True if a daemon has run since the boot, or systemd should start one."""
+    return os.path.exists(path) or bool(glob(UNITS))
 
 
 def _silent(relying: Mapping[str, str], states: Mapping[str, str], engine: str) -> Iterable[tuple[str, str]]:

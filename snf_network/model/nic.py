@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from snf_network.addresses import (
+    as_alias,
     canonical6,
     eui64,
     is_domain,
@@ -98,6 +99,12 @@ class Nic:
     def link_local(self) -> str:
         """The address in fe80::/64 that the guest's kernel gives itself if it forms EUI-64 addresses."""
         return eui64("fe80::/64", self.mac)
+
+    @property
+    def alias(self) -> str:
+        """What the tap's alias says: the instance, the NIC's index, or else its name, and the network."""
+        number = self.index or self.name
+        return as_alias(" ".join(filter(None, (self.instance, number and f"nic{number}", self.network.name))))
 
     @property
     def identifiers(self) -> tuple[str, ...]:

@@ -16,11 +16,29 @@ from snf_network.scripts.bringup import announce_again, bring_up, keep_wanted
 from snf_network.scripts.process import Log
 
 
+class Told:
+    """Hears what is done to which interface, and what failed. This one does not pass it on."""
+
+    def done(self, interface: str, what: str) -> None:
+        """Something was done."""
+
+    def failed(self, interface: str, what: str) -> None:
+        """Something could not be done, and why."""
+
+
+NOBODY = Told()
+
+
+def first_line(resource: Resource) -> str:
+    """The first line of a Resource's command: a binding has many."""
+    return resource.command.partition("\n")[0]
+
+
 class Repair:
     """One repair: each failure is reported in one line, and the rest goes on."""
 
-    def __init__(self, found: Difference, config: Config, log: Log) -> None:
-        self.found, self.config, self.log = found, config, log
+    def __init__(self, found: Difference, config: Config, log: Log, told: Told = NOBODY) -> None:
+        self.found, self.config, self.log, self.told = found, config, log, told
         self.engine = Engine(config)
         self.failed = False
 
@@ -30,7 +48,7 @@ class Repair:
             return True
         self._mend()
         self._plan_again()
-        for interface, why in sweep(self.engine, self.found, self.log, "repair").items():
+        for interface, why in sweep(self.engine, self.found, self.log, "repair", self.told).items():
             self._fail(interface, why)
         return self.failed
 
@@ -39,6 +57,7 @@ class Repair:
         try:
             for words in self.engine.load(self.found.live):
                 self._fail("-", words)
+            self.told.done("-", "loaded the rules")
             return True
         except SnfNetworkError as error:
             self._fail("-", str(error))
@@ -47,6 +66,7 @@ class Repair:
             for record in {record.interface: record for record, _ in self.found.missing}.values():
                 self.engine.close(record, str(error))
                 self.log.about(record).say(f"closed, as there are no filters: {error}")
+                self.told.done(record.interface, "closed, as there are no filters")
             return False
 
     def _mend(self) -> None:
@@ -59,6 +79,8 @@ class Repair:
         for interface, (record, resources) in lost.items():
             if interface not in failed:
                 self.log.about(record).log(f"repair: put back {len(resources)}: {resources[0].command}")
+                for resource in resources:
+                    self.told.done(interface, f"put back: {first_line(resource)}")
         unpinned = [record for record, some in lost.values() if any(isinstance(one, Element) for one in some)]
         self.engine.forget_learned(unpinned)
         unheard = [
@@ -77,6 +99,7 @@ class Repair:
                 continue
             try:
                 bring_up(Nic.from_env(dict(record.variables)), self.config, self.log.about(record))
+                self.told.done(record.interface, "brought up again")
             except SnfNetworkError as error:
                 self._fail(record.interface, str(error))
                 keep_wanted(record, self.config, str(error))
@@ -84,13 +107,15 @@ class Repair:
     def _fail(self, interface: str, why: str) -> None:
         self.failed = True
         self.log.of(interface).log(f"repair: {why}")
+        self.told.failed(interface, why)
         sys.stderr.write(f"{interface}: {why}\n")
 
 
-def sweep(engine: Engine, left: Difference, log: Log, verb: str) -> dict[str, str]:
+def sweep(engine: Engine, left: Difference, log: Log, verb: str, told: Told = NOBODY) -> dict[str, str]:
     """Remove Resources without a record and log each. Returns errors by interface."""
     failed = engine.sweep(left.orphans)
     for orphan in left.orphans:
         if (orphan.owner or ALWAYS) not in failed:
             log.of(orphan.device).log(f"{verb}: taken away: {orphan.command}")
+            told.done(orphan.device, f"taken away: {first_line(orphan)}")
     return failed

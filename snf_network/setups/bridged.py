@@ -5,7 +5,7 @@ without tags.
 from __future__ import annotations
 
 from snf_network.errors import BadEnvironment
-from snf_network.model.resources import BridgeVlan, Link, Port, Resource, Sysctl
+from snf_network.model.resources import Alias, BridgeVlan, Link, Port, Resource, Sysctl
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -26,6 +26,7 @@ def setup(nic: Nic, node: Node, config: Config) -> Iterator[Resource]:
     yield Port(nic.interface, nic.link, str(node.mtu))
     yield from _vlans(nic, node)
     yield Link(nic.interface, mac)
+    yield Alias(nic.interface, nic.alias)
 
 
 def _vlans(nic: Nic, node: Node) -> Iterator[Resource]:

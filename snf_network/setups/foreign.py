@@ -10,9 +10,9 @@ from __future__ import annotations
 import sys
 from posix import F_OK, access, listdir
 
-from snf_network.addresses import is_address, is_interface, is_length, is_mac, width
+from snf_network.addresses import is_address, is_alias, is_interface, is_length, is_mac, width
 from snf_network.errors import SnfNetworkError, shown
-from snf_network.model.resources import KINDS, Element, Link, Port, Resource
+from snf_network.model.resources import KINDS, Alias, Element, Link, Port, Resource
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -69,7 +69,7 @@ def _check(resource: Resource, nic: Nic) -> None:
     for name, value in resource.__dict__.items():
         if not CHECKS.get(name, str.isprintable)(value):
             raise ValueError(f"{name}={value} in {type(resource).__name__}")
-    if isinstance(resource, (Link, Port)):
+    if isinstance(resource, (Alias, Link, Port)):
         foreign = resource.interface != nic.interface
     else:
         foreign = type(resource) is Element and resource.key.split('"')[1:2] != [nic.interface]
@@ -94,6 +94,7 @@ CHECKS: dict[str, Callable[[str], bool]] = {
     "mac": lambda text: not text or is_mac(text),
     "via": lambda text: not text or is_address(text),
     "mtu": lambda text: not text or _is_number(text),
+    "alias": is_alias,
     "content": lambda text: True,
     "path": lambda text: text.startswith("/") and text.isprintable(),
 }

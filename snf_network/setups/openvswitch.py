@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from snf_network.model.resources import Link, OvsPort, Resource
+from snf_network.model.resources import Alias, Link, OvsPort, Resource
 from snf_network.setups.bridged import vlans
 
 TYPE_CHECKING = False
@@ -19,3 +19,4 @@ def setup(nic: Nic, node: Node, config: Config) -> Iterator[Resource]:
     untagged, tagged = vlans(nic.vlan)
     yield OvsPort(nic.interface, nic.link, untagged, ",".join(tagged))
     yield Link(nic.interface)
+    yield Alias(nic.interface, nic.alias)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from snf_network.addresses import eui64, is_link_local
 from snf_network.errors import BadEnvironment
-from snf_network.model.resources import Element, Link, Neighbour, Port, Resource, Route, Rule, Sysctl
+from snf_network.model.resources import Alias, Element, Link, Neighbour, Port, Resource, Route, Rule, Sysctl
 from snf_network.setups.allow import Extra, extra, gateway_within
 from snf_network.setups.pins import addresses4, addresses6, macs, routers
 
@@ -35,6 +35,7 @@ def setup(nic: Nic, node: Node, config: Config) -> Iterator[Resource]:
     yield Link(nic.interface, "" if nic.xen else config.tap_constant_mac)
     yield from _guest(nic, node)
     yield from _allowed(nic, node, allowed)
+    yield Alias(nic.interface, nic.alias)  # after the routes, which the guest waits for
 
 
 def _routable(nic: Nic, node: Node, allowed: Extra) -> Extra:

@@ -318,6 +318,6 @@ for family in -4 -6; do
   ip $family route flush table all proto 148 2>/dev/null
   ip $family neigh show proxy | while read -r address dev name rest; do ip $family neigh del proxy "$address" dev "$name"; done
 done
-for tap; do printf 'link set dev %s down\nlink set dev %s nomaster\n' "$tap" "$tap"; done | ip -batch -
+for tap; do printf 'link set dev %s down alias ""\nlink set dev %s nomaster\n' "$tap" "$tap"; done | ip -batch -
 true
 """

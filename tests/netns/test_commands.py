@@ -311,6 +311,140 @@ def test_a_nic_whose_link_is_down_is_not_called_up(node: Machine) -> None:
     node.down(BRIDGED)
 
 
+# --- what was done, as JSON
+
+
+NIC = {"interface": "tap0", "instance": ROUTED["INSTANCE"], "nic": "0", "uuid": ROUTED["INTERFACE_UUID"]}
+NONE = {"interface": "-", "instance": "", "nic": "", "uuid": ""}
+NOTHING = {"done": [], "failed": [], "left": []}
+
+
+def told(node: Machine, *words: str) -> tuple[int, dict[str, list[dict[str, str]]]]:
+    """The exit status of a command, and its JSON."""
+    ran = node.run(COMMAND, *words, "--json", check=False)
+    return ran.returncode, json.loads(ran.stdout)
+
+
+def test_repair_tells_what_it_did(node: Machine) -> None:
+    node.up(ROUTED)
+    assert told(node, "repair") == (0, NOTHING)
+    node.run("nft", 'delete element inet snf_network routed { "tap0" }')
+    node.run("nft", 'add element inet snf_network routed { "tap9" }')
+    done = [
+        {**NIC, "what": 'put back: nft add element inet snf_network routed { "tap0" }'},
+        {
+            **NONE,
+            "interface": "tap9",
+            "what": 'taken away: nft add element inet snf_network routed { "tap9" }',
+        },
+    ]
+    assert told(node, "repair", "--quiet") == (0, {**NOTHING, "done": done})
+    node.write(f"{STATE_DIR}/tap1", "nonsense\n")
+    node.run("nft", "flush ruleset")
+    status, found = told(node, "repair")
+    assert status == 1 and found["done"][0] == {**NONE, "what": "loaded the rules"} and not found["failed"]
+    (left,) = found["left"]
+    assert left["interface"] == "tap1" and left["what"].startswith("unreadable: its record cannot be read")
+
+
+def test_repair_tells_which_nic_it_brought_up_again_and_which_it_could_not(node: Machine) -> None:
+    for env in (ROUTED, BRIDGED):
+        node.up(env)
+    node.ip("link set prv0 mtu 1400")
+    status, found = told(node, "repair")
+    node.ip("link set prv0 mtu 1500")
+    assert (
+        status == 0 and {row["interface"]: row["what"] for row in found["done"]}["tap1"] == "brought up again"
+    )
+    node.run("sh", "-c", f"rm {STATE_DIR}/locks/tap1; mkdir {STATE_DIR}/locks/tap1")
+    status, found = told(node, "repair")
+    assert status == 1 and {row["instance"] for row in found["failed"]} == {BRIDGED["INSTANCE"]}
+    assert all(f"{STATE_DIR}/locks/tap1" in row["what"] for row in found["failed"]) and found["left"]
+    node.run("rmdir", f"{STATE_DIR}/locks/tap1")
+    assert told(node, "repair")[0] == 0
+
+
+def test_gc_tells_what_it_took_back(node: Machine) -> None:
+    for env in (ROUTED, OTHER):
+        node.up(env)
+        node.ip(f"link del {env['INTERFACE']}")
+    node.run("sh", "-c", f"rm {STATE_DIR}/locks/tap1; mkdir {STATE_DIR}/locks/tap1")
+    status, found = told(node, "gc")
+    assert status == 1 and found["done"] == [{**NIC, "what": "inst1.example.com taken back"}]
+    (failed,) = found["failed"]
+    assert (failed["instance"], failed["uuid"]) == ("other.example.com", "u1") and "locks/tap1" in failed[
+        "what"
+    ]
+    node.run("rmdir", f"{STATE_DIR}/locks/tap1")
+    assert told(node, "gc", "--quiet")[0] == 0 and told(node, "gc") == (0, NOTHING)
+
+
+def test_remove_tells_what_it_took_back_even_if_it_fails_then(node: Machine) -> None:
+    node.up(ROUTED)
+    status, found = told(node, "remove", "tap0", "tap1", "tap 2")
+    assert status == 1 and found["done"] == [{**NIC, "what": "inst1.example.com taken back"}]
+    assert found["failed"] == [
+        {**NONE, "interface": "tap1", "what": "has no record"},
+        {**NONE, "what": "'tap 2' is no interface name"},
+    ]
+
+
+def test_load_tells_what_is_loaded_and_what_is_closed(node: Machine) -> None:
+    profiles = "loaded: firewall profiles limited, protected, unprotected"
+    rules = {**NONE, "what": "policy rules of table 222"}
+    assert told(node, "load", "222") == (0, {**NOTHING, "done": [{**NONE, "what": profiles}, rules]})
+    status, found = told(node, "load", "nosuch")
+    assert status == 1 and found["done"] == [{**NONE, "what": profiles}]
+    assert [row["what"].partition(" is no")[0] for row in found["failed"]] == ["LINK=nosuch"]
+    node.write("/etc/snf-network/profiles/odd.nft", "nonsense\n")
+    status, found = told(node, "load")
+    node.run("rm", "/etc/snf-network/profiles/odd.nft")
+    assert status == 1 and len(found["done"]) == 1 and "odd" in found["failed"][0]["what"]
+    assert told(node, "load")[0] == 0
+    assert ordered(node, "load", "--print", "--json")[0] == 2
+
+
+def test_plan_as_json_has_the_lines_of_the_plan(node: Machine) -> None:
+    node.up(ROUTED)
+    plan = json.loads(node.out(COMMAND, "plan", "--record", "tap0", "--json"))
+    text = node.out(COMMAND, "plan", "--record", "tap0")
+    assert all(f"{row['line']}\n" in text and f"# {row['heading']}\n" in text for row in plan["resources"])
+    assert plan["names"] is None and plan["announcements"] and plan["lacking"] == []
+
+
+# --- the alias of a tap
+
+
+def alias(node: Machine, tap: str) -> str:
+    """What `ip link` and SNMP tell of a tap."""
+    return str(json.loads(node.out("ip", "-j", "link", "show", tap))[0].get("ifalias", ""))
+
+
+@pytest.mark.parametrize("env", [ROUTED, BRIDGED], ids=["routed", "bridged"])
+def test_a_tap_says_whose_it_is_until_the_nic_goes(node: Machine, env: dict[str, str]) -> None:
+    tap = env["INTERFACE"]
+    node.up({**env, "NETWORK_NAME": "#\"'\\ $(reboot)"})
+    assert alias(node, tap) == f"{env['INSTANCE']} nic0 ____ __reboot_"
+    node.up(env)
+    assert alias(node, tap) == f"{env['INSTANCE']} nic0 {env['NETWORK_NAME']}"
+    node.ip(f"link set {tap} alias 'another name'")
+    status, said = ordered(node, "check")
+    assert status == 1 and f'alias "{env["INSTANCE"]} nic0 {env["NETWORK_NAME"]}"' in said
+    assert ordered(node, "repair") == (0, "put back 1, took away 0, tried again 0\n")
+    assert alias(node, tap) == f"{env['INSTANCE']} nic0 {env['NETWORK_NAME']}"
+    node.down(env)
+    assert alias(node, tap) == ""
+
+
+def test_a_record_of_a_version_without_aliases_is_as_good(node: Machine) -> None:
+    node.up(ROUTED)
+    node.run("sed", "-i", "/^Alias/d", f"{STATE_DIR}/tap0")
+    node.ip("link set tap0 alias ''")
+    assert ordered(node, "check") == (0, "clean\n")
+    node.up(ROUTED)
+    assert alias(node, "tap0") == "inst1.example.com nic0 pub1" and ordered(node, "check") == (0, "clean\n")
+
+
 def test_a_file_that_is_no_binding_stays(node: Machine) -> None:
     node.up(ROUTED)
     node.write(f"{BINDINGS}/leases.db", "important\n")

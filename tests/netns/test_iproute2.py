@@ -5,17 +5,20 @@ other gets our messages. Both kernels must then have the same state.
 from __future__ import annotations
 
 import json
+import shlex
 from collections.abc import Iterator, Sequence
 from typing import Any
 
 import pytest
 
+from snf_network.addresses import as_alias
 from snf_network.apply import steps
 from snf_network.errors import KernelError
 from snf_network.host import kernel
 from snf_network.model.config import Config
 from snf_network.model.nic import Nic
 from snf_network.model.resources import (
+    Alias,
     BridgeOption,
     Link,
     Neighbour,
@@ -63,13 +66,13 @@ def twins() -> Iterator[tuple[Machine, Machine]]:
 def afresh(twins: tuple[Machine, Machine]) -> None:
     """The tap as it was."""
     for machine in twins:
-        machine.ip("link set tap0 nomaster mtu 1500 address 02:00:00:00:00:00 up")
+        machine.ip('link set tap0 nomaster mtu 1500 address 02:00:00:00:00:00 alias "" up')
 
 
 def by_lines(machine: Machine, resources: Sequence[Resource], add: bool) -> None:
     """Type each line; one that is refused is passed over, as our door passes over what is done already."""
     for resource in resources:
-        words = (resource.add() if add else resource.delete()).split()
+        words = shlex.split(resource.add() if add else resource.delete())
         if words:
             machine.run(*resource.tool.split(), *words, check=False)
 
@@ -124,6 +127,8 @@ KINDS: dict[str, list[Resource]] = {
     "a port": [Port("tap0", "br0"), Link("tap0", "fe:00:00:ad:35:c9")],
     "a port with an MTU": [Port("tap0", "br0", "1400"), Link("tap0", "fe:00:00:ad:35:c9")],
     "a link with an MTU": [Port("tap0"), Link("tap0", "fe:00:00:ad:35:c9", "1300")],
+    "a link with an alias": [Alias("tap0", "vm1.example.com nic0 my net")],
+    "a link with the longest alias": [Alias("tap0", as_alias("vm1 " * 64))],
     "a bridge's option": [BridgeOption("br0", "no_linklocal_learn", "1")],
 }
 
@@ -153,6 +158,7 @@ def test_a_message_does_what_its_line_does(twins: tuple[Machine, Machine], kind:
         (Port("tap0", "br0"), Port("tap0", "br1")),
         (Port("tap0", "br0"), Port("tap0")),
         (Link("tap0", "fe:00:00:ad:35:c9", "1300"), Link("tap0", "cc:47:52:4e:45:54")),
+        (Alias("tap0", "vm1 nic0 net"), Alias("tap0", "vm2 nic1")),
     ],
     ids=repr,
 )
@@ -216,6 +222,7 @@ def test_a_whole_plan_by_lines_and_by_messages(twins: tuple[Machine, Machine]) -
         (BridgeOption("br0", "no_such", "1"), "no_such"),
         (Route("nonsense", "tap0", "500"), ""),
         (Link("tap0", "nonsense"), ""),
+        (Alias("tap0", "a" * 256), "out of range"),
     ],
     ids=repr,
 )

@@ -25,7 +25,7 @@ from tests.dhcpd.netns.test_daemon import CAP_NET_RAW, MAC, asks, offered
 from tests.dns.lab import FORWARD, REVERSE4, STATE, NameServer, configure
 from tests.netns.lab import Lab, Machine, environment, traces, until
 from tests.netns.state import stand_in
-from tests.qemu.node import ENABLED, PATIENCE, Booted, installed
+from tests.qemu.node import ACTIVE, ENABLED, PATIENCE, Booted, installed
 
 pytestmark = pytest.mark.vm(systemd=True)
 NFDHCPD, REPAIR, GC, SENDER = (
@@ -97,7 +97,7 @@ def tap(place: Place) -> Iterator[int]:
 def test_installed_units_are_enabled_and_none_fails(node: Booted) -> None:
     assert node.systemctl("is-enabled", *ENABLED).split() == ["enabled"] * len(ENABLED)
     node.idle()
-    assert node.systemctl("is-active", *ENABLED).split() == ["active"] * len(ENABLED)
+    assert node.systemctl("is-active", *ACTIVE).split() == ["active"] * len(ACTIVE)
     assert node.systemctl("is-system-running") == "running"
     for timer in TIMERS:
         assert node.show(timer, "SubState") == "running" or node.show(
@@ -128,7 +128,7 @@ def test_start_brings_back_the_nics_and_the_targets_of_a_boot_the_rest(node: Boo
         node.show(REPAIR, "ExecMainStartTimestampMonotonic")
     )
     node.systemctl("start", "multi-user.target", "timers.target")
-    assert node.systemctl("is-active", *ENABLED).split() == ["active"] * len(ENABLED)
+    assert node.systemctl("is-active", *ACTIVE).split() == ["active"] * len(ACTIVE)
     node.systemctl("stop", *TIMERS, WATCH)
 
 

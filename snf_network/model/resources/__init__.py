@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from snf_network.lean import dataclass
 from snf_network.model.resources.base import PROTOCOL, Resource
-from snf_network.model.resources.links import BridgeOption, BridgeVlan, Link, Port
+from snf_network.model.resources.links import Alias, BridgeOption, BridgeVlan, Link, Port
 from snf_network.model.resources.nft import Element, SharedElement
 from snf_network.model.resources.routes import RULE_PRIORITY, Neighbour, NeighProxy, Route, Rule
 from snf_network.model.resources.settings import Binding, OvsPort, Sysctl
@@ -16,6 +16,7 @@ __all__ = [
     "KINDS",
     "PROTOCOL",
     "RULE_PRIORITY",
+    "Alias",
     "Announcement",
     "Binding",
     "BridgeOption",
@@ -48,7 +49,7 @@ KINDS: dict[str, type[Resource]] = {
     kind.__name__: kind
     for kind in (
         *(Element, SharedElement),
-        *(Port, Link, BridgeOption, BridgeVlan),
+        *(Port, Link, Alias, BridgeOption, BridgeVlan),
         *(Route, Rule, Neighbour, NeighProxy),
         *(Sysctl, Binding, OvsPort),
     )

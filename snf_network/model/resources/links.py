@@ -10,6 +10,7 @@ from snf_network.wire import (
     IFLA_ADDRESS,
     IFLA_AF_SPEC,
     IFLA_BR_MULTI_BOOLOPT,
+    IFLA_IFALIAS,
     IFLA_INFO_DATA,
     IFLA_INFO_KIND,
     IFLA_LINKINFO,
@@ -108,6 +109,37 @@ class Link(Rtnetlink):
             return False
         mac = self.mac in ("", link.get("address"))
         return "UP" in link["flags"] and mac and self.mtu in ("", str(link["mtu"]))
+
+
+@dataclass(frozen=True)
+class Alias(Rtnetlink):
+    """What `ip link` and SNMP (ifAlias, RFC 2863) tell of a tap. Its characters are those of
+    addresses.as_alias, so that a batch of ip(8), which knows no escapes, can quote it.
+
+    Not a field of Link: a Link that is put back sets its MAC, and the kernel then forgets the neighbours.
+    """
+
+    of_device: ClassVar[bool] = True
+    place: ClassVar[tuple[str, ...]] = ("interface",)
+    interface: str
+    alias: str
+
+    def add(self) -> str:
+        """The line of ip-link(8)."""
+        return f'link set dev {self.interface} alias "{self.alias}"'
+
+    def delete(self) -> str:
+        """An empty alias is none."""
+        return f'link set dev {self.interface} alias ""'
+
+    def message(self, add: bool, index: Index) -> Request:
+        """RTM_NEWLINK changes a device that exists."""
+        alias = attribute(IFLA_IFALIAS, self.alias.encode() if add else b"")
+        return RTM_NEWLINK, 0, _link(index(self.interface)) + alias
+
+    def is_in(self, view: View) -> bool:
+        """True if the tap has this alias."""
+        return str(view.links.get(self.interface, {}).get("ifalias", "")) == self.alias
 
 
 @dataclass(frozen=True)
