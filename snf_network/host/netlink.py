@@ -29,6 +29,7 @@ from snf_network.wire import (
     IFLA_ADDRESS,
     IFLA_BR_VLAN_DEFAULT_PVID,
     IFLA_BR_VLAN_FILTERING,
+    IFLA_IFALIAS,
     IFLA_IFNAME,
     IFLA_INFO_DATA,
     IFLA_INFO_KIND,
@@ -116,6 +117,7 @@ class Device:
     default_pvid: int
     up: bool
     """Administratively."""
+    alias: str
 
 
 class Netlink:
@@ -311,6 +313,7 @@ def _device(message: bytes) -> Device:
         bridge.get(IFLA_BR_VLAN_FILTERING) == b"\1",
         unpack_from("=H", bridge.get(IFLA_BR_VLAN_DEFAULT_PVID, bytes(2)))[0],
         bool(IFINFOMSG.unpack_from(message)[3] & IFF_UP),
+        fields.get(IFLA_IFALIAS, b"").rstrip(b"\0").decode("utf-8", "replace"),
     )
 
 

@@ -21,6 +21,7 @@ from snf_network.wire import (
     IFF_UP,
     IFINFOMSG,
     IFLA_ADDRESS,
+    IFLA_IFALIAS,
     IFLA_IFNAME,
     IFLA_MASTER,
     IFLA_MTU,
@@ -91,6 +92,7 @@ class LinkState:
     mac: bytes
     up: bool
     carrier: bool
+    alias: bytes
 
 
 class Source:
@@ -200,7 +202,8 @@ def _state(flags: int, fields: dict[int, bytes]) -> LinkState:
         unpack_from("=I", fields.get(number, bytes(4)))[0] for number in (IFLA_MASTER, IFLA_LINK, IFLA_MTU)
     )
     name, mac = _text(fields.get(IFLA_IFNAME, b"")), fields.get(IFLA_ADDRESS, b"")
-    return LinkState(name, master, lower, mtu, mac, bool(flags & IFF_UP), bool(flags & IFF_LOWER_UP))
+    alias = fields.get(IFLA_IFALIAS, b"")
+    return LinkState(name, master, lower, mtu, mac, bool(flags & IFF_UP), bool(flags & IFF_LOWER_UP), alias)
 
 
 def _routed(added: bool, body: bytes) -> Iterator[Event]:

@@ -28,11 +28,13 @@ class Glimpse:
         """The device, in the words of `ip -j link`."""
         with Netlink() as netlink:
             device = netlink.device(self.interface)
-            if not device:
-                return {}
-            found: dict[str, Any] = {"mtu": device.mtu, "address": device.mac, "flags": ["UP"] * device.up}
-            if device.master:
-                found["master"] = _name(device.master)
+        if not device:
+            return {}
+        found: dict[str, Any] = {"mtu": device.mtu, "address": device.mac, "flags": ["UP"] * device.up}
+        if device.alias:
+            found["ifalias"] = device.alias
+        if device.master:
+            found["master"] = _name(device.master)
         return {self.interface: found}
 
     @cached_property

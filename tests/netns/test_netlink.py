@@ -332,7 +332,7 @@ def test_a_bridge_that_filters_vlans_is_known_by_its_message(filtering: int, pvi
         (3, b"br0\0"), (1, bytes.fromhex("020000000001")), (4, struct.pack("=I", 1500)), (0x8000 | 18, info)
     )
     assert _device(message) == Device(
-        "br0", "bridge", "02:00:00:00:00:01", 1500, 0, bool(filtering), pvid, False
+        "br0", "bridge", "02:00:00:00:00:01", 1500, 0, bool(filtering), pvid, False, ""
     )
 
 

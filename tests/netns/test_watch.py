@@ -99,6 +99,7 @@ LOSSES = {
         "ip link set tap0 address 02:00:00:00:00:01",
         "ip link show tap0 | grep cc:47:52:4e:45:54",
     ),
+    "alias": ('ip link set tap0 alias ""', "ip link show tap0 | grep 'alias inst1'"),
     "MTU": ("ip link set tap1 mtu 1400", "ip link show tap1 | grep 'mtu 1500'"),
     "sysctl of the tap": (
         "echo 0 > /proc/sys/net/ipv4/conf/tap0/proxy_arp",
