@@ -24,6 +24,10 @@ if TYPE_CHECKING:
 
 PAUSES = (0.0, 1.0, 2.0)
 """Seconds to wait before each round."""
+SPACING = 0.0025
+"""Seconds between two addresses: a switch that has lost its table is not flooded by the guests of a node. 200
+guests with two families take a second.
+"""
 SIOCGIFHWADDR = 0x8927
 ARP, IPV6 = 0x0806, 0x86DD
 BROADCAST = b"\xff" * 6
@@ -87,7 +91,9 @@ def announce(announcements: Sequence[Announcement], still: Callable[[Announcemen
             ]
             if not announcements:
                 break
-            for announcement in announcements:
+            for number, announcement in enumerate(announcements):
+                if number:
+                    sleep(SPACING)
                 try:
                     send(announcement)
                 except OSError:

@@ -245,7 +245,7 @@ class Keeper:
         found = compare(self.config)
         if found.gone:
             self._remove(found.gone)
-        if found:
+        if found.missing or found.orphans or found.outdated or found.rules:
             began = self.clock()
             Repair(found, self.config, self.log).run()
             self._tell(
@@ -297,16 +297,18 @@ class Keeper:
         """Plan again the NICs whose node is another by now."""
         if not self.moved or not self._ready(UPLINKS):
             return
-        if self.suspects:  # a bridge takes the MTU of a tap that somebody has changed: first put that back
+        # a bridge takes the MTU of a tap that somebody has changed: first put that back
+        self.refresh()
+        if any(not self.pace.wait(name) for name in self.suspects):
             self.not_before[UPLINKS] = self.clock() + BUSY
             return
         self.moved, self.not_before[UPLINKS] = False, self.clock() + FULL_PAUSE
         live = [record for record in self.engine.records if is_live(record)]
         for record, why in {one.interface: (one, why) for one, why in outdated(live, self.config)}.values():
-            if not self._ready(record.interface):
-                self._later(ALL)
-                continue
-            self._plan_again(record, why)
+            if self._ready(record.interface):
+                self._plan_again(record, why)
+            else:
+                self.moved = True
         self._settings(live)
 
     def _plan_again(self, record: Record, why: str) -> None:

@@ -63,6 +63,7 @@ class Watch:
         if self.keeper.due() == 0.0:
             self._read()  # what came meanwhile may cancel what would be done
             self.keeper.act()
+            _reap()
             self._say()
 
     def _read(self) -> None:
@@ -80,6 +81,15 @@ class Watch:
         if fights != self.told:
             write_state(self.began, fights)
             self.told = fights
+
+
+def _reap() -> None:
+    """Announcements are sent by children that nobody waits for, and this process does not end."""
+    try:
+        while os.waitpid(-1, os.WNOHANG)[0]:
+            pass
+    except ChildProcessError:  # there is none
+        pass
 
 
 def _take() -> int:
