@@ -71,7 +71,8 @@ def run(options: argparse.Namespace, config: Config) -> int:
     told = [*silent.items(), *(chosen.without_meaning(records, config) if options.wide else ())]
     for interface, words in chosen.by_cause(told):
         sys.stdout.write(f"{interface}: {words}\n".removeprefix("-: "))
-    sys.stdout.write(f"{_watch()}\n")
+    if options.wide or sys.stdout.isatty():  # who reads the table by a program wants the table alone
+        sys.stdout.write(f"{_watch()}\n")
     return 0
 
 

@@ -221,7 +221,7 @@ def test_it_does_not_fight(place: Place, watching: Watching) -> None:
     assert "the last nft transaction was by nft[" in told
     ran = place.node.script("snf-network", {}, "check", check=False)
     assert ran.returncode == 1 and "fight      tap1" in ran.stdout
-    assert "fights for tap1" in place.node.script("snf-network", {}, "status").stdout
+    assert "fights for tap1" in place.node.script("snf-network", {}, "status", "--wide").stdout
     watching.end()
     place.node.script("snf-network", {}, "repair")
 
@@ -229,11 +229,11 @@ def test_it_does_not_fight(place: Place, watching: Watching) -> None:
 def test_a_second_one_refuses(place: Place, watching: Watching) -> None:
     ran = place.node.run(*WATCH, check=False)
     assert ran.returncode == 1 and ran.stderr.startswith("snf-network: another watch runs on this node (")
-    assert "watch: runs since" in place.node.script("snf-network", {}, "status").stdout
+    assert "watch: runs since" in place.node.script("snf-network", {}, "status", "--wide").stdout
 
 
 def test_without_one_status_says_so(place: Place) -> None:
-    assert "watch: does not run" in place.node.script("snf-network", {}, "status").stdout
+    assert "watch: does not run" in place.node.script("snf-network", {}, "status", "--wide").stdout
     assert place.node.script("snf-network", {}, "watch", "--once").stdout == "nothing to do\n"
     place.node.run(
         "nft", "delete", "element", "bridge", "snf_network", "macs", '{ "tap1" . aa:55:60:25:ae:2e }'
@@ -291,5 +291,5 @@ def test_its_state_is_not_believed_when_its_process_is_another(place: Place) -> 
     text = json.dumps({"pid": 1, "start": "0", "since": 1, "fights": {"tap0": 3}})
     place.node.run("mkdir", "-p", "/run/snf-network")
     place.node.write("/run/snf-network/watch.json", text)
-    assert "watch: does not run" in place.node.script("snf-network", {}, "status").stdout
+    assert "watch: does not run" in place.node.script("snf-network", {}, "status", "--wide").stdout
     place.node.run("rm", "/run/snf-network/watch.json")
