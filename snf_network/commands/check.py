@@ -17,6 +17,7 @@ from collections.abc import Iterable, Iterator
 from snf_network.adopt.state import COMMANDS, ENV
 from snf_network.errors import shown
 from snf_network.model.config import Config, dns_is_on
+from snf_network.observe import ahead
 from snf_network.observe.drift import Difference, compare
 from snf_network.watch.state import state as watch_state
 
@@ -60,7 +61,7 @@ def run(options: argparse.Namespace, config: Config) -> int:
         sys.stdout.write("".join(lines) or "clean\n")
     if not options.quiet:
         sys.stdout.flush()  # a full disk is reported first, and alone
-        told = [*config.warnings, *difference.ahead]
+        told = [*config.warnings, *ahead.found(difference.live)]
         for said in (silent.items(), chosen.without_meaning(difference.live, config)):
             told += (f"{name}: {words}".removeprefix("-: ") for name, words in chosen.by_cause(said))
         sys.stderr.write("".join(f"snf-network: warning: {words}\n" for words in told))

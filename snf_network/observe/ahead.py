@@ -12,7 +12,7 @@ from snf_network.host.kernel import read_file, run
 from snf_network.model.resources import Port, Resource, Rule
 from snf_network.model.resources.base import PROTOCOL
 from snf_network.model.resources.routes import RULE_PRIORITY
-from snf_network.observe.readback import base_chains
+from snf_network.observe.readback import base_chains, policy_rules
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator
@@ -30,11 +30,11 @@ FORWARDED = ("prerouting", "forward", "postrouting")
 """Hooks that every forwarded packet passes."""
 
 
-def found(live: Collection[Record], rules: Iterable[Any]) -> Iterator[str]:
+def found(live: Collection[Record]) -> Iterator[str]:
     """All such rules that affect the live NICs, in words. Raises KernelError."""
     modes = modes_of(live)
     if modes:
-        yield from rules_before(rules, live)
+        yield from rules_before(policy_rules(), live)
         yield from closed_chains(base_chains(), modes)
         yield from legacy_chains(modes)
 

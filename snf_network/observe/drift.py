@@ -13,7 +13,6 @@ from snf_network.host.record import Records, is_live
 from snf_network.lean import dataclass
 from snf_network.model.nic import Nic
 from snf_network.model.resources import Element, Link, Port
-from snf_network.observe import ahead
 from snf_network.observe.facts import Facts, is_tap
 from snf_network.observe.readback import View, bindings
 from snf_network.rules.ruleset import Ruleset
@@ -50,12 +49,10 @@ class Difference:
     """Taps that are up without a record, and their Resources: left alone, as a guest may use them."""
     live: tuple[Record, ...] = ()
     """The existing NICs; not a difference."""
-    ahead: tuple[str, ...] = ()
-    """Foreign rules that affect guests, in words; not ours to repair."""
 
     def __bool__(self) -> bool:
         """True if there is any difference."""
-        return any(value for name, value in self.__dict__.items() if name not in ("live", "ahead"))
+        return any(value for name, value in self.__dict__.items() if name != "live")
 
 
 def compare(config: Config) -> Difference:
@@ -63,9 +60,12 @@ def compare(config: Config) -> Difference:
     view = View()  # before the records: a NIC that comes up in between has a record, so it has no orphans
     records = Records(config.state_dir)
     known, unreadable = records.all()
-    live = [record for record in known if is_live(record)]
-    impostors = {record.interface for record in known if record not in live and _looks_alike(record, view)}
-    gone = [record for record in known if record not in live and record.interface not in impostors]
+    live: list[Record] = []
+    other: list[Record] = []
+    for record in known:
+        (live if is_live(record) else other).append(record)
+    impostors = {record.interface for record in other if _looks_alike(record, view)}
+    gone = [record for record in other if record.interface not in impostors]
     wanted = {one for record in (*live, *gone) for one in as_listed(record.resources)}
     left = [one for one in view.found if one not in wanted and not (one.shared and records.held(one))]
     orphans, unrecorded = _sorted_out(
@@ -83,7 +83,6 @@ def compare(config: Config) -> Difference:
         unreadable=tuple(unreadable),
         unrecorded=tuple((*unrecorded.items(), *_open_taps(view, known, unreadable, unrecorded))),
         live=tuple(live),
-        ahead=tuple(ahead.found(live, view.rules)),
     )
 
 
