@@ -46,14 +46,17 @@ class Engine:
         and its record says what it lacks; any other NIC is removed completely.
         """
         with self._lock(wanted.interface):
-            old = self.records.load(wanted.interface)
-            running = old is not None and (old.ifindex, old.boot) == (wanted.ifindex, wanted.boot)
-            before = _all(old) if old else ()
-            replaced = _without(before, wanted.resources)
-            possible = changed(wanted, stale=tuple(replaced))
-            self.records.save(possible)
-            removed = self._pin(old, possible, running)
-            return self._place(possible, removed, running and not _moves(old, wanted))
+            return self._replace(self.records.load(wanted.interface), wanted)
+
+    def _replace(self, old: Record | None, wanted: Record) -> list[str]:
+        """The same, under the lock of the interface."""
+        running = old is not None and (old.ifindex, old.boot) == (wanted.ifindex, wanted.boot)
+        before = _all(old) if old else ()
+        replaced = _without(before, wanted.resources)
+        possible = changed(wanted, stale=tuple(replaced))
+        self.records.save(possible)
+        removed = self._pin(old, possible, running)
+        return self._place(possible, removed, running and not _moves(old, wanted))
 
     def _pin(self, old: Record | None, possible: Record, running: bool) -> list[Resource]:
         """Change the members of a NIC in one transaction. Returns the old Resources whose slot no new one
@@ -117,8 +120,9 @@ class Engine:
         """Put everything in a record in place again, unless another call has changed the record meanwhile.
         Raises KernelError.
         """
-        if self.records.load(record.interface) == record:
-            self.replace(record)
+        with self._lock(record.interface):  # else an ifdown in between would be undone
+            if self.records.load(record.interface) == record:
+                self._replace(record, record)
 
     def load(self, live: Iterable[Record] = ()) -> list[str]:
         """Load the rules, and the members of these NICs in the same transaction; returns the errors of
