@@ -42,8 +42,7 @@ def holder(path: str) -> int:
 
 def is_stopped(process: int) -> bool:
     """True if a process is stopped, by a signal or a debugger."""
-    stat = kernel.read_file(f"/proc/{process}/stat") or ""
-    return stat.rpartition(")")[2].split()[:1] in ([state] for state in STOPPED)
+    return kernel.process(process)[:1] in ([state] for state in STOPPED)
 
 
 def end(process: int) -> None:

@@ -5,7 +5,7 @@ could type it.
 from __future__ import annotations
 
 import posix
-from _socket import if_nametoindex
+from _socket import if_indextoname, if_nametoindex
 from select import POLLIN, poll
 from time import monotonic
 
@@ -345,10 +345,23 @@ def ifindex(interface: str) -> int:
         return 0
 
 
+def ifname(index: int) -> str:
+    """The name of the device with this ifindex; empty if there is none."""
+    try:
+        return if_indextoname(index) if index else ""
+    except OSError:
+        return ""
+
+
 def is_up(interface: str) -> bool:
     """True if the device exists and is administratively up."""
     flags = read_file(f"/sys/class/net/{interface}/flags")
     return flags is not None and bool(int(flags, 16) & 1)
+
+
+def process(pid: int) -> list[str]:
+    """What proc_pid_stat(5) tells of a process, from its state on; empty if there is none."""
+    return (read_file(f"/proc/{pid}/stat") or "").rpartition(")")[2].split()
 
 
 def boot() -> str:

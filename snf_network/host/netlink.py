@@ -6,7 +6,7 @@
 
 from __future__ import annotations
 
-from _socket import AF_INET, AF_INET6, if_nametoindex, inet_ntop, inet_pton, socket
+from _socket import AF_INET, AF_INET6, inet_ntop, inet_pton, socket
 from _struct import error as struct_error  # type: ignore[attr-defined]
 from _struct import pack, unpack_from
 from posix import strerror
@@ -185,15 +185,14 @@ class Netlink:
             (_device(reply) for kind, reply in self.ask(RTM_GETLINK, 0, body) if kind == RTM_NEWLINK), None
         )
 
-    def proxies(self, device: str, family: int) -> Iterator[str]:
-        """The addresses that the node answers for on a device. Like `ip neigh show proxy dev NAME`, without
-        the entries of other devices.
+    def proxies(self, device: int, family: int) -> Iterator[str]:
+        """The addresses that the node answers for on a device, given its ifindex. Like `ip neigh show proxy
+        dev NAME`, without the entries of other devices.
         """
-        number = if_nametoindex(device)
-        body = NDMSG.pack(family, 0, 0, NTF_PROXY, 0) + attribute(NDA_IFINDEX, pack("=I", number))
+        body = NDMSG.pack(family, 0, 0, NTF_PROXY, 0) + attribute(NDA_IFINDEX, pack("=I", device))
         for kind, reply in self.ask(RTM_GETNEIGH, NLM_F_DUMP, body):
             found = attributes(reply[NDMSG.size :])
-            if kind == RTM_NEWNEIGH and NDMSG.unpack_from(reply)[1] == number and NDA_DST in found:
+            if kind == RTM_NEWNEIGH and NDMSG.unpack_from(reply)[1] == device and NDA_DST in found:
                 yield inet_ntop(family, found[NDA_DST])
 
     def ports(self, bridge: int) -> Iterator[Device]:

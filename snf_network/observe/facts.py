@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from _socket import AF_INET, AF_INET6, if_indextoname
+from _socket import AF_INET, AF_INET6
 from posix import F_OK, access, listdir
 
 from snf_network.addresses import width
 from snf_network.errors import BadEnvironment, NodesOwn
-from snf_network.host.kernel import ifindex
+from snf_network.host.kernel import ifindex, ifname
 from snf_network.host.netlink import Netlink
 from snf_network.lean import replace
 from snf_network.model.node import Node
@@ -85,7 +85,7 @@ class Facts:
         elif nic.mode == "bridged":
             facts = {**self._bridged(nic), "ipv6": ipv6}
         if translated:
-            facts["wan"] = _name(self.netlink.default(AF_INET, MAIN, False))
+            facts["wan"] = ifname(self.netlink.default(AF_INET, MAIN, False))
         if profiled:
             from snf_network.rules.ruleset import profiles
 
@@ -97,7 +97,7 @@ class Facts:
         uplinks = []
         for family, name, wanted in ((AF_INET, "-4", True), (AF_INET6, "-6", ipv6)):
             ruled = Rule(name, str(table), "lookup") in self.rules
-            uplinks.append(_name(self.netlink.default(family, table, ruled)) if wanted else "")
+            uplinks.append(ifname(self.netlink.default(family, table, ruled)) if wanted else "")
         return {
             "table": table,
             "uplink": uplinks[0],
@@ -119,7 +119,7 @@ class Facts:
             return
         for name, address in (("-4", nic.ip), ("-6", nic.ip6 if node.ipv6 else "")):
             if address and Rule(name, str(node.table), "lookup") in self.rules:
-                holder = _name(self.netlink.holder(f"{address}/{width(address)}", node.table))
+                holder = ifname(self.netlink.holder(f"{address}/{width(address)}", node.table))
                 if holder.removesuffix(EMULATED) not in ("", nic.interface.removesuffix(EMULATED)):
                     hint = "two live NICs cannot have one: snf-network status"
                     raise BadEnvironment(f"IP={address} is in use on {holder}", hint)
@@ -156,13 +156,6 @@ def _vlan_devices() -> Iterator[list[str]]:
     except OSError:
         return
     yield from (row for row in rows if len(row) == 3 and row[1].isdigit())
-
-
-def _name(device: int) -> str:
-    try:
-        return if_indextoname(device) if device else ""
-    except OSError:
-        return ""
 
 
 def kernel_has_ipv6() -> bool:

@@ -24,17 +24,8 @@ TRIES = 5
 """How often to repeat a dump that changed while it was read."""
 
 
-class View:
-    """A snapshot of all our Resources in the kernel."""
-
-    def __init__(self) -> None:
-        self.links: dict[str, dict[str, Any]] = {
-            link["ifname"]: link for link in _json("ip", "-j", "link", "show")
-        }
-        self.names = {link["ifindex"]: name for name, link in self.links.items()}
-        self.rules: list[Any] = []
-        """Every policy rule, as pyroute2 parses it."""
-        self.found: set[Resource] = {*self._routes_and_rules(), *_neighbours(), *members()}
+class OnDemand:
+    """Kernel state that few NICs need, read only if one does."""
 
     def content(self, path: str) -> str | None:
         """The content of a file; None if it cannot be read."""
@@ -50,14 +41,23 @@ class View:
         """Every port of Open vSwitch. Read only if a NIC is one."""
         return set(ovs_ports())
 
+
+class View(OnDemand):
+    """A snapshot of all our Resources in the kernel."""
+
+    def __init__(self) -> None:
+        self.links: dict[str, dict[str, Any]] = {
+            link["ifname"]: link for link in _json("ip", "-j", "link", "show")
+        }
+        self.names = {link["ifindex"]: name for name, link in self.links.items()}
+        self.found: set[Resource] = {*self._routes_and_rules(), *_neighbours(), *members()}
+
     def _routes_and_rules(self) -> Iterator[Resource]:
         from pyroute2 import IPRoute  # 0.1 s that `drops` and `metrics` do not need
 
         with IPRoute() as route:
             for family in (2, 10):
-                rules = _dump(partial(route.get_rules, family=family))
-                self.rules += rules
-                yield from Rule.listed(rules)
+                yield from Rule.listed(_dump(partial(route.get_rules, family=family)))
                 yield from Route.listed(_dump(partial(route.get_routes, family=family)), self.names)
 
 

@@ -71,7 +71,7 @@ class Event:
     """One change."""
 
     kind: str
-    """flushed, rules, member, route, neighbour, policy, link, gone, setting, default or lost."""
+    """flushed, rules, member, route, neighbour, policy, link, carrier, gone, setting, default or lost."""
     device: int = 0
     """ifindex, 0 if it is about none."""
     interface: str = ""

@@ -4,20 +4,20 @@
 
 from __future__ import annotations
 
-from _socket import AF_INET, AF_INET6, if_indextoname
+from _socket import AF_INET, AF_INET6
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from snf_network.host.kernel import read_file
+from snf_network.host.kernel import ifindex, ifname
 from snf_network.host.netlink import Netlink
 from snf_network.model.resources import NeighProxy, Resource
-from snf_network.observe.readback import ovs_ports, port_vlans
+from snf_network.observe.readback import OnDemand
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 
-class Glimpse:
+class Glimpse(OnDemand):
     """One device, its proxy entries and VLANs, and files. Of other devices it knows nothing."""
 
     def __init__(self, interface: str) -> None:
@@ -34,7 +34,7 @@ class Glimpse:
         if device.alias:
             found["ifalias"] = device.alias
         if device.master:
-            found["master"] = _name(device.master)
+            found["master"] = ifname(device.master)
         return {self.interface: found}
 
     @cached_property
@@ -46,26 +46,6 @@ class Glimpse:
     def _proxies(self, netlink: Netlink) -> Iterator[Resource]:
         for family in (AF_INET, AF_INET6):
             yield from (
-                NeighProxy(address, self.interface) for address in netlink.proxies(self.interface, family)
+                NeighProxy(address, self.interface)
+                for address in netlink.proxies(ifindex(self.interface), family)
             )
-
-    @cached_property
-    def vlans(self) -> dict[tuple[str, int], set[str]]:
-        """Ports and VLANs that they are in, and how. Asked only where a NIC has a VLAN."""
-        return port_vlans()
-
-    @cached_property
-    def ovs_ports(self) -> set[Resource]:
-        """Every port of Open vSwitch. Asked only where a NIC is one."""
-        return set(ovs_ports())
-
-    def content(self, path: str) -> str | None:
-        """What a file holds; None if it cannot be read."""
-        return read_file(path)
-
-
-def _name(device: int) -> str:
-    try:
-        return if_indextoname(device)
-    except OSError:
-        return ""

@@ -181,13 +181,16 @@ class Keeper:
                 step()
             except SnfNetworkError as error:
                 self.log.log(f"watch: {error}")
-                self._later(ALL)
+                self._look_again()
         if any(True for _ in self._keys()):
             self.since = self.clock()
 
-    def _later(self, key: str) -> None:
-        self.full = self.full or key == ALL
-        self.not_before[key] = self.clock() + FULL_PAUSE
+    def _look_again(self) -> None:
+        """Compare everything, a moment later."""
+        self.full, self.not_before[ALL] = True, self.clock() + FULL_PAUSE
+
+    def _live(self) -> list[Record]:
+        return [record for record in self.engine.records if is_live(record)]
 
     def _ready(self, key: str) -> bool:
         return not self._pause(key)
@@ -196,7 +199,7 @@ class Keeper:
         """Rules and the members of all live NICs, in one transaction."""
         if not (self.flushed or self.rules) or not self._ready(RULES):
             return
-        live = [record for record in self.engine.records if is_live(record)]
+        live = self._live()
         # after a flush an ifup may have loaded the rules already, with its own members
         lost = ["flushed"] if self.flushed else self._changed_rules(live)
         self.flushed = self.rules = False
@@ -217,8 +220,7 @@ class Keeper:
             there = netlink.rules()
         wanted = {
             one: record.interface
-            for record in self.engine.records
-            if is_live(record)
+            for record in self._live()
             for one in record.resources
             if isinstance(one, Rule) and one not in there
         }
@@ -265,7 +267,7 @@ class Keeper:
         for record in done:
             self._say(record, f"{record.instance} is gone: taken back", began)
         if failed:
-            self._later(ALL)
+            self._look_again()
 
     def _suspected(self) -> None:
         for name, suspicion in [*self.suspects.items()]:
@@ -303,7 +305,7 @@ class Keeper:
             self.not_before[UPLINKS] = self.clock() + BUSY
             return
         self.moved, self.not_before[UPLINKS] = False, self.clock() + FULL_PAUSE
-        live = [record for record in self.engine.records if is_live(record)]
+        live = self._live()
         for record, why in {one.interface: (one, why) for one, why in outdated(live, self.config)}.values():
             if self._ready(record.interface):
                 self._plan_again(record, why)
@@ -324,8 +326,9 @@ class Keeper:
     def _settings(self, live: Iterable[Record]) -> None:
         """Settings of uplinks, bridges and of the whole node, which NICs share."""
         wanted = {one: record for record in live for one in record.resources if isinstance(one, Sysctl)}
+        glimpse = Glimpse("")  # settings need no device
         for setting, record in wanted.items():
-            if not setting.is_in(Glimpse("")) and self._ready(setting.key):
+            if not setting.is_in(glimpse) and self._ready(setting.key):
                 failed = self.engine.mend({record.interface: (record, [setting])})
                 if not failed:
                     self._tell(record, setting.key, f"put back {setting.command}", self.clock())
@@ -334,7 +337,7 @@ class Keeper:
         """Announce all guests behind devices that have a carrier again."""
         names, self.carriers = self.carriers, set()
         behind = {*names, *self._above(names)}
-        told = [record for record in self.engine.records if behind & _uplinks_of(record) and is_live(record)]
+        told = [record for record in self._live() if behind & _uplinks_of(record)]
         if told:
             announce_again(told, self.config)
             self.log.log(f"watch: {', '.join(sorted(names))} has a carrier: announcing {len(told)} NICs")
@@ -348,17 +351,19 @@ class Keeper:
             if lower and lower.name in names and index != link.lower:
                 yield link.name
 
+    def _log_of(self, record: Record | None) -> Log:
+        return self.log.about(record) if record else self.log
+
     def _say(self, record: Record | None, words: str, since: float) -> None:
-        log = self.log.about(record) if record else self.log
-        log.log(f"watch: {words}, after {(self.clock() - since) * 1e3:.0f} ms")
+        self._log_of(record).log(f"watch: {words}, after {(self.clock() - since) * 1e3:.0f} ms")
 
     def _tell(self, record: Record | None, key: str, words: str, since: float) -> None:
         """Log what was put back, and slow down if that happens again and again."""
         self._say(record, words, since)
-        log = self.log.about(record) if record else self.log
         if self.pace.acted(key, LONGEST_OPEN if key == RULES else LONGEST):
             by = f"; the last nft transaction was by {self.actor}" if self.actor else ""
-            log.log(f"watch: {key} is changed again and again: it is put back with growing pauses{by}")
+            words = f"{key} is changed again and again: it is put back with growing pauses{by}"
+            self._log_of(record).log(f"watch: {words}")
 
 
 def _uplinks_of(record: Record) -> set[str]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 import signal
 import time
@@ -10,8 +9,7 @@ from typing import TYPE_CHECKING
 
 from snf_network.dhcpd.loop import Loop, Signals
 from snf_network.dhcpd.notify import Manager
-from snf_network.errors import KernelError
-from snf_network.host.kernel import make_directory
+from snf_network.host.lock import Held, Lock
 from snf_network.watch.events import Events
 from snf_network.watch.keeper import Keeper
 from snf_network.watch.state import write_state
@@ -22,16 +20,19 @@ if TYPE_CHECKING:
     from snf_network.model.config import Config
     from snf_network.scripts.process import Log
 
-LOCK = "/run/snf-network/watch.lock"
+LOCK = "+watch"
+"""The lock of the watch: no interface has this name."""
 HOUR = 3600.0
 
 
 class Watch:
-    """A running watch. Raises KernelError if another one runs already."""
+    """A running watch. Raises Held if another one runs already."""
 
     def __init__(self, config: Config, log: Log, env: Mapping[str, str]) -> None:
         self.config, self.log = config, log
-        self.lock = _take()
+        self.lock = Lock(config.state_dir, LOCK, 0)
+        if not self.lock.take():
+            raise Held("another watch runs on this node", f"fuser -v {self.lock.path}")
         self.began = time.time()
         self.manager = Manager(env, os.getpid())
         self.events = Events()
@@ -90,18 +91,3 @@ def _reap() -> None:
             pass
     except ChildProcessError:  # there is none
         pass
-
-
-def _take() -> int:
-    """The lock, which only root may open: nobody else can keep the watch from starting."""
-    make_directory(os.path.dirname(LOCK))
-    try:
-        descriptor = os.open(LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
-    except OSError as error:
-        raise KernelError(f"{LOCK}: {error.strerror}") from error
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        os.close(descriptor)
-        raise KernelError("another watch runs on this node", f"fuser -v {LOCK}") from error
-    return descriptor

@@ -7,7 +7,7 @@ import os
 from collections.abc import Mapping
 from typing import Any
 
-from snf_network.host.kernel import read_file, write_file
+from snf_network.host.kernel import make_directory, process, read_file, write_file
 
 PATH = "/run/snf-network/watch.json"
 
@@ -17,6 +17,7 @@ def write_state(began: float, fights: Mapping[str, int]) -> None:
     whatever it has to put back again and again. Raises KernelError.
     """
     who = {"pid": os.getpid(), "start": _start_of(os.getpid()), "since": int(began)}
+    make_directory(os.path.dirname(PATH))
     write_file(PATH, json.dumps({**who, "fights": fights}))
 
 
@@ -35,4 +36,4 @@ def _start_of(pid: int) -> str:
     """When a process began, in ticks after the boot (proc(5)): with its PID, its identity. Empty: it is no
     more.
     """
-    return ((read_file(f"/proc/{pid}/stat") or "").rpartition(")")[2].split() or [""] * 20)[19]
+    return (process(pid) or [""] * 20)[19]

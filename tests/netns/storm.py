@@ -20,7 +20,8 @@ from contextlib import ExitStack
 
 import pytest
 
-from tests.netns.lab import SCRIPTS, Ear, Lab, Machine, environment
+from tests.netns import test_concurrency
+from tests.netns.lab import SCRIPTS, Ear, Lab, Machine, laboratory
 from tests.netns.traffic import FORGED, PERIOD, Forger
 
 pytestmark = pytest.mark.slow
@@ -29,23 +30,9 @@ SUBCOMMANDS = ("gc", "repair", "load", "check", "status")
 
 
 def nic(number: int) -> dict[str, str]:
-    """Odd ones are routed, even ones filtered."""
-    mine = {
-        "INTERFACE": f"tap{number}",
-        "INSTANCE": f"inst{number}.example.com",
-        "INTERFACE_UUID": f"uuid{number}",
-    }
-    if number % 2:
-        routed = {"IP": f"198.51.100.{50 + number}", "MAC": f"aa:00:00:00:00:{number:02x}"}
-        return environment("add-routed-ifup-1", **mine, **routed)
-    tags = "private-filtered ip-filtered nfdhcpd"
-    return environment(
-        "add-bridged-ifup-1",
-        **mine,
-        IP=f"203.0.113.{50 + number}",
-        MAC=f"aa:55:60:00:00:{number:02x}",
-        NETWORK_TAGS=tags,
-    )
+    """Odd ones are routed, even ones filtered by all that there is."""
+    more = {} if number % 2 else {"NETWORK_TAGS": "private-filtered ip-filtered nfdhcpd"}
+    return test_concurrency.nic(number, **more)
 
 
 class Storm:
@@ -145,11 +132,8 @@ class Guest(Forger):
 
 @pytest.fixture
 def lab() -> Iterator[Lab]:
-    made = Lab()
-    try:
+    with laboratory() as made:
         yield made
-    finally:
-        made.close()
 
 
 def test_a_storm(lab: Lab) -> None:

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 import pytest
 
 from snf_network.watch.pace import OFTEN, Pace
-from tests.netns.lab import SCRIPTS, Ear, Lab, until
+from tests.netns.lab import SCRIPTS, Ear, Lab, laboratory, until
 from tests.netns.traffic import BRIDGED, FORGED, IP, IP6, PEER, ROUTED, Forger, Place, guests_of
 
 WATCH = (SCRIPTS / "snf-network", "watch")
@@ -24,11 +24,8 @@ SECONDS = 1.5
 
 @pytest.fixture(scope="module")
 def lab() -> Iterator[Lab]:
-    made = Lab()
-    try:
+    with laboratory() as made:
         yield made
-    finally:
-        made.close()
 
 
 @pytest.fixture(scope="module")
