@@ -50,7 +50,7 @@ def base(suite: str = "") -> Path:
     with (LAB / f"{suite}.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         stamp = LAB / f"{suite}.stamp"
-        parts = (Path(__file__), *sorted((HERE / "guest").iterdir()))
+        parts = (Path(__file__), ROOT / "lab/kernel.py", *sorted((HERE / "guest").iterdir()))
         wanted = "\n".join((*_options(), *(path.read_text() for path in parts)))
         if not stamp.exists() or stamp.read_text() != wanted:
             stamp.unlink(missing_ok=True)
