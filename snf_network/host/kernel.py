@@ -45,6 +45,9 @@ TRIES, INTERRUPTED = 5, "Dump was interrupted"
 0.
 """
 ENVIRONMENT = {"PATH": PATHS, "LC_ALL": "C"}
+passed_on: set[int] = set()
+"""Descriptors of locks, which each tool gets: the lock of a call that was killed stays while its tool runs.
+"""
 _deadline = [0.0]
 
 
@@ -100,6 +103,7 @@ def _run(argv: Sequence[str], text: str, env: Mapping[str, str]) -> tuple[int, s
         write_all(files[0], text)
         posix.lseek(files[0], 0, 0)
         actions = [(posix.POSIX_SPAWN_DUP2, file, number) for number, file in enumerate(files)]
+        actions += [(posix.POSIX_SPAWN_DUP2, lock, lock) for lock in passed_on]
         status = _wait(argv, _spawn(argv, actions, env))
         if status < 0:
             raise Hung(f"{' '.join(argv)} was killed by signal {-status}")

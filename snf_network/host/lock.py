@@ -6,11 +6,11 @@ from __future__ import annotations
 
 import posix
 from errno import ENOENT
-from fcntl import LOCK_EX, LOCK_NB, flock
+from fcntl import LOCK_EX, LOCK_NB, LOCK_UN, flock
 from time import monotonic, sleep
 
 from snf_network.errors import KernelError
-from snf_network.host.kernel import patience
+from snf_network.host.kernel import passed_on, patience
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -20,6 +20,9 @@ RESERVED = ("locks", "shared", "base", "dns")
 """Names in STATE_DIR that no interface may have."""
 WAIT = 2.0
 """Seconds to wait for another call on the same interface."""
+SUSPICIOUS = 0.1
+"""Seconds after which a call that waits asks if the one that took the lock still lives: nft needs far less.
+"""
 
 
 class Held(KernelError):
@@ -27,7 +30,11 @@ class Held(KernelError):
 
 
 class Lock:
-    """Allows one call at a time on one interface. Only root can open the file, so nobody else can lock it."""
+    """Allows one call at a time on one interface. Only root can open the file, so nobody else can lock it.
+
+    A call that is killed leaves its lock to the tool that it waits for: until that has ended, it may undo
+    what the next call does. One that does not end is killed.
+    """
 
     def __init__(self, directory: str, interface: str, wait: float = WAIT) -> None:
         refuse_reserved(directory, interface)
@@ -35,9 +42,14 @@ class Lock:
         self.path = f"{directory}/locks/{interface}"
 
     def __enter__(self) -> Lock:
-        until = patience(self.wait)
+        until, suspicious = patience(self.wait), monotonic() + SUSPICIOUS
         while not self.take():
-            if monotonic() > until:
+            now = monotonic()
+            if now > suspicious:
+                suspicious = now + SUSPICIOUS
+                if self.take_now():
+                    break
+            if now > until:
                 raise Held(
                     f"{self.path} is held by another call",
                     f"it should end within seconds: fuser -v {self.path}",
@@ -46,6 +58,8 @@ class Lock:
         return self
 
     def __exit__(self, *_: object) -> None:
+        passed_on.discard(self.descriptor)
+        flock(self.descriptor, LOCK_UN)
         posix.close(self.descriptor)
 
     def take(self) -> bool:
@@ -60,10 +74,21 @@ class Lock:
             return self.take()
         try:
             flock(self.descriptor, LOCK_EX | LOCK_NB)
-            return True
         except OSError:
             posix.close(self.descriptor)
             return False
+        passed_on.add(self.descriptor)
+        return True
+
+    def take_now(self) -> bool:
+        """Take the lock if it is free, or if only the tools of a call that was killed hold it; True if taken.
+        Raises KernelError.
+        """
+        if self.take():
+            return True
+        from snf_network.host.leftover import end_leftovers  # rarely needed
+
+        return end_leftovers(self.path) and self.take()
 
 
 class Locks:
@@ -79,7 +104,7 @@ class Locks:
     def __enter__(self) -> list[str]:
         for name, lock in self.locks.items():
             try:
-                if lock.take():
+                if lock.take_now():
                     self.held.append(name)
                 else:
                     self.failed[name] = "another call is at work on it"

@@ -31,7 +31,7 @@ class Watch:
     def __init__(self, config: Config, log: Log, env: Mapping[str, str]) -> None:
         self.config, self.log = config, log
         self.lock = Lock(config.state_dir, LOCK, 0)
-        if not self.lock.take():
+        if not self.lock.take_now():
             raise Held("another watch runs on this node", f"fuser -v {self.lock.path}")
         self.began = time.time()
         self.manager = Manager(env, os.getpid())

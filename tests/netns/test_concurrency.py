@@ -369,6 +369,33 @@ def test_a_killed_holder_leaves_no_lock(storm_node: Machine) -> None:
     assert is_up(snapshot(storm_node), "tap0")
 
 
+def test_a_tool_of_a_killed_ifdown_does_nothing_to_the_next_nic(storm_node: Machine) -> None:
+    """Its nft was about to remove the members that the next ifup adds: the guest would be up without pins."""
+    storm_node.up(nic(0))
+    whole = snapshot(storm_node)
+    with waiting(storm_node, "nft") as (held, go):
+        call = start(storm_node, DOWN, nic(0))
+        held()
+        os.kill(call.pid, signal.SIGKILL)
+        call.wait()
+        assert storm_node.up(nic(0)).stderr == ""
+        go()
+        time.sleep(0.3)
+    assert snapshot(storm_node) == whole
+
+
+def test_gc_and_repair_do_not_wait_for_a_tool_of_a_killed_call(storm_node: Machine) -> None:
+    storm_node.up(nic(0))
+    with waiting(storm_node, "nft") as (held, _):
+        call = start(storm_node, DOWN, nic(0))
+        held()
+        os.kill(call.pid, signal.SIGKILL)
+        call.wait()
+        storm_node.ip("link del tap0")
+        assert storm_node.script("snf-network", {}, "gc").stderr == ""
+        assert storm_node.script("snf-network", {}, "check").stdout == "clean\n"
+
+
 def test_nobody_else_can_hold_a_lock(storm_node: Machine) -> None:
     storm_node.up(nic(0))
     modes = storm_node.out(

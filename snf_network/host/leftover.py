@@ -1,0 +1,79 @@
+"""Tools that a killed call left running: they hold its lock, and may still change the kernel."""
+
+from __future__ import annotations
+
+import posix
+from select import POLLIN, poll
+from signal import SIGKILL, pidfd_send_signal
+
+from snf_network.host import kernel
+
+SECONDS = 1.0
+"""How long to wait for a tool that was killed: it may be in the middle of a system call."""
+ROUNDS = 4
+"""How often to look again: a tool may be a script, whose children hold the lock, too."""
+
+
+def end_leftovers(path: str) -> bool:
+    """Kill the tools that hold the lock `path` for a call that is dead, and wait until they are gone. True
+    if there was one: the lock may be free now.
+
+    A lock taken with flock(2) stays while any process has the open file that it was taken with: the call
+    passes that to each tool (kernel.run). proc_locks(5) and proc_pid_fdinfo(5) name the process that took it.
+    """
+    try:
+        descriptor = posix.open(path, posix.O_RDONLY | posix.O_CLOEXEC | posix.O_NOFOLLOW)
+    except OSError:
+        return False
+    inode, path = posix.fstat(descriptor).st_ino, posix.readlink(f"/proc/self/fd/{descriptor}")
+    posix.close(descriptor)
+    locks = (kernel.read_file("/proc/locks") or "").splitlines()
+    if any(_is_alive(_taker(line)) for line in locks if f":{inode} " in line):
+        return False  # by far the usual case, and looking at all processes is dear
+    rounds = 0
+    while rounds < ROUNDS and any(
+        [_end(int(name), path) for name in posix.listdir("/proc") if name.isdigit()]
+    ):
+        rounds += 1
+    return rounds > 0
+
+
+def _taker(line: str) -> int:
+    """The process that took a lock: `1: FLOCK ADVISORY WRITE 708 00:13:9764 0 EOF` names 708."""
+    words = line.removeprefix("lock:").split()
+    return int(words[4]) if words[1:2] == ["FLOCK"] else 0
+
+
+def _is_alive(pid: int) -> bool:
+    """True if the process runs. Within a PID namespace, the kernel calls a dead one 0."""
+    return pid > 0 and kernel.process(pid)[:1] not in ([], ["Z"], ["X"])
+
+
+def _end(pid: int, path: str) -> bool:
+    """End a process if it holds the lock for a dead one; True if it did."""
+    try:
+        handle = posix.pidfd_open(pid)  # before the look, as the number may be another's after it
+    except OSError:
+        return False
+    try:
+        if not _holds_for_the_dead(pid, path):
+            return False
+        pidfd_send_signal(handle, SIGKILL)
+        waiting = poll()
+        waiting.register(handle, POLLIN)
+        return bool(waiting.poll(SECONDS * 1000))
+    except OSError:  # it has ended by itself
+        return True
+    finally:
+        posix.close(handle)
+
+
+def _holds_for_the_dead(pid: int, path: str) -> bool:
+    place = f"/proc/{pid}/fd"
+    try:
+        found = [name for name in posix.listdir(place) if posix.readlink(f"{place}/{name}") == path]
+    except OSError:  # a descriptor, or the process, is gone
+        return False
+    said = "".join(kernel.read_file(f"/proc/{pid}/fdinfo/{name}") or "" for name in found)
+    held = [line for line in said.splitlines() if line.startswith("lock:")]
+    return bool(held) and not any(_is_alive(_taker(line)) for line in held)
