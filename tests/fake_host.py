@@ -5,7 +5,7 @@ of the engine without root. Models: knftables' Fake, Felix's netlink shim.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from snf_network.errors import KernelError
 from snf_network.model.resources import Resource, Route, Rule
@@ -64,10 +64,12 @@ class FakeHost:
     def has_element(self, family: str, set_name: str, key: str) -> bool:
         return (family, set_name, key) in self.members
 
-    def rtnetlink(self, resources: Sequence[Resource], add: bool) -> list[str]:
+    def rtnetlink(self, resources: Sequence[Resource], add: bool, known: Mapping[str, int]) -> list[str]:
         said = []
         for resource in resources:
-            if add and resource.device and resource.device not in self.devices:
+            device = resource.device
+            there = self.devices.get(device, 0)
+            if add and device and not (there and known.get(device, there) == there):
                 said.append(f"{resource.device}: no such device")
                 continue
             said.append(self.act(resource.command if add else f"{resource.tool} {resource.delete()}"))

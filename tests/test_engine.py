@@ -74,6 +74,18 @@ def test_the_link_goes_down_before_its_filters_go(engine: Engine, host: FakeHost
     assert host.state() == ({}, {}, {}) and engine.records.load("tap0") is None
 
 
+def test_another_tap_of_the_same_name_is_not_set_up(engine: Engine, host: FakeHost) -> None:
+    """The tap goes and comes back while its ifup is at work. Nobody would keep filters for the new one: by
+    its ifindex, the record is that of a NIC that is gone.
+    """
+    record = wanted(engine)
+    host.devices["tap0"] += 1000
+    with pytest.raises(KernelError, match="no such device"):
+        engine.replace(record)
+    assert not [act for act in host.acts if "link set dev tap0 up" in act or act.endswith("tap0 up")]
+    assert host.state() == ({}, {}, {}) and engine.records.load("tap0") is None
+
+
 def test_saying_it_again_changes_nothing(engine: Engine, host: FakeHost) -> None:
     engine.replace(wanted(engine))
     state = host.state()

@@ -70,7 +70,7 @@ class Engine:
             self._hold(possible)
             steps.prepare(possible.resources, self.host)
             if moves:
-                steps.undo([Link(possible.interface)], self.host)
+                steps.undo([Link(possible.interface)], self.host, _known(possible))
             self.ruleset.change(*map(_members, (_unshared(removed), replaced, possible.resources)))
         except Hung as error:  # done or not, the NIC is filtered; the next call completes it
             if running:
@@ -88,9 +88,9 @@ class Engine:
         settings: list[str] = []
         failed: list[str] = []
         try:
-            steps.undo(_unshared(removed), self.host)
+            steps.undo(_unshared(removed), self.host, _known(possible))
             with self._lock(ALWAYS):  # two NICs with one address may both have passed the first check
-                settings, failed = steps.put(possible.resources, self.host)
+                settings, failed = steps.put(possible.resources, self.host, _known(possible))
             self._release({possible.interface: removed})
         except KernelError as error:
             failed.insert(0, str(error))
@@ -160,7 +160,7 @@ class Engine:
         with self._lock(record.interface):
             if self.records.load(record.interface) == record and is_live(record):
                 self._note(record, [f"closed: {why}"])
-                steps.undo([Link(record.interface)], self.host)
+                steps.undo([Link(record.interface)], self.host, _known(record))
 
     # --- many NICs at once
 
@@ -208,7 +208,7 @@ class Engine:
                 for resource in record.resources:
                     if resource.shared:
                         self.records.hold(resource, record.interface)
-                if why := steps.put(resources, self.host)[1]:
+                if why := steps.put(resources, self.host, _known(record))[1]:
                     failed[record.interface] = why[0]
                     self._note(record, why)
         return failed
@@ -332,7 +332,8 @@ class Engine:
         without its filters. A tap that now belongs to somebody else is left alone.
         """
         doomed, live = _all(record), is_live(record)
-        steps.undo((one for one in _unshared(doomed) if live or not one.of_device), self.host)
+        mine = (one for one in _unshared(doomed) if live or not one.of_device)
+        steps.undo(mine, self.host, _known(record))
         self.ruleset.change(_members(_unshared(doomed)), (), ())
         self._release({record.interface: doomed})
         self.records.forget(record.interface)
@@ -343,7 +344,7 @@ class Engine:
         if old:
             self._save(old)
             if moves:  # it was set down for the change; its members are unchanged
-                steps.put(old.resources, self.host)
+                steps.put(old.resources, self.host, _known(old))
         else:
             self.records.forget(possible.interface)
         self._release({possible.interface: _without(possible.resources, before)})
@@ -355,6 +356,10 @@ def _chunks(names: Iterable[str]) -> Iterator[list[str]]:
     while left and not kernel.is_late():
         yield left[:CHUNK]
         left = left[CHUNK:]
+
+
+def _known(record: Record) -> dict[str, int]:
+    return {record.interface: record.ifindex}
 
 
 def _members(resources: Iterable[Resource]) -> list[Element]:

@@ -12,13 +12,16 @@ from snf_network.model.resources import Binding, Route, Sysctl
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Mapping
 
     from snf_network.host import Host
     from snf_network.model.resources import Resource
 
-    Door = Callable[[list[Resource], bool, Host], list[str]]
-    """Adds or deletes Resources; returns the error for each, empty on success."""
+    Door = Callable[[list[Resource], bool, Host, Mapping[str, int]], list[str]]
+    """Adds or deletes Resources, with the ifindex of known devices; returns the error for each, empty on
+    success.
+    """
+NOBODY: Mapping[str, int] = {}
 
 
 def prepare(resources: Iterable[Resource], host: Host) -> None:
@@ -26,13 +29,14 @@ def prepare(resources: Iterable[Resource], host: Host) -> None:
     routes. Raises KernelError.
     """
     early = [resource for resource in resources if resource.early]
-    for failure in _through("rtnetlink", early, True, host):
+    for failure in _through("rtnetlink", early, True, host, NOBODY):
         raise KernelError(failure)
 
 
-def put(resources: Iterable[Resource], host: Host) -> tuple[list[str], list[str]]:
-    """Add everything but members and what `prepare` adds, in the order given. Returns the settings that had
-    to be changed, and the errors; one failure does not stop the others.
+def put(resources: Iterable[Resource], host: Host, known: Mapping[str, int]) -> tuple[list[str], list[str]]:
+    """Add everything but members and what `prepare` adds, in the order given. `known` has the ifindex of the
+    NICs: a tap that vanished and came back meanwhile is another one. Returns the settings that had to be
+    changed, and the errors; one failure does not stop the others.
 
     It is an error if an address has a route to another live device: replacing that route would steal another
     guest's traffic.
@@ -51,7 +55,7 @@ def put(resources: Iterable[Resource], host: Host) -> tuple[list[str], list[str]
         if door == "sysctl":
             _settings(group, host, changed, failed)
         else:
-            failed += _through(door, list(group), True, host)
+            failed += _through(door, list(group), True, host, known)
     return changed, failed
 
 
@@ -62,15 +66,15 @@ def _taken(routes: list[Route], host: Host) -> list[Route]:
     return [one for one, holder in zip(asked, holders) if holder not in (0, host.ifindex(one.interface))]
 
 
-def undo(resources: Iterable[Resource], host: Host) -> None:
-    """Remove everything but members, in order of rank. Deleting something absent is not an error. Raises
-    Hung.
+def undo(resources: Iterable[Resource], host: Host, known: Mapping[str, int] = NOBODY) -> None:
+    """Remove everything but members, in order of rank; `known` as in `put`. Deleting something absent is not
+    an error. Raises Hung.
     """
     doomed = sorted(
         (one for one in resources if one.door in DOORS and one.delete()), key=lambda one: one.rank
     )
     for door, group in groupby(doomed, lambda resource: resource.door):
-        DOORS[door](list(group), False, host)
+        DOORS[door](list(group), False, host, known)
 
 
 def _settings(settings: Iterable[Resource], host: Host, changed: list[str], failed: list[str]) -> None:
@@ -83,17 +87,19 @@ def _settings(settings: Iterable[Resource], host: Host, changed: list[str], fail
                 failed.append(str(error))
 
 
-def _through(door: str, resources: list[Resource], add: bool, host: Host) -> list[str]:
+def _through(
+    door: str, resources: list[Resource], add: bool, host: Host, known: Mapping[str, int]
+) -> list[str]:
     """Add or delete Resources through a door; returns the errors, each with the command."""
-    said = DOORS[door](resources, add, host) if resources else []
+    said = DOORS[door](resources, add, host, known) if resources else []
     return [f"{resource.command}: {why}" for resource, why in zip(resources, said) if why]
 
 
-def _rtnetlink(resources: list[Resource], add: bool, host: Host) -> list[str]:
-    return host.rtnetlink(resources, add)
+def _rtnetlink(resources: list[Resource], add: bool, host: Host, known: Mapping[str, int]) -> list[str]:
+    return host.rtnetlink(resources, add, known)
 
 
-def _files(resources: list[Resource], add: bool, host: Host) -> list[str]:
+def _files(resources: list[Resource], add: bool, host: Host, known: Mapping[str, int]) -> list[str]:
     said = []
     for resource in resources:
         assert isinstance(resource, Binding)
@@ -109,7 +115,7 @@ def _files(resources: list[Resource], add: bool, host: Host) -> list[str]:
     return said
 
 
-def _ovs(resources: list[Resource], add: bool, host: Host) -> list[str]:
+def _ovs(resources: list[Resource], add: bool, host: Host, known: Mapping[str, int]) -> list[str]:
     said = []
     for resource in resources:
         try:

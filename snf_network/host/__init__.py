@@ -2,7 +2,7 @@
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
     from typing import Protocol
 
     from snf_network.model.resources import Resource, Route
@@ -19,8 +19,10 @@ if TYPE_CHECKING:
         def has_element(self, family: str, set_name: str, key: str) -> bool:
             """True if the set or map exists and has the key."""
 
-        def rtnetlink(self, resources: Sequence[Resource], add: bool) -> list[str]:
-            """Add or delete each; returns the error for each, empty on success."""
+        def rtnetlink(self, resources: Sequence[Resource], add: bool, known: Mapping[str, int]) -> list[str]:
+            """Add or delete each, with the ifindex of some devices; returns the error for each, empty on
+            success.
+            """
 
         def holders(self, routes: Sequence[Route]) -> list[int]:
             """For each route, the ifindex that its exact prefix leads to now; 0 without such a route."""

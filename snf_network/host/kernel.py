@@ -179,13 +179,13 @@ def has_element(family: str, set_name: str, key: str) -> bool:
     return run(("nft", "get", "element", family, "snf_network", set_name, f"{{ {key} }}"))[0] == 0
 
 
-def rtnetlink(resources: Sequence[Resource], add: bool) -> list[str]:
-    """Add or delete each; returns the kernel's error for each, empty on success. Raises KernelError without a
-    socket.
+def rtnetlink(resources: Sequence[Resource], add: bool, known: Mapping[str, int]) -> list[str]:
+    """Add or delete each; returns the kernel's error for each, empty on success. `known` has the ifindex of
+    devices that another of the same name must not stand for. Raises KernelError without a socket.
     """
     try:
         with Netlink() as netlink:
-            return netlink.send(resources, add, _index)
+            return netlink.send(resources, add, lambda name: known.get(name) or _index(name))
     except OSError as error:
         raise KernelError(f"rtnetlink: {error.strerror or error}") from error
 

@@ -384,6 +384,22 @@ def test_a_tool_of_a_killed_ifdown_does_nothing_to_the_next_nic(storm_node: Mach
     assert snapshot(storm_node) == whole
 
 
+def test_a_tap_made_anew_during_its_ifup_stays_down(storm_node: Machine) -> None:
+    """gc would remove the members of the NIC that is gone, from under the new tap. `repair` brings it up."""
+    with waiting(storm_node, "nft") as (held, go):
+        call = start(storm_node, UP, nic(0))
+        held()
+        storm_node.ip("link del tap0", "link add tap0 type veth peer name far0")
+        go()
+        ((status, said),) = finish(call)
+    assert status == 1 and "No such device" in said, said
+    storm_node.script("snf-network", {}, "gc")
+    assert not is_up(snapshot(storm_node), "tap0")
+    storm_node.script("snf-network", {}, "repair")
+    assert is_up(snapshot(storm_node), "tap0")
+    assert storm_node.script("snf-network", {}, "check").stdout == "clean\n"
+
+
 def test_gc_and_repair_do_not_wait_for_a_tool_of_a_killed_call(storm_node: Machine) -> None:
     storm_node.up(nic(0))
     with waiting(storm_node, "nft") as (held, _):

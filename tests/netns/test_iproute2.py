@@ -79,7 +79,7 @@ def by_lines(machine: Machine, resources: Sequence[Resource], add: bool) -> None
 
 def by_messages(machine: Machine, resources: Sequence[Resource], add: bool) -> list[str]:
     with machine.inside():
-        return kernel.rtnetlink([one for one in resources if add or one.delete()], add)
+        return kernel.rtnetlink([one for one in resources if add or one.delete()], add, {})
 
 
 def state(machine: Machine) -> dict[str, Any]:
@@ -197,7 +197,7 @@ def test_a_whole_plan_by_lines_and_by_messages(twins: tuple[Machine, Machine]) -
             by_lines(theirs, [resource], True)
     with ours.inside():
         steps.prepare(wanted, kernel)
-        assert steps.put(wanted, kernel)[1] == []
+        assert steps.put(wanted, kernel, {})[1] == []
     assert state(ours) == state(theirs)
     pattern = ("sysctl", "-a", "--pattern", r"\.(tap0|eth1)\.(forwarding|proxy|src_valid|addr_gen|dad_tr)")
     assert ours.out(*pattern) == theirs.out(*pattern)
@@ -242,7 +242,7 @@ def test_a_refusal_names_the_line_and_the_reason(twins: tuple[Machine, Machine])
     ours = twins[1]
     ours.sysctl("net/ipv6/conf/tap0/disable_ipv6", 1)
     with ours.inside():
-        _, failed = steps.put([Neighbour(IP6, MAC, "tap0"), Neighbour(IP4, MAC, "tap0")], kernel)
+        _, failed = steps.put([Neighbour(IP6, MAC, "tap0"), Neighbour(IP4, MAC, "tap0")], kernel, {})
     ours.sysctl("net/ipv6/conf/tap0/disable_ipv6", 0)
     line = f"ip neigh replace {IP6} lladdr {MAC} dev tap0 nud permanent proto 148"
     assert len(failed) == 1 and failed[0].startswith(f"{line}: ")

@@ -1,11 +1,10 @@
 """Everything at once, at random, and half of it killed: eight workers on ten NICs for a minute, links that
 come and go beside them, and guests that forge all the time.
 
-    sudo tests/run tests/netns/storm.py -s
+    sudo tests/run tests/netns/test_storm.py -s
 
-Not collected with the other tests: in one run of three (seed 799474) 70 forged frames of one guest passed.
-The likely way: an ifdown is killed while its nft runs on alone; the next ifup brings the NIC up, and that nft
-removes the new members. The seed is printed; SNF_NETWORK_STORM sets the seconds, SNF_NETWORK_SEED the seed.
+The seed is printed; SNF_NETWORK_STORM sets the seconds, SNF_NETWORK_SEED the seed. On a busy machine it goes
+on until it has killed as many calls as a quiet one would in that time.
 """
 
 from __future__ import annotations
@@ -26,6 +25,7 @@ from tests.netns.traffic import FORGED, PERIOD, Forger
 
 pytestmark = pytest.mark.slow
 SECONDS, WORKERS, NICS, KILLED = float(os.environ.get("SNF_NETWORK_STORM", "60")), 8, 10, 0.3
+CALLS, KILLS, LONGEST = 10 * SECONDS, 5 * SECONDS, 5 * SECONDS
 SUBCOMMANDS = ("gc", "repair", "load", "check", "status")
 
 
@@ -46,13 +46,18 @@ class Storm:
         }
         self.peer = lab.guest(self.node, "peer0", "aa:55:60:00:00:ff", "203.0.113.5/24")
         self.node.ip("link set peer0 master prv0 up")
-        self.seed, self.end = seed, time.monotonic() + SECONDS
+        self.seed, self.began = seed, time.monotonic()
         self.calls, self.kills, self.said = 0, 0, list[str]()
+
+    def goes_on(self) -> bool:
+        """True until it has lasted long enough and enough was done in it."""
+        lasted = time.monotonic() - self.began
+        return lasted < SECONDS or (lasted < LONGEST and (self.calls < CALLS or self.kills < KILLS))
 
     def work(self, number: int) -> None:
         """Calls at random, one after the other, and some of them killed."""
         chance = random.Random(self.seed * 100 + number)
-        while time.monotonic() < self.end:
+        while self.goes_on():
             script, env, words = self.choose(chance)
             argv = self.node.command(
                 "env", "-i", *(f"{key}={value}" for key, value in env.items()), SCRIPTS / script
@@ -82,7 +87,7 @@ class Storm:
     def flap(self) -> None:
         """Taps go and come, as when guests end and start."""
         chance = random.Random(self.seed)
-        while time.monotonic() < self.end:
+        while self.goes_on():
             number = chance.randrange(NICS)
             guest, tap, mac = self.guests[number], f"tap{number}", nic(number)["MAC"]
             self.node.run("ip", "link", "del", tap, check=False)
@@ -151,7 +156,7 @@ def test_a_storm(lab: Lab) -> None:
         for thread in threads:
             thread.start()
         for thread in threads:
-            thread.join(SECONDS + 120)
+            thread.join(LONGEST + 120)
     print(f"{storm.calls} calls, {storm.kills} of them killed")
     assert storm.said == []
     assert [forger.heard for forger in forgers] == [0] * NICS
@@ -159,4 +164,4 @@ def test_a_storm(lab: Lab) -> None:
         storm.node.script("snf-network", {}, *words, check=False)
     ran = storm.node.script("snf-network", {}, "check", check=False)
     assert (ran.returncode, ran.stdout) == (0, "clean\n"), ran.stdout + ran.stderr
-    assert storm.kills > 3 * SECONDS and storm.calls > 10 * SECONDS
+    assert storm.kills >= KILLS and storm.calls >= CALLS
