@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 import pytest
 
 from snf_network.apply.engine import Engine
 from snf_network.errors import Hung, KernelError
-from snf_network.host import kernel
+from snf_network.host import kernel, lock
 from snf_network.host import record as records_module
 from snf_network.host.record import Record
 from snf_network.lean import replace
@@ -16,6 +17,7 @@ from snf_network.model.config import Config
 from snf_network.model.nic import Nic
 from snf_network.model.resources import Element, Link, Port, Rule
 from snf_network.plan import plan_for
+from snf_network.scripts.bringup import keep_wanted
 from tests.fake_host import Died, FakeHost
 from tests.test_nic import ROUTED
 from tests.test_plan import NODE
@@ -211,6 +213,29 @@ def test_gone_nics_are_taken_back_together(engine: Engine, host: FakeHost) -> No
     gone, failed = engine.remove_gone(records)
     assert [record.interface for record in gone] == ["tap0", "tap1"] and not failed
     assert host.members == {} and host.files == {} and list(engine.records) == []
+
+
+def test_no_pins_go_from_under_a_link_that_is_recorded_as_down(engine: Engine, host: FakeHost) -> None:
+    engine.replace(wanted(engine))
+    record, pins = engine.records.load("tap0"), members(engine)
+    assert record
+    engine.records.save(replace(record, resources=(), lacking=("failed: not up",)))
+    host.acts.clear()
+    engine.sweep(pins)
+    assert first(host, "link set dev tap0 down") < first(host, "delete element")
+
+
+def test_a_failed_call_writes_nothing_while_another_one_is_at_work(
+    engine: Engine, host: FakeHost, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its empty record would take the place of the one that the other call is just writing."""
+    record = wanted(engine)
+    monkeypatch.setattr(lock, "patience", lambda seconds: time.monotonic() + 0.05)
+    with lock.Lock(engine.config.state_dir, "tap0"):
+        keep_wanted(record, engine.config, "refused")
+    assert engine.records.load("tap0") is None
+    keep_wanted(record, engine.config, "refused")
+    assert engine.records.load("tap0").lacking == ("failed: not up: refused",)  # type: ignore[union-attr]
 
 
 def test_no_nic_is_begun_without_time(

@@ -251,6 +251,8 @@ class Engine:
             with Locks(self.config.state_dir, names, failed) as held:
                 kept = {one.slot for name in held for one in self._recorded(name)}
                 found = [one for name in held for one in by_owner[name] if one.slot not in kept]
+                down = [Link(name) for name in held if not self._recorded(name) and self.records.load(name)]
+                steps.undo(down, self.host)  # recorded as not up: no pin may go from under a link that is
                 self._take_away([one for one in found if not (one.shared and self.records.held(one))])
         return failed
 

@@ -143,13 +143,18 @@ def _record(nic: Nic, index: int) -> Record:
 
 
 def keep_wanted(record: Record, config: Config, why: str) -> None:
-    """Record the failure of a live NIC that has lost its record, so that it is tried again."""
+    """Record the failure of a live NIC that has lost its record, so that it is tried again. Under the lock:
+    else it would take the place of a record that another call is just writing, and gc would take the members
+    of that NIC for nobody's.
+    """
+    from snf_network.host.lock import Lock
     from snf_network.host.record import FAILED, Records, is_live
 
     records = Records(config.state_dir)
     try:
-        if is_live(record) and not records.load(record.interface):
-            records.save(changed(record, resources=(), stale=(), lacking=(f"{FAILED}not up: {why}",)))
+        with Lock(config.state_dir, record.interface):
+            if is_live(record) and not records.load(record.interface):
+                records.save(changed(record, resources=(), stale=(), lacking=(f"{FAILED}not up: {why}",)))
     except SnfNetworkError:
         pass  # the reason why it is not up has already been reported
 

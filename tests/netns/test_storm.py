@@ -48,6 +48,7 @@ class Storm:
         self.node.ip("link set peer0 master prv0 up")
         self.seed, self.began = seed, time.monotonic()
         self.calls, self.kills, self.said = 0, 0, list[str]()
+        self.acts: list[tuple[float, float, str]] = []
 
     def goes_on(self) -> bool:
         """True until it has lasted long enough and enough was done in it."""
@@ -59,6 +60,7 @@ class Storm:
         chance = random.Random(self.seed * 100 + number)
         while self.goes_on():
             script, env, words = self.choose(chance)
+            began, killed = time.monotonic(), ""
             argv = self.node.command(
                 "env", "-i", *(f"{key}={value}" for key, value in env.items()), SCRIPTS / script
             )
@@ -68,11 +70,25 @@ class Storm:
             if chance.random() < KILLED:
                 time.sleep(chance.random() * 0.15)
                 call.kill()
+                killed = f"killed after {time.monotonic() - began:.3f} s"
                 self.kills += 1
             said, _ = call.communicate(timeout=90)
+            self.note(began, script, *words, env.get("GANETI_INSTANCE_NAME", ""), killed, said)
             self.calls += 1
             if "Traceback" in said:
                 self.said.append(f"{script} {' '.join(words)}: {said}")
+
+    def note(self, began: float, *words: str) -> None:
+        """An act since `began`, for who must find out what let a frame pass."""
+        self.acts.append((began, time.monotonic(), " ".join(words).strip()))
+
+    def around(self, moment: float) -> str:
+        """What was going on within a second of a moment."""
+        return "\n".join(
+            f"{began - moment:+.3f} to {ended - moment:+.3f}: {words}"
+            for began, ended, words in sorted(self.acts)
+            if began < moment + 0.2 and ended > moment - 1.0
+        )
 
     def choose(self, chance: random.Random) -> tuple[str, dict[str, str], tuple[str, ...]]:
         """A script, its environment and its arguments."""
@@ -90,10 +106,14 @@ class Storm:
         while self.goes_on():
             number = chance.randrange(NICS)
             guest, tap, mac = self.guests[number], f"tap{number}", nic(number)["MAC"]
+            began = time.monotonic()
             self.node.run("ip", "link", "del", tap, check=False)
+            self.note(began, tap, "deleted")
             time.sleep(chance.random() * 0.3)
             words = ("link", "add", tap, "type", "veth", "peer", "name", "eth0", "address", mac)
+            began = time.monotonic()
             self.node.run("ip", *words, "netns", guest.holder.pid)
+            self.note(began, tap, "made")
             guest.ip("link set eth0 up")
             time.sleep(chance.random())
 
@@ -116,6 +136,7 @@ class Guest(Forger):
     def __init__(self, machine: Machine, ear: Ear, number: int) -> None:
         self.machine = machine
         source = f"198.51.100.{200 + number}" if number % 2 else f"203.0.113.{200 + number}"
+        self.moments: list[float] = []
         super().__init__(machine, FORGED, source, "255.255.255.255", ear, PERIOD * 10)
 
     def _send(self) -> None:
@@ -125,6 +146,12 @@ class Guest(Forger):
             except OSError:  # the link is down, or another one by now
                 self.socket.close()
                 self.socket = self._socket()
+
+    def _hear(self) -> None:
+        while not self.ended.is_set():
+            heard = [when for when, frame in self.ear.frames(0.1) if self.mark in frame]
+            self.heard += len(heard)
+            self.moments += heard
 
     def _socket(self) -> object:
         while not self.ended.wait(self.period):
@@ -159,6 +186,9 @@ def test_a_storm(lab: Lab) -> None:
             thread.join(LONGEST + 120)
     print(f"{storm.calls} calls, {storm.kills} of them killed")
     assert storm.said == []
+    for number, forger in enumerate(forgers):
+        for moment in forger.moments[:1]:
+            print(f"{forger.heard} frames of tap{number} passed; around the first:\n{storm.around(moment)}")
     assert [forger.heard for forger in forgers] == [0] * NICS
     for words in (("gc",), ("repair",), ("gc",)):
         storm.node.script("snf-network", {}, *words, check=False)
