@@ -23,8 +23,8 @@ NLM_F_REQUEST, NLM_F_ACK, NLM_F_REPLACE, NLM_F_EXCL, NLM_F_CREATE, NLM_F_DUMP = 
     0x300,
 )
 NLMSG_ERROR, NLMSG_DONE = 2, 3
-NLA_TYPE = 0x3FFF
-"""Mask of the attribute type without the flag bits."""
+NLA_F_NESTED, NLA_TYPE = 0x8000, 0x3FFF
+"""A flag of the attribute type, and the mask of all but flags."""
 HEADER = Struct("=IHHII")
 """nlmsghdr: length, type, flags, sequence number, port ID."""
 ATTRIBUTE = Struct("=HH")
@@ -48,6 +48,11 @@ def messages(datagram: bytes) -> Iterator[tuple[int, int, bytes]]:
 def attribute(kind: int, value: bytes) -> bytes:
     """A netlink attribute, padded to a multiple of four bytes."""
     return ATTRIBUTE.pack(ATTRIBUTE.size + len(value), kind) + value + bytes(-len(value) % 4)
+
+
+def nested(kind: int, value: bytes) -> bytes:
+    """An attribute that contains attributes."""
+    return attribute(kind | NLA_F_NESTED, value)
 
 
 def attributes(data: bytes) -> dict[int, bytes]:

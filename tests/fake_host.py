@@ -8,7 +8,7 @@ import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from snf_network.errors import KernelError
-from snf_network.model.resources import Resource, Route, Rule
+from snf_network.model.resources import Element, Resource, Route, Rule
 
 MEMBER = re.compile(r"(add|delete) element (\w+) snf_network (\w+) \{ (.*?)(?: : (.*))? \}")
 
@@ -57,6 +57,9 @@ class FakeHost:
             return why
         self.loaded, self.members = True, members
         return ""
+
+    def change_members(self, changes: Sequence[tuple[Element, bool]]) -> str:
+        return self.nft(one.add() if add else one.delete() for one, add in changes)
 
     def run(self, argv: Sequence[str], text: str = "") -> tuple[int, str]:
         return 0, ""

@@ -5,6 +5,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
     from typing import Protocol
 
+    from snf_network.host.nftables import Changes
     from snf_network.model.resources import Resource, Route
 
     class Host(Protocol):
@@ -12,6 +13,11 @@ if TYPE_CHECKING:
 
         def nft(self, lines: Iterable[str]) -> str:
             """Run one transaction, all of it or nothing; returns nft's error, empty on success."""
+
+        def change_members(self, changes: Changes) -> str:
+            """Change members in one transaction, all of it or nothing; returns the error, empty on
+            success.
+            """
 
         def run(self, argv: Sequence[str], text: str = "") -> tuple[int, str]:
             """Run a tool; returns its exit status and output."""

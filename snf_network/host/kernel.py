@@ -11,11 +11,13 @@ from time import monotonic
 
 from snf_network.errors import Hung, KernelError
 from snf_network.host.netlink import Netlink
+from snf_network.host.nftables import encode, send
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
+    from snf_network.host.nftables import Changes
     from snf_network.model.resources import Resource, Route
 
 
@@ -172,6 +174,19 @@ def nft(lines: Iterable[str]) -> str:
         return ""
     status, said = run(("nft", "-I", RULES, "-f", "-"), f"{text}\n")
     return "" if not status else said.strip() or f"nft: exit {status}"
+
+
+def change_members(changes: Changes) -> str:
+    """Change members in one transaction, all of it or nothing; returns the error, empty on success. Raises
+    KernelError.
+    """
+    datagram = encode(changes) if changes else b""
+    if not datagram:
+        return nft(one.add() if add else one.delete() for one, add in changes)
+    try:
+        return send(datagram, changes)
+    except OSError as error:
+        raise KernelError(f"nftables: {error.strerror or error}") from error
 
 
 def has_element(family: str, set_name: str, key: str) -> bool:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import posix
+from _signal import SIGKILL, pidfd_send_signal  # type: ignore[import-not-found]  # signal would import enum
 from select import POLLIN, poll
-from signal import SIGKILL, pidfd_send_signal
 
 from snf_network.host import kernel
 

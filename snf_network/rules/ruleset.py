@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Sequence
 
     from snf_network.host import Host
+    from snf_network.host.nftables import Changes
     from snf_network.model.config import Config
 
 PROFILES = (f"{RULES}/profiles", "/etc/snf-network/profiles")
@@ -83,19 +84,19 @@ class Ruleset:
         transaction is refused, as on a first NIC, after a crash or a manual flush, the map keys are looked up
         and the rules loaded.
         """
-        adds = [element.add() for element in wanted]
-        lines = (*_deletes(removed), *(element.delete() for element in replaced), *adds)
-        if not lines:
+        adds = [(element, True) for element in wanted]
+        changes = (*_deletes(removed), *((element, False) for element in replaced), *adds)
+        if not changes:
             return
         self._refuse_closed(wanted)
         before = self._noted_at()
-        if self.host.nft(lines):
+        if self.host.change_members(changes):
             with self._alone():
                 loads = self._noted_at() == before
                 if loads:  # when many first NICs come at once, only one loads the rules
                     self._load()
             self._refuse_closed(wanted)
-            if self.host.nft(lines):
+            if self.host.change_members(changes):
                 with self._alone():
                     self._change_by_look(removed, wanted, adds)
             if loads:
@@ -122,14 +123,14 @@ class Ruleset:
                 lock.__exit__()
 
     def add(self, elements: Iterable[Element]) -> str:
-        """Restore many members in one transaction, or none. Returns nft's error, empty on success: loading
+        """Restore many members in one transaction, or none. Returns the error, empty on success: loading
         missing rules is up to `load`, and keys with other values are up to `change`.
         """
-        return self.host.nft([element.add() for element in elements])
+        return self.host.change_members([(element, True) for element in elements])
 
     def remove(self, elements: Iterable[Element]) -> str:
-        """Remove many members in one transaction, or none; returns nft's error, empty on success."""
-        return self.host.nft(_deletes(elements))
+        """Remove many members in one transaction, or none; returns the error, empty on success."""
+        return self.host.change_members(_deletes(elements))
 
     def noted(self) -> list[str]:
         """The lines of the note: the rules as listed when they were loaded."""
@@ -172,15 +173,15 @@ class Ruleset:
         first = (kernel.read_file(self.note) or "").partition("\n")[0]
         return set(first.removeprefix(CLOSED).split()) if first.startswith(CLOSED) else set()
 
-    def _change_by_look(self, removed: Sequence[Element], wanted: Sequence[Element], adds: list[str]) -> None:
+    def _change_by_look(self, removed: Sequence[Element], wanted: Sequence[Element], adds: Changes) -> None:
         """Change members according to what the sets and maps contain now. Raises KernelError."""
         maps = {element.slot: element for element in (*removed, *wanted) if element.value}
-        present = [element.delete() for element in maps.values() if self._has(element)]
+        present = [(element, False) for element in maps.values() if self._has(element)]
         sets = [element for element in removed if not element.value]
-        said = self.host.nft((*_deletes(sets), *present, *adds))
+        said = self.host.change_members((*_deletes(sets), *present, *adds))
         if said and sets:  # it may be a set that only an earlier version had
-            left = [element.delete() for element in sets if self._has(element)]
-            said = self.host.nft((*left, *present, *adds))
+            left = [(element, False) for element in sets if self._has(element)]
+            said = self.host.change_members((*left, *present, *adds))
         if said:
             raise _refused(said)
 
@@ -236,9 +237,9 @@ def profiles() -> dict[str, str]:
     return found
 
 
-def _deletes(elements: Iterable[Element]) -> list[str]:
-    """Delete lines that succeed for absent members too: each is added first."""
-    return [line for element in elements for line in (element.add(), element.delete())]
+def _deletes(elements: Iterable[Element]) -> list[tuple[Element, bool]]:
+    """Deletions that succeed for absent members too: each is added first."""
+    return [(element, add) for element in elements for add in (True, False)]
 
 
 def _no_tunnels(config: Config) -> Iterator[str]:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from _socket import AF_INET, AF_INET6, inet_pton
+
 from snf_network.lean import dataclass
 from snf_network.model.resources.base import Resource
+from snf_network.wire import U32, attribute, nested
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -18,6 +21,35 @@ COUNTERS = "drops"
 """The set that counts drops; the kernel adds its members."""
 DIGITS = {"ndmacs": 12, "targets": 32, "tgtnets": 32, "router_targets": 32}
 """Number of hexadecimal digits of the values that nft lists for raw payload."""
+KEYS = {
+    **dict.fromkeys(
+        ("ingress", "egress", "guarded", "ports", "prefixed", "hosts", "routed", "served"), "interface"
+    ),
+    **dict.fromkeys(("queued", "tables", "gateways"), "interface"),
+    **dict.fromkeys(("macs", "prefixes"), "interface mac"),
+    **dict.fromkeys(("src4", "nets4", "src6", "nets6"), "interface mac address"),
+    **dict.fromkeys(("targets", "tgtnets", "ndmacs", "router_targets"), "interface digits"),
+    "routers": "interface address",
+    "trunks": "interface vlan",
+}
+"""The parts of a key, by set or map: those that a NIC's own members are in."""
+INTERVALS = ("nets4", "nets6", "tgtnets")
+VALUES = {"ingress": "verdict", "egress": "verdict", "tables": "mark", "gateways": "address"}
+"""What a map's values are."""
+NUMBERS = {"inet": 1, "arp": 3, "bridge": 7}
+"""NFPROTO_* of linux/netfilter.h."""
+GOTO = 0xFFFFFFFC
+"""NFT_GOTO of linux/netfilter/nf_tables.h, like what follows."""
+ELEM_TABLE, ELEM_SET, ELEM_ELEMENTS, LIST_ELEM = 1, 2, 3, 1
+ELEM_KEY, ELEM_DATA, ELEM_KEY_END, DATA_VALUE, DATA_VERDICT, VERDICT_CODE, VERDICT_CHAIN = (
+    1,
+    2,
+    10,
+    1,
+    2,
+    1,
+    2,
+)
 NAMED = {"masq": 1, "masq_networks": None, "masq_pairs": None}
 """Index of the member's part that is a device; in all other sets, the first."""
 
@@ -62,6 +94,27 @@ class Element(Resource):
         """Fails if the member is absent."""
         return f"delete element {self.family} snf_network {self.set} {{ {self.key} }}"
 
+    def body(self, add: bool) -> tuple[int, bytes]:
+        """Family and attributes of the message that adds or deletes it, as `nft` would send it. Raises
+        KeyError for a set that only nft knows how to write to, and ValueError or OSError for a malformed
+        value.
+        """
+        kinds = KEYS[self.set].split()
+        words = [self.interface, *self.rest.split(" . ")] if self.rest else [self.interface]
+        if len(kinds) != len(words):
+            raise ValueError(self.key)
+        ends = [_ends(kind, word) for kind, word in zip(kinds, words)]
+        element = _data(ELEM_KEY, b"".join(first for first, _ in ends))
+        if self.set in INTERVALS:
+            element += _data(ELEM_KEY_END, b"".join(last for _, last in ends))
+        if add and self.value:
+            element += _value(VALUES[self.set], self.value)
+        return NUMBERS[self.family], (
+            attribute(ELEM_TABLE, b"snf_network\0")
+            + attribute(ELEM_SET, self.set.encode() + b"\0")
+            + nested(ELEM_ELEMENTS, nested(LIST_ELEM, element))
+        )
+
     def is_in(self, view: View) -> bool:
         """The kernel lists a shared member like any other."""
         return Element(*self.fields()) in view.found if self.shared else self in view.found
@@ -72,6 +125,53 @@ class SharedElement(Element):
     """A member that stands for a network rather than for one NIC."""
 
     shared: ClassVar[bool] = True
+
+
+def _data(kind: int, value: bytes) -> bytes:
+    return nested(kind, attribute(DATA_VALUE, value))
+
+
+def _value(kind: str, value: str) -> bytes:
+    """A map's value. Raises ValueError or OSError."""
+    if kind != "verdict":
+        return _data(ELEM_DATA, U32.pack(int(value)) if kind == "mark" else inet_pton(AF_INET, value))
+    verdict, _, chain = value.partition(" ")
+    if verdict != "goto":
+        raise ValueError(value)
+    target = attribute(VERDICT_CODE, GOTO.to_bytes(4, "big")) + attribute(
+        VERDICT_CHAIN, chain.encode() + b"\0"
+    )
+    return nested(ELEM_DATA, nested(DATA_VERDICT, target))
+
+
+def _ends(kind: str, word: str) -> tuple[bytes, bytes]:
+    """First and last value of one part of a key, each padded to a multiple of four bytes. Raises ValueError
+    or OSError.
+    """
+    if kind == "address":
+        first, last = _addresses(word)
+    elif kind == "interface":
+        name = word.encode()
+        if len(name) > 15:
+            raise ValueError(word)
+        first = last = name.ljust(16, b"\0")
+    elif kind == "mac":
+        first = last = bytes.fromhex(word.replace(":", ""))
+    elif kind == "vlan":
+        first = last = int(word).to_bytes(2, "big")
+    else:
+        low, _, high = word.partition("-")
+        first, last = (bytes.fromhex(digits.removeprefix("0x")) for digits in (low, high or low))
+    padding = bytes(-len(first) % 4)
+    return first + padding, last + padding
+
+
+def _addresses(word: str) -> tuple[bytes, bytes]:
+    """The first and last address of a prefix, or of a single address."""
+    address, _, length = word.partition("/")
+    first = inet_pton(AF_INET6 if ":" in address else AF_INET, address)
+    ones = (1 << len(first) * 8 - int(length)) - 1 if length else 0
+    return first, (int.from_bytes(first, "big") | ones).to_bytes(len(first), "big")
 
 
 def listed(family: str, entries: list[dict[str, Any]]) -> Iterator[Element]:

@@ -1,0 +1,124 @@
+"""What is printed is what runs, for members, too. Of two machines with our rules, one gets the printed lines
+by nft and the other gets our messages. Both must then list the same.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from snf_network.host import kernel
+from snf_network.host.nftables import MOST, encode
+from snf_network.model.resources import Element
+from tests.netns.lab import Machine
+
+CASES = sorted((Path(__file__).resolve().parents[1] / "cases").glob("*.plan"))
+LINE = re.compile(r"^add element (\S+) snf_network (\S+) \{ (?:\"([^\"]+)\"(?: \. )?)?(.*?)(?: : (.+))? \}$")
+MASQ = ("masq", "masq_networks", "masq_pairs")
+
+
+@pytest.fixture(scope="module")
+def twins() -> Iterator[tuple[Machine, Machine]]:
+    made = Machine("theirs"), Machine("ours")
+    for machine in made:
+        machine.write("/etc/default/snf-network", "MASQ=yes\n")
+        machine.script("snf-network", {}, "load")
+    yield made
+    for machine in made:
+        machine.close()
+
+
+def elements(path: Path) -> list[Element]:
+    found = []
+    for line in path.read_text().splitlines():
+        if line.startswith("add element "):
+            words = LINE.match(line)
+            assert words, line
+            found.append(Element(*(word or "" for word in words.groups())))
+            assert found[-1].add() == line
+    return found
+
+
+def listed(machine: Machine) -> list[str]:
+    """All sets and maps with their members, but for handles."""
+    found = []
+    for entry in json.loads(machine.out("nft", "-j", "list", "ruleset"))["nftables"]:
+        for kind in entry.keys() & {"set", "map"}:
+            one = entry[kind]
+            found.append(
+                json.dumps([one["family"], one["name"], sorted(map(json.dumps, one.get("elem", [])))])
+            )
+    return sorted(found)
+
+
+def change(machine: Machine, changes: list[tuple[Element, bool]]) -> str:
+    with machine.inside():
+        return kernel.change_members(changes)
+
+
+@pytest.mark.parametrize("path", CASES, ids=lambda path: path.stem)
+def test_a_message_does_what_its_line_does(twins: tuple[Machine, Machine], path: Path) -> None:
+    theirs, ours = twins
+    wanted = elements(path)
+    own = [one for one in wanted if one.set not in MASQ]
+    assert encode([(one, True) for one in own]), "only masq needs nft"
+    before = listed(ours)
+    theirs.run("nft", "-f", "-", input="".join(f"{one.add()}\n" for one in wanted))
+    for _ in range(2):
+        assert change(ours, [(one, True) for one in wanted]) == ""
+        assert listed(ours) == listed(theirs)
+    theirs.run("nft", "-f", "-", input="".join(f"{one.delete()}\n" for one in wanted))
+    assert change(ours, [(one, False) for one in wanted]) == ""
+    assert listed(ours) == listed(theirs) == before
+
+
+def test_a_transaction_is_all_or_nothing(twins: tuple[Machine, Machine]) -> None:
+    _, ours = twins
+    before = listed(ours)
+    first, mark = Element("inet", "routed", "tap0"), Element("inet", "tables", "tap0", "", "222")
+    other = Element("inet", "tables", "tap0", "", "223")
+    assert change(ours, [(first, True), (mark, True), (other, True)]).endswith(
+        '{ "tap0" : 223 }: File exists'
+    )
+    assert change(ours, [(first, True), (first, False), (first, False)]).endswith("No such file or directory")
+    assert "goto nothing }: No such file" in change(
+        ours, [(first, True), (Element("inet", "egress", "tap0", "", "goto nothing"), True)]
+    )
+    assert listed(ours) == before
+
+
+def test_a_value_that_is_none_is_refused_by_nft(twins: tuple[Machine, Machine]) -> None:
+    """A record may contain anything."""
+    _, ours = twins
+    before = listed(ours)
+    for wrong in (
+        Element("inet", "macs", "tap0", "nonsense"),
+        Element("inet", "macs", "tap0"),
+        Element("inet", "src4", "tap0", "aa:00:00:ad:35:c9 . 198.51.100.256"),
+        Element("inet", "nowhere", "tap0"),
+        Element("ip", "macs", "tap0", "aa:00:00:ad:35:c9"),
+        Element("inet", "macs", "a-name-of-16-char", "aa:00:00:ad:35:c9"),
+        Element("inet", "nets4", "tap0", "aa:00:00:ad:35:c9 . 198.51.100.0/33"),
+    ):
+        assert change(ours, [(wrong, True)]) != "", wrong
+    assert listed(ours) == before
+
+
+def test_a_nic_with_hundreds_of_members(twins: tuple[Machine, Machine]) -> None:
+    """As many as one message may have, and one more, which nft gets."""
+    _, ours = twins
+    before = listed(ours)
+    for count in (MOST, MOST + 1):
+        many = [
+            Element("inet", "nets6", "a-name-of-15-ch", f"aa:00:00:ad:35:c9 . 2001:db8:{number:x}::/48")
+            for number in range(count)
+        ]
+        assert bool(encode([(one, True) for one in many])) == (count == MOST)
+        assert change(ours, [(one, True) for one in many]) == ""
+        assert sum(listed(ours)[0].count(f"db8:{number:x}::") for number in range(count)) >= 0
+        assert change(ours, [(one, False) for one in many]) == ""
+    assert listed(ours) == before
