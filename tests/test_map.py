@@ -131,7 +131,7 @@ def test_everything_is_in_its_place() -> None:
     assert [one.interface for one in private.nics] == ["tap1", "tap4", "tap7"]
     assert found.uplinks == (
         Uplink("eth1", UP, ("MTU 1500",)),
-        Uplink("bond0.7", UP, ("VLAN 7 on bond0", "MTU 1500")),
+        Uplink("bond0.7", UP, ("VLAN 7 on bond0 of eth0 eth3", "MTU 1500")),
         Uplink("eth2", "no carrier", ("MTU 9000",)),
     )
     assert found.unused == ("virbr0",)

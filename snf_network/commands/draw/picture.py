@@ -223,9 +223,9 @@ def _uplink(name: str, devices: Mapping[str, Device]) -> Uplink:
 
 
 def _kind(device: Device, others: Iterable[Device]) -> Iterator[str]:
-    below = f" on {device.lower}" if device.lower and device.kind != "veth" else ""
-    members = [one.name for one in others if one.master == device.name]
-    if device.kind in NUMBERED:
-        yield f"{NUMBERED[device.kind]} {device.number}{below}"
-    elif device.kind:
-        yield f"{device.kind}{f' of {chr(32).join(members)}' if members else below}"
+    """What a device is, on what, and what that is made of."""
+    below = device.lower if device.kind != "veth" else ""  # the lower device of a veth is its other end
+    members = " ".join(one.name for one in others if one.master == (below or device.name))
+    if device.kind:
+        kind = f"{NUMBERED.get(device.kind, device.kind)} {device.number}".strip()
+        yield f"{kind}{f' on {below}' if below else ''}{f' of {members}' if members else ''}"
