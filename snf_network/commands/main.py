@@ -22,6 +22,7 @@ from .paragraphs import Paragraphs
 NAMES = (
     "plan",
     "status",
+    "map",
     "check",
     "doctor",
     "repair",
@@ -30,6 +31,7 @@ NAMES = (
     "load",
     "adopt",
     "drops",
+    "top",
     "metrics",
     "explain",
     "trace",
@@ -45,9 +47,9 @@ EPILOG = """examples:
   snf-network plan --record tap0         the same for the NIC that tap0 was brought up for
 Settings are in /etc/default/snf-network. What to do when something is wrong: operators.md, in docs/ or
 /usr/share/doc/snf-network/."""
-EVERYBODY = ("plan", "status")
+EVERYBODY = ("plan", "status", "map")
 """Subcommands for every user: they read only public data; nft lists the rest to root alone."""
-LENIENT = ("status", "check", "doctor", "repair", "gc", "drops", "metrics", "watch")
+LENIENT = ("status", "map", "check", "doctor", "repair", "gc", "drops", "top", "metrics", "watch")
 """Subcommands that tolerate a bad line in the settings: running guests depend on them."""
 FAILED = {"doctor": 3}
 """Exit status of a subcommand that fails, if not 1: a monitor takes 1 for a warning."""

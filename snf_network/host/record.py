@@ -100,6 +100,18 @@ class Records:
         records = [record for name, record in found.items() if record and record.interface == name]
         return records, sorted(found.keys() - {record.interface for record in records})
 
+    def stamps(self) -> Iterator[tuple[str, tuple[int, int]]]:
+        """Each file that may be a record, with its inode and its mtime in ns: one that is written again is a
+        new file. For a caller who looks again and again.
+        """
+        for name in _names(self.directory):
+            try:
+                status = posix.stat(f"{self.directory}/{name}")
+            except OSError:  # gone since
+                continue
+            if name not in RESERVED and not name.startswith("."):
+                yield name, (status.st_ino, status.st_mtime_ns)
+
     def holds(self, resource: Resource, interface: str) -> bool:
         """True if `interface` is registered as a user of a shared resource."""
         return posix.access(f"{self._shared(resource)}/{interface}", posix.F_OK)
