@@ -26,12 +26,11 @@ SOURCES = {
         "FILE": FILES,
         "PATH": FILES,
         "FRAME": FILES,
-        "N": NOTHING,
     },
-    "nfdhcpctl": {"IFACE": "bindings", "FILE": FILES, "PATH": FILES, "N": NOTHING},
-    "nfdhcpd": {"FILE": FILES, "PATH": FILES, "N": NOTHING},
+    "nfdhcpctl": {"IFACE": "bindings", "FILE": FILES, "PATH": FILES},
+    "nfdhcpd": {"FILE": FILES, "PATH": FILES},
 }
-"""What each metavar stands for: files, nothing that is known, or a function of PROGRAM.sh."""
+"""What a metavar stands for: files, or a function of PROGRAM.sh. For any other, nothing is offered."""
 
 
 @dataclass(frozen=True)
@@ -96,7 +95,7 @@ def subparsers(action: argparse.Action) -> bool:
 
 
 def argument(action: argparse.Action, parser: argparse.ArgumentParser, program: str) -> Argument:
-    """One argument. Raises KeyError for a metavar that SOURCES does not know."""
+    """One argument."""
     groups = [group._group_actions for group in parser._mutually_exclusive_groups]
     others = [other for group in groups if action in group for other in group if other is not action]
     value = "" if action.nargs == 0 else str(action.metavar or action.dest)
@@ -104,7 +103,7 @@ def argument(action: argparse.Action, parser: argparse.ArgumentParser, program: 
         tuple(action.option_strings),
         parser._get_formatter()._expand_help(action).replace("`", "") if action.help else value,
         value,
-        SOURCES[program][value] if value and not action.choices else NOTHING,
+        NOTHING if action.choices else SOURCES[program].get(value, NOTHING),
         tuple(map(str, action.choices or ())),
         action.nargs in ("*", "+"),
         isinstance(action, (argparse._HelpAction, argparse._VersionAction)),

@@ -64,7 +64,7 @@ def spelled(action: argparse.Action, short: bool = False) -> str:
     if action.option_strings:
         names = action.option_strings[: 1 if short else None]
         return ", ".join(f"**{name}**" for name in names) + f" {value}" * (action.nargs != 0)
-    return {None: value, "?": f"[{value}]", "*": f"[{value} ...]", "+": f"{value} ..."}[action.nargs]  # type: ignore[index]
+    return {None: value, "?": f"[{value}]", "*": f"[{value} ...]"}.get(action.nargs, f"{value} ...")
 
 
 def options(program: str) -> str:
@@ -146,6 +146,14 @@ def script(name: str) -> str:
         parts += [f"## {title}"] * bool(pairs)
         parts += [f"`{term}`\n:   {meaning}" for term, meaning in pairs]
     return "\n\n".join(parts)
+
+
+def comment(name: str) -> str:
+    """What a shell script says to --help, which is the comment that it begins with."""
+    text = (ROOT / name).read_text().partition("\n")[2].partition("\nset -u")[0]
+    line, *paragraphs = re.sub(r"^# ?", "", text, flags=re.MULTILINE).split("\n\n")
+    calls = "\n\n".join(f"**{call}**" for call in line.removeprefix("usage: ").split(" | "))
+    return "\n\n".join(("## SYNOPSIS", calls, "## DESCRIPTION", *paragraphs))
 
 
 # --- files

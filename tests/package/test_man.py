@@ -46,7 +46,8 @@ def terms(name: str) -> set[str]:
 
 
 def test_every_script_and_command_has_a_page() -> None:
-    assert {name[:-2] for name in PAGES if name.endswith(".8")} == {path.name for path in SCRIPTS.iterdir()}
+    found = {name[:-2] for name in PAGES if name.endswith(".8")}
+    assert found == {*(path.name for path in SCRIPTS.iterdir()), "nft-keep"}
 
 
 def test_every_page_is_in_a_package() -> None:
@@ -77,6 +78,14 @@ def test_so_is_all_that_a_script_says(name: str) -> None:
     for pairs in (USAGES[name].callers, USAGES[name].variables, USAGES[name].status):
         for term, meaning in pairs:
             assert f"{term} {meaning.replace('`', '')}" in page
+
+
+def test_so_is_all_that_nft_keep_says() -> None:
+    said = subprocess.run((DEBIAN / "nft-keep", "--help"), capture_output=True, text=True, check=True).stdout
+    usage, *paragraphs = said.strip().split("\n\n")
+    page = " ".join(text("nft-keep.8").split())
+    assert usage == "usage: nft-keep COMMAND ... | nft-keep -f FILE" and len(paragraphs) == 2
+    assert all(" ".join(paragraph.replace("`", "").split()) in page for paragraph in paragraphs)
 
 
 def test_files_have_all_their_keys() -> None:
