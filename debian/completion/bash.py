@@ -108,5 +108,7 @@ def source(argument: Argument, program: str) -> str:
     if argument.choices:
         return words(iter(argument.choices))
     if argument.source == FILES:
-        return 'compopt -o filenames 2> /dev/null; mapfile -t COMPREPLY < <(compgen -f -- "$current")'
+        return (
+            'compopt -o filenames -o default 2> /dev/null; mapfile -t COMPREPLY < <(compgen -f -- "$current")'
+        )
     return f"OFFER < <(_{function(program)}_{argument.source})" if argument.source else ""
