@@ -21,7 +21,7 @@ from snf_network.observe import ahead
 from snf_network.observe.drift import Difference, compare
 from snf_network.watch.state import state as watch_state
 
-from . import chosen
+from . import chosen, table
 
 SUMMARY = "compare the node with its records; exit 1 if they differ"
 KINDS = (
@@ -52,13 +52,13 @@ def run(options: argparse.Namespace, config: Config) -> int:
     broken = [] if options.quiet and difference else [*_dns(config), *_fights()]
     silent = {} if options.quiet else chosen.silent(difference.live, config)
     if options.json:
-        found = [*rows(difference), *broken, *(("unanswered", *row) for row in silent.items())]
-        sys.stdout.write(json.dumps({kind: [] for kind in KINDS} | _grouped(found), indent=2) + "\n")
+        unanswered = (("unanswered", *row) for row in silent.items())
+        groups = _grouped((*rows(difference), *broken, *unanswered))
+        sys.stdout.write(json.dumps({kind: [] for kind in KINDS} | groups, indent=2) + "\n")
     elif not options.quiet:
-        lines = [
-            f"{kind:10} {interface:15} {words}\n" for kind, interface, words in (*rows(difference), *broken)
-        ]
-        sys.stdout.write("".join(lines) or "clean\n")
+        found = [*rows(difference), *broken]
+        lines = [f"{kind:10} {interface:15} {words}\n" for kind, interface, words in found]
+        sys.stdout.write("".join(map(table.coloured, lines or ["clean\n"])))
     if not options.quiet:
         sys.stdout.flush()  # a full disk is reported first, and alone
         told = [*config.warnings, *ahead.found(difference.live)]

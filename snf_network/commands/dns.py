@@ -51,7 +51,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
                 help="also remove the names of NICs that are no longer on this node or on any other",
             )
         if name == "retry":
-            action.add_argument("name", nargs="*", help="an instance, or a name in DNS")
+            action.add_argument("name", metavar="NAME", nargs="*", help="an instance, or a name in DNS")
 
 
 def run(options: argparse.Namespace, config: Config) -> int:

@@ -127,4 +127,4 @@ def _summary(findings: list[Finding]) -> str:
 
 def _plain(line: str) -> str:
     """A line without `|`: a monitor takes what follows for figures."""
-    return table.plain(line).replace("|", "\\x7c")
+    return table.coloured(table.plain(line).replace("|", "\\x7c"))

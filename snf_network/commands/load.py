@@ -25,7 +25,9 @@ SUMMARY = "load the rules and firewall profiles, before any NIC or after a chang
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     """What to load."""
-    parser.add_argument("table", nargs="*", help="routing tables whose policy rules to add too")
+    parser.add_argument(
+        "table", metavar="TABLE", nargs="*", help="routing tables whose policy rules to add too"
+    )
     output = parser.add_mutually_exclusive_group()
     acts.arguments(output)
     output.add_argument(

@@ -41,12 +41,12 @@ NAMES = (
 )
 EPILOG = """examples:
   snf-network status                     every NIC of this node, and how it is
-  snf-network check || snf-network repair
+  snf-network check || snf-network repair     after another program has changed rules or routes
   snf-network doctor                     what will bite, and what mends it
   snf-network plan --env nic.env         what ifup would do for the NIC in a file of KEY=VALUE lines
   snf-network plan --record tap0         the same for the NIC that tap0 was brought up for
 Settings are in /etc/default/snf-network. What to do when something is wrong: operators.md, in docs/ or
-/usr/share/doc/snf-network/."""
+/usr/share/doc/snf-network/. Everything: man snf-network."""
 EVERYBODY = ("plan", "status", "map")
 """Subcommands for every user: they read only public data; nft lists the rest to root alone."""
 LENIENT = ("status", "map", "check", "doctor", "repair", "gc", "drops", "top", "metrics", "watch")
@@ -95,7 +95,7 @@ def _failed(argv: Sequence[str], status: int) -> int:
 
 def _run(argv: Sequence[str]) -> int:
     try:
-        options = _parser(*(name for name in argv[1:2] if name in NAMES)).parse_args(argv[1:])
+        options = parser(*(name for name in argv[1:2] if name in NAMES)).parse_args(argv[1:])
     except SystemExit as ended:  # --help, or wrong usage, already reported
         return _failed(argv, int(ended.code)) if ended.code else 0
     if os.geteuid() and options.command not in EVERYBODY:
@@ -109,16 +109,16 @@ def _run(argv: Sequence[str]) -> int:
     return int(options.run(options, config)) or bool(config.errors)
 
 
-def _parser(*names: str) -> argparse.ArgumentParser:
+def parser(*names: str) -> argparse.ArgumentParser:
     """A parser for the given subcommands, or all: each imports what it needs, which takes 0.2 s for DNS."""
-    parser = argparse.ArgumentParser(
+    made = argparse.ArgumentParser(
         prog="snf-network",
         description="What snf-network has done for the NICs of this Ganeti node.",
         epilog=EPILOG,
         formatter_class=Paragraphs,
     )
-    parser.add_argument("--version", action="version", version=__version__)
-    subparsers = parser.add_subparsers(metavar="COMMAND", dest="command", required=True)
+    made.add_argument("--version", action="version", version=__version__)
+    subparsers = made.add_subparsers(metavar="COMMAND", dest="command", required=True)
     for name in names or NAMES:
         module = importlib.import_module(f"snf_network.commands.{name}")
         subparser = subparsers.add_parser(
@@ -126,7 +126,7 @@ def _parser(*names: str) -> argparse.ArgumentParser:
         )
         module.arguments(subparser)
         subparser.set_defaults(run=module.run)
-    return parser
+    return made
 
 
 def _streams() -> None:

@@ -23,24 +23,38 @@ EPILOG = """examples:
   nfdhcpctl show tap3                   what one guest is told, what it asked, what was dropped and why
   nfdhcpctl lint                        invalid and odd bindings; exit status 1 if there is any
   nfdhcpctl capture tap3 | tcpdump -vnr -
-  nfdhcpctl stats --prometheus > /var/lib/prometheus/node-exporter/nfdhcpd.prom"""
+                                        what one guest sends and gets
+  nfdhcpctl stats --prometheus > /var/lib/prometheus/node-exporter/nfdhcpd.prom
+                                        what snf-network-metrics.timer does, where there is no snf-network"""
 
 
 def main(argv: Sequence[str]) -> int:
     """Run one command. 0: done; 1: it failed, or something is wrong; 2: wrong usage."""
-    parser = argparse.ArgumentParser(
+    options = parser().parse_args(argv[1:])
+    try:
+        return int(options.run(options, Connection(options.socket)))
+    except (SnfNetworkError, OSError) as error:
+        sys.stderr.write(f"nfdhcpctl: {error}\n")
+        return 1
+    except KeyboardInterrupt:
+        return 0
+
+
+def parser() -> argparse.ArgumentParser:
+    """The parser of the command line."""
+    made = argparse.ArgumentParser(
         prog="nfdhcpctl", description=__doc__, epilog=EPILOG, formatter_class=Paragraphs
     )
-    parser.add_argument("--version", action="version", version=__version__)
-    parser.add_argument(
+    made.add_argument("--version", action="version", version=__version__)
+    made.add_argument(
         "--socket", default=PATH, metavar="PATH", help="the daemon's control socket (default: %(default)s)"
     )
-    commands = parser.add_subparsers(metavar="COMMAND", required=True)
+    commands = made.add_subparsers(metavar="COMMAND", required=True)
     for name, (run, about) in COMMANDS.items():
         command = commands.add_parser(name, help=about, description=about)
         command.set_defaults(run=run)
         if name in ("show", "capture"):
-            command.add_argument("interface")
+            command.add_argument("interface", metavar="IFACE", help="the tap or vif of the guest")
         if name == "capture":
             command.add_argument(
                 "-w", "--write", default="-", metavar="FILE", help="the capture file (default: stdout)"
@@ -52,14 +66,7 @@ def main(argv: Sequence[str]) -> int:
             command.add_argument("--json", action="store_true", help="print JSON")
         if name == "stats":
             command.add_argument("--prometheus", action="store_true", help="print Prometheus' text format")
-    options = parser.parse_args(argv[1:])
-    try:
-        return int(options.run(options, Connection(options.socket)))
-    except (SnfNetworkError, OSError) as error:
-        sys.stderr.write(f"nfdhcpctl: {error}\n")
-        return 1
-    except KeyboardInterrupt:
-        return 0
+    return made
 
 
 def _print_json(value: object) -> int:

@@ -13,18 +13,21 @@ from snf_network.errors import SnfNetworkError
 
 from .paragraphs import Paragraphs
 
-EPILOG = """signals: TERM ends the daemon, HUP reads the configuration and all bindings again, USR1 logs who
-is served. nfdhcpctl queries a running daemon. nfdhcpd.md, in docs or /usr/share/doc/nfdhcpd,
-lists all keys of nfdhcpd.conf and of bindings."""
+EPILOG = """signals:
+  TERM  end
+  HUP   read the configuration and all bindings again; an invalid configuration changes nothing
+  USR1  log who is served
+nfdhcpctl queries a running daemon. All keys of nfdhcpd.conf and of bindings: man nfdhcpd.conf, man
+nfdhcpd.binding."""
 
 
-def arguments(argv: Sequence[str]) -> argparse.Namespace:
-    """Parse the command line."""
+def parser() -> argparse.ArgumentParser:
+    """The parser of the command line."""
     defaults = daemon.Options()
-    parser = argparse.ArgumentParser(
+    made = argparse.ArgumentParser(
         prog="nfdhcpd", description=__doc__, epilog=EPILOG, formatter_class=Paragraphs
     )
-    add = parser.add_argument
+    add = made.add_argument
     add("--version", action="version", version=__version__)
     add("-c", "--config", metavar="FILE", help="the configuration (default: %(default)s)")
     add("-f", "--foreground", action="store_true", help="stay in the foreground and log to stderr")
@@ -43,15 +46,15 @@ def arguments(argv: Sequence[str]) -> argparse.Namespace:
     )
     add("--socket", metavar="PATH", help="the control socket (default: %(default)s)")
     add("--json-log", action="store_true", help="log JSON objects, one per line")
-    parser.set_defaults(**vars(defaults))
-    return parser.parse_args(argv[1:])
+    made.set_defaults(**vars(defaults))
+    return made
 
 
 def main(argv: Sequence[str], environ: Mapping[str, str]) -> int:
     """Run the daemon or the check. 0: ended by a signal, or nothing is wrong; 1: it could not start, or
     something is wrong.
     """
-    options = vars(arguments(argv))
+    options = vars(parser().parse_args(argv[1:]))
     checks = options.pop("check")
     os.umask(0o022)
     try:

@@ -32,7 +32,9 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     )
     source.add_argument("--record", metavar="IFACE", help="the NIC that IFACE was brought up for")
     parser.add_argument("--json", action="store_true", help="print JSON: an object")
-    parser.add_argument("interface", nargs="?", default="", help="the tap, if INTERFACE is not set")
+    parser.add_argument(
+        "interface", metavar="TAP", nargs="?", default="", help="the tap, if INTERFACE is not set"
+    )
 
 
 def run(options: argparse.Namespace, config: Config) -> int:

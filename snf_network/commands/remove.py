@@ -22,7 +22,7 @@ SUMMARY = "remove everything that an interface has"
 def arguments(parser: argparse.ArgumentParser) -> None:
     """The interfaces, and output options."""
     acts.arguments(parser)
-    parser.add_argument("interface", metavar="IFACE", nargs="+")
+    parser.add_argument("interface", metavar="IFACE", nargs="+", help="the interfaces")
 
 
 def run(options: argparse.Namespace, config: Config) -> int:

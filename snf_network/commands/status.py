@@ -34,7 +34,7 @@ NARROW = 8
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     """Interfaces and output options."""
-    parser.add_argument("interface", nargs="*", help="only these")
+    parser.add_argument("interface", metavar="IFACE", nargs="*", help="only these")
     parser.add_argument(
         "--wide", action="store_true", help="also show IPv6 address, MAC and tags, and which tags are unknown"
     )

@@ -18,7 +18,7 @@ from snf_network.model.config import Config
 from snf_network.model.nic import Nic
 from snf_network.model.operation import Operation
 from snf_network.scripts.bringup import bring_up, keep_wanted, try_again
-from snf_network.scripts.process import Log, environment, run, settle
+from snf_network.scripts.process import Log, answered, environment, run, settle
 from snf_network.setups.firewall import RECONFIGURE
 
 TYPE_CHECKING = False
@@ -33,18 +33,20 @@ MOVES = ("OP_INSTANCE_MIGRATE", "OP_INSTANCE_FAILOVER", "OP_INSTANCE_MOVE")
 
 def hook(argv: Sequence[str]) -> int:
     """snf-network-hook: remove what this node has for NICs of the instance that are no longer here."""
-    return run_hook(argv, _clean)
+    return run_hook("snf-network-hook", argv, _clean)
 
 
 def reconfigure(argv: Sequence[str]) -> int:
     """snf-network-reconfigure: after a modify without hotplug, apply the new settings to the NICs whose tag
     asks for it.
     """
-    return run_hook(argv, _reconfigure)
+    return run_hook("snf-network-reconfigure", argv, _reconfigure)
 
 
-def run_hook(argv: Sequence[str], act: Callable[[Operation, Config, Log], None]) -> int:
-    """Run `act` after an operation. A failing hook reports one line; it never fails the operation."""
+def run_hook(name: str, argv: Sequence[str], act: Callable[[Operation, Config, Log], None]) -> int:
+    """Run `act`, which is what the hook `name` does, after an operation. A failing hook reports one line; it
+    never fails the operation.
+    """
 
     def hooked(config: Config, log: Log) -> int:
         operation = Operation.from_hook(environment())
@@ -53,7 +55,8 @@ def run_hook(argv: Sequence[str], act: Callable[[Operation, Config, Log], None])
         return 0
 
     settle()
-    run(argv[0], "-", hooked)
+    if not answered(name, argv):
+        run(argv[0], "-", hooked)
     return 0
 
 

@@ -8,7 +8,7 @@ from snf_network.addresses import is_interface
 from snf_network.errors import BadEnvironment, NodesOwn, SnfNetworkError, shown
 from snf_network.model.nic import Nic
 from snf_network.scripts.bringup import bring_up, note_failure, note_names
-from snf_network.scripts.process import Log, environment, run, settle, take_time
+from snf_network.scripts.process import Log, answered, environment, run, settle, take_time
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -30,6 +30,8 @@ def kvm(argv: Sequence[str]) -> int:
     settle()
     env, name = environment(), argv[0].rpartition("/")[2]
     action = env.get("ACTION") or ("down" if "down" in name else "up")
+    if answered("kvm-ifdown-custom" if action == "down" else "kvm-ifup-custom", argv):
+        return 0
     interface = env.get("INTERFACE") or (argv[1] if len(argv) > 1 else "")
     if interface.startswith(COMMUNICATION):
         return 0

@@ -13,7 +13,7 @@ from snf_network.model.config import Config
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
     from typing import NoReturn
 
     from snf_network.host.record import Record
@@ -27,6 +27,8 @@ SECONDS = 4.0
 """Time limit for all tools and locks of one call together."""
 LAST = 5
 """Seconds until the kernel ends a call that is blocked elsewhere, such as on a disk that does not answer."""
+CALLED = {b"INTERFACE", b"INSTANCE", b"XENBUS_PATH", b"vif"}
+"""Variables that only Ganeti and Xen set: one of them, and it is no person who calls."""
 # the directory belongs to Ganeti, not to root alone: follow no link, never wait for a pipe's reader
 LOG_FLAGS = (
     posix.O_WRONLY | posix.O_APPEND | posix.O_CREAT | posix.O_NOFOLLOW | posix.O_NONBLOCK | posix.O_CLOEXEC
@@ -47,6 +49,22 @@ def settle() -> None:
     kernel.give_up_after(SECONDS)
     alarm(LAST)
     open_descriptors()
+
+
+def answered(name: str, argv: Sequence[str]) -> bool:
+    """Answer a person who calls the script `name` with --help; False if nobody asked.
+
+    With a NIC in the environment nobody does: a NIC that is not up must not look like one.
+    """
+    if len(argv) != 2 or argv[1] not in ("--help", "-h") or CALLED & posix.environ.keys():
+        return False
+    from snf_network.scripts.usage import text, width
+
+    try:
+        posix.write(1, text(name, width()).encode())
+    except OSError:
+        pass  # nobody reads it
+    return True
 
 
 def take_time() -> None:

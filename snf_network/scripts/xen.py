@@ -12,7 +12,7 @@ from snf_network.errors import BadEnvironment, KernelError, SnfNetworkError, sho
 from snf_network.host import kernel
 from snf_network.model.nic import read_nic_file
 from snf_network.scripts.kvm import down, up
-from snf_network.scripts.process import Log, environment, run_logged, settle
+from snf_network.scripts.process import Log, answered, environment, run_logged, settle
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -29,6 +29,8 @@ def vif(argv: Sequence[str]) -> int:
     tap, $INTERFACE.
     """
     settle()
+    if answered("vif-custom", argv):
+        return 0
     env = environment()
     settings = dict(argument.partition("=")[::2] for argument in argv[1:] if "=" in argument)
     action = next((argument for argument in argv[1:] if "=" not in argument), env.get("ACTION", ""))

@@ -64,6 +64,15 @@ def test_a_slip_of_the_pen_is_told(node: Machine) -> None:
     assert ordered(node, "drops", "tap0")[0] == 0
 
 
+def test_states_have_colours_on_a_terminal_alone(node: Machine) -> None:
+    node.up(ROUTED)
+    for words, coloured in (("status", "\x1b[32mup\x1b[0m "), ("check", "\x1b[32mclean\x1b[0m")):
+        argv = ("script", "-qec", f"{COMMAND} {words}", "/dev/null")
+        assert coloured in node.run(*argv, env={"TERM": "xterm"}).stdout
+        assert "\x1b" not in node.run(*argv, env={"TERM": "xterm", "NO_COLOR": "1"}).stdout
+        assert "\x1b" not in ordered(node, words)[1]
+
+
 def test_tap2_is_before_tap10(node: Machine) -> None:
     node.ip("tuntap add tap10 mode tap", "tuntap add tap2 mode tap")
     for number in (10, 2):

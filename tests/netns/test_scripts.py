@@ -50,6 +50,21 @@ def test_grnets_ganeti_gives_the_tap_as_first_argument(node: Machine) -> None:
     assert "down (local): inst1.example.com taken back" in node.read("/var/log/ganeti/snf-network.log")
 
 
+def test_a_nic_does_not_wait_for_the_text_of_help(node: Machine) -> None:
+    said = node.run(
+        "env",
+        "-i",
+        *(f"{key}={value}" for key, value in ROUTED.items()),
+        "/usr/bin/python3",
+        "-IS",
+        "-X",
+        "importtime",
+        f"{SCRIPTS}/kvm-ifup-custom",
+    ).stderr
+    assert has_record(node) and "snf_network.apply.engine" in said
+    assert not {"snf_network.scripts.usage", "argparse", "textwrap"} & set(said.split())
+
+
 def test_ganeti_3_2_says_the_action_in_the_environment(node: Machine) -> None:
     node.script("kvm-ifup-custom", environment("v32-start-ifup-1"))
     assert has_record(node)

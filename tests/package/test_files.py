@@ -4,8 +4,6 @@ test.
 
 from __future__ import annotations
 
-import argparse
-import importlib
 import itertools
 import re
 import shutil
@@ -15,7 +13,6 @@ from pathlib import Path
 import pytest
 
 from snf_network import __version__
-from snf_network.commands.main import NAMES
 from snf_network.model.config import CHECKS, IGNORED, Config, parse
 from tests.netns.lab import ROOT
 
@@ -234,29 +231,6 @@ def test_log_and_try_work_without_a_log(logfile: str) -> None:
         LOGFILE=logfile,
     )
     assert said == "yes\n"
-
-
-def test_the_manual_has_every_command_and_option() -> None:
-    manual = (DEBIAN / "snf-network.8").read_text().replace("\\-", "-")
-    for name in NAMES:
-        parser = argparse.ArgumentParser(add_help=False)
-        importlib.import_module(f"snf_network.commands.{name}").arguments(parser)
-        assert f"\\fB{name}\\fR" in manual
-        for action in parser._actions:
-            assert all(option in manual for option in action.option_strings), (name, action.option_strings)
-
-
-@pytest.mark.tool("man")
-@pytest.mark.parametrize("name", ("snf-network.8", "snf-network-scripts.7"))
-def test_manuals_are_well_formed(name: str) -> None:
-    env = {"PATH": "/usr/bin:/bin", "LC_ALL": "C.UTF-8", "MANROFFSEQ": "", "MANWIDTH": "80"}
-    ran = subprocess.run(
-        ("man", "--warnings", "-E", "UTF-8", "-l", "-Tutf8", "-Z", DEBIAN / name),
-        capture_output=True,
-        text=True,
-        env=env,
-    )
-    assert (ran.returncode, ran.stderr) == (0, "")
 
 
 def skipped(tmp_path: Path, *outcomes: str) -> subprocess.CompletedProcess[str]:
