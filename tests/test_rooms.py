@@ -16,12 +16,13 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = ROOT / "snf_network"
-GROUND = ("__init__", "errors", "lean", "wire")
+GROUND = ("__init__", "bundle", "errors", "lean", "wire")
 """Everybody's."""
 
 # room: the rooms that its modules may import
 ROOMS = {
     "__init__": (),
+    "bundle": (),
     "errors": (),
     "lean": (),
     "wire": (),

@@ -14,8 +14,9 @@ from snf_network.model.config import Config
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
-    from typing import NoReturn
+    from typing import NoReturn, Optional
 
+    from snf_network.bundle import Bundle
     from snf_network.host.record import Record
     from snf_network.model.nic import Nic
 
@@ -83,8 +84,10 @@ def open_descriptors() -> None:
     posix.close(descriptor)
 
 
-def leave(status: int) -> NoReturn:
+def leave(status: int, bundle: Optional[Bundle] = None) -> NoReturn:
     """End the process at once: shutting Python down would take a fifth of its start-up time (bench/ifup)."""
+    if bundle:
+        bundle.keep()
     posix._exit(status)
 
 
