@@ -36,16 +36,12 @@ LONGEST_FILE = 1 << 24
 """Maximum size in bytes of a file that is read."""
 PACKAGE = __file__.rpartition("/host/")[0]
 RULES = f"{PACKAGE}/rules"
-"""The directory of the rules, which nft includes them from."""
+"""Where nft includes the rules from."""
 LAUNCHERS = (f"{PACKAGE}/../scripts", f"{PACKAGE}/../../../../bin", "/usr/lib/snf-network")
-"""Directories of our own scripts: in a checkout, next to pip's lib/python3.*/site-packages, and in the Debian
-package.
-"""
+"""Directories of our own scripts: in a checkout, next to pip's site-packages, and in the Debian package."""
 NEWLINE = "\n"
 TRIES, INTERRUPTED = 5, "Dump was interrupted"
-"""How often to repeat a dump that changed while it was read, and ip(8)'s message for that, with exit status
-0.
-"""
+"""How often to repeat a dump that changed meanwhile, and ip(8)'s words for that, with exit status 0."""
 ENVIRONMENT = {"PATH": PATHS, "LC_ALL": "C"}
 passed_on: set[int] = set()
 """Descriptors of locks, which each tool gets: the lock of a call that was killed stays while its tool runs.
@@ -223,33 +219,46 @@ def ovs(words: str) -> str:
 
 
 def _index(interface: str) -> int:
-    number = ifindex(interface)
-    if not number:
-        raise KernelError(f"{interface}: no such device")
-    return number
+    if number := ifindex(interface):
+        return number
+    raise KernelError(f"{interface}: no such device")
 
 
 def sysctl(key: str, value: str) -> bool:
     """Set a key if its value differs; True if it did. Raises KernelError if the key does not exist or the
     kernel refuses the value.
     """
-    path = f"/proc/sys/{key}"
+    path, wanted = f"/proc/sys/{key}", value.encode()
     try:
-        with open(path, "rb", buffering=0) as file:
-            if file.read().strip() == value.encode():
-                return False
-        with open(path, "wb", buffering=0) as file:  # only if needed: may be read-only in a container
-            file.write(value.encode())
-            return True
+        if _setting(path) == wanted:
+            return False
+        _put_setting(path, wanted)  # only then: it may be read-only in a container
+        return True
     except OSError as error:
         raise KernelError(f"sysctl {key}={value}: {error.strerror}") from error
+
+
+def _put_setting(path: str, value: bytes) -> None:
+    descriptor = posix.open(path, posix.O_WRONLY | posix.O_CLOEXEC)
+    try:
+        posix.write(descriptor, value)
+    finally:
+        posix.close(descriptor)
+
+
+def _setting(path: str) -> bytes:
+    """What a setting is now. An ifup reads 16; open() would take twice the system calls. Raises OSError."""
+    descriptor = posix.open(path, posix.O_RDONLY | posix.O_CLOEXEC)
+    try:
+        return posix.read(descriptor, PAGE).strip()
+    finally:
+        posix.close(descriptor)
 
 
 def flush_port(interface: str) -> None:
     """Flush the MAC addresses that a bridge has learned on a port; no effect on other devices."""
     try:
-        with open(f"/sys/class/net/{interface}/brport/flush", "wb", buffering=0) as file:
-            file.write(b"1")
+        _put_setting(f"/sys/class/net/{interface}/brport/flush", b"1")
     except OSError:
         pass
 

@@ -6,7 +6,7 @@
 
 from __future__ import annotations
 
-from _socket import AF_INET, AF_INET6, inet_ntop, inet_pton, socket
+from _socket import AF_INET, AF_INET6, SO_RCVTIMEO, SOL_SOCKET, inet_ntop, inet_pton, socket
 from _struct import error as struct_error  # type: ignore[attr-defined]
 from _struct import pack, unpack_from
 from posix import strerror
@@ -71,6 +71,8 @@ if TYPE_CHECKING:
     from snf_network.model.resources.base import Index
 
 AF_NETLINK, SOCK_RAW, NETLINK_ROUTE, SOL_NETLINK = 16, 3, 0, 270
+PATIENCE = pack("ll", 4, 0)
+"""A struct timeval: 4 seconds."""
 OPTIONS = (10, 11, 12)
 """NETLINK_CAP_ACK, NETLINK_EXT_ACK, NETLINK_GET_STRICT_CHK: short replies, error texts, exact dumps."""
 NLMSGERR_ATTR_MSG = 1
@@ -85,6 +87,10 @@ ABSENT = frozenset((2, 3, 19, 99))
 EEXIST = 17
 REFUSALS = (KernelError, OSError, ValueError, KeyError, struct_error)
 """Errors of a Resource that has no valid message: a device does not exist, or a value is malformed."""
+LONGEST_ANSWER = 1 << 14
+"""Bytes of one acknowledgement, with room for the kernel's words; a larger buffer would be mapped anew for
+each.
+"""
 BATCH = 64
 """Number of messages sent before their replies are read: both fit into the socket's buffers."""
 # addresses that only a default route leads to: class E, and 2000::
@@ -125,7 +131,9 @@ class Netlink:
 
     def __init__(self) -> None:
         self.socket = socket(AF_NETLINK, SOCK_RAW, NETLINK_ROUTE)
-        self.socket.settimeout(4)
+        self.socket.setsockopt(
+            SOL_SOCKET, SO_RCVTIMEO, PATIENCE
+        )  # settimeout() would poll before each answer
         for option in OPTIONS:
             self.socket.setsockopt(SOL_NETLINK, option, 1)
 
@@ -231,7 +239,7 @@ class Netlink:
             self.socket.send(b"".join(requests))
         left = len(requests)
         while left:
-            for kind, number, body in messages(self.socket.recv(1 << 18)):
+            for kind, number, body in messages(self.socket.recv(LONGEST_ANSWER)):
                 if kind == NLMSG_ERROR:
                     left -= 1
                     yield number, _refusal(body, add)

@@ -141,7 +141,6 @@ class Records:
     def hold(self, resource: Resource, interface: str) -> None:
         """Register `interface` as a user of a shared resource. Raises KernelError."""
         directory = self._shared(resource)
-        make_directories(directory)
         try:
             posix.close(
                 posix.open(
@@ -149,7 +148,8 @@ class Records:
                 )
             )
         except FileNotFoundError:
-            self.hold(resource, interface)  # the last user left between the two calls
+            make_directories(directory)
+            self.hold(resource, interface)  # once more: the last user may leave between the two calls
         except OSError as error:
             raise KernelError(f"{directory}/{interface}: {error.strerror}") from error
 
