@@ -342,14 +342,16 @@ class Engine:
 
     def _roll_back(self, old: Record | None, possible: Record, moves: bool) -> None:
         """After a refusal, which changed no member, restore the record and the link."""
-        before = old.resources if old else ()
+        added = _without(possible.resources, old.resources if old else ())
         if old:
-            self._save(old)
+            self._save(changed(old, stale=(*old.stale, *added)))  # if what is shared cannot be released now
             if moves:  # it was set down for the change; its members are unchanged
                 steps.put(old.resources, self.host, _known(old))
         else:
             self.records.forget(possible.interface)
-        self._release({possible.interface: _without(possible.resources, before)})
+        self._release({possible.interface: added})
+        if old:
+            self._save(old)
 
 
 def _chunks(names: Iterable[str]) -> Iterator[list[str]]:

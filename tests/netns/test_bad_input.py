@@ -594,6 +594,7 @@ TOOLS = {
 def test_a_tool_does_not_do_its_work(plain_node: Machine, tool: str, what: str) -> None:
     whole, nothing = ends(plain_node, ROUTED)
     text, mode = TOOLS[what]
+    wipe(plain_node, TAP)  # the rules, too: else nobody needs nft
     with stand_in(plain_node, tool, text, mode):
         began = time.monotonic()
         ran = plain_node.up(ROUTED, check=False)
@@ -642,6 +643,11 @@ def without(node: Machine, tool: str) -> Iterator[None]:
 def test_nft_is_not_installed(plain_node: Machine) -> None:
     whole, nothing = ends(plain_node, ROUTED)
     with without(plain_node, "nft"):
+        for script in (UP, UP, DOWN):
+            assert plain_node.script(script, ROUTED).stderr == "", (
+                "the rules are there: nothing to do for nft"
+            )
+        wipe(plain_node, TAP)
         ran = plain_node.up(ROUTED, check=False)
     assert ran.returncode == 1
     one_line(ran.stderr, "nft is not installed", "apt install")
@@ -651,6 +657,7 @@ def test_nft_is_not_installed(plain_node: Machine) -> None:
 def test_a_hanging_tool_does_not_hold_up_a_down(plain_node: Machine) -> None:
     plain_node.up(ROUTED)
     whole = snapshot(plain_node)
+    plain_node.run("nft", "flush", "ruleset")
     with stand_in(plain_node, "nft", "#!/bin/sh\nexec sleep 30\n"):
         began = time.monotonic()
         ran = plain_node.down(ROUTED)
@@ -682,6 +689,7 @@ def test_a_tool_that_hangs_when_its_work_is_done(plain_node: Machine) -> None:
     nothing = snapshot(plain_node)
     for env in olds[3:]:
         plain_node.up(env)
+    plain_node.run("nft", "flush", "ruleset")
     with stand_in(plain_node, "nft", DONE_THEN_HANGS.format(tool="nft")):
         assert {status for status, _ in finish(*[start(plain_node, UP, env) for env in news])} == {1}
     for env in (
@@ -719,6 +727,7 @@ def test_a_device_that_vanishes_on_the_way(plain_node: Machine) -> None:
     """QEMU dies while its NIC comes up: the tap goes between looking and doing."""
     plain_node.ip("tuntap add dev tap6 mode tap")
     nothing = snapshot(plain_node)
+    plain_node.run("nft", "flush", "ruleset")
     with stand_in(
         plain_node, "nft", '#!/bin/sh\n/usr/sbin/ip link del tap6 2>/dev/null\nexec /usr/sbin/nft "$@"\n'
     ):

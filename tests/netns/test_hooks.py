@@ -189,6 +189,7 @@ def test_what_failed_in_a_migration_comes_up_by_the_next_hook(node: Machine) -> 
     """Ganeti says nothing of an ifup that failed after the guest had moved: the record does."""
     env = nic("routed", 1, INTERFACE="tap0")
     plug(node, "tap0")
+    node.run("nft", "flush", "ruleset")
     with stand_in(node, "nft", "#!/bin/sh\necho no memory; exit 1\n"):
         assert node.up(env, check=False).returncode == 1
     assert "not up" in node.out(SCRIPTS / "snf-network", "status")
@@ -201,6 +202,7 @@ def test_what_failed_in_a_migration_comes_up_by_the_next_hook(node: Machine) -> 
 def test_repair_pending_does_the_same_from_a_timer(node: Machine) -> None:
     env = nic("routed", 1, INTERFACE="tap0")
     plug(node, "tap0")
+    node.run("nft", "flush", "ruleset")
     with stand_in(node, "nft", "#!/bin/sh\necho no memory; exit 1\n"):
         assert node.up(env, check=False).returncode == 1
         assert node.run(SCRIPTS / "snf-network", "repair", "--pending", check=False).returncode == 1
@@ -235,6 +237,7 @@ def test_no_call_takes_over_5_seconds_when_nft_hangs(node: Machine, script: str)
         HOOK: after("SHUTDOWN", env, *others),
         RECONFIGURE: after("SET_PARAMS", env, *others),
     }[script]
+    node.run("nft", "flush", "ruleset")  # else nobody needs nft
     with stand_in(node, "nft", HANGS):
         status, seconds = timed(node, script, given)
     assert seconds < LIMIT and status == (script == UP), (seconds, status)
