@@ -133,12 +133,14 @@ def steps(node: Machine, script: str, env: Mapping[str, str]) -> list[Step]:
 
 def effect(name: str, line: str) -> str:
     """In words, what a line of the trace does by itself; empty if it changes nothing."""
-    if not re.search(r" = \d+$", line):
+    if not re.search(r" = \d+$", line) or "/__pycache__/" in line:
         return ""
     if name in ("rename", "mkdir", "unlink", "rmdir"):
         return line.partition(" = ")[0].strip()
     if name == "write" and "/proc/sys/" in line:
         return f"write {line.partition('/proc/sys/')[2].partition('>')[0]}"
+    if name == "sendto" and re.search(r"nlmsg_type=(0x10\b|NFNL_MSG_BATCH_BEGIN)", line):
+        return "send members"
     found = re.search(r"nlmsg_type=RTM_((?:NEW|DEL|SET)\w+)", line) if name == "sendto" else None
     return f"send {found.group(1)}" if found else ""
 
