@@ -75,7 +75,7 @@ class FakeHost:
                 continue
             if add:
                 self.placed[resource.slot] = resource
-            else:
+            elif self.placed.get(resource.slot, resource).device == resource.device:
                 self.placed.pop(resource.slot, None)
         return said
 

@@ -20,11 +20,11 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
+    from snf_network.apply.floats import Floats
     from snf_network.host import Host
     from snf_network.host.record import Record
     from snf_network.model.config import Config
     from snf_network.model.resources import Resource
-
 
 CHUNK = 400
 """How many NICs one call locks at once: a process may have 1024 descriptors."""
@@ -39,8 +39,8 @@ class Engine:
         self.ruleset = Ruleset(config, host)
 
     def replace(self, wanted: Record) -> list[str]:
-        """Replace what the interface's record lists by what `wanted` lists. Returns the settings that had to
-        be changed.
+        """Replace what the interface's record lists by what `wanted` lists. Returns what is worth a line in
+        the log: settings that had to be changed, and what floats and another NIC holds.
 
         Raises KernelError. A NIC that was up, and changes neither bridge nor mode, then stays up, filtered,
         and its record says what it lacks; any other NIC is removed completely.
@@ -84,13 +84,13 @@ class Engine:
         return removed
 
     def _place(self, possible: Record, removed: list[Resource], running: bool) -> list[str]:
-        """All but members: remove obsolete Resources, then add the wanted ones. Returns changed settings."""
-        settings: list[str] = []
+        """All but members: remove obsolete Resources, add the wanted ones. Returns lines for the log."""
+        said: list[str] = []
         failed: list[str] = []
         try:
             steps.undo(_unshared(removed), self.host)
             with self._lock(ALWAYS):  # two NICs with one address may both have passed the first check
-                settings, failed = steps.put(possible.resources, self.host)
+                said, failed = self._put_free(possible, possible.resources)
             self._release({possible.interface: removed})
         except KernelError as error:
             failed.insert(0, str(error))
@@ -102,7 +102,19 @@ class Engine:
             self._forget_stale(possible)
         if failed:
             raise KernelError(failed[0])
-        return settings
+        return said
+
+    def _put_free(self, record: Record, resources: Sequence[Resource]) -> tuple[list[str], list[str]]:
+        """As steps.put, but leaves what floats and another NIC holds."""
+        floating = any(one.floats for one in resources)
+        return self.floats.put(record, resources) if floating else steps.put(resources, self.host)
+
+    @property
+    def floats(self) -> Floats:
+        """What floats on this node."""
+        from snf_network.apply.floats import Floats  # few NICs need it
+
+        return Floats(self.records, self.host)
 
     def remove(self, interface: str, mine: Callable[[Record], bool] = lambda record: True) -> Record | None:
         """Undo everything in the record of `interface`, if `mine` accepts it; returns that record. The tap
@@ -208,7 +220,7 @@ class Engine:
                 for resource in record.resources:
                     if resource.shared:
                         self.records.hold(resource, record.interface)
-                if why := steps.put(resources, self.host)[1]:
+                if why := self._put_free(record, resources)[1]:
                     failed[record.interface] = why[0]
                     self._note(record, why)
         return failed
@@ -302,13 +314,16 @@ class Engine:
                     self.records.hold(resource, record.interface)
 
     def _release(self, wants: Mapping[str, Iterable[Resource]]) -> None:
-        """Unregister users of shared Resources, by interface, and remove those without users: under the lock,
-        so that nobody can register in between.
+        """Unregister users of shared Resources, by interface; hand on what floats, and remove what has no
+        users: under the lock, so that nobody can register in between.
         """
         shared = [(name, one) for name, resources in wants.items() for one in resources if one.shared]
         if shared:
             with self._lock(ALWAYS):
                 doomed = [resource for name, resource in shared if self.records.release(resource, name)]
+                for name, resources in wants.items():
+                    if given_up := [one for one in resources if one.floats and one not in doomed]:
+                        self.floats.hand_on(name, given_up)
                 steps.undo(doomed, self.host)
                 self.ruleset.change(_members(doomed), (), ())
 

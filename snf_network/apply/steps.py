@@ -32,7 +32,7 @@ def prepare(resources: Iterable[Resource], host: Host) -> None:
 
 def put(resources: Iterable[Resource], host: Host) -> tuple[list[str], list[str]]:
     """Add everything but members and what `prepare` adds, in the order given. Returns the settings that had
-    to be changed, and the errors; one failure does not stop the others.
+    to be changed, as lines for the log, and the errors; one failure does not stop the others.
 
     It is an error if an address has a route to another live device: replacing that route would steal another
     guest's traffic.
@@ -78,7 +78,7 @@ def _settings(settings: Iterable[Resource], host: Host, changed: list[str], fail
         if isinstance(setting, Sysctl):
             try:
                 if host.sysctl(setting.key, setting.value):
-                    changed.append(setting.add())
+                    changed.append(f"sysctl {setting.add()}")
             except KernelError as error:
                 failed.append(str(error))
 

@@ -151,6 +151,10 @@ class Records:
         """True if a shared resource has a user."""
         return any(self._wants(holder) for holder in _names(self._shared(resource)))
 
+    def users(self, resource: Resource) -> list[str]:
+        """The interfaces that are registered as users of a shared resource."""
+        return _names(self._shared(resource))
+
     def prune(self) -> None:
         """Drop registrations without a user: a call was killed between record and release, or the record is
         lost.

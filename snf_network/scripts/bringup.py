@@ -38,16 +38,16 @@ def bring_up(nic: Nic, config: Config, log: Optional[Log] = None) -> Plan:
         lacking=plan.lacking,
         node=node.facts(),
     )
-    settings = Engine(config).replace(wanted)
+    said = Engine(config).replace(wanted)
     if log:
-        _report(nic, plan, settings, config, log)
+        _report(nic, plan, said, config, log)
     if plan.announcements:
         _announce(plan.announcements, [wanted], config)
     note_names(nic, plan.names, config, log)
     return plan
 
 
-def _report(nic: Nic, plan: Plan, settings: Iterable[str], config: Config, log: Log) -> None:
+def _report(nic: Nic, plan: Plan, said: Iterable[str], config: Config, log: Log) -> None:
     for words in (*config.warnings, *plan.warnings, *plan.lacking):
         log.say(f"warning: {words}")
     ignored = f"; ignored tags: {shown(' '.join(plan.ignored))}" if plan.ignored else ""
@@ -57,11 +57,9 @@ def _report(nic: Nic, plan: Plan, settings: Iterable[str], config: Config, log: 
     if config.debug:
         for line in plan.text().splitlines():
             log.log(line)
-    for setting in settings:
-        if (
-            f"/{nic.interface}/" not in setting
-        ):  # the tap's own settings vanish with it; any other stays on the node
-            log.log(f"sysctl {setting}")
+    for line in said:
+        if f"/{nic.interface}/" not in line:  # the tap's own settings vanish with it; any other stays
+            log.log(line)
 
 
 def _announce(told: Iterable[Announcement], records: Iterable[Record], config: Config) -> None:
