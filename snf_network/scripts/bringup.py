@@ -12,7 +12,7 @@ from snf_network.model.nic import Nic
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Container, Iterable
     from typing import Optional
 
     from snf_network.host.record import Record
@@ -83,8 +83,10 @@ def _announce(told: Iterable[Announcement], records: Iterable[Record], config: C
     announce(tuple(told), still)
 
 
-def announce_again(records: Iterable[Record], config: Config) -> None:
-    """Announce guests that are here already: the uplink may have become another card."""
+def announce_again(records: Iterable[Record], config: Config, addresses: Container[str] = ()) -> None:
+    """Announce guests that are here already: the uplink may have become another card. Only some
+    `addresses`, if any are given.
+    """
     from snf_network.model.resources import Announcement, NeighProxy
 
     known = list(records)
@@ -92,10 +94,10 @@ def announce_again(records: Iterable[Record], config: Config) -> None:
     told = [
         Announcement(one.address, one.interface)
         for one, record in proxies
-        if one.interface != record.interface
+        if one.interface != record.interface and (not addresses or one.address in addresses)
     ]
     if told:
-        _announce(told, known, config)
+        _announce(dict.fromkeys(told), known, config)
 
 
 def note_names(nic: Nic, names: Optional[Names], config: Config, log: Optional[Log] = None) -> None:
