@@ -109,6 +109,9 @@ class FakeHost:
     def ifindex(self, interface: str) -> int:
         return self.devices.get(interface, 0)
 
+    def ifname(self, index: int) -> str:
+        return next((name for name, number in self.devices.items() if number == index), "")
+
     def is_up(self, interface: str) -> bool:
         return ("Link", interface) in self.placed
 

@@ -339,6 +339,21 @@ def test_what_floats_and_is_lost_comes_back_once(engine: Engine, host: FakeHost)
     assert not any(record.lacking for record in engine.records)
 
 
+@pytest.mark.parametrize("lost", [True, False], ids=["registration lost", "registered"])
+def test_one_that_is_giving_it_up_keeps_nobody_from_it(engine: Engine, host: FakeHost, lost: bool) -> None:
+    """An ifup without the tag was killed, or is at work, when the other comes up."""
+    one, other = pair(engine)
+    engine.replace(one)
+    route = next(each for each in one.resources if isinstance(each, FloatingRoute))
+    engine.records.save(replace(wanted(engine), stale=(route,)))
+    if lost:
+        engine.records.release(route, "tap0")
+    engine.replace(other)
+    assert holder(host) == "tap1"
+    engine.replace(wanted(engine))
+    assert holder(host) == "tap1"
+
+
 def test_killed_at_every_step_it_is_handed_on(engine: Engine, host: FakeHost) -> None:
     records = pair(engine)
     for step in range(1, 100):

@@ -53,15 +53,26 @@ class Floats:
         The vif and the emulated tap of one Xen guest are one NIC: the later one takes over.
         """
         floating = [one for one in resources if isinstance(one, FloatingRoute)]
-        holders = self.host.holders(floating) if floating else []
-        return {
-            one: peer.interface
-            for one, holder in zip(floating, holders)
-            if holder not in (0, self.host.ifindex(record.interface))
-            for peer, _ in self._peers(one, record.interface)
-            if self.host.ifindex(peer.interface) == holder
-            and not (peer.uuid == record.uuid and peer.instance == record.instance)
-        }
+        own = self.host.ifindex(record.interface)
+        left = {}
+        for one, holder in zip(floating, self.host.holders(floating) if floating else ()):
+            other = self._entitled(one, holder) if holder != own else None
+            if other and not (other.uuid == record.uuid and other.instance == record.instance):
+                left[one] = other.interface
+        return left
+
+    def _entitled(self, one: FloatingRoute, holder: int) -> Record | None:
+        """The NIC with this ifindex, if it holds the slot and may. If it is giving it up, or a call that was
+        killed should have, its route is deleted. Raises KernelError.
+        """
+        name = self.host.ifname(holder)
+        other = self.records.load(name) if name else None
+        if not other or not is_live(other):
+            return None
+        wanted = [its for its in other.resources if its.slot == one.slot]
+        if not wanted:
+            self.host.rtnetlink([its for its in other.stale if its.slot == one.slot], False)
+        return other if any(its.floats for its in wanted) else None
 
     def hand_on(self, interface: str, given_up: Sequence[Resource]) -> None:
         """Give what `interface` held to another NIC that wants it. The route is replaced, so no packet is
@@ -85,12 +96,13 @@ class Floats:
 
     def _follow(self, record: Record, address: str) -> Follower | None:
         mine = [one for one in record.resources if isinstance(one, FloatingRoute) and one.address == address]
-        held = [holder == self.host.ifindex(record.interface) for holder in self.host.holders(mine)]
-        if all(held):
-            return Follower(record, False) if mine else None
-        left = self._left(mine, record)
-        free = [one for one, holder in zip(mine, self.host.holders(mine)) if not holder or one in left]
-        return Follower(record, True) if [one for one in free if self._add(one)] else None
+        for one, holder in zip(mine, self.host.holders(mine) if mine else ()):
+            if holder == self.host.ifindex(record.interface):
+                return Follower(record, False)
+            free = self._entitled(one, holder) or not self.host.holders([one])[0]
+            if free and self._add(one):
+                return Follower(record, True)
+        return None
 
     def _peers(self, one: Resource, interface: str) -> Iterator[tuple[Record, Resource]]:
         """The other live NICs that want the slot, each with what it would put there."""

@@ -45,3 +45,6 @@ if TYPE_CHECKING:
 
         def ifindex(self, interface: str) -> int:
             """The kernel's number of a device; 0 if no device has that name."""
+
+        def ifname(self, index: int) -> str:
+            """The name of the device with this ifindex; empty if there is none."""
