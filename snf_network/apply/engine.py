@@ -322,7 +322,7 @@ class Engine:
             with self._lock(ALWAYS):
                 doomed = [resource for name, resource in shared if self.records.release(resource, name)]
                 for name, resources in wants.items():
-                    if given_up := [one for one in resources if one.floats and one not in doomed]:
+                    if given_up := [one for one in _without(resources, doomed) if one.floats]:
                         self.floats.hand_on(name, given_up)
                 steps.undo(doomed, self.host)
                 self.ruleset.change(_members(doomed), (), ())

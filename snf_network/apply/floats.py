@@ -16,7 +16,7 @@ from snf_network.model.resources import FloatingRoute
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterable, Sequence
 
     from snf_network.host import Host
     from snf_network.host.record import Record, Records
@@ -32,11 +32,21 @@ class Follower:
     """The route led elsewhere, and leads to this NIC now."""
 
 
+@dataclass(frozen=True)
+class Known:
+    """A NIC as its record has it."""
+
+    record: Record
+    wanted: dict[tuple[str, ...], Resource]
+    stale: dict[tuple[str, ...], Resource]
+
+
 class Floats:
-    """The holders of what floats on this node."""
+    """The holders of what floats on this node, for one call."""
 
     def __init__(self, records: Records, host: Host) -> None:
         self.records, self.host = records, host
+        self._known: dict[str, Known | None] = {}
 
     def put(self, record: Record, resources: Sequence[Resource]) -> tuple[list[str], list[str]]:
         """As steps.put, but leaves what another NIC holds. Returns lines for the log, and the errors."""
@@ -65,14 +75,13 @@ class Floats:
         """The NIC with this ifindex, if it holds the slot and may. If it is giving it up, or a call that was
         killed should have, its route is deleted. Raises KernelError.
         """
-        name = self.host.ifname(holder)
-        other = self.records.load(name) if name else None
-        if not other or not is_live(other):
+        other = self._live(self.host.ifname(holder))
+        if not other:
             return None
-        wanted = [its for its in other.resources if its.slot == one.slot]
-        if not wanted:
-            self.host.rtnetlink([its for its in other.stale if its.slot == one.slot], False)
-        return other if any(its.floats for its in wanted) else None
+        wanted, stale = other.wanted.get(one.slot), other.stale.get(one.slot)
+        if stale and not wanted:
+            self.host.rtnetlink([stale], False)
+        return other.record if wanted and wanted.floats else None
 
     def hand_on(self, interface: str, given_up: Sequence[Resource]) -> None:
         """Give what `interface` held to another NIC that wants it. The route is replaced, so no packet is
@@ -80,11 +89,16 @@ class Floats:
         the address from now on. Raises KernelError.
         """
         floating = [one for one in given_up if isinstance(one, FloatingRoute)]
-        holders = self.host.holders(floating) if floating else []
-        for one, holder in zip(floating, holders):
-            mine = holder in (0, self.host.ifindex(interface))
-            if mine and not any(self._add(its) for _, its in self._peers(one, interface)):
-                self.host.rtnetlink([one], False)
+        free = (0, self.host.ifindex(interface))
+        left = {one.slot: one for one, holder in zip(floating, self.host.holders(floating)) if holder in free}
+        for name in dict.fromkeys(name for one in left.values() for name in self.records.users(one)):
+            peer = self._live(name) if name != interface else None
+            theirs = [its for slot in left if peer and (its := peer.wanted.get(slot)) and its.floats]
+            for its, why in zip(theirs, self.host.rtnetlink(theirs, True) if theirs else ()):
+                if not why:
+                    del left[its.slot]
+        if left:
+            self.host.rtnetlink([*left.values()], False)
 
     def follow(self, interface: str, address: str) -> Follower | None:
         """Lead the route of `address` to the NIC whose guest announced it. None if the NIC may not have it,
@@ -100,16 +114,17 @@ class Floats:
             if holder == self.host.ifindex(record.interface):
                 return Follower(record, False)
             free = self._entitled(one, holder) or not self.host.holders([one])[0]
-            if free and self._add(one):
+            if free and not self.host.rtnetlink([one], True)[0]:
                 return Follower(record, True)
         return None
 
-    def _peers(self, one: Resource, interface: str) -> Iterator[tuple[Record, Resource]]:
-        """The other live NICs that want the slot, each with what it would put there."""
-        for name in self.records.users(one):
-            other = self.records.load(name) if name != interface else None
-            if other and is_live(other):
-                yield from ((other, its) for its in other.resources if its.floats and its.slot == one.slot)
+    def _live(self, interface: str) -> Known | None:
+        """The NIC, read once in a call: its record may be long. None if there is none."""
+        if interface not in self._known:
+            record = self.records.load(interface) if interface else None
+            self._known[interface] = _known(record) if record and is_live(record) else None
+        return self._known[interface]
 
-    def _add(self, one: Resource) -> bool:
-        return not self.host.rtnetlink([one], True)[0]
+
+def _known(record: Record) -> Known:
+    return Known(record, {one.slot: one for one in record.resources}, {one.slot: one for one in record.stale})
