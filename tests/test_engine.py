@@ -281,6 +281,7 @@ def test_the_other_has_it_when_one_goes(engine: Engine, host: FakeHost, order: t
         engine.replace(record)
     engine.remove(order[0])
     assert holder(host) == order[1]
+    assert engine.handed == [f"{VIP}/32 goes to tap1"] * (order[0] == "tap0")
     engine.remove(order[1])
     assert host.state() == ({}, {}, {})
 

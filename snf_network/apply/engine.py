@@ -31,10 +31,10 @@ CHUNK = 400
 
 
 class Engine:
-    """The state of a node according to its records."""
+    """The state of a node according to its records. `handed`: what floats and another NIC got, in words."""
 
     def __init__(self, config: Config, host: Host = kernel) -> None:
-        self.config, self.host = config, host
+        self.config, self.host, self.handed = config, host, list[str]()
         self.records = Records(config.state_dir)
         self.ruleset = Ruleset(config, host)
 
@@ -323,7 +323,7 @@ class Engine:
                 doomed = [resource for name, resource in shared if self.records.release(resource, name)]
                 for name, resources in wants.items():
                     if given_up := [one for one in _without(resources, doomed) if one.floats]:
-                        self.floats.hand_on(name, given_up)
+                        self.handed += self.floats.hand_on(name, given_up)
                 steps.undo(doomed, self.host)
                 self.ruleset.change(_members(doomed), (), ())
 

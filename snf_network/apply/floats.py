@@ -83,11 +83,12 @@ class Floats:
             self.host.rtnetlink([stale], False)
         return other.record if wanted and wanted.floats else None
 
-    def hand_on(self, interface: str, given_up: Sequence[Resource]) -> None:
+    def hand_on(self, interface: str, given_up: Sequence[Resource]) -> list[str]:
         """Give what `interface` held to another NIC that wants it. The route is replaced, so no packet is
         lost. Nothing is announced on the uplink: the guest may have gone to another node, which answers for
-        the address from now on. Raises KernelError.
+        the address from now on. Returns lines for the log. Raises KernelError.
         """
+        said = []
         floating = [one for one in given_up if isinstance(one, FloatingRoute)]
         free = (0, self.host.ifindex(interface))
         left = {one.slot: one for one, holder in zip(floating, self.host.holders(floating)) if holder in free}
@@ -96,9 +97,10 @@ class Floats:
             theirs = [its for slot in left if peer and (its := peer.wanted.get(slot)) and its.floats]
             for its, why in zip(theirs, self.host.rtnetlink(theirs, True) if theirs else ()):
                 if not why:
-                    del left[its.slot]
+                    said.append(f"{left.pop(its.slot).prefix} goes to {name}")
         if left:
             self.host.rtnetlink([*left.values()], False)
+        return said
 
     def follow(self, interface: str, address: str) -> Follower | None:
         """Lead the route of `address` to the NIC whose guest announced it. None if the NIC may not have it,

@@ -38,7 +38,8 @@ def bring_up(nic: Nic, config: Config, log: Optional[Log] = None) -> Plan:
         lacking=plan.lacking,
         node=node.facts(),
     )
-    said = Engine(config).replace(wanted)
+    engine = Engine(config)
+    said = engine.replace(wanted) + engine.handed
     if log:
         _report(nic, plan, said, config, log)
     if plan.announcements:

@@ -279,8 +279,11 @@ class Keeper:
     def _remove(self, gone: Iterable[Record]) -> None:
         began = self.clock()
         done, failed = self.engine.remove_gone(gone)
+        handed, self.engine.handed = self.engine.handed, []
         for record in done:
             self._say(record, f"{record.instance} is gone: taken back", began)
+        for words in handed:
+            self._say(None, words, began)
         if failed:
             self._look_again()
 

@@ -251,6 +251,8 @@ def test_it_is_handed_on_at_ifdown(pair: Pair, order: tuple[dict[str, str], dict
     first, left = order
     pair.node.down(first)
     pair.take(left)
+    handed = f"{VIP}/32 goes to {left['INTERFACE']}"
+    assert len(pair.log(handed)) == (first is ONE)
     assert pair.leads_to(left) and pair.leads_to(left, VIP6) and pair.reaches() and pair.reaches(VIP6)
     pair.is_clean()
     pair.node.up(first)
@@ -267,6 +269,7 @@ def test_it_is_handed_on_when_it_is_allowed_no_more(pair: Pair) -> None:
     pair.node.up({**ONE, "TAGS": ""})
     pair.take(OTHER)
     assert pair.leads_to(OTHER) and pair.reaches() and pair.reaches(VIP6)
+    assert len(pair.log(f"tap3: {VIP}/32 goes to tap4")) == 1
     pair.is_clean()
 
 
@@ -390,6 +393,7 @@ def test_a_tap_that_vanishes_hands_it_on(pair: Pair, watching: Watching) -> None
     assert pair.leads_to(killed) and not pair.reaches()
     pair.node.ip("link del tap6")
     assert pair.follows(OTHER, VIP, VIP6)
+    assert until(lambda: pair.log(f"watch: {VIP}/32 goes to tap4"))
     assert pair.reaches() and pair.reaches(VIP6)
     assert until(lambda: pair.node.run("test", "-e", RECORD, check=False).returncode != 0)
     pair.is_clean()
