@@ -116,7 +116,9 @@ IFLA_IFALIAS = 20
 IFLA_INFO_KIND, IFLA_INFO_DATA = 1, 2
 IFLA_BR_VLAN_FILTERING, IFLA_BR_VLAN_DEFAULT_PVID, IFLA_BR_MULTI_BOOLOPT = 7, 39, 46
 RTA_DST, RTA_OIF, RTA_GATEWAY, RTA_MULTIPATH, RTA_TABLE, RTA_MARK = 1, 4, 5, 9, 15, 16
-NDA_DST, NDA_LLADDR, NDA_IFINDEX, NDA_PROTOCOL, NUD_PERMANENT, NTF_PROXY = 1, 2, 8, 12, 0x80, 0x08
+NDA_DST, NDA_LLADDR, NDA_CACHEINFO, NDA_IFINDEX, NDA_PROTOCOL = 1, 2, 3, 8, 12
+NUD_LEARNED, NUD_PERMANENT, NTF_PROXY = 0x02 | 0x04 | 0x08 | 0x10, 0x80, 0x08
+"""NUD_REACHABLE, STALE, DELAY, PROBE: the neighbour has told its link-layer address."""
 FRA_PRIORITY, FRA_FWMARK, FRA_SUPPRESS_PREFIXLEN, FRA_TABLE, FRA_FWMASK, FRA_PROTOCOL = 6, 10, 14, 15, 16, 21
 IFINFOMSG = Struct("=BxHiII")
 """Family, hardware type, index, flags, change mask."""
@@ -124,6 +126,8 @@ RTMSG = Struct("=BBBBBBBBI")
 """Family, destination and source prefix length, TOS, table, protocol, scope, type, flags."""
 NDMSG = Struct("=BxxxiHBB")
 """Family, index, state, flags, type."""
+NDA_CACHE = Struct("=III")
+"""Beginning of nda_cacheinfo: clock ticks since the entry was confirmed, used, updated."""
 FIB_RULE_HDR = Struct("=BBBBBxxBI")
 """Family, destination and source prefix length, TOS, table, action, flags."""
 U32 = Struct("=I")

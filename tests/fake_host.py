@@ -8,6 +8,7 @@ import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from snf_network.errors import KernelError
+from snf_network.host.kernel import NOBODY
 from snf_network.model.resources import Element, Resource, Route, Rule
 
 MEMBER = re.compile(r"(add|delete) element (\w+) snf_network (\w+) \{ (.*?)(?: : (.*))? \}")
@@ -67,7 +68,9 @@ class FakeHost:
     def has_element(self, family: str, set_name: str, key: str) -> bool:
         return (family, set_name, key) in self.members
 
-    def rtnetlink(self, resources: Sequence[Resource], add: bool, known: Mapping[str, int]) -> list[str]:
+    def rtnetlink(
+        self, resources: Sequence[Resource], add: bool, known: Mapping[str, int] = NOBODY
+    ) -> list[str]:
         said = []
         for resource in resources:
             device = resource.device
@@ -80,7 +83,7 @@ class FakeHost:
                 continue
             if add:
                 self.placed[resource.slot] = resource
-            else:
+            elif self.placed.get(resource.slot, resource).device == resource.device:
                 self.placed.pop(resource.slot, None)
         return said
 
@@ -113,6 +116,9 @@ class FakeHost:
 
     def ifindex(self, interface: str) -> int:
         return self.devices.get(interface, 0)
+
+    def ifname(self, index: int) -> str:
+        return next((name for name, number in self.devices.items() if number == index), "")
 
     def is_up(self, interface: str) -> bool:
         return ("Link", interface) in self.placed

@@ -15,7 +15,7 @@ from snf_network.host.record import Record
 from snf_network.lean import replace
 from snf_network.model.config import Config
 from snf_network.model.nic import Nic
-from snf_network.model.resources import Element, Link, Port, Rule
+from snf_network.model.resources import Element, FloatingRoute, Link, Port, Rule
 from snf_network.plan import plan_for
 from snf_network.scripts.bringup import keep_wanted
 from tests.fake_host import Died, FakeHost
@@ -281,3 +281,130 @@ def test_a_nic_that_went_down_meanwhile_leaves_no_members(engine: Engine, host: 
     flushed(host)
     engine.load([record])
     assert host.loaded and host.members == {}
+
+
+# --- an address that several NICs may have
+
+VIP = "198.51.100.100"
+
+
+def pair(engine: Engine) -> tuple[Record, Record]:
+    """Two NICs with a virtual address, not up."""
+    tags = {"TAGS": f"snf-network:0:allow:{VIP}"}
+    return wanted(engine, **tags), wanted(engine, **{**OTHER, "INTERFACE": "tap1", **tags})
+
+
+def holder(host: FakeHost) -> str:
+    """The interface that the virtual address leads to; empty if there is none."""
+    found = host.placed.get(("Route", f"{VIP}/32", "222"))
+    return found.device if found else ""
+
+
+def test_the_first_has_it_and_the_second_comes_up(engine: Engine, host: FakeHost) -> None:
+    one, other = pair(engine)
+    assert not any(VIP in line for line in engine.replace(one))
+    said = engine.replace(other)
+    assert [line for line in said if VIP in line] == [
+        f"{VIP}/32 stays with tap0, until this guest announces it"
+    ]
+    assert holder(host) == "tap0" and ("Link", "tap1") in host.placed
+    record = engine.records.load("tap1")
+    assert record and not record.lacking and record.resources == other.resources
+
+
+@pytest.mark.parametrize("order", [("tap0", "tap1"), ("tap1", "tap0")])
+def test_the_other_has_it_when_one_goes(engine: Engine, host: FakeHost, order: tuple[str, str]) -> None:
+    for record in pair(engine):
+        engine.replace(record)
+    engine.remove(order[0])
+    assert holder(host) == order[1]
+    assert engine.handed == [f"{VIP}/32 goes to tap1"] * (order[0] == "tap0")
+    engine.remove(order[1])
+    assert host.state() == ({}, {}, {})
+
+
+def test_the_other_has_it_when_the_tap_of_one_vanishes(engine: Engine, host: FakeHost) -> None:
+    records = pair(engine)
+    for record in records:
+        engine.replace(record)
+    del host.devices["tap0"]
+    engine.remove_gone(records[:1])
+    assert holder(host) == "tap1"
+
+
+def test_the_other_has_it_when_one_may_not_any_more(engine: Engine, host: FakeHost) -> None:
+    for record in pair(engine):
+        engine.replace(record)
+    engine.replace(wanted(engine))
+    assert holder(host) == "tap1"
+    engine.remove("tap1")
+    assert holder(host) == ""
+
+
+def test_it_goes_to_who_announces_it_and_may(engine: Engine, host: FakeHost) -> None:
+    for record in pair(engine):
+        engine.replace(record)
+    assert engine.floats.follow("tap1", "198.51.100.99") is None and engine.floats.follow("eth0", VIP) is None
+    follower = engine.floats.follow("tap1", VIP)
+    assert follower and follower.moved and follower.record.interface == "tap1" and holder(host) == "tap1"
+    follower = engine.floats.follow("tap1", VIP)
+    assert follower and not follower.moved
+    engine.remove("tap0")
+    assert holder(host) == "tap1"
+
+
+def test_nobody_takes_it_from_who_has_it_as_its_own(engine: Engine, host: FakeHost) -> None:
+    engine.replace(wanted(engine, IP=VIP))
+    other = pair(engine)[1]
+    with pytest.raises(KernelError, match="another device"):
+        engine.replace(other)
+    assert holder(host) == "tap0" and ("Link", "tap1") not in host.placed
+    engine.records.save(other)
+    engine.records.hold(next(one for one in other.resources if isinstance(one, FloatingRoute)), "tap1")
+    assert engine.floats.follow("tap1", VIP) is None and holder(host) == "tap0"
+
+
+def test_what_floats_and_is_lost_comes_back_once(engine: Engine, host: FakeHost) -> None:
+    records = pair(engine)
+    for record in records:
+        engine.replace(record)
+    lost = {
+        one.interface: (one, [each for each in one.resources if isinstance(each, FloatingRoute)])
+        for one in records
+    }
+    del host.placed["Route", f"{VIP}/32", "222"]
+    assert engine.mend(lost) == {} and holder(host) == "tap0"
+    assert not any(record.lacking for record in engine.records)
+
+
+@pytest.mark.parametrize("lost", [True, False], ids=["registration lost", "registered"])
+def test_one_that_is_giving_it_up_keeps_nobody_from_it(engine: Engine, host: FakeHost, lost: bool) -> None:
+    """An ifup without the tag was killed, or is at work, when the other comes up."""
+    one, other = pair(engine)
+    engine.replace(one)
+    route = next(each for each in one.resources if isinstance(each, FloatingRoute))
+    engine.records.save(replace(wanted(engine), stale=(route,)))
+    if lost:
+        engine.records.release(route, "tap0")
+    engine.replace(other)
+    assert holder(host) == "tap1"
+    engine.replace(wanted(engine))
+    assert holder(host) == "tap1"
+
+
+def test_killed_at_every_step_it_is_handed_on(engine: Engine, host: FakeHost) -> None:
+    records = pair(engine)
+    for step in range(1, 100):
+        for record in records:
+            engine.replace(record)
+        engine.floats.follow("tap0", VIP)
+        host.dies_at = len(host.acts) + step
+        try:
+            engine.remove("tap0")
+        except Died:
+            host.dies_at = 0
+            engine.remove("tap0")
+        else:
+            break
+        assert holder(host) == "tap1", f"killed before step {step}"
+    assert step > 5

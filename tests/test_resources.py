@@ -13,6 +13,7 @@ from snf_network.model.resources import (
     BridgeOption,
     BridgeVlan,
     Element,
+    FloatingRoute,
     Link,
     Neighbour,
     NeighProxy,
@@ -57,6 +58,11 @@ TEXTS: list[tuple[Resource, str, str]] = [
         Route("2001:db8:5::/56", "tap0", "222", "2001:db8:1::2"),
         "route replace 2001:db8:5::/56 via 2001:db8:1::2 dev tap0 table 222 proto 148 onlink",
         "route del 2001:db8:5::/56 via 2001:db8:1::2 dev tap0 table 222 proto 148 onlink",
+    ),
+    (
+        FloatingRoute("198.51.100.99/32", "tap0", "222", "198.51.100.10"),
+        "route replace 198.51.100.99/32 via 198.51.100.10 dev tap0 table 222 proto 148 onlink",
+        "route del 198.51.100.99/32 via 198.51.100.10 dev tap0 table 222 proto 148 onlink",
     ),
     (
         Rule("-4", "222", "lookup"),
@@ -159,6 +165,8 @@ REPLACED = [
     (Link("tap0", MAC), Link("tap0")),
     (Alias("tap0", "vm1 nic0"), Alias("tap0", "vm2")),
     (Route("1.2.3.4/32", "tap0", "1"), Route("1.2.3.4/32", "tap1", "1", "5.6.7.8")),
+    (FloatingRoute("1.2.3.4/32", "tap0", "1"), FloatingRoute("1.2.3.4/32", "tap1", "1")),
+    (FloatingRoute("1.2.3.4/32", "tap0", "1"), Route("1.2.3.4/32", "tap0", "1")),
     (Neighbour("1.2.3.4", MAC, "tap0"), Neighbour("1.2.3.4", "aa:00:00:00:00:01", "tap0")),
     (Sysctl("a/b", "0"), Sysctl("a/b", "1")),
     (Binding("/a", "x"), Binding("/a", "y")),
@@ -194,7 +202,9 @@ def test_one_stands_beside_another(one: Resource, other: Resource) -> None:
 
 
 def test_shared_are_the_kinds_that_several_nics_may_want() -> None:
-    assert {name for name, kind in KINDS.items() if kind.shared} == {"SharedElement", "Rule", "NeighProxy"}
+    shared = {"SharedElement", "FloatingRoute", "Rule", "NeighProxy"}
+    assert {name for name, kind in KINDS.items() if kind.shared} == shared
+    assert {name for name, kind in KINDS.items() if kind.floats} == {"FloatingRoute"}
 
 
 def test_a_shared_member_is_another_thing_than_a_nics_own() -> None:

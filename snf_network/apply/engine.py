@@ -20,27 +20,27 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
+    from snf_network.apply.floats import Floats
     from snf_network.host import Host
     from snf_network.host.record import Record
     from snf_network.model.config import Config
     from snf_network.model.resources import Resource
-
 
 CHUNK = 400
 """How many NICs one call locks at once: a process may have 1024 descriptors."""
 
 
 class Engine:
-    """The state of a node according to its records."""
+    """The state of a node according to its records. `handed`: what floats and another NIC got, in words."""
 
     def __init__(self, config: Config, host: Host = kernel) -> None:
-        self.config, self.host = config, host
+        self.config, self.host, self.handed = config, host, list[str]()
         self.records = Records(config.state_dir)
         self.ruleset = Ruleset(config, host)
 
     def replace(self, wanted: Record) -> list[str]:
-        """Replace what the interface's record lists by what `wanted` lists. Returns the settings that had to
-        be changed.
+        """Replace what the interface's record lists by what `wanted` lists. Returns what is worth a line in
+        the log: settings that had to be changed, and what floats and another NIC holds.
 
         Raises KernelError. A NIC that was up, and changes neither bridge nor mode, then stays up, filtered,
         and its record says what it lacks; any other NIC is removed completely.
@@ -70,7 +70,7 @@ class Engine:
             self._hold(possible)
             steps.prepare(possible.resources, self.host)
             if moves:
-                steps.undo([Link(possible.interface)], self.host, _known(possible))
+                steps.undo([Link(possible.interface)], self.host, possible.known)
             self.ruleset.change(*map(_members, (_unshared(removed), replaced, possible.resources)))
         except Hung as error:  # done or not, the NIC is filtered; the next call completes it
             if running:
@@ -84,13 +84,13 @@ class Engine:
         return removed
 
     def _place(self, possible: Record, removed: list[Resource], running: bool) -> list[str]:
-        """All but members: remove obsolete Resources, then add the wanted ones. Returns changed settings."""
-        settings: list[str] = []
+        """All but members: remove obsolete Resources, add the wanted ones. Returns lines for the log."""
+        said: list[str] = []
         failed: list[str] = []
         try:
-            steps.undo(_unshared(removed), self.host, _known(possible))
+            steps.undo(_unshared(removed), self.host, possible.known)
             with self._lock(ALWAYS):  # two NICs with one address may both have passed the first check
-                settings, failed = steps.put(possible.resources, self.host, _known(possible))
+                said, failed = self._put_free(possible, possible.resources)
             self._release({possible.interface: removed})
         except KernelError as error:
             failed.insert(0, str(error))
@@ -99,10 +99,24 @@ class Engine:
         elif failed:
             self._note(possible, failed)
         elif possible.stale:
-            self._forget_stale(possible)
+            self._save(changed(possible, stale=()))  # if it fails, they do no harm there
         if failed:
             raise KernelError(failed[0])
-        return settings
+        return said
+
+    def _put_free(self, record: Record, resources: Sequence[Resource]) -> tuple[list[str], list[str]]:
+        """As steps.put, but leaves what floats and another NIC holds."""
+        floating = any(one.floats for one in resources)
+        return (
+            self.floats.put(record, resources) if floating else steps.put(resources, self.host, record.known)
+        )
+
+    @property
+    def floats(self) -> Floats:
+        """What floats on this node."""
+        from snf_network.apply.floats import Floats  # few NICs need it
+
+        return Floats(self.records, self.host)
 
     def remove(self, interface: str, mine: Callable[[Record], bool] = lambda record: True) -> Record | None:
         """Undo everything in the record of `interface`, if `mine` accepts it; returns that record. The tap
@@ -160,9 +174,7 @@ class Engine:
         with self._lock(record.interface):
             if self.records.load(record.interface) == record and is_live(record):
                 self._note(record, [f"closed: {why}"])
-                steps.undo([Link(record.interface)], self.host, _known(record))
-
-    # --- many NICs at once
+                steps.undo([Link(record.interface)], self.host, record.known)
 
     def mend(self, lost: Mapping[str, tuple[Record, Sequence[Resource]]]) -> dict[str, str]:
         """Restore what live NICs have lost: members first, those of hundreds of NICs in one transaction.
@@ -208,7 +220,7 @@ class Engine:
                 for resource in record.resources:
                     if resource.shared:
                         self.records.hold(resource, record.interface)
-                if why := steps.put(resources, self.host, _known(record))[1]:
+                if why := self._put_free(record, resources)[1]:
                     failed[record.interface] = why[0]
                     self._note(record, why)
         return failed
@@ -289,8 +301,6 @@ class Engine:
         record = self.records.load(interface) if interface != ALWAYS else None
         return record.resources if record else ()
 
-    # --- helpers
-
     def _lock(self, name: str) -> Lock:
         return Lock(self.config.state_dir, name)
 
@@ -304,13 +314,16 @@ class Engine:
                     self.records.hold(resource, record.interface)
 
     def _release(self, wants: Mapping[str, Iterable[Resource]]) -> None:
-        """Unregister users of shared Resources, by interface, and remove those without users: under the lock,
-        so that nobody can register in between.
+        """Unregister users of shared Resources, by interface; hand on what floats, and remove what has no
+        users: under the lock, so that nobody can register in between.
         """
         shared = [(name, one) for name, resources in wants.items() for one in resources if one.shared]
         if shared:
             with self._lock(ALWAYS):
                 doomed = [resource for name, resource in shared if self.records.release(resource, name)]
+                for name, resources in wants.items():
+                    if given_up := [one for one in _without(resources, doomed) if one.floats]:
+                        self.handed += self.floats.hand_on(name, given_up)
                 steps.undo(doomed, self.host)
                 self.ruleset.change(_members(doomed), (), ())
 
@@ -318,10 +331,6 @@ class Engine:
         """Record what a NIC lacks. If the disk is full, the record stays as it is and `check` finds out."""
         known = [words for words in record.lacking if not words.startswith(FAILED)]
         self._save(changed(record, lacking=(*known, *(f"{FAILED}{words}" for words in lacking))))
-
-    def _forget_stale(self, record: Record) -> None:
-        """Drop removed Resources from the record; if that fails, they do no harm there."""
-        self._save(changed(record, stale=()))
 
     def _save(self, record: Record) -> None:
         try:
@@ -335,7 +344,7 @@ class Engine:
         """
         doomed, live = _all(record), is_live(record)
         mine = (one for one in _unshared(doomed) if live or not one.of_device)
-        steps.undo(mine, self.host, _known(record))
+        steps.undo(mine, self.host, record.known)
         self.ruleset.change(_members(_unshared(doomed)), (), ())
         self._release({record.interface: doomed})
         self.records.forget(record.interface)
@@ -346,7 +355,7 @@ class Engine:
         if old:
             self._save(changed(old, stale=(*old.stale, *added)))  # if what is shared cannot be released now
             if moves:  # it was set down for the change; its members are unchanged
-                steps.put(old.resources, self.host, _known(old))
+                steps.put(old.resources, self.host, old.known)
         else:
             self.records.forget(possible.interface)
         self._release({possible.interface: added})
@@ -360,10 +369,6 @@ def _chunks(names: Iterable[str]) -> Iterator[list[str]]:
     while left and not kernel.is_late():
         yield left[:CHUNK]
         left = left[CHUNK:]
-
-
-def _known(record: Record) -> dict[str, int]:
-    return {record.interface: record.ifindex}
 
 
 def _members(resources: Iterable[Resource]) -> list[Element]:

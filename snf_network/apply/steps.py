@@ -8,6 +8,7 @@ from __future__ import annotations
 from itertools import groupby
 
 from snf_network.errors import Hung, KernelError
+from snf_network.host.kernel import NOBODY
 from snf_network.model.resources import Binding, Route, Sysctl
 
 TYPE_CHECKING = False
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
     """Adds or deletes Resources, with the ifindex of known devices; returns the error for each, empty on
     success.
     """
-NOBODY: Mapping[str, int] = {}
 
 
 def prepare(resources: Iterable[Resource], host: Host) -> None:
@@ -36,7 +36,7 @@ def prepare(resources: Iterable[Resource], host: Host) -> None:
 def put(resources: Iterable[Resource], host: Host, known: Mapping[str, int]) -> tuple[list[str], list[str]]:
     """Add everything but members and what `prepare` adds, in the order given. `known` has the ifindex of the
     NICs: a tap that vanished and came back meanwhile is another one. Returns the settings that had to be
-    changed, and the errors; one failure does not stop the others.
+    changed, as lines for the log, and the errors; one failure does not stop the others.
 
     It is an error if an address has a route to another live device: replacing that route would steal another
     guest's traffic.
@@ -82,7 +82,7 @@ def _settings(settings: Iterable[Resource], host: Host, changed: list[str], fail
         if isinstance(setting, Sysctl):
             try:
                 if host.sysctl(setting.key, setting.value):
-                    changed.append(setting.add())
+                    changed.append(f"sysctl {setting.add()}")
             except KernelError as error:
                 failed.append(str(error))
 

@@ -44,6 +44,8 @@ def _collect(options: argparse.Namespace, config: Config, told: Acts) -> int:
         told.done(record.interface, words)
         if not options.quiet:
             told.say(f"{record.interface}: {words}")
+    for words in engine.handed:
+        log.log(f"gc: {words}")
     left = compare(config) if gone else found
     failed |= sweep(engine, left, log, "gc", told)
     for interface, why in failed.items():

@@ -25,7 +25,9 @@ if TYPE_CHECKING:
         def has_element(self, family: str, set_name: str, key: str) -> bool:
             """True if the set or map exists and has the key."""
 
-        def rtnetlink(self, resources: Sequence[Resource], add: bool, known: Mapping[str, int]) -> list[str]:
+        def rtnetlink(
+            self, resources: Sequence[Resource], add: bool, known: Mapping[str, int] = {}
+        ) -> list[str]:
             """Add or delete each, with the ifindex of some devices; returns the error for each, empty on
             success.
             """
@@ -53,3 +55,6 @@ if TYPE_CHECKING:
 
         def ifindex(self, interface: str) -> int:
             """The kernel's number of a device; 0 if no device has that name."""
+
+        def ifname(self, index: int) -> str:
+            """The name of the device with this ifindex; empty if there is none."""

@@ -43,6 +43,7 @@ NEWLINE = "\n"
 TRIES, INTERRUPTED = 5, "Dump was interrupted"
 """How often to repeat a dump that changed meanwhile, and ip(8)'s words for that, with exit status 0."""
 ENVIRONMENT = {"PATH": PATHS, "LC_ALL": "C"}
+NOBODY: Mapping[str, int] = {}
 passed_on: set[int] = set()
 """Descriptors of locks, which each tool gets: the lock of a call that was killed stays while its tool runs.
 """
@@ -173,9 +174,7 @@ def nft(lines: Iterable[str]) -> str:
 
 
 def change_members(changes: Changes) -> str:
-    """Change members in one transaction, all of it or nothing; returns the error, empty on success. Raises
-    KernelError.
-    """
+    """Change members in one transaction, or none; returns the error, empty on success. Raises KernelError."""
     datagram = encode(changes) if changes else b""
     if not datagram:
         return nft(one.add() if add else one.delete() for one, add in changes)
@@ -190,7 +189,7 @@ def has_element(family: str, set_name: str, key: str) -> bool:
     return run(("nft", "get", "element", family, "snf_network", set_name, f"{{ {key} }}"))[0] == 0
 
 
-def rtnetlink(resources: Sequence[Resource], add: bool, known: Mapping[str, int]) -> list[str]:
+def rtnetlink(resources: Sequence[Resource], add: bool, known: Mapping[str, int] = NOBODY) -> list[str]:
     """Add or delete each; returns the kernel's error for each, empty on success. `known` has the ifindex of
     devices that another of the same name must not stand for. Raises KernelError without a socket.
     """

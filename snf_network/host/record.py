@@ -64,6 +64,11 @@ class Record:
         """True if something was refused, rather than not available yet."""
         return any(words.startswith(FAILED) for words in self.lacking)
 
+    @property
+    def known(self) -> dict[str, int]:
+        """Its ifindex by its name, for kernel.rtnetlink."""
+        return {self.interface: self.ifindex}
+
     def text(self) -> str:
         """The content of the file."""
         rows: list[tuple[str, ...]] = [
@@ -162,6 +167,10 @@ class Records:
     def held(self, resource: Resource) -> bool:
         """True if a shared resource has a user."""
         return any(self._wants(holder) for holder in _names(self._shared(resource)))
+
+    def users(self, resource: Resource) -> list[str]:
+        """The interfaces that are registered as users of a shared resource."""
+        return _names(self._shared(resource))
 
     def prune(self) -> None:
         """Drop registrations without a user: a call was killed between record and release, or the record is

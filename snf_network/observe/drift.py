@@ -12,7 +12,7 @@ from snf_network.host.kernel import ifindex
 from snf_network.host.record import Records, is_live
 from snf_network.lean import dataclass
 from snf_network.model.nic import Nic
-from snf_network.model.resources import Element, Link, Port
+from snf_network.model.resources import Element, FloatingRoute, Link, Port, Route
 from snf_network.observe.facts import Facts, is_tap
 from snf_network.observe.readback import View, bindings
 from snf_network.rules.ruleset import Ruleset
@@ -87,18 +87,29 @@ def compare(config: Config) -> Difference:
 
 
 def as_listed(resources: Iterable[Resource]) -> Iterator[Resource]:
-    """Resources as the kernel lists them: shared members look like any others."""
-    return (Element(*one.fields()) if isinstance(one, Element) and one.shared else one for one in resources)
+    """Resources as the kernel lists them: what several NICs share looks like any other."""
+    for one in resources:
+        if isinstance(one, Element) and one.shared:
+            yield Element(*one.fields())
+        elif isinstance(one, FloatingRoute):
+            yield Route(*one.fields())
+        else:
+            yield one
 
 
 def _missing(live: list[Record], view: View, records: Records) -> Iterator[tuple[Record, Resource]]:
-    """Resources not in place, or shared but not registered: the next NIC to go would remove those."""
+    """Resources not in place, or shared but not registered: the next NIC to go would remove those. What
+    floats is in place if any NIC that may have it has it; if none has, the first lacks it.
+    """
+    floating = [one for record in live for one in record.resources if one.floats]
+    held = {one.slot for one in floating if one.is_in(view)}
     for record in live:
         for resource in record.resources:
-            if not resource.is_in(view) or (
-                resource.shared and not records.holds(resource, record.interface)
-            ):
+            there = resource.slot in held if resource.floats else resource.is_in(view)
+            if not there or (resource.shared and not records.holds(resource, record.interface)):
                 yield record, resource
+            if resource.floats:
+                held.add(resource.slot)
 
 
 def _looks_alike(record: Record, view: View) -> bool:

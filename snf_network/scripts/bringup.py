@@ -12,7 +12,7 @@ from snf_network.model.nic import Nic
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Container, Iterable
     from typing import Optional
 
     from snf_network.host.record import Record
@@ -38,16 +38,17 @@ def bring_up(nic: Nic, config: Config, log: Optional[Log] = None) -> Plan:
         lacking=plan.lacking,
         node=node.facts(),
     )
-    settings = Engine(config).replace(wanted)
+    engine = Engine(config)
+    said = engine.replace(wanted) + engine.handed
     if log:
-        _report(nic, plan, settings, config, log)
+        _report(nic, plan, said, config, log)
     if plan.announcements:
         _announce(plan.announcements, [wanted], config)
     note_names(nic, plan.names, config, log)
     return plan
 
 
-def _report(nic: Nic, plan: Plan, settings: Iterable[str], config: Config, log: Log) -> None:
+def _report(nic: Nic, plan: Plan, said: Iterable[str], config: Config, log: Log) -> None:
     for words in (*config.warnings, *plan.warnings, *plan.lacking):
         log.say(f"warning: {words}")
     ignored = f"; ignored tags: {shown(' '.join(plan.ignored))}" if plan.ignored else ""
@@ -57,11 +58,9 @@ def _report(nic: Nic, plan: Plan, settings: Iterable[str], config: Config, log: 
     if config.debug:
         for line in plan.text().splitlines():
             log.log(line)
-    for setting in settings:
-        if (
-            f"/{nic.interface}/" not in setting
-        ):  # the tap's own settings vanish with it; any other stays on the node
-            log.log(f"sysctl {setting}")
+    for line in said:
+        if f"/{nic.interface}/" not in line:  # the tap's own settings vanish with it; any other stays
+            log.log(line)
 
 
 def _announce(told: Iterable[Announcement], records: Iterable[Record], config: Config) -> None:
@@ -85,8 +84,10 @@ def _announce(told: Iterable[Announcement], records: Iterable[Record], config: C
     announce(tuple(told), still)
 
 
-def announce_again(records: Iterable[Record], config: Config) -> None:
-    """Announce guests that are here already: the uplink may have become another card."""
+def announce_again(records: Iterable[Record], config: Config, addresses: Container[str] = ()) -> None:
+    """Announce guests that are here already: the uplink may have become another card. Only some
+    `addresses`, if any are given.
+    """
     from snf_network.model.resources import Announcement, NeighProxy
 
     known = list(records)
@@ -94,10 +95,10 @@ def announce_again(records: Iterable[Record], config: Config) -> None:
     told = [
         Announcement(one.address, one.interface)
         for one, record in proxies
-        if one.interface != record.interface
+        if one.interface != record.interface and (not addresses or one.address in addresses)
     ]
     if told:
-        _announce(told, known, config)
+        _announce(dict.fromkeys(told), known, config)
 
 
 def note_names(nic: Nic, names: Optional[Names], config: Config, log: Optional[Log] = None) -> None:

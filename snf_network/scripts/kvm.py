@@ -71,9 +71,10 @@ def down(interface: str, env: dict[str, str], local: bool, config: Config, log: 
     if not is_interface(interface):
         hint = "set INTERFACE or name the tap as first argument"
         raise BadEnvironment(f"INTERFACE={shown(interface)} is not valid", hint)
-    record = Engine(config).remove(interface, lambda record: of_caller(record, env))
+    engine = Engine(config)
+    record = engine.remove(interface, lambda record: of_caller(record, env))
     words = f"{record.instance} taken back" if record else "nothing of this NIC here"
-    log.log(f"down{' (local)' if local else ''}: {words}")
+    log.log("; ".join((f"down{' (local)' if local else ''}: {words}", *engine.handed)))
     if record and not local and "ACTION" not in env:
         note_names(Nic.from_env(dict(record.variables)), None, config, log)
     return 0

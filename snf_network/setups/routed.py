@@ -6,9 +6,20 @@ leave the tap; the guest's MAC is a permanent neighbour entry. docs/tags.md show
 
 from __future__ import annotations
 
-from snf_network.addresses import eui64, is_link_local
+from snf_network.addresses import eui64, is_link_local, width
 from snf_network.errors import BadEnvironment
-from snf_network.model.resources import Alias, Element, Link, Neighbour, Port, Resource, Route, Rule, Sysctl
+from snf_network.model.resources import (
+    Alias,
+    Element,
+    FloatingRoute,
+    Link,
+    Neighbour,
+    Port,
+    Resource,
+    Route,
+    Rule,
+    Sysctl,
+)
 from snf_network.setups.allow import Extra, extra, gateway_within
 from snf_network.setups.pins import addresses4, addresses6, macs, routers
 
@@ -31,6 +42,7 @@ def setup(nic: Nic, node: Node, config: Config) -> Iterator[Resource]:
     yield from _pins(nic, node, config, allowed)
     yield from _marks(nic, node)
     yield from _settings(nic.interface, node.ipv6)
+    yield from _heard(nic.interface, allowed)
     yield Port(nic.interface)
     yield Link(nic.interface, "" if nic.xen else config.tap_constant_mac)
     yield from _guest(nic, node)
@@ -40,7 +52,7 @@ def setup(nic: Nic, node: Node, config: Config) -> Iterator[Resource]:
 
 def _routable(nic: Nic, node: Node, allowed: Extra) -> Extra:
     """The allowed sources that can be routed: link-local ones, except the router's, are always permitted on a
-    tap and need no route.
+    tap and need no route; the NIC's own addresses have one already.
 
     Raises BadEnvironment if the NIC has no address of its own to route by.
     """
@@ -50,7 +62,8 @@ def _routable(nic: Nic, node: Node, allowed: Extra) -> Extra:
             raise BadEnvironment(
                 f"TAGS: allow:{value}: the NIC has no IPv4 address of its own to route it by", "give it one"
             )
-        return ":" not in value or (node.ipv6 and not is_link_local(value.partition("/")[0]))
+        own = value in (nic.ip, nic.ip6)
+        return not own and (":" not in value or (node.ipv6 and not is_link_local(value.partition("/")[0])))
 
     return Extra(tuple(filter(mine, allowed.addresses)), tuple(filter(mine, allowed.prefixes)), allowed.macs)
 
@@ -105,6 +118,16 @@ def _settings(tap: str, ipv6: bool) -> Iterator[Resource]:
         yield Sysctl(f"net/ipv6/neigh/{tap}/proxy_delay", "0")
 
 
+def _heard(tap: str, allowed: Extra) -> Iterator[Resource]:
+    """The kernel notes who announces an allowed address, by gratuitous ARP or unsolicited NA (RFC 9131): the
+    watch lets the route follow. The pins have dropped all other announcements by then.
+    """
+    if any(":" not in address for address in allowed.addresses):
+        yield Sysctl(f"net/ipv4/conf/{tap}/arp_accept", "1")
+    if any(":" in address for address in allowed.addresses):
+        yield Sysctl(f"net/ipv6/conf/{tap}/accept_untracked_na", "1")
+
+
 def _guest(nic: Nic, node: Node) -> Iterator[Resource]:
     """A route to each address of the guest, and permanent neighbour entries for its MAC."""
     tap, table = nic.interface, str(node.table)
@@ -118,16 +141,18 @@ def _guest(nic: Nic, node: Node) -> Iterator[Resource]:
 
 
 def _allowed(nic: Nic, node: Node, allowed: Extra) -> Iterator[Resource]:
-    """Routes to the other allowed addresses, via an address of the guest, whose MAC is known.
+    """Routes to the other allowed addresses, via an address of the guest, whose MAC is known. A single
+    address may be allowed to several guests, which pass it on among themselves.
 
     For IPv6 via the link-local address: the kernel refuses a global gateway that table main routes to another
     device, even with `onlink`.
     """
-    for value in (*allowed.addresses, *allowed.prefixes):
-        length = "" if "/" in value else "/128" if ":" in value else "/32"
-        yield Route(
-            f"{value}{length}", nic.interface, str(node.table), nic.link_local if ":" in value else nic.ip
-        )
+    tap, table = nic.interface, str(node.table)
+    for value in allowed.addresses:
+        via = nic.link_local if ":" in value else nic.ip
+        yield FloatingRoute(f"{value}/{width(value)}", tap, table, via)
+    for value in allowed.prefixes:
+        yield Route(value, tap, table, nic.link_local if ":" in value else nic.ip)
     gateway = gateway_within(nic, allowed)
     if gateway and node.uplink6:  # the gateway stays reachable by the uplink
         yield Route(f"{gateway}/128", node.uplink6, str(node.table))

@@ -12,6 +12,8 @@ from struct import error as struct_error
 from struct import unpack_from
 from typing import TYPE_CHECKING
 
+from snf_network.errors import KernelError
+from snf_network.host.netlink import Netlink
 from snf_network.lean import dataclass
 from snf_network.model.resources import PROTOCOL
 from snf_network.model.resources.nft import NAMED
@@ -25,10 +27,13 @@ from snf_network.wire import (
     IFLA_IFNAME,
     IFLA_MASTER,
     IFLA_MTU,
+    NDA_CACHE,
+    NDA_CACHEINFO,
     NDA_DST,
     NDA_PROTOCOL,
     NDMSG,
     NLM_F_DUMP,
+    NUD_LEARNED,
     RTA_DST,
     RTA_OIF,
     RTA_TABLE,
@@ -37,6 +42,7 @@ from snf_network.wire import (
     RTM_DELROUTE,
     RTM_DELRULE,
     RTM_GETLINK,
+    RTM_GETNEIGH,
     RTM_NEWLINK,
     RTM_NEWNEIGH,
     RTM_NEWROUTE,
@@ -71,7 +77,10 @@ class Event:
     """One change."""
 
     kind: str
-    """flushed, rules, member, route, neighbour, policy, link, carrier, gone, setting, default or lost."""
+    """flushed, rules, member, route, neighbour, heard, policy, link, carrier, gone, setting, default or lost.
+
+    heard: a neighbour on the device has told where an address is, unasked or not.
+    """
     device: int = 0
     """ifindex, 0 if it is about none."""
     interface: str = ""
@@ -219,10 +228,31 @@ def _routed(added: bool, body: bytes) -> Iterator[Event]:
 
 
 def _neighbour(added: bool, body: bytes) -> Iterator[Event]:
-    family, device, _, _, _ = NDMSG.unpack_from(body)
+    family, device, state, _, _ = NDMSG.unpack_from(body)
     fields = attributes(body[NDMSG.size :])
-    if family in (AF_INET, AF_INET6) and fields.get(NDA_PROTOCOL) == bytes((PROTOCOL,)):
+    if family not in (AF_INET, AF_INET6):
+        return
+    if fields.get(NDA_PROTOCOL) == bytes((PROTOCOL,)):
         yield Event("neighbour", device, what=inet_ntop(family, fields[NDA_DST]), added=added)
+    elif added and state & NUD_LEARNED:
+        yield Event("heard", device, what=inet_ntop(family, fields[NDA_DST]))
+
+
+def heard_before() -> list[Event]:
+    """What neighbours told before anybody listened, the latest last. Raises KernelError."""
+    try:
+        with Netlink() as netlink:
+            replies = netlink.ask(RTM_GETNEIGH, NLM_F_DUMP, bytes(NDMSG.size))
+    except OSError as error:
+        raise KernelError(f"rtnetlink: {error.strerror or error}") from error
+    bodies = sorted((body for kind, body in replies if kind == RTM_NEWNEIGH), key=_age, reverse=True)
+    return [event for body in bodies for event in _neighbour(True, body) if event.kind == "heard"]
+
+
+def _age(body: bytes) -> int:
+    """Ticks since an entry of the neighbour table changed."""
+    told = attributes(body[NDMSG.size :]).get(NDA_CACHEINFO, bytes(NDA_CACHE.size))
+    return int(NDA_CACHE.unpack_from(told)[2])
 
 
 def _members(fields: dict[int, bytes]) -> Iterator[Event]:

@@ -22,6 +22,8 @@ from snf_network.observe.drift import compare, outdated, rules_changed
 from snf_network.observe.facts import is_tap
 from snf_network.scripts.bringup import announce_again, bring_up, keep_wanted
 from snf_network.scripts.repair import Repair
+from snf_network.watch.claims import Claims
+from snf_network.watch.events import heard_before
 from snf_network.watch.glimpse import Glimpse
 from snf_network.watch.pace import LONGEST, Pace
 from snf_network.watch.suspicion import Suspicion, lost_of
@@ -62,6 +64,7 @@ class Keeper:
         """Reads the events that wait."""
         self.engine = Engine(config)
         self.pace = Pace(clock)
+        self.claims = Claims(self.engine, log, clock)
         self.suspects: dict[str, Suspicion] = {}
         self.gone: set[str] = set()
         self.carriers: set[str] = set()
@@ -78,7 +81,7 @@ class Keeper:
         act = getattr(self, f"_on_{event.kind}", None)
         if act:
             act(event)
-            if not self.since:
+            if not self.since and self._waits():
                 self.since = self.clock()
 
     def _suspect(self, event: Event) -> Suspicion | None:
@@ -115,6 +118,11 @@ class Keeper:
 
     _on_neighbour = _on_route
 
+    def _on_heard(self, event: Event) -> None:
+        link = self.links.get(event.device)
+        if link:
+            self.claims.note(link.name, event.what)
+
     def _on_link(self, event: Event) -> None:
         suspicion = self._suspect(event)
         if suspicion:
@@ -145,10 +153,13 @@ class Keeper:
     def due(self) -> float | None:
         """Seconds until `act` has something to do; None: nothing is waiting."""
         waiting = [0.0] * bool(self.gone or self.carriers)
-        waiting += [self._pause(key) for key in self._keys()]
+        waiting += [*map(self._pause, self._keys()), *self.claims.pauses()]
         if not self.since or not waiting:
             return None
         return max(0.0, self.since + QUIET - self.clock(), min(waiting))
+
+    def _waits(self) -> bool:
+        return bool(self.gone or self.carriers or self.claims or any(True for _ in self._keys()))
 
     def _keys(self) -> Iterator[str]:
         """Whatever waits, by the keys of pauses."""
@@ -171,6 +182,7 @@ class Keeper:
         for step in (
             self._rules,
             self._policy,
+            self.claims.act,
             self._whole,
             self._departed,
             self._suspected,
@@ -182,7 +194,7 @@ class Keeper:
             except SnfNetworkError as error:
                 self.log.log(f"watch: {error}")
                 self._look_again()
-        if any(True for _ in self._keys()):
+        if self._waits():
             self.since = self.clock()
 
     def _look_again(self) -> None:
@@ -244,6 +256,9 @@ class Keeper:
             return
         self.full, self.not_before[ALL] = False, self.clock() + FULL_PAUSE
         self.suspects.clear()
+        for event in heard_before():
+            self._on_heard(event)
+        self.claims.act()  # a comparison takes its time
         found = compare(self.config)
         if found.gone:
             self._remove(found.gone)
@@ -264,8 +279,11 @@ class Keeper:
     def _remove(self, gone: Iterable[Record]) -> None:
         began = self.clock()
         done, failed = self.engine.remove_gone(gone)
+        handed, self.engine.handed = self.engine.handed, []
         for record in done:
             self._say(record, f"{record.instance} is gone: taken back", began)
+        for words in handed:
+            self._say(None, words, began)
         if failed:
             self._look_again()
 

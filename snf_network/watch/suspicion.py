@@ -49,7 +49,8 @@ def _missing(record: Record, suspicion: Suspicion) -> Iterator[Resource]:
             ):
                 yield resource
         elif isinstance(resource, Route):
-            if ("route", f"{resource.prefix} {resource.table}") in suspicion.lost:
+            lost = ("route", f"{resource.prefix} {resource.table}") in suspicion.lost
+            if lost and not (resource.floats and any(kernel.holders([resource]))):  # another NIC may have it
                 yield resource
         elif isinstance(resource, Neighbour):
             if ("neighbour", resource.address) in suspicion.lost:

@@ -20,6 +20,7 @@ from snf_network.model.nic import Nic
 from snf_network.model.resources import (
     Alias,
     BridgeOption,
+    FloatingRoute,
     Link,
     Neighbour,
     NeighProxy,
@@ -153,6 +154,14 @@ def test_a_message_does_what_its_line_does(twins: tuple[Machine, Machine], kind:
     [
         (Route(f"{IP4}/32", "tap1", "500"), Route(f"{IP4}/32", "tap0", "500")),
         (Route(f"{IP6}/128", "tap1", "500"), Route(f"{IP6}/128", "tap0", "500")),
+        (
+            FloatingRoute("203.0.113.9/32", "tap1", "500", "192.0.2.7"),
+            FloatingRoute("203.0.113.9/32", "tap0", "500", IP4),
+        ),
+        (
+            FloatingRoute("2001:db8:9::9/128", "tap1", "500", "fe80::7"),
+            FloatingRoute("2001:db8:9::9/128", "tap0", "500", LINK_LOCAL),
+        ),
         (Neighbour(IP4, OTHER, "tap0"), Neighbour(IP4, MAC, "tap0")),
         (Neighbour(IP6, OTHER, "tap0"), Neighbour(IP6, MAC, "tap0")),
         (Port("tap0", "br0"), Port("tap0", "br1")),

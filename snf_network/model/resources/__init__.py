@@ -9,7 +9,14 @@ from snf_network.lean import dataclass
 from snf_network.model.resources.base import PROTOCOL, Resource
 from snf_network.model.resources.links import Alias, BridgeOption, BridgeVlan, Link, Port
 from snf_network.model.resources.nft import Element, SharedElement
-from snf_network.model.resources.routes import RULE_PRIORITY, Neighbour, NeighProxy, Route, Rule
+from snf_network.model.resources.routes import (
+    RULE_PRIORITY,
+    FloatingRoute,
+    Neighbour,
+    NeighProxy,
+    Route,
+    Rule,
+)
 from snf_network.model.resources.settings import Binding, OvsPort, Sysctl
 
 __all__ = [
@@ -22,6 +29,7 @@ __all__ = [
     "BridgeOption",
     "BridgeVlan",
     "Element",
+    "FloatingRoute",
     "Link",
     "NeighProxy",
     "Neighbour",
@@ -50,7 +58,7 @@ KINDS: dict[str, type[Resource]] = {
     for kind in (
         *(Element, SharedElement),
         *(Port, Link, Alias, BridgeOption, BridgeVlan),
-        *(Route, Rule, Neighbour, NeighProxy),
+        *(Route, FloatingRoute, Rule, Neighbour, NeighProxy),
         *(Sysctl, Binding, OvsPort),
     )
 }

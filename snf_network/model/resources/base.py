@@ -3,7 +3,8 @@ module only.
 
 A *slot* is the place that one Resource takes up in the kernel: adding a Resource replaces the one in its
 slot, so an old one is deleted only if no new one has its slot. Several NICs may want a *shared* kind; it is
-removed with the last of them.
+removed with the last of them. A shared kind that *floats* is another thing for each NIC that wants its slot:
+one of them, the holder, has it at a time.
 """
 
 from __future__ import annotations
@@ -57,6 +58,7 @@ class Resource:
     tool: ClassVar[str] = ""
     """The program that takes the line, for error messages."""
     shared: ClassVar[bool] = False
+    floats: ClassVar[bool] = False
     early: ClassVar[bool] = False
     """Must be in place before any set member refers to it."""
     of_device: ClassVar[bool] = False

@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from typing import Any, ClassVar
 
-    from snf_network.model.resources.base import Index, Request
+    from snf_network.model.resources.base import Index, Request, View
 
 RULE_PRIORITY = 14800
 """Preference of the rule that looks a marked packet up in its table; the next preference is `unreachable`."""
@@ -104,6 +104,30 @@ class Route(Rtnetlink):
                 prefix = f"{found.get_attr('RTA_DST') or anywhere}/{found['dst_len']}"
                 device, table = names.get(found.get_attr("RTA_OIF"), ""), str(found.get_attr("RTA_TABLE"))
                 yield Route(prefix, device, table, found.get_attr("RTA_GATEWAY") or "")
+
+
+@dataclass(frozen=True)
+class FloatingRoute(Route):
+    """A route to an address that several NICs may use, such as the virtual address of a VRRP pair (RFC 9568):
+    it leads to the guest that was up first, then to the one that announced the address last.
+    """
+
+    shared: ClassVar[bool] = True
+    floats: ClassVar[bool] = True
+
+    @property
+    def slot(self) -> tuple[str, ...]:
+        """That of the plain route: the kernel has one route of a prefix in a table."""
+        return Route.__name__, self.prefix, self.table
+
+    @property
+    def address(self) -> str:
+        """The one address that it leads to."""
+        return self.prefix.partition("/")[0]
+
+    def is_in(self, view: View) -> bool:
+        """True if it leads to this NIC now; the kernel lists it as a plain route."""
+        return Route(*self.fields()) in view.found
 
 
 @dataclass(frozen=True)
