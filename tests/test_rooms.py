@@ -31,6 +31,7 @@ ROOMS = {
     "model": ("addresses",),
     # decide
     "setups": ("addresses", "model", "values"),
+    "networks": ("model",),
     "plan": ("model", "setups"),
     # do
     "host": ("addresses", "model"),

@@ -18,7 +18,9 @@ COUNTERS = "drops"
 """The set that counts drops; the kernel adds its members."""
 DIGITS = {"ndmacs": 12, "targets": 32, "tgtnets": 32, "router_targets": 32}
 """Number of hexadecimal digits of the values that nft lists for raw payload."""
-NAMED = {"masq": 1, "masq_networks": None, "masq_pairs": None}
+VTEPS = ("vteps", "vtep_self", "vteps6", "vtep_self6", "vxlan_ports")
+"""The sets of the underlay, which are about nodes."""
+NAMED = {"masq": 1, "masq_networks": None, "masq_pairs": None} | dict.fromkeys(VTEPS)
 """Index of the member's part that is a device; in all other sets, the first."""
 
 
