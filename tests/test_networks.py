@@ -31,7 +31,7 @@ def test_an_overlay() -> None:
             "nft add element inet snf_network vxlan_ports { 4789 }",
         ],
         "prv0": [
-            f"ip link add name ov100 group 148 {BRIDGE}",
+            f"ip link add name ov100 mtu 65535 group 148 {BRIDGE}",
             "ip link set dev ov100 addrgenmode none",
             "ip link set dev ov100 mtu 1500 up",
             "ip link add name vx100 group 148 type vxlan id 100 dstport 4789 local 10.99.0.1 ttl 64 learning",
@@ -58,11 +58,11 @@ def test_overlays_share_the_underlay_and_each_vni_has_its_devices() -> None:
         "nft add element inet snf_network vxlan_ports { 4790 }",
     ]
     assert [line for line in made["prv0"] if " add " in line or "mtu" in line] == [
-        f"ip link add name t7x group 148 {BRIDGE}",
+        f"ip link add name t7x mtu 65535 group 148 {BRIDGE}",
         "ip link set dev t7x mtu 9000 up",
         "ip link add name vx7 group 148 type vxlan id 7 dstport 4790 local fd99::1 ttl 64 learning",
         "ip link set dev vx7 mtu 9000 master t7x",
-        f"ip link add name t9x group 148 {BRIDGE}",
+        f"ip link add name t9x mtu 65535 group 148 {BRIDGE}",
         "ip link set dev t9x mtu 9000 up",
         "ip link add name vx9 group 148 type vxlan id 9 dstport 4790 local fd99::1 ttl 64 learning",
         "ip link set dev vx9 mtu 9000 master t9x",
@@ -73,7 +73,7 @@ def test_overlays_share_the_underlay_and_each_vni_has_its_devices() -> None:
 def test_a_bridge() -> None:
     assert lines(Bridge("trunk0", "trunk0", ("bond0", "eth3"), 9000)) == {
         "trunk0": [
-            f"ip link add name trunk0 group 148 {BRIDGE}",
+            f"ip link add name trunk0 mtu 65535 group 148 {BRIDGE}",
             "ip link set dev trunk0 addrgenmode none",
             "ip link set dev trunk0 mtu 9000 up",
             "ip link set dev bond0 master trunk0",

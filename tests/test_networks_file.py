@@ -132,7 +132,7 @@ BAD: dict[str, tuple[str, ...]] = {
     ),
     net("kind: overlay, vni: 1", "underlay"): (
         "networks.underlay: 'underlay' is no name of a network; "
-        "at most 32 of a-z A-Z 0-9 . _ -, but not underlay, locks, shared, base, dns",
+        "at most 32 of a-z A-Z 0-9 . _ -, but not underlay, locks, shared, base, dns, networks",
     ),
     "underlay: {port: 0}": ("underlay.port: '0' cannot be used; a number from 1 to 65535",),
     "underlay: {addresses: ssconf_nodes}": (

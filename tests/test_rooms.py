@@ -57,6 +57,7 @@ ROOMS = {
         "dns",
         "host",
         "model",
+        "networks",
         "observe",
         "plan",
         "rules",

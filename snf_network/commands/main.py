@@ -36,12 +36,14 @@ NAMES = (
     "selftest",
     "dns",
     "watch",
+    "net",
 )
 EPILOG = """examples:
   snf-network status                     every NIC of this node, and how it is
   snf-network check || snf-network repair
   snf-network doctor                     what will bite, and what mends it
   snf-network plan --env nic.env         what ifup would do for the NIC in a file of KEY=VALUE lines
+  snf-network net plan                   what `net up` would do for the networks of networks.yaml
   snf-network plan --record tap0         the same for the NIC that tap0 was brought up for
 Settings are in /etc/default/snf-network. What to do when something is wrong: operators.md, in docs/ or
 /usr/share/doc/snf-network/."""

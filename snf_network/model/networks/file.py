@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 PATH = "/etc/snf-network/networks.yaml"
 TOP = ("underlay", "networks", "nodes")
-RESERVED = ("underlay", "locks", "shared", "base", "dns")
+RESERVED = ("underlay", "locks", "shared", "base", "dns", "networks")
 """Names of other things in the directory of records."""
 
 

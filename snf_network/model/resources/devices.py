@@ -21,6 +21,7 @@ from snf_network.wire import (
     IFLA_INFO_DATA,
     IFLA_INFO_KIND,
     IFLA_LINKINFO,
+    IFLA_MTU,
     NLM_F_CREATE,
     NLM_F_EXCL,
     RTM_DELLINK,
@@ -75,6 +76,12 @@ READ = {"dstport": ("port",), "local": ("local", "local6"), "learning": ("learni
 """What `ip -d -j link` calls an option, where its name is another."""
 
 
+BIRTH_MTU = {"bridge": "65535"}
+"""A bridge keeps an MTU that was set after its birth, and that differed from the one it had (dev_set_mtu does
+nothing otherwise). Any other follows its ports: then one tap of 1400 would make it drop full frames unseen.
+"""
+
+
 @dataclass(frozen=True)
 class Device(Rtnetlink):
     """A bridge or a VXLAN device. It is never remade: what can change is changed, and another of that name is
@@ -95,7 +102,8 @@ class Device(Rtnetlink):
     def add(self) -> str:
         """Makes it, down and in our group."""
         options = " ".join(filter(None, (self.fixed, self.changeable)))
-        return f"link add name {self.interface} group {GROUP} type {self.type} {options}"
+        mtu = f" mtu {BIRTH_MTU[self.type]}" if self.type in BIRTH_MTU else ""
+        return f"link add name {self.interface}{mtu} group {GROUP} type {self.type} {options}"
 
     def amend(self) -> str:
         """Sets what can be changed of one that is there."""
@@ -112,12 +120,11 @@ class Device(Rtnetlink):
         try:
             number = index(self.interface)
         except KernelError:
-            name = attribute(IFLA_IFNAME, self.interface.encode() + b"\0")
-            return (
-                RTM_NEWLINK,
-                NLM_F_CREATE | NLM_F_EXCL,
-                self._body(0, f"{self.fixed} {self.changeable}") + name,
-            )
+            body = self._body(0, f"{self.fixed} {self.changeable}")
+            body += attribute(IFLA_IFNAME, self.interface.encode() + b"\0")
+            mtu = BIRTH_MTU.get(self.type)
+            body += attribute(IFLA_MTU, U32.pack(int(mtu))) if mtu else b""
+            return RTM_NEWLINK, NLM_F_CREATE | NLM_F_EXCL, body
         return RTM_NEWLINK, 0, self._body(number, self.changeable)
 
     def _body(self, number: int, options: str) -> bytes:
