@@ -87,7 +87,7 @@ class Networks:
         """
         removed = [one for change in changes for one in change.removed]
         wanted = {one.slot for change in changes for one in change.wanted}
-        devices = {one.interface for one in removed if isinstance(one, Device)}
+        devices = {one.interface for one in removed if isinstance(one, Device) and one.slot not in wanted}
         doomed = [
             one
             for one in removed

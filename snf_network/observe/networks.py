@@ -154,16 +154,15 @@ def _foreign_entries(
 def _learned(removed: Iterable[Resource], view: View) -> Iterator[Learned]:
     """What was learned from nodes that go."""
     gone = {(one.interface, one.address) for one in removed if isinstance(one, Flood)}
-    doomed = {one.interface for one in removed if isinstance(one, Device)}
-    for one in Learned.listed(view.entries) if gone else ():
-        if (one.interface, one.address) in gone and one.interface not in doomed:
-            yield one
+    return (
+        one for one in Learned.listed(view.entries if gone else []) if (one.interface, one.address) in gone
+    )
 
 
 def _undo(removed: Sequence[Resource], wanted: Iterable[Resource] = ()) -> Iterator[str]:
     """Lines that take these away, in the order in which it is done."""
     taken = {one.slot for one in wanted}
-    devices = {one.interface for one in removed if isinstance(one, Device)}
+    devices = {one.interface for one in removed if isinstance(one, Device) and one.slot not in taken}
     for one in sorted(removed, key=lambda one: one.rank):
         on_it = one.device in devices and not isinstance(one, Device)
         if one.delete() and one.slot not in taken and not on_it:
