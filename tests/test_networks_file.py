@@ -27,7 +27,7 @@ networks:
     sysctl: {rp_filter: 0, accept_ra: 0}
     arp_source: 198.51.100.9
   trunk0: {kind: bridge, ports: [bond0, eth3], mtu: 9000}
-  prv0:   {kind: overlay, vni: 100, bridge: ov100, engine: list, mtu: 1500, guest_mtu: 1430}
+  prv0:   {kind: overlay, vni: 100, bridge: ov100, engine: list, mtu: 1400}
   tenants: {kind: overlay, vnis: "1000-1003,2000", bridge: "t{vni}"}
 nodes:
   node3.example.com: {public: {uplink: eth5}}
@@ -46,7 +46,7 @@ def test_all_that_it_may_say() -> None:
     assert said.common.networks == (
         PUBLIC,
         Bridge("trunk0", "trunk0", ("bond0", "eth3"), 9000),
-        Overlay("prv0", (100,), "ov100", 1500, 1430),
+        Overlay("prv0", (100,), "ov100", 1400),
         Overlay("tenants", (1000, 1001, 1002, 1003, 2000), "t{vni}"),
     )
     assert said.of("node1") == said.of() == said.common
@@ -87,7 +87,7 @@ BAD: dict[str, tuple[str, ...]] = {
     ),
     net("kind: overlay, vni: 1, gateway: 10.0.0.1"): (
         "networks.n.gateway: gateways in an overlay are not yet there; allowed: "
-        "kind, vni, vnis, bridge, engine, mtu, guest_mtu",
+        "kind, vni, vnis, bridge, engine, mtu",
     ),
     net("kind: overlay, vni: 1, brige: b"): ("networks.n.brige: is not known here; did you mean bridge?",),
     net("kind: overlay, vni: 0"): ("networks.n.vni: '0' cannot be used; a number from 1 to 16777215",),
@@ -182,10 +182,6 @@ WORSE: dict[str, tuple[str, ...]] = {
         "networks.a-name-longer-than-15: 'a-name-longer-than-15' is too long for a bridge; "
         "bridge: a device name of at most 15 characters",
     ),
-    net("kind: overlay, vni: 1, mtu: 1400"): (),
-    net("kind: overlay, vni: 1, mtu: 1400, guest_mtu: 1450"): (
-        "networks.n.guest_mtu: is more than the network's mtu; at most 1400",
-    ),
     net("kind: routed, table: 2, uplink: e, gateways: [10.0.0.1, 10.0.0.2]"): (
         "networks.n.gateways: has two routers of one family; one of IPv4, one of IPv6",
     ),
@@ -250,7 +246,7 @@ GOOD = (
     FULL,
     "",
     "networks: {}",
-    net("kind: overlay, vni: 1, mtu: 1400, guest_mtu: 1350"),
+    net("kind: overlay, vni: 1, mtu: 1400"),
     net("kind: overlay, vnis: 5"),
     net("kind: bridge"),
     net("kind: routed, table: 2, uplink: e, gateways: ['fe80::1'], iif_rule: no"),

@@ -33,6 +33,9 @@ if TYPE_CHECKING:
 WAIT = 10.0
 """Seconds to wait for another call: 500 overlays take two."""
 
+DELETED_AT_ONCE = 16
+"""Devices whose end is waited for together: each takes the kernel 30 ms, and an answer may take 4 s."""
+
 
 def records(config: Config) -> Records:
     """The records of networks: STATE_DIR/networks/<name>."""
@@ -90,12 +93,13 @@ class Networks:
         devices = {one.interface for one in removed if isinstance(one, Device) and one.slot not in wanted}
         doomed = [
             one
-            for one in removed
+            for one in sorted(removed, key=lambda one: one.rank)
             if (one.slot not in wanted or isinstance(one, Route))
             and not (one.device in devices and not isinstance(one, Device))
             and not isinstance(one, Learned)
         ]
-        steps.undo(doomed, self.host)
+        for start in range(0, len(doomed), DELETED_AT_ONCE):
+            steps.undo(doomed[start : start + DELETED_AT_ONCE], self.host)
         members = [one for one in removed if isinstance(one, Element) and one.slot not in wanted]
         self.ruleset.change(members, (), ())
         steps.undo((one for one in removed if isinstance(one, Learned)), self.host)  # it sends in vain by now

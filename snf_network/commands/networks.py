@@ -7,7 +7,7 @@ from os.path import lexists
 
 from snf_network.apply.networks import Networks, records
 from snf_network.errors import BadConfig, BadEnvironment, SnfNetworkError, shown
-from snf_network.host.kernel import read_file
+from snf_network.host.kernel import boot, read_file
 from snf_network.host.record import Record
 from snf_network.model.config import Config
 from snf_network.model.networks.change import Change
@@ -60,11 +60,18 @@ def removal(names: Iterable[str], known: Mapping[str, Record]) -> list[Change]:
 
 
 def restore(config: Config) -> list[tuple[Change, list[str]]]:
-    """Put back what recorded networks have lost. Raises KernelError."""
+    """Put back what networks have lost that have come up since the node has started: at boot that is up to
+    `net up`, when the uplinks are there. Raises KernelError.
+    """
     engine = Networks(config)
     if not any(engine.records):
         return []
-    return engine.change(lambda known: ups({name: known[name].resources for name in _sorted(known)}, known))
+
+    def look(known: Mapping[str, Record]) -> list[Change]:
+        live = {name: known[name].resources for name in _sorted(known) if known[name].boot == boot()}
+        return ups(live, known)
+
+    return engine.change(look)
 
 
 def _sorted(names: Iterable[str]) -> list[str]:

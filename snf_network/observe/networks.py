@@ -48,6 +48,15 @@ class View(OnDemand):
         return ports
 
     @cached_property
+    def places(self) -> dict[str, list[Resource]]:
+        """The entries of each device, and the members of each set, in an order."""
+        places: dict[str, list[Resource]] = {}
+        for one in self.found:
+            if isinstance(one, (Flood, Element)):
+                places.setdefault(_place(one), []).append(one)
+        return {place: sorted(some, key=repr) for place, some in places.items()}
+
+    @cached_property
     def vnis(self) -> dict[tuple[str, str], str]:
         """The device of each VNI and port, whoever made it."""
         infos = ((name, link.get("linkinfo", {})) for name, link in self.links.items())
@@ -67,6 +76,10 @@ class View(OnDemand):
         if Route in kinds:
             found |= set(routes({link["ifindex"]: name for name, link in self.links.items()}))
         return found
+
+
+def _place(resource: Resource) -> str:
+    return resource.set if isinstance(resource, Element) else resource.device
 
 
 def _is_vxlan(link: dict[str, Any]) -> bool:
@@ -139,16 +152,11 @@ def _foreign_entries(
     wanted: Iterable[Resource], before: Iterable[Resource], view: View
 ) -> Iterator[Resource]:
     """What nobody has on record: entries of nodes on a device of this network, and members of its sets."""
-    kept, known = set(wanted), set(before)
-    devices = {one.interface for one in kept if isinstance(one, Flood)} | {
-        one.interface for one in kept if isinstance(one, Device) and one.type == "vxlan"
-    }
-    sets = {one.set for one in kept if isinstance(one, Element) and one.set in VTEPS}
-    for one in sorted(view.found - kept - known, key=repr):
-        if (isinstance(one, Flood) and one.interface in devices) or (
-            isinstance(one, Element) and one.set in sets
-        ):
-            yield one
+    known = {*wanted, *before}
+    devices = [one.interface for one in wanted if isinstance(one, Device) and one.type == "vxlan"]
+    sets = dict.fromkeys(one.set for one in wanted if isinstance(one, Element) and one.set in VTEPS)
+    for place in (*devices, *sets):
+        yield from (one for one in view.places.get(place, ()) if one not in known)
 
 
 def _learned(removed: Iterable[Resource], view: View) -> Iterator[Learned]:

@@ -330,7 +330,7 @@ def test_a_second_up_does_nothing_and_a_change_only_what_differs(nodes: Cluster)
         net(node, "up") == (0, "") and net(node, "plan") == (0, "") and net(node, "check") == (0, "clean\n")
     )
     assert numbers(node) == before
-    nodes.say(FILE.replace("vni: 100,", "vni: 100, mtu: 1400, guest_mtu: 1350,"), node)
+    nodes.say(FILE.replace("vni: 100,", "vni: 100, mtu: 1400,"), node)
     assert net(node, "plan") == (
         0,
         "# prv0\nip link set dev ov100 mtu 1400 up\nip link set dev vx100 mtu 1400 master ov100\n",

@@ -64,7 +64,6 @@ class Overlay:
     bridge: str
     """The bridge's name; `{vni}` in it stands for the VNI."""
     mtu: int = 1500
-    guest_mtu: int = 1450
 
     def bridges(self) -> Iterator[tuple[int, str]]:
         """Each VNI, and its bridge."""
