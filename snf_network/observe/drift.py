@@ -67,12 +67,14 @@ def compare(config: Config) -> Difference:
         (live if is_live(record) else other).append(record)
     impostors = {record.interface for record in other if _looks_alike(record, view)}
     gone = [record for record in other if record.interface not in impostors]
-    networks = Records(f"{config.state_dir}/{NETWORKS}")
+    networks, unknown = Records(f"{config.state_dir}/{NETWORKS}").all()
     wanted = {one for record in (*live, *gone, *networks) for one in as_listed(record.resources)}
     left = [
         one
         for one in view.found
-        if one not in wanted and not (one.shared and records.held(one)) and not _is_of_networks(one)
+        if one not in wanted
+        and not (one.shared and records.held(one))
+        and not _is_of_networks(one, bool(unknown))
     ]
     orphans, unrecorded = _sorted_out(
         left, view, {record.interface for record in live}, unreadable, impostors
@@ -92,11 +94,13 @@ def compare(config: Config) -> Difference:
     )
 
 
-def _is_of_networks(resource: Resource) -> bool:
-    """True for what no NIC has, only a network of the node, whose record may be unreadable."""
+def _is_of_networks(resource: Resource, unreadable: bool) -> bool:
+    """True for what no NIC has, only a network of the node: `net check` judges the overlays' members, and a
+    default route may be that of a network whose record is unreadable.
+    """
     if isinstance(resource, Element):
         return resource.set in VTEPS
-    return isinstance(resource, Route) and resource.prefix in ("0.0.0.0/0", "::/0")
+    return unreadable and isinstance(resource, Route) and resource.prefix in ("0.0.0.0/0", "::/0")
 
 
 def as_listed(resources: Iterable[Resource]) -> Iterator[Resource]:

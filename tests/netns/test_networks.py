@@ -593,6 +593,11 @@ def test_a_table_a_bridge_and_what_differs_on_a_node() -> None:
             "nft", "list", "ruleset"
         )
         assert command(one, "gc")[0] == 0 and net(one, "check") == (0, "clean\n")
+        record = "/var/lib/snf-network/networks/public"
+        one.write(record, "nic\n")
+        assert command(one, "gc")[0] == 0 and "default" in one.out("ip", "route", "show", "table", "222")
+        assert "public: its record cannot be read: snf-network net up public" in net(one, "check")[1]
+        assert net(one, "up")[0] == 0 and net(one, "check") == (0, "clean\n")
         one.ip("route flush table 222", "rule del pref 14700")
         assert len(net(one, "check")[1].splitlines()) == 2 and command(one, "repair")[0] == 0
         assert net(one, "check") == (0, "clean\n")
