@@ -44,8 +44,8 @@ FILES = (
     "profiles/limited.nft",
     "profiles/unprotected.nft",
 )
-"""masq.nft and underlay.nft are not among them: in the self-test source NAT is off and there is no overlay.
-tests/netns/test_masq.py and test_networks.py have them.
+"""masq.nft is not among them: source NAT is off in the self-test, tests/netns/test_masq.py has it. Nor is
+underlay.nft, as the self-test has VXLAN from guests alone: tests/netns/test_networks.py has the rest.
 """
 
 
