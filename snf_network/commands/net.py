@@ -58,6 +58,10 @@ def _list(options: argparse.Namespace, config: Config) -> int:
     chosen = selected(place, options.name, options.file or PATH)
     states = {one.name: _state(one, one.name in known) for one in ups(chosen, known)}
     rows = [(*_row(one), states[one.name]) for one in place.networks.networks if one.name in states]
+    if not options.name:
+        gone = sorted(known.keys() - states.keys() - {UNDERLAY, *place.left_out})
+        rows += [(name, "", "", "", "", "up, and not in the file") for name in gone]
+        rows += [(name, "overlay", "", "", "", place.problem) for name in place.left_out]
     if options.json:
         _print([dict(zip(map(str.lower, HEADING), row, strict=True)) for row in rows])
     else:
@@ -103,7 +107,9 @@ def _plan(options: argparse.Namespace, config: Config) -> int:
 def _up(options: argparse.Namespace, config: Config) -> int:
     place = load(options.file or PATH, options.ssconf)[1]
     wanted = selected(place, options.name, options.file or PATH)
-    return _report(options, config, Networks(config).change(lambda known: ups(wanted, known)))
+    done = Networks(config).change(lambda known: ups(wanted, known))
+    left = [(name, place.problem) for name in place.left_out if not options.name]
+    return _report(options, config, [*done, *((Change(name), [why]) for name, why in left)])
 
 
 def _down(options: argparse.Namespace, config: Config) -> int:

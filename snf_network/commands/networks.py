@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from os.path import lexists
 
 from snf_network.apply.networks import Networks, records
-from snf_network.errors import BadConfig, BadEnvironment, SnfNetworkError, shown
+from snf_network.errors import BadConfig, BadEnvironment, KernelError, SnfNetworkError, shown
 from snf_network.host.kernel import boot, read_file
 from snf_network.host.record import Record
 from snf_network.model.config import Config
@@ -36,10 +36,12 @@ def load(path: str = PATH, directory: str = SSCONF) -> tuple[File, Here]:
 
 def selected(place: Here, names: Sequence[str], path: str) -> dict[str, tuple[Resource, ...]]:
     """What these networks, or all, put on the node, and what overlays share. Raises BadEnvironment for a name
-    that the file has not.
+    that the file has not, KernelError for an overlay if the node's place is not known.
     """
     known = wanted(place.networks, place.site)
     for name in names:
+        if name in place.left_out:
+            raise KernelError(place.problem)
         if name not in known:
             raise BadEnvironment(f"{shown(name)} is no network of {path}", "snf-network net list")
     chosen = {name: known[name] for name in known if not names or name in names}
@@ -93,7 +95,9 @@ def differences(config: Config, path: str = PATH, directory: str = SSCONF) -> It
     try:
         _, place = load(path, directory)
         said = wanted(place.networks, place.site)
-        gone = [name for name in known if name not in said]
+        kept = (*said, *place.left_out, *((UNDERLAY,) if place.left_out else ()))
+        gone = [name for name in known if name not in kept]
+        yield from ((name, place.problem) for name in place.left_out)
     except SnfNetworkError as error:
         yield "-", str(error)
         gone = []

@@ -13,7 +13,7 @@ from snf_network.addresses import canonical6, family_of, is_global6, is_ip4, is_
 from snf_network.errors import KernelError, shown
 from snf_network.host.kernel import read_file
 from snf_network.lean import dataclass
-from snf_network.model.networks import Networks, Site
+from snf_network.model.networks import Networks, Overlay, Site
 from snf_network.observe.facts import kernel_has_ipv6
 from snf_network.observe.readback import ip
 
@@ -35,11 +35,15 @@ class Here:
     name: str
     networks: Networks
     site: Site
+    left_out: tuple[str, ...] = ()
+    """The overlays, if the node's place among the others is not known; the other networks do not need it."""
+    problem: str = ""
+    """Why it is not."""
 
 
 def here(file: File, directory: str = SSCONF) -> Here:
-    """Which node of the file this is, its networks, and the other nodes. Raises KernelError if it needs an
-    address on the underlay and none of the list is its own.
+    """Which node of the file this is, its networks, and the other nodes. Raises KernelError if all of its
+    networks need an address on the underlay and none of the list is its own.
     """
     own = addresses()
     path, known = _listed(file.common.underlay, directory)
@@ -49,7 +53,15 @@ def here(file: File, directory: str = SSCONF) -> Here:
     networks = file.of(*names)
     if not networks.has_overlays:
         return Here(names[0], networks, Site(ipv6=kernel_has_ipv6()))
-    return Here(names[0], networks, _site(networks.underlay, path, known, own, directory))
+    try:
+        return Here(names[0], networks, _site(networks.underlay, path, known, own, directory))
+    except KernelError as error:
+        others = tuple(one for one in networks.networks if not isinstance(one, Overlay))
+        if not others:
+            raise
+        left_out = tuple(one.name for one in networks.networks if isinstance(one, Overlay))
+        plain = Networks(networks.underlay, others)
+        return Here(names[0], plain, Site(ipv6=kernel_has_ipv6()), left_out, str(error))
 
 
 def addresses() -> set[str]:

@@ -609,6 +609,41 @@ def test_a_table_a_bridge_and_what_differs_on_a_node() -> None:
         assert "222" not in one.out("ip", "rule") and not numbers(one).keys() & {"trunk0"}
 
 
+def test_without_a_place_among_the_nodes_all_but_overlays_come_up() -> None:
+    """As at boot of a node that is in no cluster yet."""
+    with cluster(size=1) as made:
+        node = made.nodes[0]
+        made.say("networks:\n  trunk0: {kind: bridge}\n  prv0: {kind: overlay, vni: 1}\n")
+        node.run("rm", "-r", "/var/lib/ganeti")
+        why = (
+            "/var/lib/ganeti/ssconf_node_secondary_ips: no address there is one of this node's "
+            "(is this the right cluster?)"
+        )
+        put = "trunk0: put in place: 3 changes\n"
+        for said in (put, ""):
+            assert net(node, "up") == (1, f"{said}snf-network: prv0: {why}\n")
+            assert net(node, "check") == (1, f"prv0: {why}\n")
+        assert "trunk0" in numbers(node) and net(node, "up", "trunk0") == (0, "")
+        made.tell([1])
+        assert net(node, "up")[0] == 0 and net(node, "check") == (0, "clean\n")
+        node.run("rm", "-r", "/var/lib/ganeti")
+        assert net(node, "check") == (1, f"prv0: {why}\n"), "what is up stays, and is compared"
+        made.tell([1])
+        made.say("networks: {trunk0: {kind: bridge}}")
+        rows = json.loads(net(node, "list", "--json")[1])
+        assert [(row["network"], row["state"]) for row in rows] == [
+            ("trunk0", "up"),
+            ("prv0", "up, and not in the file"),
+        ]
+        assert "prv0: is not in /etc/snf-network/networks.yaml any more" in net(node, "check")[1]
+        done = json.loads(net(node, "down", "prv0", "--json")[1])
+        assert [one["network"] for one in done["done"]] == ["prv0", "underlay"] and not done["failed"]
+        assert net(node, "check") == (0, "clean\n") and json.loads(net(node, "check", "--json")[1]) == []
+        assert json.loads(net(node, "plan", "--json")[1]) == [
+            {"network": "trunk0", "lines": [], "refused": []}
+        ]
+
+
 def test_another_s_default_route_and_port_are_left_alone() -> None:
     with cluster(size=1) as made:
         made.say(ROUTED)
