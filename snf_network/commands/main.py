@@ -49,7 +49,7 @@ Settings are in /etc/default/snf-network. What to do when something is wrong: op
 /usr/share/doc/snf-network/."""
 EVERYBODY = ("plan", "status")
 """Subcommands for every user: they read only public data; nft lists the rest to root alone."""
-LENIENT = ("status", "check", "doctor", "repair", "gc", "drops", "metrics", "watch")
+LENIENT = ("status", "check", "doctor", "repair", "gc", "drops", "metrics", "watch", "net")
 """Subcommands that tolerate a bad line in the settings: running guests depend on them."""
 FAILED = {"doctor": 3}
 """Exit status of a subcommand that fails, if not 1: a monitor takes 1 for a warning."""
