@@ -44,7 +44,9 @@ FILES = (
     "profiles/limited.nft",
     "profiles/unprotected.nft",
 )
-"""masq.nft is not among them: source NAT is off in the self-test, tests/netns/test_masq.py has it."""
+"""masq.nft is not among them: source NAT is off in the self-test, tests/netns/test_masq.py has it. Nor is
+underlay.nft, as the self-test has VXLAN from guests alone: tests/netns/test_networks.py has the rest.
+"""
 
 
 class Rule(NamedTuple):

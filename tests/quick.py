@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
-OPTIONAL = {"dns", "hypothesis", "prometheus_client", "pyroute2", "scapy", "yaml"}
+OPTIONAL = {"dns", "hypothesis", "jsonschema", "prometheus_client", "pyroute2", "scapy", "yaml"}
 """Modules that a machine may lack on which nothing was installed for the tests."""
 FOLDERS = pytest.StashKey[list[str]]()
 PATH = os.pathsep.join((str(ROOT / ".venv" / "bin"), os.environ.get("PATH", os.defpath)))

@@ -32,6 +32,7 @@ ROOMS = {
     "model": ("addresses",),
     # decide
     "setups": ("addresses", "model", "values"),
+    "networks": ("model",),
     "plan": ("model", "setups"),
     # do
     "host": ("addresses", "model"),
@@ -57,6 +58,7 @@ ROOMS = {
         "dns",
         "host",
         "model",
+        "networks",
         "observe",
         "plan",
         "rules",

@@ -145,7 +145,9 @@ def test_a_refusal_of_nft_is_told_in_one_line() -> None:
     assert str(ruleset._refused("")), "even if it said nothing"
 
 
-@pytest.mark.parametrize("name", ["base.nft", "masq.nft", "pins.nft", "pin_arp.nft", "sets.nft"])
+@pytest.mark.parametrize(
+    "name", ["base.nft", "masq.nft", "pins.nft", "pin_arp.nft", "sets.nft", "underlay.nft"]
+)
 def test_every_include_is_a_file_of_the_package(name: str) -> None:
     text = (PACKAGE / name).read_text()
     for included in re.findall(r'include "([^"]+)"', text):

@@ -11,7 +11,7 @@ from snf_network.apply import steps
 from snf_network.errors import Hung, KernelError
 from snf_network.host import kernel
 from snf_network.host.lock import Lock, Locks
-from snf_network.host.record import ALWAYS, FAILED, Records, is_live
+from snf_network.host.record import ALWAYS, FAILED, NETWORKS, Records, is_live
 from snf_network.lean import replace as changed
 from snf_network.model.resources import Element, Link, Port, Rule
 from snf_network.rules.ruleset import Ruleset
@@ -139,15 +139,18 @@ class Engine:
                 self._replace(record, record)
 
     def load(self, live: Iterable[Record] = ()) -> list[str]:
-        """Load the rules, and the members of these NICs in the same transaction; returns the errors of
-        profiles that are closed now. Raises KernelError.
+        """Load the rules, and the members of these NICs and of the node's networks in the same transaction;
+        returns the errors of profiles that are closed now. Raises KernelError.
 
         A NIC that went down meanwhile leaves none: no lock is held, as a process cannot hold thousands.
         """
         known = list(live)
         resources = list(dict.fromkeys(one for record in known for one in record.resources))
         steps.prepare(resources, self.host)
-        said = self.ruleset.load(_members(resources))
+        networks = Records(f"{self.config.state_dir}/{NETWORKS}")
+        said = self.ruleset.load(
+            _members((*resources, *(one for some in networks for one in some.resources)))
+        )
         departed = [record for record in known if not self._is_current(record)]
         for names in _chunks(record.interface for record in departed):
             with Locks(self.config.state_dir, names, {}) as held:

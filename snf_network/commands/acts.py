@@ -35,6 +35,11 @@ class Acts(Told):
         self._records: dict[str, Record] = {}
         self._found: dict[str, list[dict[str, str]]] = {name: [] for name in LISTS}
 
+    @property
+    def acted(self) -> bool:
+        """True if something was done or failed."""
+        return bool(self._found["done"] or self._found["failed"])
+
     def know(self, *records: Record) -> None:
         """The NICs that acts may be about."""
         self._records.update((record.interface, record) for record in records)

@@ -21,7 +21,7 @@ from snf_network.observe import ahead
 from snf_network.observe.drift import Difference, compare
 from snf_network.watch.state import state as watch_state
 
-from . import chosen, table
+from . import chosen, networks, table
 
 SUMMARY = "compare the node with its records; exit 1 if they differ"
 KINDS = (
@@ -36,6 +36,7 @@ KINDS = (
     "orphan",
     "dns",
     "fight",
+    "network",
     "unanswered",
 )
 
@@ -49,7 +50,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace, config: Config) -> int:
     """Print the differences; on stderr, warn about settings, tags and guests without answers from nfdhcpd."""
     difference = compare(config)
-    broken = [] if options.quiet and difference else [*_dns(config), *_fights()]
+    broken = [] if options.quiet and difference else [*_dns(config), *_fights(), *_networks(config)]
     silent = {} if options.quiet else chosen.silent(difference.live, config)
     if options.json:
         unanswered = (("unanswered", *row) for row in silent.items())
@@ -97,6 +98,10 @@ def _fights() -> Iterator[tuple[str, str, str]]:
             f"is changed again and again; put back with pauses of {pause} s: journalctl -u snf-network-watch"
         )
         yield "fight", shown(str(key))[1:-1], words
+
+
+def _networks(config: Config) -> Iterator[tuple[str, str, str]]:
+    yield from (("network", name, words) for name, words in networks.differences(config))
 
 
 def spared(difference: Difference) -> Iterator[tuple[str, str, str]]:

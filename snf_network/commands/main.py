@@ -38,18 +38,20 @@ NAMES = (
     "selftest",
     "dns",
     "watch",
+    "net",
 )
 EPILOG = """examples:
   snf-network status                     every NIC of this node, and how it is
   snf-network check || snf-network repair     after another program has changed rules or routes
   snf-network doctor                     what will bite, and what mends it
   snf-network plan --env nic.env         what ifup would do for the NIC in a file of KEY=VALUE lines
+  snf-network net plan                   what `net up` would do for the networks of networks.yaml
   snf-network plan --record tap0         the same for the NIC that tap0 was brought up for
 Settings are in /etc/default/snf-network. What to do when something is wrong: operators.md, in docs/ or
 /usr/share/doc/snf-network/. Everything: man snf-network."""
 EVERYBODY = ("plan", "status", "map")
 """Subcommands for every user: they read only public data; nft lists the rest to root alone."""
-LENIENT = ("status", "map", "check", "doctor", "repair", "gc", "drops", "top", "metrics", "watch")
+LENIENT = ("status", "map", "check", "doctor", "repair", "gc", "drops", "top", "metrics", "watch", "net")
 """Subcommands that tolerate a bad line in the settings: running guests depend on them."""
 FAILED = {"doctor": 3}
 """Exit status of a subcommand that fails, if not 1: a monitor takes 1 for a warning."""

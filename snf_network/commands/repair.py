@@ -16,7 +16,7 @@ from snf_network.observe.drift import Difference, compare
 from snf_network.scripts.process import Log
 from snf_network.scripts.repair import Repair
 
-from . import acts, check
+from . import acts, check, networks
 from .acts import Acts
 
 SUMMARY = "bring the node back to its records"
@@ -38,11 +38,30 @@ def run(options: argparse.Namespace, config: Config) -> int:
     with Acts(options) as told:
         found = compare(config)
         told.know(*found.gone, *found.live)
+        status = _networks(config, told)
         if found:
-            return _repair(options, found, config, told)
-        if not options.quiet:
+            return _repair(options, found, config, told) or status
+        if not options.quiet and not told.acted:
             told.say("clean: nothing to repair")
-        return 0
+        return status
+
+
+def _networks(config: Config, told: Acts) -> int:
+    """Put back what networks have lost, before their guests' NICs. What differs from the file is left to
+    `snf-network net up`.
+    """
+    log, status = Log("snf-network", path=config.logfile), 0
+    for change, failed in networks.restore(config):
+        for words in failed:
+            told.failed(change.name, words)
+            log.of(change.name).say(f"network {change.name}: {words}")
+            status = 1
+        for line in change.lines if not failed else ():
+            told.done(change.name, line)
+            log.of(change.name).log(f"repair: network: {line}")
+        if change.lines and not failed:
+            told.say(f"network {change.name}: {len(change.lines)} changes")
+    return status
 
 
 def _repair(options: argparse.Namespace, found: Difference, config: Config, told: Acts) -> int:

@@ -16,7 +16,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-RESERVED = ("locks", "shared", "base", "dns")
+RESERVED = ("locks", "shared", "base", "dns", "networks")
 """Names in STATE_DIR that no interface may have."""
 WAIT = 2.0
 """Seconds to wait for another call on the same interface."""

@@ -26,7 +26,7 @@ from snf_network.model.resources import KINDS
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Mapping
 
     from snf_network.model.resources import Resource
 
@@ -34,6 +34,8 @@ FAILED = "failed: "
 """Prefix of a `lacking` entry that the machine refused: worth retrying even though nothing has changed."""
 ALWAYS = "+"
 """A pseudo-interface that holds shared Resources and has a lock; no real interface can have this name."""
+NETWORKS = "networks"
+"""The directory in STATE_DIR with the records of the node's own networks."""
 FACTS = ("nic", "variable", "node", "lacking", "stale", "end")
 FORMAT = "2"
 """Records of format 1, without this field, have no end mark either."""
@@ -84,17 +86,17 @@ class Record:
 
 
 class Records:
-    """The records of a node."""
+    """The records of a node: of its NICs, or with other kinds of its networks."""
 
-    def __init__(self, directory: str) -> None:
-        self.directory = directory
+    def __init__(self, directory: str, kinds: Mapping[str, type[Resource]] = KINDS) -> None:
+        self.directory, self.kinds = directory, kinds
 
     def load(self, interface: str) -> Record | None:
         """The record of `interface`; None if there is none, or if the file is not ours (the bash package had
         files there).
         """
         text = read_file(f"{self.directory}/{interface}") if interface not in RESERVED else None
-        return parse(text) if text else None
+        return parse(text, self.kinds) if text else None
 
     def all(self) -> tuple[list[Record], list[str]]:
         """Every record, and the names of files that should be records but cannot be read: truncated, or not
@@ -196,7 +198,7 @@ def is_live(record: Record) -> bool:
     return record.boot == boot() and ifindex(record.interface) == record.ifindex
 
 
-def parse(text: str) -> Record | None:
+def parse(text: str, kinds: Mapping[str, type[Resource]] = KINDS) -> Record | None:
     """Parse a record; None if it is not one, or is truncated."""
     rows = columns(text)
     head = rows[0] if rows else []
@@ -210,9 +212,9 @@ def parse(text: str) -> Record | None:
         return None
     try:
         resources = tuple(
-            kind.read(row[1:]) for row in rows if row[0] not in FACTS and (kind := KINDS.get(row[0]))
+            kind.read(row[1:]) for row in rows if row[0] not in FACTS and (kind := kinds.get(row[0]))
         )
-        stale = tuple(kind.read(row[2:]) for row in rows if row[0] == "stale" and (kind := KINDS.get(row[1])))
+        stale = tuple(kind.read(row[2:]) for row in rows if row[0] == "stale" and (kind := kinds.get(row[1])))
         variables, node = (
             tuple((row[1], row[2]) for row in rows if row[0] == name) for name in ("variable", "node")
         )

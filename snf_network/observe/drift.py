@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING
 
 from snf_network.errors import BadEnvironment, SnfNetworkError
 from snf_network.host.kernel import ifindex
-from snf_network.host.record import Records, is_live
+from snf_network.host.record import NETWORKS, Records, is_live
 from snf_network.lean import dataclass
 from snf_network.model.nic import Nic
 from snf_network.model.resources import Element, FloatingRoute, Link, Port, Route
+from snf_network.model.resources.nft import VTEPS
 from snf_network.observe.facts import Facts, is_tap
 from snf_network.observe.readback import View, bindings
 from snf_network.rules.ruleset import Ruleset
@@ -66,8 +67,15 @@ def compare(config: Config) -> Difference:
         (live if is_live(record) else other).append(record)
     impostors = {record.interface for record in other if _looks_alike(record, view)}
     gone = [record for record in other if record.interface not in impostors]
-    wanted = {one for record in (*live, *gone) for one in as_listed(record.resources)}
-    left = [one for one in view.found if one not in wanted and not (one.shared and records.held(one))]
+    networks, unknown = Records(f"{config.state_dir}/{NETWORKS}").all()
+    wanted = {one for record in (*live, *gone, *networks) for one in as_listed(record.resources)}
+    left = [
+        one
+        for one in view.found
+        if one not in wanted
+        and not (one.shared and records.held(one))
+        and not _is_of_networks(one, bool(unknown))
+    ]
     orphans, unrecorded = _sorted_out(
         left, view, {record.interface for record in live}, unreadable, impostors
     )
@@ -84,6 +92,15 @@ def compare(config: Config) -> Difference:
         unrecorded=tuple((*unrecorded.items(), *_open_taps(view, known, unreadable, unrecorded))),
         live=tuple(live),
     )
+
+
+def _is_of_networks(resource: Resource, unreadable: bool) -> bool:
+    """True for what no NIC has, only a network of the node: `net check` judges the overlays' members, and a
+    default route may be that of a network whose record is unreadable.
+    """
+    if isinstance(resource, Element):
+        return resource.set in VTEPS
+    return unreadable and isinstance(resource, Route) and resource.prefix in ("0.0.0.0/0", "::/0")
 
 
 def as_listed(resources: Iterable[Resource]) -> Iterator[Resource]:

@@ -53,12 +53,8 @@ class View(OnDemand):
         self.found: set[Resource] = {*self._routes_and_rules(), *_neighbours(), *members()}
 
     def _routes_and_rules(self) -> Iterator[Resource]:
-        from pyroute2 import IPRoute  # 0.1 s that `drops` and `metrics` do not need
-
-        with IPRoute() as route:
-            for family in (2, 10):
-                yield from Rule.listed(_dump(partial(route.get_rules, family=family)))
-                yield from Route.listed(_dump(partial(route.get_routes, family=family)), self.names)
+        yield from Rule.listed(policy_rules())
+        yield from routes(self.names)
 
 
 def _dump(question: Callable[[], Iterable[Any]]) -> list[Any]:
@@ -141,9 +137,28 @@ def policy_rules() -> list[Any]:
         return [rule for family in (2, 10) for rule in _dump(partial(route.get_rules, family=family))]
 
 
+def routes(names: dict[int, str]) -> Iterator[Route]:
+    """Our routes in all tables, given the devices' names by ifindex. Raises KernelError."""
+    from pyroute2 import IPRoute  # 0.1 s that `drops` and `metrics` do not need
+
+    with IPRoute() as route:
+        for family in (2, 10):
+            yield from Route.listed(_dump(partial(route.get_routes, family=family)), names)
+
+
+def members_of(family: str, kind: str, name: str) -> Iterator[Element]:
+    """The members of one `set` or `map`; none if it does not exist. Raises KernelError."""
+    yield from listed(family, _nft("list", kind, family, "snf_network", name))
+
+
 def ip(*words: str) -> list[Any]:
     """What `ip -j` lists. Raises KernelError."""
     return _json("ip", "-j", *words)
+
+
+def bridge(*words: str) -> list[Any]:
+    """What `bridge -j` lists. Raises KernelError."""
+    return _json("bridge", "-j", *words)
 
 
 def port_vlans() -> dict[tuple[str, int], set[str]]:

@@ -30,6 +30,7 @@ REASONS = {
     "ethertype": "neither IPv4, IPv6, ARP nor RARP, or LLC",
     "ll-dst": "sent to 01:80:c2:00:00:0x, or to the node past its bridge",
     "tunnel": "a tunnel to one of the nodes (UNDERLAY)",
+    "vxlan": "VXLAN from no node of the list, or not to this node's own address there",
     "masq": "from one masq network to another",
     "mac-prefix": "kept from this NIC: it comes from another private network",
 }

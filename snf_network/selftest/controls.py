@@ -78,7 +78,7 @@ LEGAL = (
     *(Row(f"ICMPv6 of type {kind}", _icmp6(kind)) for kind in (0, 255)),
     *(Row(f"ICMPv6 of type {kind} behind options", _icmp6(kind, behind=True)) for kind in (0, 132, 138, 255)),
     Row("tunnel to elsewhere", lambda g: g.frame(f.ip(g.ip, NODE, 41, f.udp(OTHER6, NODE6)[1]))),
-    Row("VXLAN to elsewhere", lambda g: g.frame(f.udp(g.ip, NODE, 4000, 4789))),
+    Row("VXLAN to elsewhere", lambda g: g.frame(f.udp(g.ip, GATEWAY, 4000, 4789))),
     Row(
         "IGMP report",
         lambda g: g.frame(

@@ -154,6 +154,17 @@ def _within(kind: int, behind: bool = False) -> Callable[[Guest], bytes]:
     return frame
 
 
+def _overlay(name: str, target: str) -> Row:
+    """VXLAN to an address of the node, which a device takes at any of them."""
+    return Row(
+        name,
+        lambda g: g.frame(f.udp(g.ip6 if ":" in target else g.ip, target, 4000, 4789)),
+        {ROUTED: "vxlan"},
+        routed=True,
+        ear="VXLAN device",
+    )
+
+
 IP4_SRC, TUNNEL = {IP: "ip4-src"}, {ANY: "tunnel"}
 IP4 = (
     Row("IPv4 source, a neighbour's", lambda g: g.frame(f.udp(OTHER, NODE)), IP4_SRC),
@@ -199,6 +210,8 @@ IP4 = (
     Row("GRE to a node", lambda g: g.frame(f.ip(g.ip, UNDERLAY, 47, b"\0\0\x08\0rest")), TUNNEL),
     Row("VXLAN to a node, port 8472", lambda g: g.frame(f.udp(g.ip, UNDERLAY, 4000, 8472)), TUNNEL),
     Row("VXLAN to a node", lambda g: g.frame(f.udp(g.ip, UNDERLAY, 4000, 4789)), TUNNEL),
+    _overlay("VXLAN into an overlay of its own node", NODE),
+    _overlay("VXLAN into an overlay of its own node, IPv6", NODE6),
     Row("Geneve to a node", lambda g: g.frame(f.udp(g.ip, UNDERLAY, 4000, 6081)), TUNNEL),
     *(
         Row(f"{name} to a node", _within(kind), TUNNEL)

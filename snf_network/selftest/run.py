@@ -21,6 +21,7 @@ EARS = {
     "bridge",
     "other bridge",
     "router",
+    "VXLAN device",
     "forwarding table",
 }
 TO_GUESTS = "mac-prefix"

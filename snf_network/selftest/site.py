@@ -22,6 +22,8 @@ from snf_network.selftest.matrix import (
     UNDERLAY,
     UNDERLAY6,
     UPLINK_MAC,
+    VTEP,
+    VTEP6,
     Guest,
     Row,
 )
@@ -30,6 +32,7 @@ from snf_network.selftest.world import (
     Ear,
     Machine,
     bridge_netfilter,
+    encapsulated,
     has_bridge_netfilter,
     settle,
     speak,
@@ -43,6 +46,7 @@ ROOM = 16000
 MARKS = 65000
 """First number of the frames that mark the end of a play; they pass every filter."""
 TABLES = ("bridge", "inet", "arp")
+VTEP_SETS = ("vteps", "vteps6", "vtep_self", "vtep_self6")
 UNROUTED_NETS = ("203.0.113.128/25", "2001:db8:fffd::/48")
 Heard = dict[int, set[str]]
 """The receivers of each frame, by its index among all frames of a play."""
@@ -125,8 +129,10 @@ class Site:
 
     def make_trunks(self) -> None:
         """Add the members that tag trunk would yield: some kernels' bridges cannot filter VLANs, so the NICs
-        are brought up without VLAN.
+        are brought up without VLAN. And those of an overlay, whose other node is VTEP.
         """
+        for name, member in (("vxlan_ports", 4789), *zip(VTEP_SETS, (VTEP, VTEP6, NODE, NODE6), strict=True)):
+            self.node.load(f"add element inet snf_network {name} {{ {member} }}\n")
         for guest in self.guests:
             if guest.column.trunk:
                 self.node.load(f'add element bridge snf_network trunks {{ "{guest.tap}" . {TRUNK} }}\n')
@@ -152,7 +158,8 @@ class Site:
             for guest in self.guests:
                 told = _frames(guest, start + len(ROWS) * (guest.number - 1))
                 self._speak(self.guest, guest.tap, *(frame for row, frame in told if row.outside))
-        for name, numbers in (*self._listen(), ("node", witnessed(self.node))):
+        stack = (("node", witnessed(self.node)), ("VXLAN device", encapsulated(self.node)))
+        for name, numbers in (*self._listen(), *stack):
             for number in numbers:
                 if start <= number < start + ROOM and _counts(ROWS[(number - start) % len(ROWS)], name):
                     heard.setdefault(number - start, set()).add(name)

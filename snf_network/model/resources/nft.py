@@ -41,16 +41,11 @@ NUMBERS = {"inet": 1, "arp": 3, "bridge": 7}
 GOTO = 0xFFFFFFFC
 """NFT_GOTO of linux/netfilter/nf_tables.h, like what follows."""
 ELEM_TABLE, ELEM_SET, ELEM_ELEMENTS, LIST_ELEM = 1, 2, 3, 1
-ELEM_KEY, ELEM_DATA, ELEM_KEY_END, DATA_VALUE, DATA_VERDICT, VERDICT_CODE, VERDICT_CHAIN = (
-    1,
-    2,
-    10,
-    1,
-    2,
-    1,
-    2,
-)
-NAMED = {"masq": 1, "masq_networks": None, "masq_pairs": None}
+ELEM_KEY, ELEM_DATA, ELEM_KEY_END = 1, 2, 10
+DATA_VALUE, DATA_VERDICT, VERDICT_CODE, VERDICT_CHAIN = 1, 2, 1, 2
+VTEPS = ("vteps", "vtep_self", "vteps6", "vtep_self6", "vxlan_ports")
+"""The sets of the underlay, which are about nodes."""
+NAMED = {"masq": 1, "masq_networks": None, "masq_pairs": None} | dict.fromkeys(VTEPS)
 """Index of the member's part that is a device; in all other sets, the first."""
 
 

@@ -1,0 +1,165 @@
+"""The networks of this node: routing tables with their uplinks, bridges, and overlays over all nodes, as
+/etc/snf-network/networks.yaml has them.
+
+`plan` prints what `up` would do, as lines to type. `up` does it: a second time it does nothing, and after a
+change in the file only what differs. `down` takes networks away again, unless a guest is in one. `check`
+compares the file, the records and the kernel; with --file it only reads the file. docs/networks.md has the
+keys of the file.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Iterable
+
+from snf_network.apply.networks import Networks, records
+from snf_network.errors import BadEnvironment, shown
+from snf_network.model.config import Config
+from snf_network.model.networks import Bridge, Overlay, Routed
+from snf_network.model.networks.change import Change
+from snf_network.model.networks.file import PATH, mistakes
+from snf_network.networks import UNDERLAY
+from snf_network.observe.networks import ups
+from snf_network.observe.nodes import SSCONF
+from snf_network.scripts.process import Log
+
+from . import table
+from .networks import differences, load, removal, selected, text_of
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from snf_network.model.networks import Network
+
+SUMMARY = "the networks of this node: tables, bridges, overlays over all nodes"
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """What to do, and to which networks."""
+    parser.add_argument("action", choices=ACTIONS, help="what to do")
+    parser.add_argument("name", nargs="*", help="networks; without any, all")
+    parser.add_argument("--all", action="store_true", help="down: all networks that are up")
+    parser.add_argument("--json", action="store_true", help="print JSON")
+    parser.add_argument("--file", metavar="FILE", help=f"another file than {PATH}")
+    parser.add_argument(
+        "--ssconf", metavar="DIRECTORY", default=SSCONF, help=f"where Ganeti's ssconf files are ({SSCONF})"
+    )
+
+
+def run(options: argparse.Namespace, config: Config) -> int:
+    """0: done, or no difference; 1: something failed or differs."""
+    return int(ACTIONS[options.action](options, config))
+
+
+def _list(options: argparse.Namespace, config: Config) -> int:
+    place = load(options.file or PATH, options.ssconf)[1]
+    known = {record.interface: record for record in records(config)}
+    chosen = selected(place, options.name, options.file or PATH)
+    states = {one.name: _state(one, one.name in known) for one in ups(chosen, known)}
+    rows = [(*_row(one), states[one.name]) for one in place.networks.networks if one.name in states]
+    if not options.name:
+        gone = sorted(known.keys() - states.keys() - {UNDERLAY, *place.left_out})
+        rows += [(name, "", "", "", "", "up, and not in the file") for name in gone]
+        rows += [(name, "overlay", "", "", "", place.problem) for name in place.left_out]
+    if options.json:
+        _print([dict(zip(map(str.lower, HEADING), row, strict=True)) for row in rows])
+    else:
+        sys.stdout.write(table.text(HEADING, rows))
+    return 0
+
+
+HEADING = ("NETWORK", "KIND", "DEVICE", "VNI", "MTU", "STATE")
+
+
+def _row(network: Network) -> tuple[str, ...]:
+    if isinstance(network, Overlay):
+        first, last = network.vnis[0], network.vnis[-1]
+        vnis = str(first) if len(network.vnis) == 1 else f"{first}..{last} ({len(network.vnis)})"
+        return network.name, "overlay", network.bridge, vnis, str(network.mtu)
+    if isinstance(network, Bridge):
+        return network.name, "bridge", network.bridge, "", str(network.mtu)
+    assert isinstance(network, Routed)
+    return network.name, "routed", network.uplink, "", ""
+
+
+def _state(change: Change, recorded: bool) -> str:
+    if not recorded and change.wanted:
+        return "down"
+    return "differs" if change.missing or change.removed or change.refused else "up"
+
+
+def _plan(options: argparse.Namespace, config: Config) -> int:
+    place = load(options.file or PATH, options.ssconf)[1]
+    known = {record.interface: record for record in records(config)}
+    changes = ups(selected(place, options.name, options.file or PATH), known)
+    if options.json:
+        _print(
+            [{"network": one.name, "lines": list(one.lines), "refused": list(one.refused)} for one in changes]
+        )
+    else:
+        for one in changes:
+            lines = [*(f"# refused: {words}" for words in one.refused), *one.lines]
+            sys.stdout.write("".join(f"{table.plain(line)}\n" for line in (f"# {one.name}", *lines) if lines))
+    return int(any(one.refused for one in changes))
+
+
+def _up(options: argparse.Namespace, config: Config) -> int:
+    place = load(options.file or PATH, options.ssconf)[1]
+    wanted = selected(place, options.name, options.file or PATH)
+    done = Networks(config).change(lambda known: ups(wanted, known))
+    left = [(name, place.problem) for name in place.left_out if not options.name]
+    return _report(options, config, [*done, *((Change(name), [why]) for name, why in left)])
+
+
+def _down(options: argparse.Namespace, config: Config) -> int:
+    engine = Networks(config)
+    known = [record.interface for record in engine.records if record.interface != UNDERLAY]
+    for name in options.name:
+        if name not in known:
+            raise BadEnvironment(f"{shown(name)} is not up", "snf-network net list")
+    if bool(options.name) == options.all:
+        raise BadEnvironment("net down needs the names of networks, or --all", "snf-network net list")
+    names = known if options.all else options.name
+    return _report(options, config, engine.change(lambda records: removal(names, records)))
+
+
+def _report(options: argparse.Namespace, config: Config, done: Iterable[tuple[Change, list[str]]]) -> int:
+    log, failed, told = Log("snf-network", path=config.logfile), [], []
+    for change, why in done:
+        failed += [{"network": change.name, "what": words} for words in why]
+        if not why and change.lines:
+            told.append({"network": change.name, "lines": list(change.lines)})
+            verb = "taken away" if change.goes else "put in place"
+            log.of(change.name).log(f"network {verb}: {len(change.lines)} changes: {change.lines[0]}")
+            if not options.json:
+                sys.stdout.write(f"{change.name}: {verb}: {len(change.lines)} changes\n")
+    if options.json:
+        _print({"done": told, "failed": failed})
+    for one in failed:
+        log.of(one["network"]).say(f"{one['network']}: {one['what']}")
+    return int(bool(failed))
+
+
+def _check(options: argparse.Namespace, config: Config) -> int:
+    if options.file:
+        found = [("-", words) for words in mistakes(text_of(options.file), options.file)]
+    else:
+        found = [
+            row
+            for row in differences(config, PATH, options.ssconf)
+            if not options.name or row[0] in options.name
+        ]
+    if options.json:
+        _print([{"network": name, "what": words} for name, words in found])
+    else:
+        lines = (f"{words}\n" if name == "-" else f"{name}: {words}\n" for name, words in found)
+        sys.stdout.write("".join(lines) or "clean\n")
+    return int(bool(found))
+
+
+def _print(what: object) -> None:
+    sys.stdout.write(json.dumps(what, indent=2) + "\n")
+
+
+ACTIONS = {"list": _list, "plan": _plan, "up": _up, "down": _down, "check": _check}

@@ -1,0 +1,214 @@
+"""/etc/snf-network/networks.yaml, read and checked: text in, the networks of a node out.
+
+The file is the same on all nodes; what differs is under `nodes`. It is checked for all of them.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from snf_network.addresses import family_of, is_name
+from snf_network.errors import BadConfig, shown
+from snf_network.lean import dataclass
+from snf_network.model.networks import Bridge, Networks, Overlay, Routed, Underlay
+from snf_network.model.networks.document import Mistakes, Value, compose, unknown
+from snf_network.model.networks.keys import LATER, NETWORKS, SYSCTLS, UNDERLAY, VNI, Key
+
+if TYPE_CHECKING:
+    from snf_network.model.networks import Network
+
+PATH = "/etc/snf-network/networks.yaml"
+TOP = ("underlay", "networks", "nodes")
+RESERVED = ("underlay", "locks", "shared", "base", "dns", "networks")
+"""Names of other things in the directory of records."""
+
+
+@dataclass(frozen=True)
+class File:
+    """All that the file says."""
+
+    common: Networks
+    nodes: tuple[tuple[str, Networks], ...]
+    """The nodes that differ."""
+
+    def of(self, *names: str) -> Networks:
+        """The networks of the node with the first of these names that the file knows."""
+        known = dict(self.nodes)
+        return next((known[name] for name in names if name in known), self.common)
+
+
+def mistakes(text: str, path: str = PATH) -> list[str]:
+    """All that is wrong, a line each."""
+    try:
+        return _parsed(text, path)[1]
+    except BadConfig as error:
+        return [str(error)]
+
+
+def parse(text: str, path: str = PATH) -> File:
+    """What the file says. Raises BadConfig with the first mistake."""
+    found, wrong = _parsed(text, path)
+    if wrong or found is None:
+        raise BadConfig(wrong[0], f"and {len(wrong) - 1} more" if len(wrong) > 1 else "")
+    return found
+
+
+def _parsed(text: str, path: str) -> tuple[File | None, list[str]]:
+    noted = Mistakes(path)
+    document = compose(text, noted)
+    if document is None:
+        return File(Networks(Underlay(), ()), ()), noted.lines
+    said = document.entries("a mapping with the keys " + ", ".join(TOP))
+    for name, value in said.items():
+        if name not in TOP:
+            unknown(value, name, list(TOP))
+    underlay = _underlay(said.get("underlay"))
+    known = said["networks"].entries("networks by name") if "networks" in said else {}
+    common = Networks(underlay, _networks(known, {}))
+    nodes = said["nodes"].entries("nodes by name") if "nodes" in said else {}
+    differing = [
+        (name, Networks(underlay, _networks(known, _changes(node, known)))) for name, node in nodes.items()
+    ]
+    return File(common, tuple(differing)), noted.lines
+
+
+def _changes(node: Value, known: dict[str, Value]) -> dict[str, dict[str, Value]]:
+    """What differs on one node: keys by network."""
+    changes = {}
+    for name, value in node.entries("networks by name, each with the keys that differ").items():
+        if name in known:
+            changes[name] = value.entries("the keys that differ")
+            kind = changes[name].pop("kind", None)
+            if kind:
+                kind.wrong("cannot differ", "a network is of one kind on all nodes")
+        else:
+            unknown(value, name, list(known))
+    return changes
+
+
+def _underlay(value: Value | None) -> Underlay:
+    said = value.entries("the keys " + ", ".join(UNDERLAY)) if value else {}
+    found = _values(said, UNDERLAY)
+    families = {family_of(peer) for peer in found.get("peers", ())}
+    if len(families) > 1:
+        said["peers"].wrong("has addresses of both families", "all of IPv4, or all of IPv6")
+    return Underlay(**found)
+
+
+def _networks(known: dict[str, Value], changes: dict[str, dict[str, Value]]) -> tuple[Network, ...]:
+    """The valid networks of a node, and none that takes what another has."""
+    taken: dict[str, str] = {}
+    found = []
+    for name, value in known.items():
+        if not is_name(name) or name in RESERVED or len(name) > 32:
+            allowed = "at most 32 of a-z A-Z 0-9 . _ -, but not " + ", ".join(RESERVED)
+            value.wrong(f"{shown(name)} is no name of a network", allowed)
+            continue
+        network = _network(name, value, value.entries("the keys of a network") | changes.get(name, {}))
+        if network is not None and _is_free(network, value, taken):
+            found.append(network)
+    return tuple(found)
+
+
+def _network(name: str, value: Value, said: dict[str, Value]) -> Network | None:
+    if value.node.id != "mapping":
+        return None
+    kind = said.pop("kind", None)
+    word = kind.text() if kind else None
+    if word in LATER and kind:
+        kind.wrong(LATER[word], f"one of {', '.join(NETWORKS)}")
+    elif word not in NETWORKS:
+        wrong = f"{kind.shown()} cannot be used" if kind else "has no kind"
+        (kind or value).wrong(wrong, f"kind: one of {', '.join(NETWORKS)}")
+    else:
+        keys = NETWORKS[word]
+        sysctls = said.pop("sysctl", None) if word == "routed" else None
+        before = len(value.mistakes.lines)
+        found = _values(said, keys, ("kind", "sysctl") if word == "routed" else ("kind",))
+        found |= _values(sysctls.entries("the keys " + ", ".join(SYSCTLS)), SYSCTLS) if sysctls else {}
+        missing = [one for one, key in keys.items() if key.needed and one not in said]
+        for one in missing:
+            value.wrong(f"has no {one}", f"{one}: {keys[one].allowed}")
+        if len(value.mistakes.lines) == before:
+            return MAKERS[word](name, value, said, found)
+    return None
+
+
+def _values(said: dict[str, Value], keys: dict[str, Key], others: tuple[str, ...] = ()) -> dict[str, Any]:
+    """The valid values by key."""
+    found = {}
+    for name, value in said.items():
+        if name in keys:
+            late = LATER.get(value.text() or "") if name == "engine" else None
+            if late:
+                value.wrong(late, keys[name].allowed)
+            elif (made := keys[name].of(value)) is not None:
+                found[name] = made
+        elif name in LATER:
+            value.wrong(LATER[name], f"allowed: {', '.join((*others, *keys))}")
+        else:
+            unknown(value, name, [*others, *keys])
+    return found
+
+
+def _routed(name: str, value: Value, said: dict[str, Value], found: dict[str, Any]) -> Routed:
+    families = [family_of(gateway) for gateway in found.get("gateways", ())]
+    if len(set(families)) < len(families):
+        said["gateways"].wrong("has two routers of one family", "one of IPv4, one of IPv6")
+    if found["table"] in (253, 254, 255):
+        said["table"].wrong(f"{found['table']} is a table of the node itself", "any but 253, 254 and 255")
+    return Routed(name, **found)
+
+
+def _bridge(name: str, value: Value, said: dict[str, Value], found: dict[str, Any]) -> Bridge | None:
+    bridge = found.setdefault("bridge", name)
+    if len(bridge) > 15:
+        value.wrong(
+            f"{shown(bridge)} is too long for a bridge", "bridge: a device name of at most 15 characters"
+        )
+        return None
+    return Bridge(name, **found)
+
+
+def _overlay(name: str, value: Value, said: dict[str, Value], found: dict[str, Any]) -> Overlay | None:
+    found.pop("engine", None)
+    if ("vni" in found) == ("vnis" in found):
+        value.wrong("has both vni and vnis" if "vni" in found else "has neither vni nor vnis", "one of them")
+        return None
+    several = "vnis" in found
+    vnis = found.pop("vnis", ()) or (found.pop("vni"),)
+    bridge = found.setdefault("bridge", f"ov{VNI}" if several else name)
+    where = said.get("bridge", value)
+    longest = bridge.replace(VNI, str(max(vnis)))
+    if len(set(vnis)) < len(vnis):
+        said["vnis"].wrong("has a VNI twice", "say it once")
+    elif several and VNI not in bridge:
+        where.wrong(f"{shown(bridge)} is one bridge for several VNIs", f"a name with {VNI}, as ov{VNI}")
+    elif len(longest) > 15:
+        where.wrong(f"{shown(longest)} is too long for a bridge", "at most 15 characters, with the VNI in it")
+    else:
+        return Overlay(name, vnis, **found)
+    return None
+
+
+MAKERS = {"routed": _routed, "bridge": _bridge, "overlay": _overlay}
+
+
+def _is_free(network: Network, value: Value, taken: dict[str, str]) -> bool:
+    """Note a mistake if another network has a device, a VNI or a table of this one."""
+    for thing in _things(network):
+        if thing in taken:
+            value.wrong(f"{thing} is that of {taken[thing]} already", "one network each")
+            return False
+        taken[thing] = network.name
+    return True
+
+
+def _things(network: Network) -> list[str]:
+    if isinstance(network, Overlay):
+        pairs = list(network.bridges())
+        devices = [f"device {name}" for vni, bridge in pairs for name in (bridge, f"vx{vni}")]
+        return [*(f"VNI {vni}" for vni, _ in pairs), *devices]
+    if isinstance(network, Bridge):
+        return [f"device {network.bridge}", *(f"port {port}" for port in network.ports)]
+    return [f"table {network.table}"]

@@ -1,0 +1,164 @@
+"""Where an overlay's frames go, and where packets that come in by an uplink are looked up. Only networks use
+these kinds.
+"""
+
+from __future__ import annotations
+
+from _socket import AF_INET6, inet_pton
+from typing import TYPE_CHECKING, Any
+
+from snf_network.addresses import family_of
+from snf_network.lean import dataclass
+from snf_network.model.resources.base import PROTOCOL, Rtnetlink
+from snf_network.model.resources.links import AF_BRIDGE
+from snf_network.model.resources.routes import ACTIONS, FAMILIES
+from snf_network.wire import (
+    FIB_RULE_HDR,
+    FRA_PRIORITY,
+    FRA_PROTOCOL,
+    FRA_TABLE,
+    NDA_DST,
+    NDA_LLADDR,
+    NDMSG,
+    NLM_F_CREATE,
+    NLM_F_EXCL,
+    NUD_PERMANENT,
+    RTM_DELNEIGH,
+    RTM_DELRULE,
+    RTM_NEWNEIGH,
+    RTM_NEWRULE,
+    U32,
+    attribute,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from typing import ClassVar
+
+    from snf_network.model.resources.base import Index, Request
+
+ANY_MAC = "00:00:00:00:00:00"
+"""The entry for all frames whose destination is not known: broadcasts too."""
+NLM_F_APPEND, NTF_SELF = 0x800, 0x02
+FRA_IIFNAME = 3
+IIF_PRIORITY = 14700
+"""Preference of the rules for what comes in by an uplink: before those of marks."""
+
+
+@dataclass(frozen=True)
+class Flood(Rtnetlink):
+    """A node that gets a copy of each broadcast of an overlay. A device has one entry for each other node."""
+
+    heading: ClassVar[str] = "bridge -batch -"
+    tool: ClassVar[str] = "bridge"
+    of_device: ClassVar[bool] = True
+    interface: str
+    address: str
+
+    def add(self) -> str:
+        """Adding it again does nothing."""
+        return f"fdb append {ANY_MAC} dev {self.interface} dst {self.address} self permanent"
+
+    def delete(self) -> str:
+        """Deletes the entry of that node alone."""
+        return f"fdb del {ANY_MAC} dev {self.interface} dst {self.address} self"
+
+    def message(self, add: bool, index: Index) -> Request:
+        """The message that bridge(8) sends."""
+        body = _entry(ANY_MAC, self.address, index(self.interface))
+        return (RTM_NEWNEIGH, NLM_F_CREATE | NLM_F_APPEND, body) if add else (RTM_DELNEIGH, 0, body)
+
+    @staticmethod
+    def listed(entries: list[dict[str, Any]]) -> Iterator[Flood]:
+        """Those among the output of `bridge -j fdb show`, whoever made them."""
+        for entry in entries:
+            if entry.get("mac") == ANY_MAC and "dst" in entry and entry.get("state") == "permanent":
+                yield Flood(entry["ifname"], entry["dst"])
+
+
+@dataclass(frozen=True)
+class Learned(Rtnetlink):
+    """A MAC that an overlay's device has seen behind a node. It is nobody's, and deleted with the node."""
+
+    heading: ClassVar[str] = "bridge -batch -"
+    tool: ClassVar[str] = "bridge"
+    of_device: ClassVar[bool] = True
+    interface: str
+    mac: str
+    address: str
+
+    def add(self) -> str:
+        """The kernel learns it again by itself."""
+        return ""
+
+    def delete(self) -> str:
+        """The line of bridge(8)."""
+        return f"fdb del {self.mac} dev {self.interface} dst {self.address} self"
+
+    def message(self, add: bool, index: Index) -> Request:
+        """The message that bridge(8) sends."""
+        return RTM_DELNEIGH, 0, _entry(self.mac, self.address, index(self.interface))
+
+    @staticmethod
+    def listed(entries: list[dict[str, Any]]) -> Iterator[Learned]:
+        """Those among the output of `bridge -j fdb show`."""
+        for entry in entries:
+            if "dst" in entry and entry.get("state", "") != "permanent" and entry.get("mac") != ANY_MAC:
+                yield Learned(entry["ifname"], entry["mac"], entry["dst"])
+
+
+def _entry(mac: str, address: str, index: int) -> bytes:
+    return (
+        NDMSG.pack(AF_BRIDGE, index, NUD_PERMANENT, NTF_SELF, 0)
+        + attribute(NDA_LLADDR, bytes.fromhex(mac.replace(":", "")))
+        + attribute(NDA_DST, inet_pton(family_of(address), address))
+    )
+
+
+@dataclass(frozen=True)
+class IifRule(Rtnetlink):
+    """A policy rule: what comes in by an uplink is looked up in a table."""
+
+    family: str
+    """-4 or -6, as in ip(8)."""
+    interface: str
+    table: str
+
+    @property
+    def heading(self) -> str:  # type: ignore[override]
+        """A batch of ip(8) has one address family for its rules."""
+        return f"ip {self.family} -batch -"
+
+    @property
+    def tool(self) -> str:  # type: ignore[override]
+        """ip with the address family option."""
+        return f"ip {self.family}"
+
+    def _words(self) -> str:
+        return f"pref {IIF_PRIORITY} iif {self.interface} lookup {self.table} proto {PROTOCOL}"
+
+    def add(self) -> str:
+        """Fails if the rule exists."""
+        return f"rule add {self._words()}"
+
+    def delete(self) -> str:
+        """Deletes exactly this rule."""
+        return f"rule del {self._words()}"
+
+    def message(self, add: bool, index: Index) -> Request:
+        """If the rule exists, the kernel answers EEXIST, which host.netlink treats as success."""
+        body = FIB_RULE_HDR.pack(FAMILIES[self.family], 0, 0, 0, 0, ACTIONS["lookup"], 0)
+        body += attribute(FRA_PRIORITY, U32.pack(IIF_PRIORITY))
+        body += attribute(FRA_IIFNAME, self.interface.encode() + b"\0")
+        body += attribute(FRA_TABLE, U32.pack(int(self.table)))
+        body += attribute(FRA_PROTOCOL, bytes((PROTOCOL,)))
+        return (RTM_NEWRULE, NLM_F_CREATE | NLM_F_EXCL, body) if add else (RTM_DELRULE, 0, body)
+
+    @staticmethod
+    def listed(messages: list[Any]) -> Iterator[IifRule]:
+        """Our rules among the replies to RTM_GETRULE, as pyroute2 parses them."""
+        for rule in messages:
+            name, table = rule.get_attr("FRA_IIFNAME"), rule.get_attr("FRA_TABLE")
+            ours = (rule.get_attr("FRA_PROTOCOL"), rule.get_attr("FRA_PRIORITY")) == (PROTOCOL, IIF_PRIORITY)
+            if ours and name and table:
+                yield IifRule("-6" if rule["family"] == AF_INET6 else "-4", name, str(table))

@@ -1,0 +1,32 @@
+"""What a network of the node means: pure generators of Resources, one module for each kind."""
+
+from __future__ import annotations
+
+from snf_network.model.networks import Bridge, Overlay, Routed
+from snf_network.networks import bridge, overlay, routed
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from snf_network.model.networks import Network, Networks, Site
+    from snf_network.model.resources import Resource
+
+UNDERLAY = "underlay"
+"""The name under which what all overlays share is on record."""
+
+
+def resources(network: Network, networks: Networks, site: Site) -> Iterator[Resource]:
+    """What one network puts on the node."""
+    if isinstance(network, Routed):
+        yield from routed.resources(network, site)
+    elif isinstance(network, Bridge):
+        yield from bridge.resources(network, site)
+    elif isinstance(network, Overlay):
+        yield from overlay.resources(network, networks.underlay, site)
+
+
+def wanted(networks: Networks, site: Site) -> dict[str, tuple[Resource, ...]]:
+    """What each network puts on the node, by name; what overlays share comes first."""
+    shared = {UNDERLAY: tuple(overlay.members(networks.underlay, site))} if networks.has_overlays else {}
+    return shared | {one.name: tuple(resources(one, networks, site)) for one in networks.networks}

@@ -1,0 +1,55 @@
+"""Kind overlay, engine list: for each VNI a bridge and a VXLAN device. A broadcast goes to each node of the
+list; where a MAC is, the device learns from what comes in.
+
+docs/networks.md says what this promises.
+"""
+
+from __future__ import annotations
+
+from snf_network.model.resources import Element, Link, Port
+from snf_network.model.resources.devices import Device, NoAddress, PortOption
+from snf_network.model.resources.underlay import Flood
+from snf_network.networks.bridge import bridge
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from snf_network.model.networks import Overlay, Site, Underlay
+    from snf_network.model.resources import Resource
+
+TTL = 64
+"""Hops that the underlay may have."""
+
+
+def members(underlay: Underlay, site: Site) -> Iterator[Element]:
+    """Who may send VXLAN to this node, and to which address. In place before any device is up."""
+    suffix = "6" if ":" in site.address else ""
+    for address in site.others:
+        yield Element("inet", f"vteps{suffix}", "", address)
+    yield Element("inet", f"vtep_self{suffix}", "", site.address)
+    yield Element("inet", "vxlan_ports", "", str(underlay.port))
+
+
+def resources(network: Overlay, underlay: Underlay, site: Site) -> Iterator[Resource]:
+    """Bridges and devices of all VNIs; a device is up when all its entries are there."""
+    for vni, name in network.bridges():
+        yield from bridge(name, network.mtu, site)
+        yield from _device(f"vx{vni}", vni, name, network.mtu, underlay, site)
+
+
+def _device(
+    device: str, vni: int, bridge_name: str, mtu: int, underlay: Underlay, site: Site
+) -> Iterator[Resource]:
+    fixed = f"id {vni} dstport {underlay.port}"
+    yield Device(device, "vxlan", fixed, f"local {site.address} ttl {TTL} learning")
+    if site.ipv6:
+        yield NoAddress(device)
+    yield Port(device, bridge_name, str(mtu))
+    yield PortOption(device, "learning", "on")
+    yield PortOption(
+        device, "neigh_suppress", "off"
+    )  # on, it keeps back ARP probes and DAD (docs/networks.md)
+    for address in site.others:
+        yield Flood(device, address)
+    yield Link(device)

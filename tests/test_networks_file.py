@@ -1,0 +1,269 @@
+"""/etc/snf-network/networks.yaml: what it may say, and how a mistake is told. The schema for editors says the
+same.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from snf_network.errors import BadConfig
+from snf_network.model.networks import Bridge, Overlay, Routed, Underlay
+from snf_network.model.networks.file import mistakes, parse
+
+yaml = pytest.importorskip("yaml")
+SCHEMA = Path(__file__).resolve().parents[1] / "docs" / "networks.schema.json"
+FULL = """\
+underlay: {addresses: ssconf_node_secondary_ips, peers: [192.0.2.7], port: 4790}
+networks:
+  public:
+    kind: routed
+    table: 222
+    uplink: eth1
+    gateways: [198.51.100.1, "2001:db8:1::1"]
+    sysctl: {rp_filter: 0, accept_ra: 0}
+    arp_source: 198.51.100.9
+  trunk0: {kind: bridge, ports: [bond0, eth3], mtu: 9000}
+  prv0:   {kind: overlay, vni: 100, bridge: ov100, engine: list, mtu: 1400}
+  tenants: {kind: overlay, vnis: "1000-1003,2000", bridge: "t{vni}"}
+nodes:
+  node3.example.com: {public: {uplink: eth5}}
+"""
+PUBLIC = Routed(
+    *("public", 222, "eth1", ("198.51.100.1", "2001:db8:1::1")),
+    rp_filter="0",
+    accept_ra="0",
+    arp_source="198.51.100.9",
+)
+
+
+def test_all_that_it_may_say() -> None:
+    said = parse(FULL)
+    assert said.common.underlay == Underlay("ssconf_node_secondary_ips", ("192.0.2.7",), 4790)
+    assert said.common.networks == (
+        PUBLIC,
+        Bridge("trunk0", "trunk0", ("bond0", "eth3"), 9000),
+        Overlay("prv0", (100,), "ov100", 1400),
+        Overlay("tenants", (1000, 1001, 1002, 1003, 2000), "t{vni}"),
+    )
+    assert said.of("node1") == said.of() == said.common
+    theirs = said.of("node3", "node3.example.com").networks
+    assert theirs[0].__dict__ == PUBLIC.__dict__ | {"uplink": "eth5"}
+    assert theirs[1:] == said.common.networks[1:]
+
+
+def test_what_is_not_said_has_a_default() -> None:
+    said = parse("networks: {prv0: {kind: overlay, vni: 7}, many: {kind: overlay, vnis: 8-9}}").common
+    assert said.underlay == Underlay() and said.has_overlays
+    assert [list(one.bridges()) for one in said.networks if isinstance(one, Overlay)] == [
+        [(7, "prv0")],
+        [(8, "ov8"), (9, "ov9")],
+    ]
+    for nothing in ("", "# nothing\n", "networks: {}"):
+        assert parse(nothing).common.networks == () and not parse(nothing).common.has_overlays
+
+
+def net(words: str, name: str = "n") -> str:
+    return f"networks: {{{name}: {{{words}}}}}"
+
+
+BAD: dict[str, tuple[str, ...]] = {
+    "a: 1": ("a: is not known here; allowed: underlay, networks, nodes",),
+    "network: {}": ("network: is not known here; did you mean networks?",),
+    "networks: [1]": ("networks: a list is not a mapping; networks by name",),
+    "networks: {n: }": ("networks.n: nothing is not a mapping; the keys of a network",),
+    net("kind: overly, vni: 1"): (
+        "networks.n.kind: 'overly' cannot be used; kind: one of routed, bridge, overlay",
+    ),
+    net("vni: 1"): ("networks.n: has no kind; kind: one of routed, bridge, overlay",),
+    net("kind: wireguard, port: 1"): (
+        "networks.n.kind: kind wireguard is not yet there; one of routed, bridge, overlay",
+    ),
+    net("kind: overlay, vni: 1, engine: evpn"): (
+        "networks.n.engine: engine evpn is not yet there; one of list",
+    ),
+    net("kind: overlay, vni: 1, gateway: 10.0.0.1"): (
+        "networks.n.gateway: gateways in an overlay are not yet there; allowed: "
+        "kind, vni, vnis, bridge, engine, mtu",
+    ),
+    net("kind: overlay, vni: 1, brige: b"): ("networks.n.brige: is not known here; did you mean bridge?",),
+    net("kind: overlay, vni: 0"): ("networks.n.vni: '0' cannot be used; a number from 1 to 16777215",),
+    net("kind: overlay, vni: 16777216"): (
+        "networks.n.vni: '16777216' cannot be used; a number from 1 to 16777215",
+    ),
+    net("kind: overlay, vni: 0x10"): ("networks.n.vni: '0x10' cannot be used; a number from 1 to 16777215",),
+    net("kind: overlay, vni: [1]"): ("networks.n.vni: a list cannot be used; a number from 1 to 16777215",),
+    net("kind: overlay, vni: 1, mtu: 500"): (
+        "networks.n.mtu: '500' cannot be used; a number from 1280 to 65485",
+    ),
+    net("kind: overlay, vni: 1, bridge: 'a b'"): (
+        "networks.n.bridge: 'a b' cannot be used; a device name, in which {vni} stands for the VNI",
+    ),
+    net("kind: routed, table: 222"): (
+        "networks.n: has no uplink; uplink: a device name: at most 15 of a-z A-Z 0-9 . _ -, and neither . nor - first",
+    ),
+    net("kind: routed, table: 255, uplink: e"): (
+        "networks.n.table: 255 is a table of the node itself; any but 253, 254 and 255",
+    ),
+    net("kind: routed, table: 2, uplink: e, forwarding: 2"): (
+        "networks.n.forwarding: '2' cannot be used; true or false",
+    ),
+    net("kind: routed, table: 2, uplink: e, arp_source: '::1'"): (
+        "networks.n.arp_source: '::1' cannot be used; an IPv4 address",
+    ),
+    net("kind: routed, table: 2, uplink: e, gateways: 10.0.0.1"): (
+        "networks.n.gateways: '10.0.0.1' is not a list; a list of addresses of routers",
+    ),
+    net("kind: routed, table: 2, uplink: e, gateways: [a]"): (
+        "networks.n.gateways: 'a' cannot be used; addresses of routers",
+    ),
+    net("kind: routed, table: 2, uplink: e, sysctl: {rp_filter: 3}"): (
+        "networks.n.sysctl.rp_filter: '3' cannot be used; one of 0, 1, 2",
+    ),
+    net("kind: routed, table: 2, uplink: e, sysctl: {forwarding: 1}"): (
+        "networks.n.sysctl.forwarding: is not known here; allowed: rp_filter, accept_ra",
+    ),
+    net("kind: bridge, ports: [eth0, eth0]"): ("networks.n.ports: 'eth0' is there twice; say it once",),
+    net("kind: bridge, vlan_aware: true"): (
+        "networks.n.vlan_aware: VLAN-aware bridges are not yet there; allowed: kind, bridge, ports, mtu",
+    ),
+    net("kind: overlay, vni: 1", "underlay"): (
+        "networks.underlay: 'underlay' is no name of a network; "
+        "at most 32 of a-z A-Z 0-9 . _ -, but not underlay, locks, shared, base, dns, networks",
+    ),
+    "underlay: {port: 0}": ("underlay.port: '0' cannot be used; a number from 1 to 65535",),
+    "underlay: {addresses: ssconf_nodes}": (
+        "underlay.addresses: 'ssconf_nodes' cannot be used; "
+        "one of ssconf_node_secondary_ips, ssconf_node_primary_ips",
+    ),
+    "underlay: {peers: [224.0.0.1]}": (
+        "underlay.peers: '224.0.0.1' cannot be used; addresses of other nodes, one family",
+    ),
+    "nodes: {a: {kind: {x: 1}}}": ("nodes.a.kind: is not known here; allowed: ",),
+    net("kind: bridge") + "\nnodes: {a: {n: {kind: bridge}}}": (
+        "nodes.a.n.kind: cannot differ; a network is of one kind on all nodes",
+    ),
+    net("kind: bridge") + "\nnodes: {a: {n: {mtu: x}}}": (
+        "nodes.a.n.mtu: 'x' cannot be used; a number from 1280 to 65485",
+    ),
+}
+"""What is wrong by itself, which the schema says as well."""
+WORSE: dict[str, tuple[str, ...]] = {
+    "a: 1\na: 2": (
+        "a: is not known here; allowed: underlay, networks, nodes",
+        "a: is already in line 1; say it once",
+    ),
+    "networks:\n  n: {kind: bridge}\n  n: {kind: bridge}": ("networks.n: is already in line 2; say it once",),
+    net("kind: overlay, vni: 1, vnis: 2"): ("networks.n: has both vni and vnis; one of them",),
+    net("kind: overlay"): ("networks.n: has neither vni nor vnis; one of them",),
+    net("kind: overlay, vnis: 1-9, bridge: br"): (
+        "networks.n.bridge: 'br' is one bridge for several VNIs; a name with {vni}, as ov{vni}",
+    ),
+    net("kind: overlay, vnis: '1-3,2'"): ("networks.n.vnis: has a VNI twice; say it once",),
+    net("kind: overlay, vnis: 9-1"): (
+        "networks.n.vnis: '9-1' cannot be used; "
+        "numbers from 1 to 16777215 as 1000-1499 or 5,7,9; at most 4096",
+    ),
+    net("kind: overlay, vnis: 1-5000"): (
+        "networks.n.vnis: '1-5000' cannot be used; "
+        "numbers from 1 to 16777215 as 1000-1499 or 5,7,9; at most 4096",
+    ),
+    net("kind: overlay, vnis: 9999999-10000000, bridge: 'tenant-{vni}-'"): (
+        "networks.n.bridge: 'tenant-10000000-' is too long for a bridge; at most 15 characters, with the VNI in it",
+    ),
+    net("kind: overlay, vni: 1", "a-name-longer-than-15"): (
+        "networks.a-name-longer-than-15: 'a-name-longer-than-15' is too long for a bridge; "
+        "at most 15 characters, with the VNI in it",
+    ),
+    net("kind: bridge", "a-name-longer-than-15"): (
+        "networks.a-name-longer-than-15: 'a-name-longer-than-15' is too long for a bridge; "
+        "bridge: a device name of at most 15 characters",
+    ),
+    net("kind: routed, table: 2, uplink: e, gateways: [10.0.0.1, 10.0.0.2]"): (
+        "networks.n.gateways: has two routers of one family; one of IPv4, one of IPv6",
+    ),
+    "underlay: {peers: [192.0.2.1, '2001:db8::1']}": (
+        "underlay.peers: has addresses of both families; all of IPv4, or all of IPv6",
+    ),
+    "networks: {a: {kind: overlay, vni: 1}, b: {kind: overlay, vni: 1}}": (
+        "networks.b: VNI 1 is that of a already; one network each",
+    ),
+    "networks: {a: {kind: overlay, vni: 1}, b: {kind: bridge, bridge: a}}": (
+        "networks.b: device a is that of a already; one network each",
+    ),
+    "networks: {a: {kind: bridge, ports: [e]}, b: {kind: bridge, ports: [e]}}": (
+        "networks.b: port e is that of a already; one network each",
+    ),
+    "networks: {a: {kind: routed, table: 2, uplink: e}, b: {kind: routed, table: 2, uplink: f}}": (
+        "networks.b: table 2 is that of a already; one network each",
+    ),
+    "a: [1": ("did not find expected ',' or ']' (this is no YAML)",),
+    "[" * 100000: (
+        "brackets within brackets, or lists within lists, deeper than anything here (this is no YAML)",
+    ),
+    "a: *b": ("found undefined alias (this is no YAML)",),
+    "a: &a [*a]": ("a: is not known here; allowed: underlay, networks, nodes",),
+    "a: \ud800": ("surrogates not allowed (this is no YAML)",),
+    "a: !!python/object/apply:os.system [x]": ("a: is not known here; allowed: underlay, networks, nodes",),
+}
+"""What only the whole file shows, or YAML itself."""
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"), [*BAD.items(), *WORSE.items()], ids=lambda value: repr(value)[:60]
+)
+def test_a_mistake_is_told_in_a_line(text: str, expected: tuple[str, ...]) -> None:
+    told = mistakes(text, "f")
+    assert [len(told), *(line.split(": ", 1)[1].endswith(words) for line, words in zip(told, expected))] == [
+        len(expected),
+        *(True for _ in expected),
+    ], told
+    assert all(line.startswith("f:") and line.isprintable() and len(line) < 300 for line in told)
+
+
+def test_the_line_is_that_of_the_mistake() -> None:
+    text = FULL.replace("uplink: eth5", "uplink: 'eth 5'").replace("table: 222", "tabel: 222")
+    assert [line.split(": ")[0] for line in mistakes(text, "f")] == ["f:3", "f:5", "f:14"]
+    with pytest.raises(BadConfig, match=r"^f:3: networks.public: has no table; .* \(and 2 more\)$"):
+        parse(text, "f")
+
+
+# --- the schema for editors
+
+
+@pytest.fixture(scope="module")
+def validator() -> Any:
+    jsonschema = pytest.importorskip("jsonschema")
+    schema = json.loads(SCHEMA.read_text())
+    jsonschema.Draft7Validator.check_schema(schema)
+    return jsonschema.Draft7Validator(schema)
+
+
+GOOD = (
+    FULL,
+    "",
+    "networks: {}",
+    net("kind: overlay, vni: 1, mtu: 1400"),
+    net("kind: overlay, vnis: 5"),
+    net("kind: bridge"),
+    net("kind: routed, table: 2, uplink: e, gateways: ['fe80::1'], iif_rule: no"),
+    net("kind: bridge") + "\nnodes: {a: {n: {mtu: 2000, ports: [eth7]}}, b: {}}",
+)
+
+
+@pytest.mark.parametrize("text", GOOD, ids=lambda value: repr(value)[:60])
+def test_the_schema_accepts_what_is_good(validator: Any, text: str) -> None:
+    assert mistakes(text) == []
+    assert [error.message for error in validator.iter_errors(yaml.safe_load(text))] == []
+
+
+@pytest.mark.parametrize("text", BAD, ids=lambda value: repr(value)[:60])
+def test_the_schema_refuses_what_is_bad(validator: Any, text: str) -> None:
+    assert not validator.is_valid(yaml.safe_load(text)) or text in ONLY_US
+
+
+ONLY_US = {net("kind: overlay, vni: 0x10")}
+"""What YAML itself makes something valid of."""
