@@ -43,6 +43,8 @@ NEWLINE = "\n"
 TRIES, INTERRUPTED = 5, "Dump was interrupted"
 """How often to repeat a dump that changed meanwhile, and ip(8)'s words for that, with exit status 0."""
 ENVIRONMENT = {"PATH": PATHS, "LC_ALL": "C"}
+MARK = "SNF_NETWORK_TOOL"
+"""A variable by which a tool is known to be ours."""
 NOBODY: Mapping[str, int] = {}
 passed_on: set[int] = set()
 """Descriptors of locks, which each tool gets: the lock of a call that was killed stays while its tool runs.
@@ -121,7 +123,7 @@ def _spawn(argv: Sequence[str], actions: list[tuple[int, int, int]], env: Mappin
     for path in (f"{directory}/{argv[0]}" for directory in PATHS.split(":")):
         if posix.access(path, posix.F_OK):  # a failing spawn would cost a process
             try:
-                return posix.posix_spawn(path, tuple(argv), env, file_actions=actions)
+                return posix.posix_spawn(path, tuple(argv), {**env, MARK: "1"}, file_actions=actions)
             except OSError as error:
                 raise KernelError(f"{path}: {error.strerror}") from error
     raise KernelError(f"{argv[0]} is not installed", f"apt install {PACKAGES.get(argv[0], argv[0])}")

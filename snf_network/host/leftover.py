@@ -74,6 +74,8 @@ def _holds_for_the_dead(pid: int, path: str) -> bool:
         found = [name for name in posix.listdir(place) if posix.readlink(f"{place}/{name}") == path]
     except OSError:  # a descriptor, or the process, is gone
         return False
+    if f"\0{kernel.MARK}=" not in f"\0{kernel.read_file(f'/proc/{pid}/environ')}":
+        return False  # an administrator's shell that locks by flock(1), which has ended
     said = "".join(kernel.read_file(f"/proc/{pid}/fdinfo/{name}") or "" for name in found)
     held = [line for line in said.splitlines() if line.startswith("lock:")]
     return bool(held) and not any(_is_alive(_taker(line)) for line in held)
