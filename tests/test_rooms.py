@@ -90,7 +90,7 @@ STARTERS = {
     "pty",
 }
 SOCKETS = (
-    "watch/events",
+    "watch/listen",
     "host/netlink",
     "scripts/process",
     "apply/announce",

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from snf_network.errors import BadEnvironment, SnfNetworkError
 from snf_network.host.kernel import ifindex
 from snf_network.host.record import Records, is_live
-from snf_network.lean import dataclass
+from snf_network.lean import dataclass, replace
 from snf_network.model.nic import Nic
 from snf_network.model.resources import Element, Link, Port
 from snf_network.observe.facts import Facts, is_tap
@@ -83,6 +83,28 @@ def compare(config: Config) -> Difference:
         unreadable=tuple(unreadable),
         unrecorded=tuple((*unrecorded.items(), *_open_taps(view, known, unreadable, unrecorded))),
         live=tuple(live),
+    )
+
+
+def confirmed(one: Difference, other: Difference) -> Difference:
+    """What two comparisons in a row have found: neither has seen a call at work on a NIC alone. The rest is
+    that of the second.
+    """
+    missing = {(record.interface, record.ifindex, resource) for record, resource in one.missing}
+    outdated = {(record.interface, words) for record, words in one.outdated}
+    orphans, rules = set(one.orphans), set(one.rules)
+    return replace(
+        other,
+        missing=tuple(
+            (record, resource)
+            for record, resource in other.missing
+            if (record.interface, record.ifindex, resource) in missing
+        ),
+        outdated=tuple(
+            (record, words) for record, words in other.outdated if (record.interface, words) in outdated
+        ),
+        orphans=tuple(resource for resource in other.orphans if resource in orphans),
+        rules=tuple(words for words in other.rules if words in rules),
     )
 
 

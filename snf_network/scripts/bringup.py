@@ -64,8 +64,10 @@ def _report(nic: Nic, plan: Plan, settings: Iterable[str], config: Config, log: 
             log.log(f"sysctl {setting}")
 
 
-def _announce(told: Iterable[Announcement], records: Iterable[Record], config: Config) -> None:
-    """Announce guests, and repeat it as long as their NICs still have the announced addresses."""
+def _announce(told: Iterable[Announcement], records: Iterable[Record], config: Config) -> int:
+    """Announce guests, and repeat it as long as their NICs still have the announced addresses. Returns the
+    PID of the child that does it.
+    """
     from snf_network.apply.announce import announce
     from snf_network.host.record import Records
     from snf_network.model.resources import NeighProxy
@@ -82,11 +84,13 @@ def _announce(told: Iterable[Announcement], records: Iterable[Record], config: C
             and proxy in record.resources
         )
 
-    announce(tuple(told), still)
+    return announce(tuple(told), still)
 
 
-def announce_again(records: Iterable[Record], config: Config) -> None:
-    """Announce guests that are here already: the uplink may have become another card."""
+def announce_again(records: Iterable[Record], config: Config) -> int:
+    """Announce guests that are here already: the uplink may have become another card. Returns the PID of the
+    child that does it, 0 if there is nothing to announce.
+    """
     from snf_network.model.resources import Announcement, NeighProxy
 
     known = list(records)
@@ -96,8 +100,7 @@ def announce_again(records: Iterable[Record], config: Config) -> None:
         for one, record in proxies
         if one.interface != record.interface
     ]
-    if told:
-        _announce(told, known, config)
+    return _announce(told, known, config) if told else 0
 
 
 def note_names(nic: Nic, names: Optional[Names], config: Config, log: Optional[Log] = None) -> None:
