@@ -5,6 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from struct import pack
 
+from snf_network.host.record import Record
+from snf_network.lean import replace
+from snf_network.model.config import Config
+from snf_network.model.resources import Element
+from snf_network.observe.drift import Difference, confirmed
 from snf_network.watch.events import (
     IFF_LOWER_UP,
     IFLA_CARRIER_UP_COUNT,
@@ -13,6 +18,7 @@ from snf_network.watch.events import (
     Event,
     Parser,
 )
+from snf_network.watch.notes import Notes
 from snf_network.watch.uplinks import above
 from snf_network.wire import (
     IFF_UP,
@@ -86,6 +92,28 @@ def test_a_device_that_goes_has_its_name() -> None:
 
 def test_a_message_that_cannot_be_parsed_is_a_loss() -> None:
     assert [*Parser().route(RTM_NEWROUTE, b"\2")] == [Event("lost")]
+
+
+def test_whose_a_change_is(tmp_path: Path) -> None:
+    """A guest's own carrier announces nobody, and a member's key may be anything."""
+    (tmp_path / "tap0").write_text("")
+    (tmp_path / "locks").mkdir()
+    notes = Notes(Config(state_dir=str(tmp_path)), {}, lambda: 1.0)
+    for name in ("tap0", "eth1"):
+        notes.note(Event("carrier", 2, name))
+    assert notes.carriers == {"eth1"}
+    for name in ("tap0", "../tap0", "locks/../tap0", "..", "."):
+        notes.note(Event("member", interface=name, what="macs"))
+    assert notes.suspects.keys() == {"tap0"}
+
+
+def test_what_two_comparisons_find_is_found() -> None:
+    record = Record("tap0", 7, "boot", "inst", "uuid", (), ())
+    again, anew = replace(record, ifindex=8), replace(record, lacking=("IPv6",))
+    kept, done = Element("bridge", "macs", "tap0"), Element("bridge", "guarded", "tap0")
+    first = Difference(missing=((record, kept), (record, done)), orphans=(kept,), rules=("missing: x",))
+    second = Difference(missing=((anew, kept), (again, done)), orphans=(kept, done), live=(anew,))
+    assert confirmed(first, second) == Difference(missing=((anew, kept),), orphans=(kept,), live=(anew,))
 
 
 def test_all_that_stands_on_a_device() -> None:

@@ -11,6 +11,7 @@ from struct import error as struct_error
 from struct import unpack_from
 from typing import TYPE_CHECKING
 
+from snf_network.errors import shown
 from snf_network.lean import dataclass
 from snf_network.model.resources import PROTOCOL
 from snf_network.model.resources.nft import NAMED
@@ -161,7 +162,7 @@ class Parser:
         fields = attributes(body[4:])
         if verb == NEWGEN:
             pid = int.from_bytes(fields.get(GEN_PID, b""), "big")
-            self.actor = f"{_text(fields.get(GEN_NAME, b''))}[{pid}]"
+            self.actor = f"{shown(_text(fields.get(GEN_NAME, b'')))[1:-1]}[{pid}]"
         elif _text(fields.get(1, b"")) == "snf_network":
             if verb == DELTABLE:
                 yield Event("flushed")

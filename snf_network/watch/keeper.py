@@ -11,7 +11,7 @@ from time import monotonic
 from typing import TYPE_CHECKING
 
 from snf_network.apply.engine import Engine
-from snf_network.errors import SnfNetworkError
+from snf_network.errors import SnfNetworkError, shown
 from snf_network.host import kernel
 from snf_network.host.netlink import Netlink
 from snf_network.host.record import is_live
@@ -124,7 +124,10 @@ class Keeper(Notes):
         ):
             try:
                 step()
-            except SnfNetworkError as error:
+            except (
+                SnfNetworkError,
+                OSError,
+            ) as error:  # no reason to end: what is lost can be put back later
                 self.log.log(f"watch: {error}")
                 self._look_again()
         now, waiting = self.clock(), {*self._keys()}
@@ -136,7 +139,7 @@ class Keeper(Notes):
     def _look_again(self) -> None:
         """Compare everything, a moment later, and later if that did not help: it must not spin."""
         self.full, self.doubt, self.failures = True, None, self.failures + 1
-        self.not_before[ALL] = self.clock() + min(LONGEST, FULL_PAUSE * 2 ** min(self.failures - 1, 10))
+        self.not_before[ALL] = self.clock() + _pause_after(self.failures)
 
     def _live(self) -> list[Record]:
         return [record for record in self.engine.records if is_live(record)]
@@ -247,7 +250,8 @@ class Keeper(Notes):
     def _restore(self, name: str, suspicion: Suspicion) -> None:
         lost, why = self.engine.mend_one(name, lambda record: self._sure(record, suspicion))
         if why or suspicion.again:  # another call is at work on it, something was refused, or it is not sure
-            self.not_before[name] = self.clock() + (FULL_PAUSE if lost else BUSY)
+            suspicion.failures += bool(lost)
+            self.not_before[name] = self.clock() + (_pause_after(suspicion.failures) if lost else BUSY)
             return
         self.suspects.pop(name, None)
         if lost:
@@ -333,7 +337,8 @@ class Keeper(Notes):
         told = self.announcer.begin(names, self._live(), self.links, self.config)
         came = self.came(*KINDS[CARRIERS])
         if told:
-            self._say(None, f"{', '.join(sorted(names))} has a carrier: announcing {told} NICs", came)
+            on = shown(", ".join(sorted(names)))[1:-1]
+            self._say(None, f"{on} has a carrier: announcing {told} NICs", came)
 
     def _log_of(self, record: Record | None) -> Log:
         return self.log.about(record) if record else self.log
@@ -361,6 +366,11 @@ class Heard(Told):
     def failed(self, interface: str, what: str) -> None:
         """What is at work on it, or refused it, will not be for ever."""
         self.failures.add(interface)
+
+
+def _pause_after(failures: int) -> float:
+    """Seconds until something is tried again that has failed so often: it must not spin."""
+    return min(LONGEST, FULL_PAUSE * 2.0 ** min(failures - 1, 10))
 
 
 def _is_work(found: Difference) -> bool:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from snf_network.dhcpd.loop import Loop, Signals
 from snf_network.dhcpd.notify import Manager
+from snf_network.errors import SnfNetworkError
 from snf_network.host.lock import Held, Lock
 from snf_network.watch.keeper import Keeper
 from snf_network.watch.listen import ROOM, Events
@@ -87,5 +88,8 @@ class Watch:
         fights = {key: round(pause) for key, pause in self.keeper.pace.fights().items()}
         told = (fights, self.keeper.comparisons)
         if told != self.told:
-            write_state(self.began, *told)
             self.told = told
+            try:
+                write_state(self.began, *told)
+            except (SnfNetworkError, OSError) as error:  # nothing depends on what it tells
+                self.log.log(f"watch: {error}")

@@ -43,10 +43,14 @@ class Notes:
         now = self.clock()
         return min(self.first.pop(kind, now) for kind in kinds)
 
+    def _has_record(self, name: str) -> bool:
+        """True for a NIC of ours. The key of a member that somebody deletes may be anything."""
+        return "/" not in name and bool(name.strip(".")) and access(f"{self.config.state_dir}/{name}", F_OK)
+
     def _suspect(self, event: Event) -> Suspicion | None:
         link = self.links.get(event.device)
         name = event.interface or (link.name if link else "")
-        if not name or not access(f"{self.config.state_dir}/{name}", F_OK):
+        if not self._has_record(name):
             if not is_tap(name):  # an uplink, a bridge, or a port of one
                 self.moved = True
             return None
@@ -93,7 +97,7 @@ class Notes:
             suspicion.link = True
 
     def _on_gone(self, event: Event) -> None:
-        if access(f"{self.config.state_dir}/{event.interface}", F_OK):
+        if self._has_record(event.interface):
             self.gone.add(event.interface)
             self.suspects.pop(event.interface, None)
         else:
@@ -104,5 +108,5 @@ class Notes:
 
     def _on_carrier(self, event: Event) -> None:
         name = event.interface
-        if not (is_tap(name) or access(f"{self.config.state_dir}/{name}", F_OK)):  # nobody is behind a guest
+        if not (is_tap(name) or self._has_record(name)):  # nobody is behind a guest
             self.carriers.add(name)
