@@ -81,6 +81,8 @@ class Keeper(Notes):
         """What the first of two comparisons has found."""
         self.unanswered: set[Resource] = set()
         """Proxy entries that were not on their uplinks the last time."""
+        self.compared = False
+        """The whole node was looked at since this was reset."""
         self.comparisons = self.failures = 0
         """Of the whole node, so far; and how many of them in a row could not be dealt with."""
         self.not_before: dict[str, float] = {}
@@ -116,11 +118,11 @@ class Keeper(Notes):
         for step in (
             self._rules,
             self._policy,
-            self._whole,
+            self._announce,
             self._departed,
+            self._whole,  # with thousands of NICs it takes seconds: nobody waits for it who need not
             self._suspected,
             self._uplinks,
-            self._announce,
         ):
             try:
                 step()
@@ -200,10 +202,11 @@ class Keeper(Notes):
             self.lost = False
             self.relist()
         self.full, began = False, self.clock()
+        self.refresh()  # what has happened by now will be seen
         came = min((self.came(*KINDS[ALL]), *(one.since for one in self.suspects.values())))
         self.suspects.clear()
         found, before, self.doubt = compare(self.config), self.doubt, None
-        self.comparisons += before is None
+        self.compared, self.comparisons = True, self.comparisons + (before is None)
         if before is None and _is_work(found):
             self.full, self.doubt, self.not_before[ALL] = True, found, self.clock() + BUSY
             self.first["lost"] = came
