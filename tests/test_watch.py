@@ -63,6 +63,14 @@ def test_a_carrier_that_was_lost_and_is_back_in_one_message() -> None:
     assert read(parser, link(2, "eth1", ups=8)) == [("link", "eth1"), ("carrier", "eth1")]
 
 
+def test_a_link_that_goes_down() -> None:
+    """One that was never up has lost nothing by it."""
+    parser = Parser()
+    assert read(parser, link(2, "tap0", 0), link(2, "tap0", 0, master=3)) == [("link", "tap0")] * 2
+    assert read(parser, link(2, "tap0"))[0] == ("link", "tap0")
+    assert read(parser, link(2, "tap0", 0)) == [("link", "tap0"), ("down", "tap0")]
+
+
 def test_another_port_of_a_bond_is_active() -> None:
     """The bond keeps its carrier all the time."""
     parser = Parser()

@@ -65,8 +65,8 @@ class Event:
     """One change."""
 
     kind: str
-    """flushed, rules, member, shared (a member that names no NIC), route, neighbour, policy, link, carrier,
-    gone, setting, default or lost.
+    """flushed, rules, member, shared (a member that names no NIC), route, neighbour, policy, link, down,
+    carrier, gone, setting, default or lost.
     """
     device: int = 0
     """ifindex, 0 if it is about none."""
@@ -150,6 +150,8 @@ class Parser:
         self.links[device] = now
         if now != before:
             yield Event("link", device, now.name)
+        if before and before.up and not now.up:
+            yield Event("down", device, now.name)
         if before and _is_back(before, now):
             yield Event("carrier", device, now.name)
 

@@ -56,7 +56,7 @@ KINDS = {
     RULES: ("flushed", "rules"),
     POLICY: ("policy",),
     ALL: ("lost", "shared"),
-    UPLINKS: ("default", "link", "gone", "setting"),
+    UPLINKS: ("default", "link", "down", "gone", "setting"),
     CARRIERS: ("carrier",),
 }
 """The kinds of events that something waits for."""

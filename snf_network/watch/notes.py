@@ -88,8 +88,11 @@ class Notes:
         suspicion = self._suspect(event)
         if suspicion:
             suspicion.link = True
-            link = self.links.get(event.device)
-            suspicion.down |= link is not None and not link.up
+
+    def _on_down(self, event: Event) -> None:
+        suspicion = self._suspect(event)
+        if suspicion:
+            suspicion.down = True
 
     def _on_setting(self, event: Event) -> None:
         suspicion = self._suspect(event)
