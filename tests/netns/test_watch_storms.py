@@ -255,7 +255,7 @@ def test_killed_before_any_step_the_next_one_goes_on(place: Place, take: str) ->
         place.node.up(BRIDGED)
         watching = traced(place, "-e", f"inject={call}:signal=KILL:when={number}")
         place.node.run("sh", "-ec", take)
-        until(lambda process=watching.process: process.poll() is not None, 3)
+        until(watching.is_dead, 3)
         watching.kill()
         watching = Watching(place.node)
         assert is_clean(place, 10), f"killed before {call} {number}"

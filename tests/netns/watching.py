@@ -24,7 +24,9 @@ def own_run(node: Machine) -> Machine:
 
 
 class Watching:
-    """A watch that has made the comparison at its start. `env`: more words of the form KEY=VALUE."""
+    """A watch that has made the comparison at its start. `env`: more words of the form KEY=VALUE; `under`:
+    the command that runs it, which may kill it.
+    """
 
     def __init__(self, node: Machine, *env: str, under: tuple[str, ...] = ()) -> None:
         self.node = node
@@ -35,8 +37,11 @@ class Watching:
             stderr=subprocess.STDOUT,
             text=True,
         )
-        assert until(lambda: "watch: started" in self.node.read(LOG), 20), self.node.read(LOG)
-        assert until(lambda: self.comparisons() > 0, 20)
+        assert until(lambda: self.comparisons() > 0 or (under and self.is_dead()), 20), self.node.read(LOG)
+
+    def is_dead(self) -> bool:
+        """True if it has ended, as one that is killed at a step may have by now."""
+        return self.process.poll() is not None
 
     def state(self) -> dict[str, Any]:
         """What it tells of itself."""
