@@ -93,7 +93,7 @@ STARTERS = {
     "pty",
 }
 SOCKETS = (
-    "watch/events",
+    "watch/listen",
     "host/netlink",
     "host/nftables",
     "scripts/process",

@@ -72,12 +72,13 @@ def send(announcement: Announcement) -> None:
         with_socket.close()
 
 
-def announce(announcements: Sequence[Announcement], still: Callable[[Announcement], bool]) -> None:
-    """Send from a detached child, and repeat those for which `still` is true. Returns at once; failures are
-    not reported.
+def announce(announcements: Sequence[Announcement], still: Callable[[Announcement], bool]) -> int:
+    """Send from a detached child, and repeat those for which `still` is true. Returns its PID at once, 0 if
+    there is nothing to send; failures are not reported.
     """
-    if not announcements or posix.fork():
-        return
+    child = posix.fork() if announcements else 0
+    if child or not announcements:
+        return child
     try:
         posix.setsid()
         null = posix.open("/dev/null", posix.O_RDWR)

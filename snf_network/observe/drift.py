@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from snf_network.errors import BadEnvironment, SnfNetworkError
 from snf_network.host.kernel import ifindex
 from snf_network.host.record import NETWORKS, Records, is_live
-from snf_network.lean import dataclass
+from snf_network.lean import dataclass, replace
 from snf_network.model.nic import Nic
 from snf_network.model.resources import Element, FloatingRoute, Link, Port, Route
 from snf_network.model.resources.nft import VTEPS
@@ -101,6 +101,28 @@ def _is_of_networks(resource: Resource, unreadable: bool) -> bool:
     if isinstance(resource, Element):
         return resource.set in VTEPS
     return unreadable and isinstance(resource, Route) and resource.prefix in ("0.0.0.0/0", "::/0")
+
+
+def confirmed(one: Difference, other: Difference) -> Difference:
+    """What two comparisons in a row have found: neither has seen a call at work on a NIC alone. The rest is
+    that of the second.
+    """
+    missing = {(record.interface, record.ifindex, resource) for record, resource in one.missing}
+    outdated = {(record.interface, words) for record, words in one.outdated}
+    orphans, rules = set(one.orphans), set(one.rules)
+    return replace(
+        other,
+        missing=tuple(
+            (record, resource)
+            for record, resource in other.missing
+            if (record.interface, record.ifindex, resource) in missing
+        ),
+        outdated=tuple(
+            (record, words) for record, words in other.outdated if (record.interface, words) in outdated
+        ),
+        orphans=tuple(resource for resource in other.orphans if resource in orphans),
+        rules=tuple(words for words in other.rules if words in rules),
+    )
 
 
 def as_listed(resources: Iterable[Resource]) -> Iterator[Resource]:

@@ -63,8 +63,10 @@ def _report(nic: Nic, plan: Plan, said: Iterable[str], config: Config, log: Log)
             log.log(line)
 
 
-def _announce(told: Iterable[Announcement], records: Iterable[Record], config: Config) -> None:
-    """Announce guests, and repeat it as long as their NICs still have the announced addresses."""
+def _announce(told: Iterable[Announcement], records: Iterable[Record], config: Config) -> int:
+    """Announce guests, and repeat it as long as their NICs still have the announced addresses. Returns the
+    PID of the child that does it.
+    """
     from snf_network.apply.announce import announce
     from snf_network.host.record import Records
     from snf_network.model.resources import NeighProxy
@@ -81,12 +83,13 @@ def _announce(told: Iterable[Announcement], records: Iterable[Record], config: C
             and proxy in record.resources
         )
 
-    announce(tuple(told), still)
+    return announce(tuple(told), still)
 
 
-def announce_again(records: Iterable[Record], config: Config, addresses: Container[str] = ()) -> None:
+def announce_again(records: Iterable[Record], config: Config, addresses: Container[str] = ()) -> int:
     """Announce guests that are here already: the uplink may have become another card. Only some
-    `addresses`, if any are given.
+    `addresses`, if any are given. Returns the PID of the child that does it, 0 if there is nothing to
+    announce.
     """
     from snf_network.model.resources import Announcement, NeighProxy
 
@@ -97,8 +100,7 @@ def announce_again(records: Iterable[Record], config: Config, addresses: Contain
         for one, record in proxies
         if one.interface != record.interface and (not addresses or one.address in addresses)
     ]
-    if told:
-        _announce(dict.fromkeys(told), known, config)
+    return _announce(dict.fromkeys(told), known, config) if told else 0
 
 
 def note_names(nic: Nic, names: Optional[Names], config: Config, log: Optional[Log] = None) -> None:

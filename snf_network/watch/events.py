@@ -1,19 +1,17 @@
 """What the kernel reports, reduced to what a record may care about: rtnetlink(7), and nftables' own
-notifications (NFNLGRP_NFTABLES, linux/netfilter/nf_tables.h).
+notifications (NFNLGRP_NFTABLES, linux/netfilter/nf_tables.h). Pure: `listen` has the sockets.
 
 Read raw: 1000 NICs that come up together cause 30 000 messages, which pyroute2 would parse for 20 s.
 """
 
 from __future__ import annotations
 
-from errno import EAGAIN, ENOBUFS
-from socket import AF_INET, AF_INET6, AF_NETLINK, SOCK_CLOEXEC, SOCK_NONBLOCK, SOCK_RAW, inet_ntop, socket
+from socket import AF_INET, AF_INET6, inet_ntop
 from struct import error as struct_error
 from struct import unpack_from
 from typing import TYPE_CHECKING
 
-from snf_network.errors import KernelError
-from snf_network.host.netlink import Netlink
+from snf_network.errors import shown
 from snf_network.lean import dataclass
 from snf_network.model.resources import PROTOCOL
 from snf_network.model.resources.nft import NAMED
@@ -25,14 +23,14 @@ from snf_network.wire import (
     IFLA_ADDRESS,
     IFLA_IFALIAS,
     IFLA_IFNAME,
+    IFLA_INFO_DATA,
+    IFLA_INFO_KIND,
+    IFLA_LINKINFO,
     IFLA_MASTER,
     IFLA_MTU,
-    NDA_CACHE,
-    NDA_CACHEINFO,
     NDA_DST,
     NDA_PROTOCOL,
     NDMSG,
-    NLM_F_DUMP,
     NUD_LEARNED,
     RTA_DST,
     RTA_OIF,
@@ -41,35 +39,26 @@ from snf_network.wire import (
     RTM_DELNEIGH,
     RTM_DELROUTE,
     RTM_DELRULE,
-    RTM_GETLINK,
-    RTM_GETNEIGH,
     RTM_NEWLINK,
     RTM_NEWNEIGH,
     RTM_NEWROUTE,
     RTMSG,
     attribute_list,
     attributes,
-    message,
-    messages,
 )
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-SOL_NETLINK, NETLINK_ADD_MEMBERSHIP, NETLINK_ROUTE, NETLINK_NETFILTER = 270, 1, 0, 12
-SO_RCVBUFFORCE = 33
-ROOM = 1 << 25
-"""Octets of notifications that may wait: the ends of 4000 guests."""
-ROUTE_GROUPS = (1, 3, 7, 8, 11, 19, 24, 25)
-"""RTNLGRP_LINK, NEIGH, IPV4_ROUTE, IPV4_RULE, IPV6_ROUTE, IPV6_RULE, IPV4_NETCONF, IPV6_NETCONF."""
-NFT_GROUPS = (7,)
 NETCONF, NETCONFA_IFINDEX, ALL_DEVICES = 80, 1, -1
 IFF_LOWER_UP, AF_BRIDGE = 0x10000, 7
-IFLA_LINK = 5
+IFLA_LINK, IFLA_LINK_NETNSID, IFLA_CARRIER_UP_COUNT, IFLA_BOND_ACTIVE_SLAVE = 5, 37, 47, 2
 NFT, DELTABLE, DELRULE, DELSET, DELCHAIN, DELSETELEM, NEWGEN = 10, 2, 8, 11, 5, 14, 15
 GEN_PID, GEN_NAME = 2, 3
 LIST_ELEM, ELEM_KEY, DATA_VALUE = 1, 1, 1
 IFNAMSIZ = 16
+BROKEN = (struct_error, ValueError, IndexError, KeyError)
+"""Errors of a message that cannot be parsed."""
 
 
 @dataclass(frozen=True)
@@ -77,7 +66,8 @@ class Event:
     """One change."""
 
     kind: str
-    """flushed, rules, member, route, neighbour, heard, policy, link, carrier, gone, setting, default or lost.
+    """flushed, rules, member, shared (a member that names no NIC), route, neighbour, heard, policy, link,
+    down, carrier, gone, setting, default or lost.
 
     heard: a neighbour on the device has told where an address is, unasked or not.
     """
@@ -101,59 +91,39 @@ class LinkState:
     mac: bytes
     up: bool
     carrier: bool
+    ups: int
+    """How often it got its carrier: the kernel may report a loss and a return in one message."""
+    active: int
+    """ifindex of the active port of a bond; 0: it has none, or is none."""
     alias: bytes
 
 
-class Source:
-    """One netlink socket that listens to groups."""
-
-    def __init__(self, protocol: int, groups: tuple[int, ...]) -> None:
-        self.socket = socket(AF_NETLINK, SOCK_RAW | SOCK_NONBLOCK | SOCK_CLOEXEC, protocol)
-        self.socket.setsockopt(1, SO_RCVBUFFORCE, ROOM)
-        self.socket.bind((0, 0))
-        for group in groups:
-            self.socket.setsockopt(SOL_NETLINK, NETLINK_ADD_MEMBERSHIP, group)
-
-    def fileno(self) -> int:
-        """The descriptor to wait for."""
-        return self.socket.fileno()
-
-    def read(self) -> Iterator[tuple[int, bytes]]:
-        """Type and body of each waiting message; type 0 if some were lost (ENOBUFS)."""
-        while True:
-            try:
-                datagram = self.socket.recv(1 << 17)
-            except OSError as error:
-                if error.errno == ENOBUFS:
-                    yield 0, b""
-                    continue
-                if error.errno == EAGAIN:
-                    return
-                raise
-            yield from ((kind, body) for kind, _, body in messages(datagram))
-
-
-class Events:
-    """Both sockets, and what is known of devices."""
+class Parser:
+    """Messages to Events. It remembers devices, as a message says what is, and not what has changed."""
 
     def __init__(self) -> None:
-        self.route, self.nft = Source(NETLINK_ROUTE, ROUTE_GROUPS), Source(NETLINK_NETFILTER, NFT_GROUPS)
         self.links: dict[int, LinkState] = {}
         self.actor = ""
         """The process of the last nft transaction: name and PID (NFT_MSG_NEWGEN)."""
 
-    def ask_links(self) -> None:
-        """Have the kernel list all devices: the answers come as notifications do."""
-        self.route.socket.send(message(RTM_GETLINK, NLM_F_DUMP, bytes(IFINFOMSG.size)))
+    def route(self, kind: int, body: bytes) -> Iterator[Event]:
+        """What a message of rtnetlink says; one that cannot be parsed is a lost event."""
+        try:
+            yield from self._route(kind, body)
+        except BROKEN:
+            yield Event("lost")
 
-    def read(self) -> Iterator[Event]:
-        """All that happened since the last call. A message that cannot be parsed is one lost event."""
-        for source, parse in ((self.route, self._route), (self.nft, self._nft)):
-            for kind, body in source.read():
-                try:
-                    yield from parse(kind, body) if kind else (Event("lost"),)
-                except (struct_error, ValueError, IndexError, KeyError):
-                    yield Event("lost")
+    def nft(self, kind: int, body: bytes) -> Iterator[Event]:
+        """What a message of nftables says; one that cannot be parsed is a lost event."""
+        try:
+            yield from self._nft(kind, body)
+        except BROKEN:
+            yield Event("lost")
+
+    def gone(self, device: int, name: str = "") -> Event:
+        """A device is there no more."""
+        before = self.links.pop(device, None)
+        return Event("gone", device, before.name if before else name)
 
     # --- rtnetlink
 
@@ -176,15 +146,16 @@ class Events:
         if family == AF_BRIDGE:  # a port's settings or VLANs, or it left its bridge
             yield Event("link", device)
             return
-        before = self.links.get(device)
+        now, before = _state(flags, attributes(body[IFINFOMSG.size :])), self.links.get(device)
         if kind == RTM_DELLINK:
-            self.links.pop(device, None)
-            yield Event("gone", device, before.name if before else "")
+            yield self.gone(device, now.name)
             return
-        now = self.links[device] = _state(flags, attributes(body[IFINFOMSG.size :]))
+        self.links[device] = now
         if now != before:
             yield Event("link", device, now.name)
-        if before and now.carrier and not before.carrier:
+        if before and before.up and not now.up:
+            yield Event("down", device, now.name)
+        if before and _is_back(before, now):
             yield Event("carrier", device, now.name)
 
     # --- nftables
@@ -196,7 +167,7 @@ class Events:
         fields = attributes(body[4:])
         if verb == NEWGEN:
             pid = int.from_bytes(fields.get(GEN_PID, b""), "big")
-            self.actor = f"{_text(fields.get(GEN_NAME, b''))}[{pid}]"
+            self.actor = f"{shown(_text(fields.get(GEN_NAME, b'')))[1:-1]}[{pid}]"
         elif _text(fields.get(1, b"")) == "snf_network":
             if verb == DELTABLE:
                 yield Event("flushed")
@@ -206,13 +177,32 @@ class Events:
                 yield from _members(fields)
 
 
+def _is_back(before: LinkState, now: LinkState) -> bool:
+    """True if a device has a carrier again, or leads to the network through another port of a bond."""
+    failed_over = now.active not in (0, before.active)
+    return now.carrier and (not before.carrier or now.ups != before.ups or failed_over)
+
+
 def _state(flags: int, fields: dict[int, bytes]) -> LinkState:
-    master, lower, mtu = (
-        unpack_from("=I", fields.get(number, bytes(4)))[0] for number in (IFLA_MASTER, IFLA_LINK, IFLA_MTU)
+    master, lower, mtu, ups = (
+        _number(fields, name) for name in (IFLA_MASTER, IFLA_LINK, IFLA_MTU, IFLA_CARRIER_UP_COUNT)
     )
+    lower *= IFLA_LINK_NETNSID not in fields  # else it is the number of a device of another namespace
     name, mac = _text(fields.get(IFLA_IFNAME, b"")), fields.get(IFLA_ADDRESS, b"")
-    alias = fields.get(IFLA_IFALIAS, b"")
-    return LinkState(name, master, lower, mtu, mac, bool(flags & IFF_UP), bool(flags & IFF_LOWER_UP), alias)
+    alias, up, carrier = fields.get(IFLA_IFALIAS, b""), bool(flags & IFF_UP), bool(flags & IFF_LOWER_UP)
+    return LinkState(name, master, lower, mtu, mac, up, carrier, ups, _active(fields), alias)
+
+
+def _active(fields: dict[int, bytes]) -> int:
+    """The active port of a bond (linux/if_link.h: IFLA_BOND_ACTIVE_SLAVE); 0 for any other device."""
+    info = attributes(fields.get(IFLA_LINKINFO, b""))
+    if _text(info.get(IFLA_INFO_KIND, b"")) != "bond":
+        return 0
+    return _number(attributes(info.get(IFLA_INFO_DATA, b"")), IFLA_BOND_ACTIVE_SLAVE)
+
+
+def _number(fields: dict[int, bytes], name: int) -> int:
+    return int(unpack_from("=I", fields.get(name, bytes(4)))[0])
 
 
 def _routed(added: bool, body: bytes) -> Iterator[Event]:
@@ -238,23 +228,6 @@ def _neighbour(added: bool, body: bytes) -> Iterator[Event]:
         yield Event("heard", device, what=inet_ntop(family, fields[NDA_DST]))
 
 
-def heard_before() -> list[Event]:
-    """What neighbours told before anybody listened, the latest last. Raises KernelError."""
-    try:
-        with Netlink() as netlink:
-            replies = netlink.ask(RTM_GETNEIGH, NLM_F_DUMP, bytes(NDMSG.size))
-    except OSError as error:
-        raise KernelError(f"rtnetlink: {error.strerror or error}") from error
-    bodies = sorted((body for kind, body in replies if kind == RTM_NEWNEIGH), key=_age, reverse=True)
-    return [event for body in bodies for event in _neighbour(True, body) if event.kind == "heard"]
-
-
-def _age(body: bytes) -> int:
-    """Ticks since an entry of the neighbour table changed."""
-    told = attributes(body[NDMSG.size :]).get(NDA_CACHEINFO, bytes(NDA_CACHE.size))
-    return int(NDA_CACHE.unpack_from(told)[2])
-
-
 def _members(fields: dict[int, bytes]) -> Iterator[Event]:
     """The interfaces of the members that went; in a few sets the key does not begin with one."""
     name = _text(fields.get(2, b""))
@@ -263,7 +236,7 @@ def _members(fields: dict[int, bytes]) -> Iterator[Event]:
         if kind == LIST_ELEM and name not in NAMED:
             yield Event("member", interface=_text(key[:IFNAMSIZ]), what=name)
         else:
-            yield Event("lost")
+            yield Event("shared")
 
 
 def _text(value: bytes) -> str:

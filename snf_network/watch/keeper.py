@@ -7,26 +7,25 @@ it is not.
 
 from __future__ import annotations
 
-from posix import F_OK, access
 from time import monotonic
 from typing import TYPE_CHECKING
 
 from snf_network.apply.engine import Engine
-from snf_network.errors import SnfNetworkError
+from snf_network.errors import SnfNetworkError, shown
 from snf_network.host import kernel
 from snf_network.host.netlink import Netlink
 from snf_network.host.record import is_live
 from snf_network.model.nic import Nic
-from snf_network.model.resources import Element, NeighProxy, Rule, Sysctl
-from snf_network.observe.drift import compare, outdated, rules_changed
-from snf_network.observe.facts import is_tap
+from snf_network.model.resources import Element, Rule
+from snf_network.observe.drift import compare, confirmed, outdated, rules_changed
 from snf_network.scripts.bringup import announce_again, bring_up, keep_wanted
-from snf_network.scripts.repair import Repair
+from snf_network.scripts.repair import Repair, Told
 from snf_network.watch.claims import Claims
-from snf_network.watch.events import heard_before
-from snf_network.watch.glimpse import Glimpse
+from snf_network.watch.listen import heard_before
+from snf_network.watch.notes import Notes
 from snf_network.watch.pace import LONGEST, Pace
-from snf_network.watch.suspicion import Suspicion, lost_of
+from snf_network.watch.suspicion import lost_of
+from snf_network.watch.uplinks import Announcer, lost_proxies, lost_settings
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -34,8 +33,10 @@ if TYPE_CHECKING:
     from snf_network.host.record import Record
     from snf_network.model.config import Config
     from snf_network.model.resources import Resource
+    from snf_network.observe.drift import Difference
     from snf_network.scripts.process import Log
     from snf_network.watch.events import Event, LinkState
+    from snf_network.watch.suspicion import Suspicion
 
 QUIET = 0.03
 """Seconds to wait after an event: most changes of ours are complete by then, and cause no work."""
@@ -50,116 +51,58 @@ ALL = "the whole node"
 RULES = "the rules"
 LONGEST_OPEN = 2.0
 """Seconds that a fight may leave all guests unfiltered: no longer pause is worth that."""
-POLICY, UPLINKS = "policy rules", "uplinks"
+SHARE = 10.0
+"""The longest pause over the time that loading the rules takes: a tenth of one CPU goes into such a fight."""
+POLICY, UPLINKS, CARRIERS = "policy rules", "uplinks", "carriers"
+KINDS = {
+    RULES: ("flushed", "rules"),
+    POLICY: ("policy",),
+    ALL: ("lost", "shared"),
+    UPLINKS: ("default", "link", "down", "gone", "setting"),
+    CARRIERS: ("carrier",),
+}
+"""The kinds of events that something waits for."""
+BATCH = 2.0
+"""Seconds for which NICs are planned again before anything else is looked at."""
 
 
-class Keeper:
-    """Collects events; `act` deals with them when `due` says so."""
+class Keeper(Notes):
+    """Deals with what is noted: `act`, when `due` says so."""
 
     def __init__(
         self, config: Config, log: Log, links: dict[int, LinkState], clock: Callable[[], float] = monotonic
     ) -> None:
-        self.config, self.log, self.links, self.clock = config, log, links, clock
+        super().__init__(config, links, clock)
+        self.log = log
         self.refresh: Callable[[], None] = lambda: None
         """Reads the events that wait."""
-        self.engine = Engine(config)
-        self.pace = Pace(clock)
+        self.relist: Callable[[], None] = lambda: None
+        """Finds out what has become of devices, after events were lost."""
+        self.engine, self.pace, self.announcer = Engine(config), Pace(clock), Announcer()
         self.claims = Claims(self.engine, log, clock)
-        self.suspects: dict[str, Suspicion] = {}
-        self.gone: set[str] = set()
-        self.carriers: set[str] = set()
-        self.full = self.flushed = self.rules = self.policy = self.moved = False
-        self.since = 0.0
-        """When the oldest event came that is not dealt with; 0: there is none."""
+        self.doubt: Difference | None = None
+        """What the first of two comparisons has found."""
+        self.unanswered: set[Resource] = set()
+        """Proxy entries that were not on their uplinks the last time."""
+        self.compared = False
+        """The whole node was looked at since this was reset."""
+        self.comparisons = self.failures = 0
+        """Of the whole node, so far; and how many of them in a row could not be dealt with."""
         self.not_before: dict[str, float] = {}
         self.actor = ""
-
-    # --- collect
-
-    def note(self, event: Event) -> None:
-        """Remember what an event may mean."""
-        act = getattr(self, f"_on_{event.kind}", None)
-        if act:
-            act(event)
-            if not self.since and self._waits():
-                self.since = self.clock()
-
-    def _suspect(self, event: Event) -> Suspicion | None:
-        link = self.links.get(event.device)
-        name = event.interface or (link.name if link else "")
-        if not name or not access(f"{self.config.state_dir}/{name}", F_OK):
-            if not is_tap(name):  # an uplink, a bridge, or a port of one
-                self.moved = True
-            return None
-        return self.suspects.setdefault(name, Suspicion(self.clock()))
-
-    def _on_lost(self, event: Event) -> None:
-        self.full = True
-
-    def _on_policy(self, event: Event) -> None:
-        self.policy = True
-
-    def _on_flushed(self, event: Event) -> None:
-        self.flushed = True
-
-    def _on_rules(self, event: Event) -> None:
-        self.rules = True
-
-    def _on_member(self, event: Event) -> None:
-        suspicion = self._suspect(event)
-        if suspicion:
-            suspicion.sets.add(event.what)
-
-    def _on_route(self, event: Event) -> None:
-        suspicion = self._suspect(event)
-        if suspicion:
-            change = suspicion.lost.discard if event.added else suspicion.lost.add
-            change((event.kind, event.what))
-
-    _on_neighbour = _on_route
 
     def _on_heard(self, event: Event) -> None:
         link = self.links.get(event.device)
         if link:
             self.claims.note(link.name, event.what)
 
-    def _on_link(self, event: Event) -> None:
-        suspicion = self._suspect(event)
-        if suspicion:
-            suspicion.link = True
-            link = self.links.get(event.device)
-            suspicion.down |= link is not None and not link.up
-
-    def _on_setting(self, event: Event) -> None:
-        suspicion = self._suspect(event)
-        if suspicion:
-            suspicion.link = True
-
-    def _on_gone(self, event: Event) -> None:
-        if access(f"{self.config.state_dir}/{event.interface}", F_OK):
-            self.gone.add(event.interface)
-            self.suspects.pop(event.interface, None)
-        else:
-            self.moved = True
-
-    def _on_default(self, event: Event) -> None:
-        self.moved = True
-
-    def _on_carrier(self, event: Event) -> None:
-        self.carriers.add(event.interface)
-
-    # --- act
-
     def due(self) -> float | None:
         """Seconds until `act` has something to do; None: nothing is waiting."""
-        waiting = [0.0] * bool(self.gone or self.carriers)
+        waiting = [0.0] * bool(self.gone)
         waiting += [*map(self._pause, self._keys()), *self.claims.pauses()]
         if not self.since or not waiting:
             return None
         return max(0.0, self.since + QUIET - self.clock(), min(waiting))
-
-    def _waits(self) -> bool:
-        return bool(self.gone or self.carriers or self.claims or any(True for _ in self._keys()))
 
     def _keys(self) -> Iterator[str]:
         """Whatever waits, by the keys of pauses."""
@@ -168,6 +111,7 @@ class Keeper:
             (self.policy, POLICY),
             (self.full, ALL),
             (self.moved, UPLINKS),
+            (bool(self.carriers), CARRIERS),
         )
         yield from (key for flag, key in flags if flag)
         yield from self.suspects
@@ -183,23 +127,30 @@ class Keeper:
             self._rules,
             self._policy,
             self.claims.act,
-            self._whole,
+            self._announce,
             self._departed,
+            self._whole,  # with thousands of NICs it takes seconds: nobody waits for it who need not
             self._suspected,
             self._uplinks,
-            self._announce,
         ):
             try:
                 step()
-            except SnfNetworkError as error:
+            except (
+                SnfNetworkError,
+                OSError,
+            ) as error:  # no reason to end: what is lost can be put back later
                 self.log.log(f"watch: {error}")
                 self._look_again()
-        if self._waits():
-            self.since = self.clock()
+        now, waiting = self.clock(), {*self._keys()}
+        self.since = now if waiting or self.claims else 0.0
+        waiting = {kind for key in waiting for kind in KINDS.get(key, ())}
+        self.first = {kind: then for kind, then in self.first.items() if kind in waiting}
+        self.not_before = {key: then for key, then in self.not_before.items() if then > now}
 
     def _look_again(self) -> None:
-        """Compare everything, a moment later."""
-        self.full, self.not_before[ALL] = True, self.clock() + FULL_PAUSE
+        """Compare everything, a moment later, and later if that did not help: it must not spin."""
+        self.full, self.doubt, self.failures = True, None, self.failures + 1
+        self.not_before[ALL] = self.clock() + _pause_after(self.failures)
 
     def _live(self) -> list[Record]:
         return [record for record in self.engine.records if is_live(record)]
@@ -215,19 +166,19 @@ class Keeper:
         # after a flush an ifup may have loaded the rules already, with its own members
         lost = ["flushed"] if self.flushed else self._changed_rules(live)
         self.flushed = self.rules = False
+        came, began = self.came(*KINDS[RULES]), self.clock()
         if live and lost:
-            began = self.clock()
             self.engine.load(live)
             self.engine.forget_learned(live)
             words = f"loaded the rules with the members of {len(live)} NICs: {lost[0]}"
-            self._tell(None, RULES, words, began)
+            self._tell(None, RULES, words, came, min(LONGEST_OPEN, SHARE * (self.clock() - began)))
             self.full = True  # whatever else went with them
 
     def _policy(self) -> None:
         """The policy rules of live NICs, which lead their packets to their table."""
         if not self.policy or not self._ready(POLICY):
             return
-        self.policy, began = False, self.clock()
+        self.policy, began = False, self.came(*KINDS[POLICY])
         with Netlink() as netlink:
             there = netlink.rules()
         wanted = {
@@ -250,42 +201,64 @@ class Keeper:
         return found if before and before == self.engine.ruleset.noted() else []
 
     def _whole(self) -> None:
+        """Compare the whole node. Only what two looks find is put back: a call may be at work on a NIC."""
         if len(self.suspects) > MANY:
             self.full = True
         if not self.full or not self._ready(ALL):
             return
-        self.full, self.not_before[ALL] = False, self.clock() + FULL_PAUSE
+        if self.lost:
+            self.log.log("watch: the kernel could not tell all that happened: comparing the whole node")
+            self.lost = False
+            self.relist()
+        self.full, began = False, self.clock()
+        self.refresh()  # what has happened by now will be seen
+        came = min((self.came(*KINDS[ALL]), *(one.since for one in self.suspects.values())))
         self.suspects.clear()
         for event in heard_before():
             self._on_heard(event)
         self.claims.act()  # a comparison takes its time
-        found = compare(self.config)
-        if found.gone:
-            self._remove(found.gone)
-        if found.missing or found.orphans or found.outdated or found.rules:
-            began = self.clock()
-            Repair(found, self.config, self.log).run()
-            self._tell(
-                None, ALL, f"compared: {len(found.missing)} missing, {len(found.orphans)} left over", began
-            )
+        found, before, self.doubt = compare(self.config), self.doubt, None
+        self.compared, self.comparisons = True, self.comparisons + (before is None)
+        if before is None and _is_work(found):
+            self.full, self.doubt, self.not_before[ALL] = True, found, self.clock() + BUSY
+            self.first["lost"] = came
+            return
+        # with thousands of NICs one takes seconds, and something else may have its turn
+        self.not_before[ALL] = self.clock() + max(FULL_PAUSE, self.clock() - began)
+        failed = self._repair(confirmed(before, found), came) if before else False
+        if failed:
+            self._look_again()
+        else:
+            self.failures = 0
+
+    def _repair(self, found: Difference, began: float) -> bool:
+        """Do what two looks say; True if it has to be looked at again."""
+        left = bool(found.gone) and self._remove(found.gone, began)
+        if not (found.missing or found.orphans or found.outdated or found.rules):
+            return left
+        heard = Heard()
+        Repair(found, self.config, self.log, heard).run()
+        self._tell(
+            None, ALL, f"compared: {len(found.missing)} missing, {len(found.orphans)} left over", began
+        )
+        return left or any(record.interface in heard.failures for record, _ in found.missing)
 
     def _departed(self) -> None:
         names, self.gone = self.gone, set()
         records = (self.engine.records.load(name) for name in names)
         gone = [record for record in records if record and not is_live(record)]
-        if gone:
-            self._remove(gone)
+        if gone and self._remove(gone, self.came("gone")):
+            self._look_again()
 
-    def _remove(self, gone: Iterable[Record]) -> None:
-        began = self.clock()
+    def _remove(self, gone: Iterable[Record], began: float) -> bool:
+        """Undo what gone NICs had; True if another call is at work on one."""
         done, failed = self.engine.remove_gone(gone)
         handed, self.engine.handed = self.engine.handed, []
         for record in done:
             self._say(record, f"{record.instance} is gone: taken back", began)
         for words in handed:
             self._say(None, words, began)
-        if failed:
-            self._look_again()
+        return bool(failed)
 
     def _suspected(self) -> None:
         for name, suspicion in [*self.suspects.items()]:
@@ -295,7 +268,8 @@ class Keeper:
     def _restore(self, name: str, suspicion: Suspicion) -> None:
         lost, why = self.engine.mend_one(name, lambda record: self._sure(record, suspicion))
         if why or suspicion.again:  # another call is at work on it, something was refused, or it is not sure
-            self.not_before[name] = self.clock() + (FULL_PAUSE if lost else BUSY)
+            suspicion.failures += bool(lost)
+            self.not_before[name] = self.clock() + (_pause_after(suspicion.failures) if lost else BUSY)
             return
         self.suspects.pop(name, None)
         if lost:
@@ -323,16 +297,24 @@ class Keeper:
             self.not_before[UPLINKS] = self.clock() + BUSY
             return
         self.moved, self.not_before[UPLINKS] = False, self.clock() + FULL_PAUSE
-        live = self._live()
-        for record, why in {one.interface: (one, why) for one, why in outdated(live, self.config)}.values():
-            if self._ready(record.interface):
-                self._plan_again(record, why)
-            else:
-                self.moved = True
-        self._settings(live)
+        came, live = self.came(*KINDS[UPLINKS]), self._live()
+        found = {one.interface: (one, why) for one, why in outdated(live, self.config)}
+        until, pauses = self.clock() + BATCH, list[float]()
+        for record, why in found.values():
+            pauses.append(self._pause(record.interface))
+            if self.clock() < until and not pauses[-1]:
+                self._plan_again(record, why, came)
+                pauses.pop()
+        if pauses:
+            self.moved, self.not_before[UPLINKS] = True, self.clock() + min(pauses)
+        live = self._live() if found else live
+        self._settings(live, came)
+        self._proxies(live, came)
+        if self.moved:
+            self.first["link"] = came
 
-    def _plan_again(self, record: Record, why: str) -> None:
-        began, log = self.clock(), self.log.about(record)
+    def _plan_again(self, record: Record, why: str, began: float) -> None:
+        log = self.log.about(record)
         try:
             bring_up(Nic.from_env(dict(record.variables)), self.config, log)
             self._tell(record, record.interface, f"planned again: {why}", began)
@@ -341,33 +323,40 @@ class Keeper:
             keep_wanted(record, self.config, str(error))
             self.pace.acted(record.interface)
 
-    def _settings(self, live: Iterable[Record]) -> None:
-        """Settings of uplinks, bridges and of the whole node, which NICs share."""
-        wanted = {one: record for record in live for one in record.resources if isinstance(one, Sysctl)}
-        glimpse = Glimpse("")  # settings need no device
-        for setting, record in wanted.items():
-            if not setting.is_in(glimpse) and self._ready(setting.key):
-                failed = self.engine.mend({record.interface: (record, [setting])})
-                if not failed:
-                    self._tell(record, setting.key, f"put back {setting.command}", self.clock())
+    def _settings(self, live: Iterable[Record], began: float) -> None:
+        for setting, record in lost_settings(live).items():
+            if self._ready(setting.key) and not self.engine.mend({record.interface: (record, [setting])}):
+                self._tell(record, setting.key, f"put back {setting.command}", began)
+
+    def _proxies(self, live: Iterable[Record], began: float) -> None:
+        """Put back what uplinks have lost for a moment already: a call may be at work on a NIC."""
+        lost = lost_proxies(live)
+        before, self.unanswered = self.unanswered, {one for _, some in lost.values() for one in some}
+        if self.unanswered - before:
+            self.moved, self.not_before[UPLINKS] = True, self.clock() + BUSY
+        sure = {
+            name: (record, found)
+            for name, (record, some) in lost.items()
+            if (found := [one for one in some if one in before]) and self._ready(name)
+        }
+        failed = self.engine.mend(sure)
+        done = [one for name, one in sure.items() if name not in failed]
+        for record, some in done:
+            self.unanswered -= {*some}
+            self._tell(record, record.interface, f"put back {len(some)}: {some[0].command}", began)
+        announce_again([record for record, _ in done], self.config)
 
     def _announce(self) -> None:
         """Announce all guests behind devices that have a carrier again."""
+        if not self.carriers or not self._ready(CARRIERS):
+            return
         names, self.carriers = self.carriers, set()
-        behind = {*names, *self._above(names)}
-        told = [record for record in self._live() if behind & _uplinks_of(record)]
+        self.not_before[CARRIERS] = self.clock() + FULL_PAUSE
+        told = self.announcer.begin(names, self._live(), self.links, self.config)
+        came = self.came(*KINDS[CARRIERS])
         if told:
-            announce_again(told, self.config)
-            self.log.log(f"watch: {', '.join(sorted(names))} has a carrier: announcing {len(told)} NICs")
-
-    def _above(self, names: Iterable[str]) -> Iterator[str]:
-        """The bridges, bonds and VLANs that stand on these devices."""
-        for index, link in self.links.items():
-            if link.name in names and link.master in self.links:
-                yield self.links[link.master].name
-            lower = self.links.get(link.lower)
-            if lower and lower.name in names and index != link.lower:
-                yield link.name
+            on = shown(", ".join(sorted(names)))[1:-1]
+            self._say(None, f"{on} has a carrier: announcing {told} NICs", came)
 
     def _log_of(self, record: Record | None) -> Log:
         return self.log.about(record) if record else self.log
@@ -375,16 +364,32 @@ class Keeper:
     def _say(self, record: Record | None, words: str, since: float) -> None:
         self._log_of(record).log(f"watch: {words}, after {(self.clock() - since) * 1e3:.0f} ms")
 
-    def _tell(self, record: Record | None, key: str, words: str, since: float) -> None:
-        """Log what was put back, and slow down if that happens again and again."""
+    def _tell(
+        self, record: Record | None, key: str, words: str, since: float, longest: float = LONGEST
+    ) -> None:
+        """Log what was put back, and slow down if that happens again and again: to pauses of `longest`."""
         self._say(record, words, since)
-        if self.pace.acted(key, LONGEST_OPEN if key == RULES else LONGEST):
+        if self.pace.acted(key, longest):
             by = f"; the last nft transaction was by {self.actor}" if self.actor else ""
             words = f"{key} is changed again and again: it is put back with growing pauses{by}"
             self._log_of(record).log(f"watch: {words}")
 
 
-def _uplinks_of(record: Record) -> set[str]:
-    """Devices on which the node answers for a NIC's addresses."""
-    proxies = {one.interface for one in record.resources if isinstance(one, NeighProxy)}
-    return proxies - {record.interface}
+class Heard(Told):
+    """Remembers which NICs could not be repaired."""
+
+    def __init__(self) -> None:
+        self.failures: set[str] = set()
+
+    def failed(self, interface: str, what: str) -> None:
+        """What is at work on it, or refused it, will not be for ever."""
+        self.failures.add(interface)
+
+
+def _pause_after(failures: int) -> float:
+    """Seconds until something is tried again that has failed so often: it must not spin."""
+    return min(LONGEST, FULL_PAUSE * 2.0 ** min(failures - 1, 10))
+
+
+def _is_work(found: Difference) -> bool:
+    return bool(found.missing or found.orphans or found.outdated or found.rules or found.gone)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 import time
@@ -9,9 +10,10 @@ from typing import TYPE_CHECKING
 
 from snf_network.dhcpd.loop import Loop, Signals
 from snf_network.dhcpd.notify import Manager
+from snf_network.errors import SnfNetworkError
 from snf_network.host.lock import Held, Lock
-from snf_network.watch.events import Events
 from snf_network.watch.keeper import Keeper
+from snf_network.watch.listen import ROOM, Events
 from snf_network.watch.state import write_state
 
 if TYPE_CHECKING:
@@ -23,6 +25,8 @@ if TYPE_CHECKING:
 LOCK = "+watch"
 """The lock of the watch: no interface has this name."""
 HOUR = 3600.0
+OCTETS = "SNF_NETWORK_WATCH_ROOM"
+"""Octets of notifications that may wait: a test makes the kernel drop some."""
 
 
 class Watch:
@@ -35,10 +39,10 @@ class Watch:
             raise Held("another watch runs on this node", f"fuser -v {self.lock.path}")
         self.began = time.time()
         self.manager = Manager(env, os.getpid())
-        self.events = Events()
-        self.keeper = Keeper(config, log, self.events.links)
-        self.keeper.refresh = self._read
-        self.told: dict[str, int] | None = None
+        self.events = Events(int(env.get(OCTETS) or ROOM))
+        self.keeper = Keeper(config, log, self.events.parser.links)
+        self.keeper.refresh, self.keeper.relist = self._read, self._relist
+        self.told: tuple[dict[str, int], int] | None = None
         self.ending = False
 
     def run(self) -> None:
@@ -47,7 +51,7 @@ class Watch:
         loop.add(signals.fileno(), lambda: self._end(signals))
         for source in (self.events.route, self.events.nft):
             loop.add(source.fileno(), self._read)
-        self.events.ask_links()
+        self._relist()
         self.keeper.full = True  # what happened before it listened
         self.keeper.since = self.keeper.clock()
         self._say()
@@ -63,14 +67,29 @@ class Watch:
         self.manager.alive()
         if self.keeper.due() == 0.0:
             self._read()  # what came meanwhile may cancel what would be done
-            self.keeper.act()
-            _reap()
+            self._act()
             self._say()
+
+    def _act(self) -> None:
+        """Without the collector, for which the records of 1000 NICs have no garbage; pyroute2 leaves some."""
+        gc.disable()
+        self.keeper.act()
+        gc.enable()
+        if self.keeper.compared:
+            gc.collect()
+            if not gc.get_freeze_count():
+                gc.freeze()  # what was imported is there to stay
+            self.keeper.compared = False
+        self.keeper.announcer.reap()
 
     def _read(self) -> None:
         for event in self.events.read():
             self.keeper.note(event)
-        self.keeper.actor = self.events.actor
+        self.keeper.actor = self.events.parser.actor
+
+    def _relist(self) -> None:
+        for event in self.events.relist():
+            self.keeper.note(event)
 
     def _end(self, signals: Signals) -> None:
         signals.taken()
@@ -79,15 +98,10 @@ class Watch:
     def _say(self) -> None:
         """Keep what `status` and `check` tell, if it has changed."""
         fights = {key: round(pause) for key, pause in self.keeper.pace.fights().items()}
-        if fights != self.told:
-            write_state(self.began, fights)
-            self.told = fights
-
-
-def _reap() -> None:
-    """Announcements are sent by children that nobody waits for, and this process does not end."""
-    try:
-        while os.waitpid(-1, os.WNOHANG)[0]:
-            pass
-    except ChildProcessError:  # there is none
-        pass
+        told = (fights, self.keeper.comparisons)
+        if told != self.told:
+            self.told = told
+            try:
+                write_state(self.began, *told)
+            except (SnfNetworkError, OSError) as error:  # nothing depends on what it tells
+                self.log.log(f"watch: {error}")

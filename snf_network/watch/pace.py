@@ -42,7 +42,9 @@ class Pace:
 
     def fights(self) -> dict[str, float]:
         """The keys that are taken away again and again, and the pause of each in seconds."""
-        return {key: pause for key, pause in self._pauses.items() if self._recent(key)}
+        self._acts = {key: recent for key in self._acts if (recent := self._recent(key))}
+        self._pauses = {key: pause for key, pause in self._pauses.items() if key in self._acts}
+        return dict(self._pauses)
 
     def _recent(self, key: str) -> list[float]:
         """The acts of the last minute; with a pause, of that and a minute: it outlives the window."""

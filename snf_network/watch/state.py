@@ -12,13 +12,13 @@ from snf_network.host.kernel import make_directory, process, read_file, write_fi
 PATH = "/run/snf-network/watch.json"
 
 
-def write_state(began: float, fights: Mapping[str, int]) -> None:
-    """Say that this process watches since `began` (seconds since the epoch), and the pause in seconds of
-    whatever it has to put back again and again. Raises KernelError.
+def write_state(began: float, fights: Mapping[str, int], comparisons: int) -> None:
+    """Say that this process watches since `began` (seconds since the epoch), the pause in seconds of whatever
+    it has to put back again and again, and how often it has compared the whole node. Raises KernelError.
     """
     who = {"pid": os.getpid(), "start": _start_of(os.getpid()), "since": int(began)}
     make_directory(os.path.dirname(PATH))
-    write_file(PATH, json.dumps({**who, "fights": fights}))
+    write_file(PATH, json.dumps({**who, "fights": fights, "comparisons": comparisons}))
 
 
 def state() -> dict[str, Any] | None:

@@ -25,6 +25,8 @@ class Suspicion:
         """Routes and neighbours that were deleted and not added again: kind, and prefix and table or
         address.
         """
+        self.failures = 0
+        """How often it could not be put back."""
         self.link = False
         self.down = False
         """The link was down for a moment: the kernel drops IPv4 routes then, and reports none of them."""

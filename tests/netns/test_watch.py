@@ -5,21 +5,15 @@ ours makes work for it.
 from __future__ import annotations
 
 import json
-import signal
-import subprocess
 import time
 from collections.abc import Iterator
 
 import pytest
 
 from snf_network.watch.pace import OFTEN, Pace
-from tests.netns.lab import SCRIPTS, Ear, Lab, laboratory, until
-from tests.netns.traffic import BRIDGED, FORGED, IP, IP6, PEER, ROUTED, Forger, Place, guests_of
-
-WATCH = (SCRIPTS / "snf-network", "watch")
-LOG = "/var/log/ganeti/snf-network.log"
-SECONDS = 1.5
-"""Within which it is back, on a machine that does other things, too; bench/watch measures."""
+from tests.netns.lab import Ear, Lab, laboratory, until
+from tests.netns.traffic import BRIDGED, IP, IP6, PEER, ROUTED, Place, guests_of
+from tests.netns.watching import SECONDS, WATCH, Watching, own_run
 
 
 @pytest.fixture(scope="module")
@@ -31,31 +25,8 @@ def lab() -> Iterator[Lab]:
 @pytest.fixture(scope="module")
 def place(lab: Lab) -> Place:
     router = lab.router()
-    return guests_of(lab, router, lab.node("node1", router))
-
-
-class Watching:
-    """A watch on the node."""
-
-    def __init__(self, place: Place) -> None:
-        self.node = place.node
-        self.node.write(LOG, "")
-        self.process = subprocess.Popen(
-            self.node.command(*WATCH), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
-        )
-        assert until(lambda: "watch: started" in self.node.read(LOG), 10)
-        assert until(lambda: self.node.read("/run/snf-network/watch.json") != "", 5)
-        time.sleep(0.3)  # the comparison at its start
-
-    def said(self) -> list[str]:
-        """Its acts so far."""
-        return [
-            line for line in self.node.read(LOG).splitlines() if ": watch: " in line and "started" not in line
-        ]
-
-    def end(self) -> str:
-        self.process.send_signal(signal.SIGTERM)
-        return self.process.communicate(timeout=30)[0]
+    node = own_run(lab.node("node1", router))
+    return guests_of(lab, router, node)
 
 
 @pytest.fixture
@@ -63,14 +34,13 @@ def watching(place: Place) -> Iterator[Watching]:
     """A watch, of a node that is whole, and that is whole again afterwards."""
     for env in (ROUTED | {"INTERFACE": "tap0"}, BRIDGED, PEER):
         place.node.up(env)
-    made = Watching(place)
+    made = Watching(place.node)
     try:
         yield made
         assert made.end() == ""
     finally:
         if made.process.poll() is None:
-            made.process.kill()
-            made.process.communicate()
+            made.kill()
     place.is_whole()
 
 
@@ -192,6 +162,25 @@ def test_carrier_back_on_the_uplink_announces_the_guests(place: Place, watching:
     ear.socket.close()
 
 
+def test_an_uplink_that_was_down_for_a_moment_answers_again(place: Place, watching: Watching) -> None:
+    """The kernel drops the proxy entries, and reports none; the route is back before anybody looks."""
+    node = place.node
+    node.run(
+        "sh",
+        "-ec",
+        "ip link set eth1 down; ip link set eth1 up; ip route add 198.51.100.0/24 dev eth1; "
+        "ip route add 198.51.100.0/24 dev eth1 table 222; "
+        "ip route add default via 198.51.100.1 dev eth1 table 222 onlink; "
+        "ip -6 route replace default via 2001:db8:1::1 dev eth1 table 222 onlink; "
+        "ip -6 route replace 2001:db8:1::/64 dev eth1",
+    )
+
+    def answers() -> bool:
+        return {IP, IP6} <= {*node.out("ip", "neigh", "show", "proxy", "dev", "eth1").split()}
+
+    assert until(answers, SECONDS), watching.said()
+
+
 def test_a_default_route_that_moves_takes_the_proxies_with_it(
     lab: Lab, place: Place, watching: Watching
 ) -> None:
@@ -243,29 +232,14 @@ def test_without_one_status_says_so(place: Place) -> None:
 def test_killed_at_any_moment_the_next_one_goes_on(place: Place) -> None:
     """What it had begun is on record."""
     for pause in (0.0, 0.01, 0.03, 0.05, 0.08, 0.12, 0.2):
-        watching = Watching(place)
+        watching = Watching(place.node)
         place.node.run("nft", "flush", "ruleset")
         time.sleep(pause)
-        watching.process.kill()
-        watching.process.communicate()
-    watching = Watching(place)
+        watching.kill()
+    watching = Watching(place.node)
     assert until(lambda: place.node.script("snf-network", {}, "check", check=False).stdout == "clean\n", 5)
     watching.end()
     place.is_whole()
-
-
-def test_what_a_flush_lets_through_is_bounded(place: Place, watching: Watching) -> None:
-    """A forger sends a frame each millisecond: what passes is what comes before the watch has answered."""
-    ear = Ear(place.peer, "eth0")
-    forger = Forger(place.bridged, FORGED, "203.0.113.66", "203.0.113.255", ear, 0.001)
-    member = ("nft", "get", "element", "bridge", "snf_network", "macs", '{ "tap1" . aa:55:60:25:ae:2e }')
-    for _ in range(OFTEN):
-        place.node.run("nft", "flush", "ruleset")
-        assert until(lambda: place.node.run(*member, check=False).returncode == 0, SECONDS)
-        time.sleep(0.3)
-    forger.close()
-    print(f"{forger.heard} forged frames of 1000 a second passed in {OFTEN} flushes")
-    assert forger.heard < OFTEN * 1000 * SECONDS
 
 
 def test_growing_pauses() -> None:
