@@ -619,3 +619,29 @@ def test_an_orphan_of_the_nodes_own_device_takes_no_link_down(node: Machine) -> 
     node.run("nft", 'add element inet snf_network routed { "eth1" }')
     assert ordered(node, "gc")[0] == 0
     assert is_up(snapshot(node), "eth1")
+
+
+# --- a NIC whose members nft refuses
+
+
+def test_a_nic_whose_profile_has_no_file_is_filtered_after_a_flush(node: Machine) -> None:
+    node.write("/etc/snf-network/profiles/web.nft", "accept\n")
+    node.up({**ROUTED, "TAGS": "synnefo:network:0:web"})
+    before = pins(snapshot(node), "tap0")
+    node.run("rm", "/etc/snf-network/profiles/web.nft")
+    node.run("nft", "flush", "ruleset")
+    status, said = ordered(node, "repair")
+    assert status == 1 and "web.nft is gone" in said
+    assert pins(snapshot(node), "tap0") == before and "drop" in node.out("nft", "list", "ruleset")
+    assert "web.nft is gone" in ordered(node, "check")[1]
+
+
+def test_a_member_of_an_earlier_versions_set_does_not_cost_the_others(node: Machine) -> None:
+    """After an upgrade, and a flush before the NIC was brought up again."""
+    node.up(ROUTED)
+    before = pins(snapshot(node), "tap0")
+    node.run("sed", "-i", r"s/^end$/Element\tinet\tearlier\ttap0\t\nend/", f"{STATE_DIR}/tap0")
+    node.run("nft", "flush", "ruleset")
+    ordered(node, "repair")
+    assert pins(snapshot(node), "tap0") == before
+    assert ordered(node, "check") == (0, "clean\n")
