@@ -103,6 +103,9 @@ class Repair:
         refused = [(one, words) for one, words in self.found.lacking if one.failed or not one.node]
         again = (*self.unfiltered, *(one for one, _ in (*self.found.outdated, *refused)))
         for record in {one.interface: one for one in again}.values():
+            if self.config.errors and record not in self.unfiltered:
+                self._fail(record.interface, "not planned again while /etc/default/snf-network has errors")
+                continue
             if kernel.is_late():
                 self._fail(record.interface, "no time is left for it: snf-network repair once more")
                 continue

@@ -17,6 +17,7 @@ from tests.netns.state import is_up, one_line, pins, same, snapshot, waiting, wi
 COMMAND = SCRIPTS / "snf-network"
 STATE_DIR = "/var/lib/snf-network"
 BINDINGS = "/var/lib/nfdhcpd"
+SETTINGS = "/etc/default/snf-network"
 ROUTED = environment("add-routed-ifup-1")
 OTHER = {
     **ROUTED,
@@ -645,3 +646,42 @@ def test_a_member_of_an_earlier_versions_set_does_not_cost_the_others(node: Mach
     ordered(node, "repair")
     assert pins(snapshot(node), "tap0") == before
     assert ordered(node, "check") == (0, "clean\n")
+
+
+# --- settings that cannot be read
+
+
+def test_settings_that_are_no_file_do_not_keep_guests_unfiltered(node: Machine) -> None:
+    node.up(ROUTED)
+    before = pins(snapshot(node), "tap0")
+    node.run("sh", "-c", f"rm -f {SETTINGS}; mkfifo {SETTINGS}")
+    node.run("nft", "flush", "ruleset")
+    for words in ("check", "gc", "repair", "status", "drops"):
+        status, said = ordered(node, words)
+        assert status == 1 and f"{SETTINGS} is not a file of settings" in said, words
+    assert pins(snapshot(node), "tap0") == before
+    node.run("rm", SETTINGS)
+
+
+def test_a_nic_is_not_planned_again_by_settings_with_errors(node: Machine) -> None:
+    """By the default of the setting in that line, it could be another plan: here, without source NAT."""
+    node.write(SETTINGS, "MASQ=true\n")
+    node.ip("route replace default dev prv0")
+    node.up({**BRIDGED, "NETWORK_TAGS": "masq", "NETWORK_SUBNET": "203.0.113.0/24"})
+    before = node.read(f"{STATE_DIR}/tap1")
+    assert "masq" in before
+    node.write(SETTINGS, "MASQ=ture\n")
+    status, said = ordered(node, "repair")
+    assert status == 1 and "MASQ='ture'" in said and "not planned again" in said
+    assert node.read(f"{STATE_DIR}/tap1") == before
+    node.run("rm", SETTINGS)
+    node.ip("route del default")
+
+
+def test_check_says_that_the_log_cannot_be_written(node: Machine) -> None:
+    node.write(SETTINGS, "LOGFILE=/nowhere/snf.log\n")
+    assert ordered(node, "check") == (
+        0,
+        "clean\nsnf-network: warning: LOGFILE /nowhere/snf.log cannot be written: there is no /nowhere\n",
+    )
+    node.run("rm", SETTINGS)
