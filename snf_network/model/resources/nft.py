@@ -15,7 +15,9 @@ if TYPE_CHECKING:
 FAMILIES = ("bridge", "inet", "arp")
 """The families that have a table snf_network."""
 COUNTERS = "drops"
-"""The set that counts drops; the kernel adds its members."""
+"""The set that counts drops."""
+LEARNED = (COUNTERS, "others4", "others6")
+"""Sets whose members come from packets, not from NICs."""
 DIGITS = {"ndmacs": 12, "targets": 32, "tgtnets": 32, "router_targets": 32}
 """Number of hexadecimal digits of the values that nft lists for raw payload."""
 NAMED = {"masq": 1, "masq_networks": None, "masq_pairs": None}
@@ -78,7 +80,7 @@ def listed(family: str, entries: list[dict[str, Any]]) -> Iterator[Element]:
     """The members of one of our tables, from the output of `nft -j list table`."""
     for entry in entries:
         kind = entry.get("set") or entry.get("map")
-        if kind and kind["name"] != COUNTERS:
+        if kind and kind["name"] not in LEARNED:
             for member in kind.get("elem", ()):
                 yield _member(family, kind["name"], member)
 
