@@ -213,7 +213,7 @@ def _json(*argv: str) -> list[Any]:
 
 def _parsed(said: str, tool: str) -> Any:
     try:
-        return json.loads(said or "[]")
+        return json.loads(said or "[]", strict=False)  # ip(8) prints any octet of an alias as it is
     except ValueError as error:
         raise KernelError(
             f"{tool}: its answer cannot be read: {error}", "try again; else report it"

@@ -685,3 +685,44 @@ def test_check_says_that_the_log_cannot_be_written(node: Machine) -> None:
         "clean\nsnf-network: warning: LOGFILE /nowhere/snf.log cannot be written: there is no /nowhere\n",
     )
     node.run("rm", SETTINGS)
+
+
+# --- records with values that no tool would accept
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        r"Sysctl\tnet\/..\/..\/..\/etc\/hostname\t1",
+        r"Binding\t\/var\/lib\/..\/x\tINDEV=x",
+        r"Route\t192.0.2.0\/24\ttap0\tbanana\t",
+        r"Route\t192.0.2.0\/24\ttap0\t99999999999999\t",
+        r"Route\t192.0.2.0\/99\ttap0\t222\t",
+        r"Rule\t-9\t222\tlookup",
+        r"Rule\t-4\tbanana\tfly",
+        r"Neighbour\tbanana\tzz\ttap0",
+        r"Link\ttap0\tzz",
+        r"Alias\ttap0\t\x1b[31mred",
+        r"Element\tinet\trouted\ttap0\t} ; flush ruleset ; {\t",
+    ],
+)
+def test_a_record_with_nonsense_is_unreadable_and_its_nic_stays(node: Machine, line: str) -> None:
+    node.up(ROUTED)
+    before = pins(snapshot(node), "tap0")
+    node.run("sed", "-i", f"s/^end$/{line}\\nend/", f"{STATE_DIR}/tap0")
+    for words in ("check", "gc", "repair", "status", "doctor"):
+        _, said = ordered(node, words)
+        assert "Traceback" not in said and "\x1b" not in said, words
+        assert words not in ("check", "gc") or "unreadable" in said
+    assert pins(snapshot(node), "tap0") == before and is_up(snapshot(node), "tap0")
+    assert node.read("/etc/hostname") != "1"
+    node.up(ROUTED)
+    assert ordered(node, "check") == (0, "clean\n")
+
+
+def test_an_alias_of_somebody_else_with_a_control_character(node: Machine) -> None:
+    """`ip -j` prints it as it is, which is no JSON."""
+    node.up(ROUTED)
+    node.run("ip", "link", "set", "lo", "alias", "a\x1b[31m\tb")
+    assert ordered(node, "check") == (0, "clean\n")
+    node.run("ip", "link", "set", "lo", "alias", "")

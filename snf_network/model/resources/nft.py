@@ -55,6 +55,13 @@ class Element(Resource):
             return cls(family, name, interface, rest.removeprefix(" . "), value)
         return cls(*words[:5])
 
+    def unsound(self) -> str:
+        """All fields in one, as a NIC has dozens of members: one that would end the member is not sound."""
+        text = f"{self.family}{self.set}{self.interface}{self.rest}{self.value}"
+        if text.isprintable() and not ("{" in text or "}" in text or ";" in text or "\\" in text):
+            return ""
+        return f"member={text}"
+
     def add(self) -> str:
         """Adding a member again does nothing; adding another value for a key of a map fails."""
         member = f"{self.key} : {self.value}" if self.value else self.key
