@@ -12,7 +12,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.netns.lab import SCRIPTS, Lab, Machine, environment, traces
-from tests.netns.state import is_up, one_line, pins, same, snapshot, waiting, wipe, without_settings
+from tests.netns.state import is_up, one_line, pins, same, snapshot, stand_in, waiting, wipe, without_settings
 
 COMMAND = SCRIPTS / "snf-network"
 STATE_DIR = "/var/lib/snf-network"
@@ -726,3 +726,17 @@ def test_an_alias_of_somebody_else_with_a_control_character(node: Machine) -> No
     node.run("ip", "link", "set", "lo", "alias", "a\x1b[31m\tb")
     assert ordered(node, "check") == (0, "clean\n")
     node.run("ip", "link", "set", "lo", "alias", "")
+
+
+@pytest.mark.parametrize("answer", ["[1, 2]", "null", '[{"a": 1}]', '{"nftables": [3]}', "{banana"])
+@pytest.mark.parametrize("tool", ["ip", "nft"])
+def test_an_answer_of_a_tool_that_is_nonsense_is_one_line(node: Machine, tool: str, answer: str) -> None:
+    node.up(ROUTED)
+    real = node.out("sh", "-c", f"readlink -f $(command -v {tool})").strip()
+    fake = f'#!/bin/sh\ncase "$*" in *-j*) echo \'{answer}\';; *) exec {real} "$@";; esac\n'
+    with stand_in(node, tool, fake):
+        for words in ("check", "gc", "repair"):
+            status, said = ordered(node, words)
+            assert status == 1, words
+            one_line(said, "snf-network: ", tool, "cannot be read")
+    assert is_up(snapshot(node), "tap0")
