@@ -78,12 +78,17 @@ def compare(config: Config) -> Difference:
         gone=tuple(gone),
         lacking=tuple((record, words) for record in live for words in record.lacking),
         outdated=tuple(outdated(live, config)),
-        rules=tuple(rules_changed(ruleset, live)),
+        rules=tuple(map(_printable, rules_changed(ruleset, live))),
         profiles=tuple(_closed_profiles(ruleset, live)),
-        unreadable=tuple(unreadable),
+        unreadable=tuple(map(_printable, unreadable)),
         unrecorded=tuple((*unrecorded.items(), *_open_taps(view, known, unreadable, unrecorded))),
         live=tuple(live),
     )
+
+
+def _printable(text: str) -> str:
+    """The name of a file, or a line of one, may hold anything."""
+    return text if text.isprintable() else ascii(text)[1:-1]
 
 
 def as_listed(resources: Iterable[Resource]) -> Iterator[Resource]:

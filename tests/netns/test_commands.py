@@ -740,3 +740,13 @@ def test_an_answer_of_a_tool_that_is_nonsense_is_one_line(node: Machine, tool: s
             assert status == 1, words
             one_line(said, "snf-network: ", tool, "cannot be read")
     assert is_up(snapshot(node), "tap0")
+
+
+def test_what_is_in_the_state_directory_does_not_reach_the_terminal(node: Machine) -> None:
+    node.up(ROUTED)
+    name = f"{STATE_DIR}/a\x1b[31mb"
+    node.write(name, "\x1b[31m")
+    node.write(f"{STATE_DIR}/base", "\x1b[31m nonsense\n" * 1000)
+    said = "".join(ordered(node, words)[1] for words in ("check", "gc", "repair"))
+    node.run("rm", name)
+    assert "\x1b" not in said and r"a\x1b[31mb" in said
