@@ -317,6 +317,10 @@ EQUIVALENT = (
     (r"guard6: meta l4proto tcp accept: removed", "a fast path past rules about other protocols"),
     (r"tagged: .*: without ether type 8021q", "nft adds it to `vlan id` by itself (1.0.6)"),
     (
+        r"marks: .*: with fe80::/8",
+        "only a NIC with an address in the deprecated fec0::/10 (RFC 3879) would lose its mark, too",
+    ),
+    (
         r"router_source: .*: with fe80::/8",
         "only the reason counted for a gateway in fec0::/10 would be another",
     ),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import string
 import subprocess
 from pathlib import Path
@@ -11,6 +12,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from snf_network.errors import BadConfig
+from snf_network.lean import replace
 from snf_network.model.config import Config, parse
 
 DEFAULTS = {
@@ -390,3 +392,35 @@ def test_records_and_bindings_have_directories_of_their_own(text: str) -> None:
     """A binding would be written over the record of its NIC, which nobody would know of any more."""
     with pytest.raises(BadConfig, match="STATE_DIR"):
         parse(text)
+
+
+# --- for what keeps guests filtered, all that can be read counts
+
+
+@pytest.mark.parametrize("make", ("pipe", "directory", "huge", "link to itself"))
+def test_a_file_that_cannot_be_read_leaves_the_defaults(tmp_path: Path, make: str) -> None:
+    path = tmp_path / "settings"
+    if make == "pipe":
+        os.mkfifo(path)
+    elif make == "directory":
+        path.mkdir()
+    elif make == "huge":
+        path.write_bytes(b"#" * (1 << 21))
+    else:
+        path.symlink_to(path)
+    with pytest.raises(BadConfig):
+        Config.load(str(path))
+    lenient = Config.load(str(path), lenient=True)
+    assert replace(lenient, errors=()) == Config()
+    (error,) = lenient.errors
+    assert str(path) in error and error.endswith("the defaults are used")
+
+
+def test_keys_that_contradict_each_other_have_their_defaults() -> None:
+    text = "NFDHCPD_TAG=x\nMASQ_TAG=x\nNFDHCPD_STATE_DIR=/var/lib/snf-network/\nMASQ=yes\n"
+    with pytest.raises(BadConfig):
+        parse(text)
+    config = parse(text, lenient=True)
+    assert len(config.errors) == 2 and config.masq
+    assert config.nfdhcpd_state_dir == Config().nfdhcpd_state_dir
+    assert (config.nfdhcpd_tag, config.masq_tag) == ("x", "masq")

@@ -3,8 +3,8 @@ yet.
 
 Exit status 0: everything is as recorded. 1: it is not; `snf-network repair` or `snf-network gc` fixes it.
 Nothing is changed. Guests that nfdhcpd does not answer are only a warning, as no record says whether it
-should run. So are unknown tags, and foreign rules that affect guests: policy rules before ours, chains that
-drop.
+should run. So are unknown tags, a LOGFILE that cannot be written, and foreign rules that affect guests:
+policy rules before ours, chains that drop.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from snf_network.adopt.state import COMMANDS, ENV
 from snf_network.errors import shown
 from snf_network.model.config import Config, dns_is_on
 from snf_network.observe import ahead
+from snf_network.observe.doctor.files import unwritable
 from snf_network.observe.drift import Difference, compare
 from snf_network.watch.state import state as watch_state
 
@@ -62,7 +63,7 @@ def run(options: argparse.Namespace, config: Config) -> int:
         sys.stdout.write("".join(map(table.coloured, lines or ["clean\n"])))
     if not options.quiet:
         sys.stdout.flush()  # a full disk is reported first, and alone
-        told = [*config.warnings, *ahead.found(difference.live)]
+        told = [*config.warnings, *_log(config), *ahead.found(difference.live)]
         for said in (silent.items(), chosen.without_meaning(difference.live, config)):
             told += (f"{name}: {words}".removeprefix("-: ") for name, words in chosen.by_cause(said))
         sys.stderr.write("".join(f"snf-network: warning: {words}\n" for words in told))
@@ -88,6 +89,11 @@ def _dns(config: Config) -> Iterator[tuple[str, str, str]]:
         from snf_network.dns.check import complaints  # YAML and a codec cost 40 ms: only with DNS
 
         yield from (("dns", "-", words) for words in complaints(config))
+
+
+def _log(config: Config) -> Iterator[str]:
+    if config.logfile and (why := unwritable(config.logfile)):
+        yield f"LOGFILE {config.logfile} cannot be written: {why}"
 
 
 def _fights() -> Iterator[tuple[str, str, str]]:

@@ -107,7 +107,7 @@ def _run(argv: Sequence[str]) -> int:
     kernel.give_up_after(SECONDS)
     config = Config.load(lenient=options.command in LENIENT)
     for words in config.errors:
-        sys.stderr.write(f"snf-network: {words}; the line is left out\n")
+        sys.stderr.write(f"snf-network: {words}\n")
     return int(options.run(options, config)) or bool(config.errors)
 
 

@@ -328,14 +328,15 @@ def make_directory(path: str) -> None:
         posix.stat(path)
 
 
-def read_file(path: str) -> str | None:
-    """The content of a regular file or a kernel setting; None for anything else, which is neither followed
-    nor waited for.
+def read_file(path: str, follow: bool = False) -> str | None:
+    """The content of a regular file or a kernel setting; None for anything else, which is not waited for, nor
+    (a symbolic link) followed unless `follow`.
 
     Also None for a file over the size limit: it cannot be one of ours.
     """
+    flags = posix.O_RDONLY | posix.O_NONBLOCK | posix.O_CLOEXEC
     try:
-        descriptor = posix.open(path, posix.O_RDONLY | posix.O_NONBLOCK | posix.O_NOFOLLOW | posix.O_CLOEXEC)
+        descriptor = posix.open(path, flags if follow else flags | posix.O_NOFOLLOW)
     except OSError:
         return None
     try:

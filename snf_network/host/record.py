@@ -92,11 +92,14 @@ class Records:
         self.directory, self.kinds = directory, kinds
 
     def load(self, interface: str) -> Record | None:
-        """The record of `interface`; None if there is none, or if the file is not ours (the bash package had
-        files there).
+        """The record of `interface`; None if there is none, if the file is not ours (the bash package had
+        files there), or if it has a field that no tool would accept.
         """
         text = read_file(f"{self.directory}/{interface}") if interface not in RESERVED else None
-        return parse(text, self.kinds) if text else None
+        record = parse(text, self.kinds) if text else None
+        if record and any(one.unsound() for one in (*record.resources, *record.stale)):
+            return None
+        return record
 
     def all(self) -> tuple[list[Record], list[str]]:
         """Every record, and the names of files that should be records but cannot be read: truncated, or not

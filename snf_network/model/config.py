@@ -12,11 +12,11 @@ from posix import F_OK, access
 
 from snf_network.addresses import is_address, is_length, is_mac, is_octets, width
 from snf_network.errors import BadConfig, shown
-from snf_network.lean import dataclass
+from snf_network.lean import dataclass, replace
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
 PATH = "/etc/default/snf-network"
 DNS_PATH = "/etc/snf-network/dns.yaml"
@@ -73,24 +73,35 @@ class Config:
     @staticmethod
     def load(path: str = PATH, lenient: bool = False) -> Config:
         """The settings in `path`; the defaults if there is no file. Raises BadConfig with the line number; if
-        `lenient`, a bad line goes into `errors` instead, and its key keeps the default.
+        `lenient`, a bad line goes into `errors` instead, and its key keeps the default, as do all keys of a
+        file that cannot be read.
         """
         try:
-            return parse(_content(path), path, lenient)
-        except FileNotFoundError:
-            return Config()
-        except OSError as error:
-            raise BadConfig(f"{path}: {error.strerror}") from error
+            text = _content(path)
+        except BadConfig as error:
+            if not lenient:
+                raise
+            return Config(errors=(f"{error}; the defaults are used",))
+        return parse(text, path, lenient)
 
 
 def _content(path: str) -> str:
-    """The text of a regular file; opening a pipe does not wait for its writer. Raises OSError, BadConfig."""
-    descriptor = posix.open(path, posix.O_RDONLY | posix.O_NONBLOCK | posix.O_CLOEXEC)
+    """The text of a regular file, empty if there is none; opening a pipe does not wait for its writer. Raises
+    BadConfig.
+    """
+    try:
+        descriptor = posix.open(path, posix.O_RDONLY | posix.O_NONBLOCK | posix.O_CLOEXEC)
+    except FileNotFoundError:
+        return ""
+    except OSError as error:
+        raise BadConfig(f"{path}: {error.strerror}") from error
     try:
         status = posix.fstat(descriptor)
         if status.st_mode & 0o170000 != 0o100000 or status.st_size > LARGEST:
             raise BadConfig(f"{path} is not a file of settings", f"a regular file of at most {LARGEST} bytes")
         return posix.read(descriptor, LARGEST).decode("utf-8", "surrogateescape")
+    except OSError as error:
+        raise BadConfig(f"{path}: {error.strerror}") from error
     finally:
         posix.close(descriptor)
 
@@ -120,25 +131,29 @@ def parse(text: str, path: str = PATH, lenient: bool = False) -> Config:
         except BadConfig as error:
             if not lenient:
                 raise
-            errors.append(str(error))
+            errors.append(f"{error}; the line is left out")
     if "state_dir" in settings and "kerberos_ticket" not in settings:
         settings["kerberos_ticket"] = f"{settings['state_dir']}/snf-network-kerberos.tkt"
-    said = {"warnings": tuple(warnings), "errors": tuple(errors)}
-    return _sound(Config(**{**Config().__dict__, **settings, **said}), path)
+    config = Config(**{**Config().__dict__, **settings, "warnings": tuple(warnings)})
+    for key, conflict in _conflicts(config, path):
+        if not lenient:
+            raise conflict
+        errors.append(f"{conflict}; the default of {key.upper()} is used")
+        config = replace(config, **{key: getattr(Config(), key)})
+    return replace(config, errors=tuple(errors))
 
 
-def _sound(config: Config, path: str) -> Config:
-    """Check the keys against each other and return `config`. Raises BadConfig."""
+def _conflicts(config: Config, path: str) -> Iterator[tuple[str, BadConfig]]:
+    """Keys that another key contradicts, with the reason."""
     if config.state_dir.rstrip("/") == config.nfdhcpd_state_dir.rstrip("/"):
         both = f"STATE_DIR and NFDHCPD_STATE_DIR are both {shown(config.state_dir)}"
-        raise BadConfig(f"{path}: {both}", "their files have the same names")
+        yield "nfdhcpd_state_dir", BadConfig(f"{path}: {both}", "their files have the same names")
     by_name: dict[str, str] = {}
     for key in TAG_KEYS:
         other = by_name.setdefault(getattr(config, key), key)
         if other != key and not {other, key} <= SILENT_TAGS:
             both = f"{other.upper()} and {key.upper()} are both {shown(getattr(config, key))}"
-            raise BadConfig(f"{path}: {both}", "a tag has one meaning")
-    return config
+            yield key, BadConfig(f"{path}: {both}", "a tag has one meaning")
 
 
 def _assignment(line: str, words: dict[str, str], where: str) -> tuple[str, str]:

@@ -16,7 +16,7 @@ from snf_network.model.resources import Element, FloatingRoute, Link, Port, Rout
 from snf_network.model.resources.nft import VTEPS
 from snf_network.observe.facts import Facts, is_tap
 from snf_network.observe.readback import View, bindings
-from snf_network.rules.ruleset import Ruleset
+from snf_network.rules.ruleset import PROFILES, Ruleset, gone_profiles
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator
@@ -43,7 +43,7 @@ class Difference:
     rules: tuple[str, ...] = ()
     """Lines of the ruleset that differ from those loaded."""
     profiles: tuple[str, ...] = ()
-    """nft's errors for firewall profiles that do not load: their NICs receive nothing."""
+    """Why firewall profiles do not load: their NICs receive nothing."""
     unreadable: tuple[str, ...] = ()
     """Files in STATE_DIR that should be records but cannot be read."""
     unrecorded: tuple[tuple[str, tuple[Resource, ...]], ...] = ()
@@ -86,9 +86,9 @@ def compare(config: Config) -> Difference:
         gone=tuple(gone),
         lacking=tuple((record, words) for record in live for words in record.lacking),
         outdated=tuple(outdated(live, config)),
-        rules=tuple(rules_changed(ruleset, live)),
-        profiles=tuple(ruleset.refused_profiles() if live else ()),
-        unreadable=tuple(unreadable),
+        rules=tuple(map(_printable, rules_changed(ruleset, live))),
+        profiles=tuple(_closed_profiles(ruleset, live)),
+        unreadable=tuple(map(_printable, unreadable)),
         unrecorded=tuple((*unrecorded.items(), *_open_taps(view, known, unreadable, unrecorded))),
         live=tuple(live),
     )
@@ -123,6 +123,11 @@ def confirmed(one: Difference, other: Difference) -> Difference:
         orphans=tuple(resource for resource in other.orphans if resource in orphans),
         rules=tuple(words for words in other.rules if words in rules),
     )
+
+
+def _printable(text: str) -> str:
+    """The name of a file, or a line of one, may hold anything."""
+    return text if text.isprintable() else ascii(text)[1:-1]
 
 
 def as_listed(resources: Iterable[Resource]) -> Iterator[Resource]:
@@ -229,6 +234,14 @@ def _bindings(config: Config, wanted: set[Resource]) -> list[Resource]:
     ours = {resource.slot for resource in wanted}
     found = bindings(config.nfdhcpd_state_dir)
     return [one for one in found if one.slot not in ours and not ifindex(one.device)]
+
+
+def _closed_profiles(ruleset: Ruleset, live: list[Record]) -> Iterator[str]:
+    """Why profiles drop everything: each one that does not load, and those of live NICs that have no file."""
+    if live:
+        yield from ruleset.refused_profiles()[0].values()
+        members = (one for record in live for one in record.resources if isinstance(one, Element))
+        yield from (f"{PROFILES[-1]}/{name}.nft is gone" for name in sorted(gone_profiles(members)))
 
 
 def rules_changed(ruleset: Ruleset, live: list[Record]) -> list[str]:

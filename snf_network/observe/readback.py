@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+from contextlib import contextmanager
 from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +21,8 @@ from snf_network.model.resources.routes import listed_neighbours
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
+UNREADABLE = (KeyError, TypeError, ValueError, IndexError, AttributeError)
+"""What reading JSON of another shape raises."""
 TRIES = 5
 """How often to repeat a dump that changed while it was read."""
 
@@ -46,10 +49,11 @@ class View(OnDemand):
     """A snapshot of all our Resources in the kernel."""
 
     def __init__(self) -> None:
-        self.links: dict[str, dict[str, Any]] = {
-            link["ifname"]: link for link in _json("ip", "-j", "link", "show")
-        }
-        self.names = {link["ifindex"]: name for name, link in self.links.items()}
+        with _readable("ip"):
+            self.links: dict[str, dict[str, Any]] = {
+                link["ifname"]: link for link in _json("ip", "-j", "link", "show")
+            }
+            self.names = {link["ifindex"]: name for name, link in self.links.items()}
         self.found: set[Resource] = {*self._routes_and_rules(), *_neighbours(), *members()}
 
     def _routes_and_rules(self) -> Iterator[Resource]:
@@ -76,31 +80,37 @@ def _dump(question: Callable[[], Iterable[Any]]) -> list[Any]:
 def _neighbours() -> Iterator[Resource]:
     """Our permanent and proxy entries."""
     for family in ("-4", "-6"):
-        yield from listed_neighbours(_json("ip", family, "-j", "neigh", "show", "nud", "permanent"), False)
-        yield from listed_neighbours(_json("ip", family, "-j", "neigh", "show", "proxy"), True)
+        with _readable("ip"):
+            permanent = _json("ip", family, "-j", "neigh", "show", "nud", "permanent")
+            yield from listed_neighbours(permanent, False)
+            yield from listed_neighbours(_json("ip", family, "-j", "neigh", "show", "proxy"), True)
 
 
 def members() -> Iterator[Element]:
     """Members of our sets and maps."""
     for family in FAMILIES:
-        yield from listed(family, _nft("list", "table", family, "snf_network"))
+        with _readable("nft"):
+            yield from listed(family, _nft("list", "table", family, "snf_network"))
 
 
 def drops() -> dict[tuple[str, str], tuple[int, int]]:
     """Drops by interface and reason, in frames and bytes. An interface that is gone shows as a number."""
     found: dict[tuple[str, str], tuple[int, int]] = {}
     for family in FAMILIES:
-        for entry in _nft("list", "set", family, "snf_network", COUNTERS):
-            for member in entry.get("set", {}).get("elem", ()):
-                interface, reason = map(str, member["elem"]["val"]["concat"])
-                counter, (frames, octets) = member["elem"]["counter"], found.get((interface, reason), (0, 0))
-                found[interface, reason] = frames + counter["packets"], octets + counter["bytes"]
+        with _readable("nft"):
+            for entry in _nft("list", "set", family, "snf_network", COUNTERS):
+                for member in entry.get("set", {}).get("elem", ()):
+                    interface, reason = map(str, member["elem"]["val"]["concat"])
+                    counter = member["elem"]["counter"]
+                    frames, octets = found.get((interface, reason), (0, 0))
+                    found[interface, reason] = frames + counter["packets"], octets + counter["bytes"]
     return found
 
 
 def chains() -> Iterator[dict[str, Any]]:
     """Every chain, including foreign ones, as nft -j lists it."""
-    yield from (entry["chain"] for entry in _nft("list", "chains") if "chain" in entry)
+    with _readable("nft"):
+        yield from (entry["chain"] for entry in _nft("list", "chains") if "chain" in entry)
 
 
 def traffic() -> dict[str, tuple[int, int, int, int]]:
@@ -126,7 +136,8 @@ def base_chains() -> Iterator[dict[str, Any]]:
 
 def rules_of(family: str, table: str) -> Iterator[dict[str, Any]]:
     """The rules of an nft table, as nft -j lists them."""
-    yield from (entry["rule"] for entry in _nft("list", "table", family, table) if "rule" in entry)
+    with _readable("nft"):
+        yield from (entry["rule"] for entry in _nft("list", "table", family, table) if "rule" in entry)
 
 
 def policy_rules() -> list[Any]:
@@ -163,11 +174,12 @@ def bridge(*words: str) -> list[Any]:
 
 def port_vlans() -> dict[tuple[str, int], set[str]]:
     """The flags of every port's VLAN memberships, by port and VLAN."""
-    return {
-        (port["ifname"], vlan["vlan"]): set(vlan.get("flags", ()))
-        for port in _json("bridge", "-j", "vlan", "show")
-        for vlan in port["vlans"]
-    }
+    with _readable("bridge"):
+        return {
+            (port["ifname"], vlan["vlan"]): set(vlan.get("flags", ()))
+            for port in _json("bridge", "-j", "vlan", "show")
+            for vlan in port["vlans"]
+        }
 
 
 def ovs_ports() -> Iterator[OvsPort]:
@@ -183,11 +195,12 @@ def ovs_ports() -> Iterator[OvsPort]:
     except KernelError:
         return
     if not status:
-        bridges, ports = (_parsed(line, "ovs-vsctl")["data"] for line in said.splitlines())
-        bridge_of = {uuid: name for name, members in bridges for uuid in _set(members)}
-        for uuid, name, tag, trunks in ports:
-            vlans = (",".join(map(str, sorted(_set(value)))) for value in (tag, trunks))
-            yield OvsPort(name, bridge_of.get(uuid[1], ""), *vlans)
+        with _readable("ovs-vsctl"):
+            bridges, ports = (_parsed(line)["data"] for line in said.splitlines())
+            bridge_of = {uuid: name for name, members in bridges for uuid in _set(members)}
+            for uuid, name, tag, trunks in ports:
+                vlans = (",".join(map(str, sorted(_set(value)))) for value in (tag, trunks))
+                yield OvsPort(name, bridge_of.get(uuid[1], ""), *vlans)
 
 
 def _set(value: Any) -> list[Any]:
@@ -219,17 +232,26 @@ def _nft(*words: str) -> list[Any]:
     status, said = run(("nft", "-j", *words))
     if status and "No such file" not in said:
         raise KernelError(f"nft {' '.join(words)}: {said.strip().partition(chr(10))[0]}")
-    return list(_parsed(said, "nft")["nftables"]) if not status else []
+    with _readable("nft"):
+        return list(_parsed(said)["nftables"]) if not status else []
 
 
 def _json(*argv: str) -> list[Any]:
-    return list(_parsed(ask(argv), argv[0]))
+    with _readable(argv[0]):
+        return list(_parsed(ask(argv)))
 
 
-def _parsed(said: str, tool: str) -> Any:
+def _parsed(said: str) -> Any:
+    return json.loads(said or "[]", strict=False)  # ip(8) prints any octet of an alias as it is
+
+
+@contextmanager
+def _readable(tool: str) -> Iterator[None]:
+    """Raise KernelError if an answer of a tool is not JSON, or not of the shape that is read."""
     try:
-        return json.loads(said or "[]")
-    except ValueError as error:
+        yield
+    except UNREADABLE as error:
+        words = f"{type(error).__name__}: {error}"
         raise KernelError(
-            f"{tool}: its answer cannot be read: {error}", "try again; else report it"
+            f"{tool}: its answer cannot be read: {words}", "try again; else report it"
         ) from error

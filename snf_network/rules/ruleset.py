@@ -48,15 +48,16 @@ class Ruleset:
         self.config, self.host = config, host
         self.note = f"{config.state_dir}/base"
 
-    def text(self, closed: Collection[str] = ()) -> str:
+    def text(self, closed: Collection[str] = (), gone: Collection[str] = ()) -> str:
         """The input of `nft -I snf_network/rules -f -`: it can be loaded repeatedly, without a window, and
-        keeps all members. Profiles named in `closed` drop everything.
+        keeps all members. Profiles named in `closed` or `gone`, and unusable ones, drop everything.
         """
+        closed = {*closed, *unusable()}
         return "\n".join(
             (
                 f"define MAC_MASK = {self.config.mac_mask}",
                 'include "base.nft"',
-                *_profiles(closed, self._loaded()),
+                *_profiles(closed, {*self._loaded(), *gone}),
                 *_no_tunnels(self.config),
                 *(('include "masq.nft"',) if self.config.masq else ()),
                 "",
@@ -64,8 +65,8 @@ class Ruleset:
         )
 
     def load(self, members: Sequence[Element] = ()) -> list[str]:
-        """Load the rules: new rules, old members, no window. Returns nft's error for each profile that it
-        refused, which drops everything from now on. Raises KernelError, with the rules unchanged.
+        """Load the rules: new rules, old members, no window. Returns the reason for each profile that does
+        not load, and drops everything from now on. Raises KernelError, with the rules unchanged.
 
         After a flush, `members` come in the same transaction: rules without them would let everything pass.
         """
@@ -94,7 +95,7 @@ class Ruleset:
             with self._alone():
                 loads = self._noted_at() == before
                 if loads:  # when many first NICs come at once, only one loads the rules
-                    self._load()
+                    self._load(gone=gone_profiles(wanted))
             self._refuse_closed(wanted)
             if self.host.change_members(changes):
                 with self._alone():
@@ -138,11 +139,14 @@ class Ruleset:
             line for line in (kernel.read_file(self.note) or "").splitlines() if not line.startswith(CLOSED)
         ]
 
-    def refused_profiles(self) -> list[str]:
-        """nft's error for each profile that does not load now: path, line and reason."""
-        status, said = self.host.run(("nft", "-c", "-I", RULES, "-f", "-"), self.text())
-        paths = profiles().values()
-        return [line for line in said.splitlines() if any(path in line for path in paths)] if status else []
+    def refused_profiles(self) -> tuple[dict[str, str], str]:
+        """For each profile that does not load now, the reason, by name; then nft's error for the rules
+        without these profiles, empty if it takes them. Loads nothing.
+        """
+        closed = unusable()
+        while (said := self._refusal(closed)) and (wrong := self._to_blame(said, closed)):
+            closed |= wrong
+        return closed, said
 
     def listing(self) -> str:
         """Our rules as the kernel lists them now, without members and counters."""
@@ -156,7 +160,7 @@ class Ruleset:
 
     def _refuse_closed(self, wanted: Sequence[Element]) -> None:
         """Raise KernelError for a NIC whose firewall profile nft refused: it would receive nothing at all."""
-        asked = {element.value.rpartition("profile_")[2] for element in wanted if "profile_" in element.value}
+        asked = {name for element in wanted if (name := _profile(element))}
         for name in asked & self.closed() if asked else ():
             path = profiles().get(name, name)
             raise KernelError(f"firewall profile {path} does not load", "snf-network load says why")
@@ -185,20 +189,43 @@ class Ruleset:
         if said:
             raise _refused(said)
 
-    def _load(self, members: Sequence[Element] = ()) -> list[str]:
-        """Load the rules and note that; a profile that nft refuses drops everything. `_remember` adds the
+    def _load(self, members: Sequence[Element] = (), gone: Collection[str] = ()) -> list[str]:
+        """Load the rules and note that; a profile that does not load drops everything. `_remember` adds the
         kernel's listing later, when nobody waits for it.
         """
-        closed: dict[str, str] = {}
+        closed = unusable()
+        gone = {*gone, *gone_profiles(members)}
         lines = [element.add() for element in members]
-        while said := self.host.nft((self.text(closed), *lines)):
-            wrong = {name: said for name, path in profiles().items() if path in said and name not in closed}
+        while said := self.host.nft((self.text(closed, gone), *lines)):
+            wrong = self._to_blame(said, closed)
             if not wrong and not lines:
                 raise _refused(said)
             lines = lines if wrong else []  # one refused member must not cost the rules
             closed |= wrong
         self._note(f"{CLOSED}{' '.join(closed)}\n")
-        return [str(_refused(said)) for said in dict.fromkeys(closed.values())]
+        return list(closed.values())
+
+    def _to_blame(self, said: str, closed: Collection[str]) -> dict[str, str]:
+        """The profiles because of which nft said that, each with the reason. Its error may be in a line
+        after the profile, which does not name it (a brace too many): then each is tried without the others.
+        """
+        known = {name: path for name, path in profiles().items() if name not in closed}
+        named = {name: str(_refused(said)) for name, path in known.items() if path in said}
+        shut = {*closed, *known}
+        if named or not self._refusal(closed) or self._refusal(shut):
+            return named
+        found = {}
+        for name, path in known.items():
+            shut.remove(name)
+            if why := self._refusal(shut):
+                shut.add(name)
+                found[name] = f"{path} does not load (a brace?): {_refused(why).message}"
+        return found
+
+    def _refusal(self, closed: Collection[str]) -> str:
+        """nft's error for the rules with these profiles closed; empty if it takes them. Loads nothing."""
+        status, said = self.host.run(("nft", "-c", "-I", RULES, "-f", "-"), self.text(closed))
+        return said if status else ""
 
     def _remember(self) -> None:
         """Write the note: the closed profiles, then the rules as the kernel lists them."""
@@ -234,6 +261,32 @@ def profiles() -> dict[str, str]:
             name, dot, ending = file.rpartition(".")
             if dot and ending == "nft" and 0 < len(name) <= 24 and NAME.issuperset(name):
                 found[name] = f"{directory}/{file}"
+    return found
+
+
+def gone_profiles(members: Iterable[Element]) -> set[str]:
+    """Profiles that these members lead to, but which have no file any more: after a flush, a NIC could not be
+    filtered at all without their chains.
+    """
+    return {name for element in members if (name := _profile(element))} - profiles().keys()
+
+
+def _profile(element: Element) -> str:
+    """The firewall profile that a member leads to; empty if none."""
+    return element.value.partition("profile_")[2]
+
+
+def unusable() -> dict[str, str]:
+    """The profiles that nft is not asked about, each with the reason: it would wait for a pipe, and what an
+    empty file leaves open is more likely a slip, or a full disk, than meant.
+    """
+    found = {}
+    for name, path in profiles().items():
+        text = kernel.read_file(path, follow=True)
+        if text is None:
+            found[name] = f"{path} is not a file that can be read"
+        elif not any(line.partition("#")[0].strip() for line in text.split("\n")):
+            found[name] = f"{path} has no rule (to let everything pass: accept)"
     return found
 
 

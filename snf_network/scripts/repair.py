@@ -15,6 +15,10 @@ from snf_network.observe.drift import Difference
 from snf_network.scripts.bringup import announce_again, bring_up, keep_wanted
 from snf_network.scripts.process import Log
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
 
 class Told:
     """Hears what is done to which interface, and what failed. This one does not pass it on."""
@@ -41,6 +45,7 @@ class Repair:
         self.found, self.config, self.log, self.told = found, config, log, told
         self.engine = Engine(config)
         self.failed = False
+        self.unfiltered: list[Record] = []
 
     def run(self) -> bool:
         """Repair filters first, for all NICs at once. True if something failed."""
@@ -81,7 +86,10 @@ class Repair:
                 self.log.about(record).log(f"repair: put back {len(resources)}: {resources[0].command}")
                 for resource in resources:
                     self.told.done(interface, f"put back: {first_line(resource)}")
-        unpinned = [record for record, some in lost.values() if any(isinstance(one, Element) for one in some)]
+        self.unfiltered = [
+            record for interface, (record, some) in lost.items() if interface in failed and _pins(some)
+        ]
+        unpinned = [record for record, some in lost.values() if _pins(some)]
         self.engine.forget_learned(unpinned)
         unheard = [
             record for record, some in lost.values() if any(isinstance(one, NeighProxy) for one in some)
@@ -89,11 +97,15 @@ class Repair:
         announce_again(unheard, self.config)
 
     def _plan_again(self) -> None:
-        """Bring up again the NICs that were refused something, or whose node has changed. Skips a NIC whose
-        missing facts are still missing.
+        """Bring up again the NICs that were refused something, members of an earlier version's sets among it,
+        or whose node has changed. Skips a NIC whose missing facts are still missing.
         """
         refused = [(one, words) for one, words in self.found.lacking if one.failed or not one.node]
-        for record in {one.interface: one for one, _ in (*self.found.outdated, *refused)}.values():
+        again = (*self.unfiltered, *(one for one, _ in (*self.found.outdated, *refused)))
+        for record in {one.interface: one for one in again}.values():
+            if self.config.errors and record not in self.unfiltered:
+                self._fail(record.interface, "not planned again while /etc/default/snf-network has errors")
+                continue
             if kernel.is_late():
                 self._fail(record.interface, "no time is left for it: snf-network repair once more")
                 continue
@@ -109,6 +121,10 @@ class Repair:
         self.log.of(interface).log(f"repair: {why}")
         self.told.failed(interface, why)
         sys.stderr.write(f"{interface}: {why}\n")
+
+
+def _pins(resources: Iterable[Resource]) -> bool:
+    return any(isinstance(one, Element) for one in resources)
 
 
 def sweep(engine: Engine, left: Difference, log: Log, verb: str, told: Told = NOBODY) -> dict[str, str]:

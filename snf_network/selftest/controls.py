@@ -143,6 +143,13 @@ LEGAL = (
         ear="guest",
         answer=lambda g, frame: f.is_arp(frame, 2, ELSEWHERE, g.ip),
     ),
+    Row(
+        "echo from link-local, answered",
+        lambda g: g.frame(f.ping(g.local, g.router)),
+        routed=True,
+        ear="guest",
+        answer=lambda g, frame: f.is_echo_reply(frame, g.router, g.local),
+    ),
     _mld(131, "report of version 1"),
     _mld(132, "done"),
     Row("MLD with hop-by-hop, from ::", lambda g: g.group(f.mld("::", f.solicited_node(g.ip6)))),

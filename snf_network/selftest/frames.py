@@ -147,6 +147,13 @@ def ping(source: str, target: str) -> Packet:
     return ip(source, target, ICMP, data[:2] + struct.pack("!H", checksum(data)) + data[4:])
 
 
+def is_echo_reply(frame: bytes, source: str, target: str) -> bool:
+    """True if a frame is the answer to `ping(target, source)` in IPv6."""
+    kind, at = _payload(frame)
+    there = frame[at + 8 : at + 24], frame[at + 24 : at + 40], frame[at + 40 : at + 41]
+    return kind == IP6 and there == (octets(source), octets(target), b"\x81")
+
+
 def icmp4(source: str, target: str, kind: int, code: int, body: bytes) -> Packet:
     """An ICMP message; `body` is everything after the checksum."""
     data = struct.pack("!BBH", kind, code, 0) + body

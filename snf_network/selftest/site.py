@@ -192,6 +192,9 @@ class Site:
                 frames = (frame for row, frame in told if row.sender == sender and not row.outside)
                 self._speak(machine, device, *frames)
             heard = self._all(ear, self.node, guest.tap)
+            heard += self._all(
+                ear, self.node, guest.tap
+            )  # answers to what was queued before the first marker
         found = set(map(f.token, heard)) & {f.token(frame) for row, frame in told if row.inward}
         return found | {
             f.token(sent)

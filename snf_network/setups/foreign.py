@@ -10,7 +10,6 @@ from __future__ import annotations
 import sys
 from posix import F_OK, access, listdir
 
-from snf_network.addresses import is_address, is_alias, is_interface, is_length, is_mac, width
 from snf_network.errors import SnfNetworkError, shown
 from snf_network.model.resources import KINDS, Alias, Element, Link, Port, Resource
 
@@ -66,38 +65,14 @@ def _check(resource: Resource, nic: Nic) -> None:
     """
     if not isinstance(resource, Resource):
         raise ValueError(f"{resource!r} is no Resource")
-    for name, value in resource.__dict__.items():
-        if not CHECKS.get(name, str.isprintable)(value):
-            raise ValueError(f"{name}={value} in {type(resource).__name__}")
+    if wrong := resource.unsound():
+        raise ValueError(f"{wrong} in {type(resource).__name__}")
     if isinstance(resource, (Alias, Link, Port)):
         foreign = resource.interface != nic.interface
     else:
         foreign = type(resource) is Element and resource.key.split('"')[1:2] != [nic.interface]
     if foreign:
         raise ValueError(f"another NIC's: {resource.add()}")
-
-
-def _is_number(text: str) -> bool:
-    return text.isascii() and text.isdigit() and len(text) < 11 and int(text) < 2**32
-
-
-def _is_range(text: str) -> bool:
-    address, _, length = text.partition("/")
-    return is_address(address) and is_length(length, width(address))
-
-
-CHECKS: dict[str, Callable[[str], bool]] = {
-    "interface": is_interface,
-    "address": is_address,
-    "prefix": _is_range,
-    "table": _is_number,
-    "mac": lambda text: not text or is_mac(text),
-    "via": lambda text: not text or is_address(text),
-    "mtu": lambda text: not text or _is_number(text),
-    "alias": is_alias,
-    "content": lambda text: True,
-    "path": lambda text: text.startswith("/") and text.isprintable(),
-}
 
 
 def _entry_points(tag: str) -> Iterator[str]:

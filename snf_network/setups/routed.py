@@ -109,6 +109,7 @@ def _settings(tap: str, ipv6: bool) -> Iterator[Resource]:
     )  # the default delays the first answer by up to 0.8 s
     if ipv6:
         yield Sysctl("net/ipv6/conf/all/forwarding", "1")
+        yield Sysctl("net/ipv6/fwmark_reflect", "1")
         yield Sysctl(f"net/ipv6/conf/{tap}/forwarding", "1")
         yield Sysctl(
             f"net/ipv6/conf/{tap}/addr_gen_mode", "0"

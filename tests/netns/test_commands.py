@@ -12,11 +12,12 @@ from collections.abc import Iterator
 import pytest
 
 from tests.netns.lab import SCRIPTS, Lab, Machine, environment, traces
-from tests.netns.state import is_up, one_line, pins, same, snapshot, waiting, wipe, without_settings
+from tests.netns.state import is_up, one_line, pins, same, snapshot, stand_in, waiting, wipe, without_settings
 
 COMMAND = SCRIPTS / "snf-network"
 STATE_DIR = "/var/lib/snf-network"
 BINDINGS = "/var/lib/nfdhcpd"
+SETTINGS = "/etc/default/snf-network"
 ROUTED = environment("add-routed-ifup-1")
 OTHER = {
     **ROUTED,
@@ -628,3 +629,133 @@ def test_an_orphan_of_the_nodes_own_device_takes_no_link_down(node: Machine) -> 
     node.run("nft", 'add element inet snf_network routed { "eth1" }')
     assert ordered(node, "gc")[0] == 0
     assert is_up(snapshot(node), "eth1")
+
+
+# --- a NIC whose members nft refuses
+
+
+def test_a_nic_whose_profile_has_no_file_is_filtered_after_a_flush(node: Machine) -> None:
+    node.write("/etc/snf-network/profiles/web.nft", "accept\n")
+    node.up({**ROUTED, "TAGS": "synnefo:network:0:web"})
+    before = pins(snapshot(node), "tap0")
+    node.run("rm", "/etc/snf-network/profiles/web.nft")
+    node.run("nft", "flush", "ruleset")
+    status, said = ordered(node, "repair")
+    assert status == 1 and "web.nft is gone" in said
+    assert pins(snapshot(node), "tap0") == before and "drop" in node.out("nft", "list", "ruleset")
+    assert "web.nft is gone" in ordered(node, "check")[1]
+
+
+def test_a_member_of_an_earlier_versions_set_does_not_cost_the_others(node: Machine) -> None:
+    """After an upgrade, and a flush before the NIC was brought up again."""
+    node.up(ROUTED)
+    before = pins(snapshot(node), "tap0")
+    node.run("sed", "-i", r"s/^end$/Element\tinet\tearlier\ttap0\t\nend/", f"{STATE_DIR}/tap0")
+    node.run("nft", "flush", "ruleset")
+    ordered(node, "repair")
+    assert pins(snapshot(node), "tap0") == before
+    assert ordered(node, "check") == (0, "clean\n")
+
+
+# --- settings that cannot be read
+
+
+def test_settings_that_are_no_file_do_not_keep_guests_unfiltered(node: Machine) -> None:
+    node.up(ROUTED)
+    before = pins(snapshot(node), "tap0")
+    node.run("sh", "-c", f"rm -f {SETTINGS}; mkfifo {SETTINGS}")
+    node.run("nft", "flush", "ruleset")
+    for words in ("check", "gc", "repair", "status", "drops"):
+        status, said = ordered(node, words)
+        assert status == 1 and f"{SETTINGS} is not a file of settings" in said, words
+    assert pins(snapshot(node), "tap0") == before
+    node.run("rm", SETTINGS)
+
+
+def test_a_nic_is_not_planned_again_by_settings_with_errors(node: Machine) -> None:
+    """By the default of the setting in that line, it could be another plan: here, without source NAT."""
+    node.write(SETTINGS, "MASQ=true\n")
+    node.ip("route replace default dev prv0")
+    node.up({**BRIDGED, "NETWORK_TAGS": "masq", "NETWORK_SUBNET": "203.0.113.0/24"})
+    before = node.read(f"{STATE_DIR}/tap1")
+    assert "masq" in before
+    node.write(SETTINGS, "MASQ=ture\n")
+    status, said = ordered(node, "repair")
+    assert status == 1 and "MASQ='ture'" in said and "not planned again" in said
+    assert node.read(f"{STATE_DIR}/tap1") == before
+    node.run("rm", SETTINGS)
+    node.ip("route del default")
+
+
+def test_check_says_that_the_log_cannot_be_written(node: Machine) -> None:
+    node.write(SETTINGS, "LOGFILE=/nowhere/snf.log\n")
+    assert ordered(node, "check") == (
+        0,
+        "clean\nsnf-network: warning: LOGFILE /nowhere/snf.log cannot be written: there is no /nowhere\n",
+    )
+    node.run("rm", SETTINGS)
+
+
+# --- records with values that no tool would accept
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        r"Sysctl\tnet\/..\/..\/..\/etc\/hostname\t1",
+        r"Binding\t\/var\/lib\/..\/x\tINDEV=x",
+        r"Route\t192.0.2.0\/24\ttap0\tbanana\t",
+        r"Route\t192.0.2.0\/24\ttap0\t99999999999999\t",
+        r"Route\t192.0.2.0\/99\ttap0\t222\t",
+        r"Rule\t-9\t222\tlookup",
+        r"Rule\t-4\tbanana\tfly",
+        r"Neighbour\tbanana\tzz\ttap0",
+        r"Link\ttap0\tzz",
+        r"Alias\ttap0\t\x1b[31mred",
+        r"Element\tinet\trouted\ttap0\t} ; flush ruleset ; {\t",
+    ],
+)
+def test_a_record_with_nonsense_is_unreadable_and_its_nic_stays(node: Machine, line: str) -> None:
+    node.up(ROUTED)
+    before = pins(snapshot(node), "tap0")
+    node.run("sed", "-i", f"s/^end$/{line}\\nend/", f"{STATE_DIR}/tap0")
+    for words in ("check", "gc", "repair", "status", "doctor"):
+        _, said = ordered(node, words)
+        assert "Traceback" not in said and "\x1b" not in said, words
+        assert words not in ("check", "gc") or "unreadable" in said
+    assert pins(snapshot(node), "tap0") == before and is_up(snapshot(node), "tap0")
+    assert node.read("/etc/hostname") != "1"
+    node.up(ROUTED)
+    assert ordered(node, "check") == (0, "clean\n")
+
+
+def test_an_alias_of_somebody_else_with_a_control_character(node: Machine) -> None:
+    """`ip -j` prints it as it is, which is no JSON."""
+    node.up(ROUTED)
+    node.run("ip", "link", "set", "lo", "alias", "a\x1b[31m\tb")
+    assert ordered(node, "check") == (0, "clean\n")
+    node.run("ip", "link", "set", "lo", "alias", "")
+
+
+@pytest.mark.parametrize("answer", ["[1, 2]", "null", '[{"a": 1}]', '{"nftables": [3]}', "{banana"])
+@pytest.mark.parametrize("tool", ["ip", "nft"])
+def test_an_answer_of_a_tool_that_is_nonsense_is_one_line(node: Machine, tool: str, answer: str) -> None:
+    node.up(ROUTED)
+    real = node.out("sh", "-c", f"readlink -f $(command -v {tool})").strip()
+    fake = f'#!/bin/sh\ncase "$*" in *-j*) echo \'{answer}\';; *) exec {real} "$@";; esac\n'
+    with stand_in(node, tool, fake):
+        for words in ("check", "gc", "repair"):
+            status, said = ordered(node, words)
+            assert status == 1, words
+            one_line(said, "snf-network: ", tool, "cannot be read")
+    assert is_up(snapshot(node), "tap0")
+
+
+def test_what_is_in_the_state_directory_does_not_reach_the_terminal(node: Machine) -> None:
+    node.up(ROUTED)
+    name = f"{STATE_DIR}/a\x1b[31mb"
+    node.write(name, "\x1b[31m")
+    node.write(f"{STATE_DIR}/base", "\x1b[31m nonsense\n" * 1000)
+    said = "".join(ordered(node, words)[1] for words in ("check", "gc", "repair"))
+    node.run("rm", name)
+    assert "\x1b" not in said and r"a\x1b[31mb" in said

@@ -12,7 +12,7 @@ from typing import NamedTuple
 import pytest
 
 from tests.netns import frames as f
-from tests.netns.lab import Ear, Lab, Machine, drops, environment, lines, send, settled, traces
+from tests.netns.lab import SCRIPTS, Ear, Lab, Machine, drops, environment, lines, send, settled, traces
 
 MAC = "aa:55:60:00:00:02"
 ENV = environment(
@@ -298,6 +298,8 @@ def test_guests_of_other_networks_are_not_tracked(lab: Lab) -> None:
     assert guest.ping("198.51.100.1") and router.ping(env["IP"])
     assert tracked(place.node) - before < 10
     assert seen_as(place) == WAN
+    # the members that packets made are not left over
+    assert place.node.out(SCRIPTS / "snf-network", "check").splitlines() == ["clean"]
     place.node.run("nft", "flush", "chain", "inet", "snf_network", "untracked")
     send(
         guest,

@@ -202,6 +202,60 @@ def test_a_profile_whose_file_is_gone_drops_and_its_nics_still_point_at_it(
         assert all(kernel.has_element(element.family, element.set, element.key) for element in pointing)
 
 
+BROKEN = {
+    "a typo": "tcp dport 80 acept\n",
+    "a brace too many": "tcp dport 80 accept\n}\n",
+    "a brace too few": "tcp dport 80 accept {\n",
+    "a whole chain": "type filter hook input priority 0; policy drop;\n",
+    "out of its table": "}\n}\nflush ruleset\ntable inet other {\nchain it {\n",
+    "no file to include": 'include "/nonexistent.nft"\n',
+    "nothing": "",
+    "comments": "# tcp dport 80 accept\n\n",
+}
+
+
+@pytest.mark.parametrize("text", BROKEN.values(), ids=list(BROKEN))
+def test_a_profile_that_does_not_load_is_closed_alone(machine: Machine, profiles: Path, text: str) -> None:
+    """Where nft's error names only the line after it, too."""
+    (profiles / "mail.nft").write_text("tcp dport 25 accept\n")
+    (profiles / "web.nft").write_text(text)
+    config = replace(Config(), state_dir=str(profiles / "state"))
+    closed, said = Ruleset(config).refused_profiles()
+    assert closed.keys() == {"web"} and str(profiles / "web.nft") in closed["web"] and said == ""
+    assert Ruleset(config).load() == list(closed.values())
+    assert Ruleset(config).closed() == {"web"}
+    assert chain(machine, "inet", "profile_web") == ["drop"] == chain(machine, "bridge", "ip_profile_web")
+    assert chain(machine, "inet", "profile_mail") == ["tcp dport 25 accept"]
+
+
+def test_two_profiles_that_do_not_load_are_closed(machine: Machine, profiles: Path) -> None:
+    for name, text in (("one", "accept\n}\n"), ("two", "accept {\n"), ("three", "acept\n")):
+        (profiles / f"{name}.nft").write_text(text)
+    assert len(Ruleset(replace(Config(), state_dir=str(profiles / "state"))).load()) == 3
+    assert [chain(machine, "inet", f"profile_{name}") for name in ("one", "two", "three")] == [["drop"]] * 3
+
+
+@pytest.mark.parametrize("kind", ("pipe", "directory", "dangling", "device"))
+def test_nft_does_not_wait_for_what_is_no_file(machine: Machine, profiles: Path, kind: str) -> None:
+    path = profiles / "web.nft"
+    if kind == "pipe":
+        os.mkfifo(path)
+    elif kind == "directory":
+        path.mkdir()
+    else:
+        path.symlink_to("/dev/zero" if kind == "device" else "/nonexistent")
+    (said,) = Ruleset(replace(Config(), state_dir=str(profiles / "state"))).load()
+    assert str(path) in said
+    assert chain(machine, "inet", "profile_web") == ["drop"]
+
+
+def test_a_profile_may_be_a_symbolic_link(machine: Machine, profiles: Path, tmp_path: Path) -> None:
+    (tmp_path / "real").write_text("tcp dport 80 accept\n")
+    (profiles / "web.nft").symlink_to(tmp_path / "real")
+    load()
+    assert chain(machine, "inet", "profile_web") == ["tcp dport 80 accept"]
+
+
 def test_another_programs_chains_are_not_touched(machine: Machine) -> None:
     machine.run(
         "nft",

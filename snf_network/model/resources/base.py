@@ -9,6 +9,7 @@ one of them, the holder, has it at a time.
 
 from __future__ import annotations
 
+from snf_network.addresses import is_address, is_alias, is_interface, is_length, is_mac, width
 from snf_network.lean import dataclass
 
 TYPE_CHECKING = False
@@ -45,6 +46,41 @@ if TYPE_CHECKING:
 
 PROTOCOL = 148
 """Marks our routes, rules and neighbours in the kernel (RTPROT_*, free above 99 for administrators)."""
+
+
+def _is_number(text: str) -> bool:
+    return text.isascii() and text.isdigit() and len(text) < 11 and int(text) < 2**32
+
+
+def _is_range(text: str) -> bool:
+    address, _, length = text.partition("/")
+    return is_address(address) and is_length(length, width(address))
+
+
+def _is_path(text: str) -> bool:
+    return text.isprintable() and "/../" not in text
+
+
+CHECKS: dict[str, Callable[[str], bool]] = {
+    "interface": lambda text: not text or is_interface(text),
+    "bridge": lambda text: not text or is_interface(text),
+    "address": is_address,
+    "prefix": _is_range,
+    "table": _is_number,
+    "vid": _is_number,
+    "mac": lambda text: not text or is_mac(text),
+    "via": lambda text: not text or is_address(text),
+    "mtu": lambda text: not text or _is_number(text),
+    "alias": is_alias,
+    "family": ("-4", "-6").__contains__,
+    "action": ("lookup", "unreachable").__contains__,
+    "key": _is_path,
+    "path": lambda text: text.startswith("/") and _is_path(text),
+    "content": lambda text: True,
+}
+"""What a field must be, by its name; any other must be printable."""
+_sound: set[tuple[str, str]] = set()
+"""Fields that have passed: those of thousands of NICs are much alike."""
 
 
 @dataclass(frozen=True)
@@ -96,6 +132,18 @@ class Resource:
     def read(cls, words: Sequence[str]) -> Resource:
         """Parse a line of a record; ignores fields of a later version. Raises TypeError for too few."""
         return cls(*words[: len(cls.__match_args__)])
+
+    def unsound(self) -> str:
+        """The first field that no tool would accept, as NAME=VALUE; empty if there is none. For text from a
+        record or a third party.
+        """
+        for pair in self.__dict__.items():
+            if pair not in _sound:
+                name, value = pair
+                if not CHECKS.get(name, str.isprintable)(value):
+                    return f"{name}={value}"
+                _sound.add(pair)
+        return ""
 
     def add(self) -> str:
         """The line that adds it; it may be repeated at any time."""

@@ -18,7 +18,9 @@ if TYPE_CHECKING:
 FAMILIES = ("bridge", "inet", "arp")
 """The families that have a table snf_network."""
 COUNTERS = "drops"
-"""The set that counts drops; the kernel adds its members."""
+"""The set that counts drops."""
+LEARNED = (COUNTERS, "others4", "others6")
+"""Sets whose members come from packets, not from NICs."""
 DIGITS = {"ndmacs": 12, "targets": 32, "tgtnets": 32, "router_targets": 32}
 """Number of hexadecimal digits of the values that nft lists for raw payload."""
 KEYS = {
@@ -79,6 +81,13 @@ class Element(Resource):
             interface, _, rest = key[1:].partition('"') if key.startswith('"') else ("", "", key)
             return cls(family, name, interface, rest.removeprefix(" . "), value)
         return cls(*words[:5])
+
+    def unsound(self) -> str:
+        """All fields in one, as a NIC has dozens of members: one that would end the member is not sound."""
+        text = f"{self.family}{self.set}{self.interface}{self.rest}{self.value}"
+        if text.isprintable() and not ("{" in text or "}" in text or ";" in text or "\\" in text):
+            return ""
+        return f"member={text}"
 
     def add(self) -> str:
         """Adding a member again does nothing; adding another value for a key of a map fails."""
@@ -173,7 +182,7 @@ def listed(family: str, entries: list[dict[str, Any]]) -> Iterator[Element]:
     """The members of one of our tables, from the output of `nft -j list table`."""
     for entry in entries:
         kind = entry.get("set") or entry.get("map")
-        if kind and kind["name"] != COUNTERS:
+        if kind and kind["name"] not in LEARNED:
             for member in kind.get("elem", ()):
                 yield _member(family, kind["name"], member)
 

@@ -64,21 +64,25 @@ def _directory(key: str, path: str, loss: str) -> Iterator[Finding]:
         )
 
 
-def log(look: Look) -> Iterator[Finding]:
-    """LOGFILE: it is opened as the scripts do, but not made."""
-    path = look.config.logfile
+def unwritable(path: str) -> str:
+    """Why LOGFILE cannot be written; empty if it can. It is opened as the scripts do, but not made."""
     folder = os.path.dirname(path)
-    if not path:
-        return
-    why = ""
     try:
         os.close(os.open(path, os.O_WRONLY | os.O_APPEND | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC))
     except FileNotFoundError:
         if not os.access(folder, os.W_OK | os.X_OK):
-            why = f"no file can be made in {folder}" if os.path.isdir(folder) else f"there is no {folder}"
+            return f"no file can be made in {folder}" if os.path.isdir(folder) else f"there is no {folder}"
     except OSError as error:
-        why = error.strerror or str(error)
+        return error.strerror or str(error)
+    return ""
+
+
+def log(look: Look) -> Iterator[Finding]:
+    """LOGFILE, if there is to be one."""
+    path = look.config.logfile
+    why = unwritable(path) if path else ""
     if why:
+        folder = os.path.dirname(path)
         what = f"LOGFILE {path} cannot be written, and scripts do not say so: {why}"
         mend = (
             f"mkdir -p {folder}"

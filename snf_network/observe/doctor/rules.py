@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
-from snf_network.host.kernel import RULES, run
 from snf_network.model.resources.routes import RULE_PRIORITY
 from snf_network.observe import ahead, readback
 from snf_network.observe.doctor.finding import CRITICAL, WARNING, Finding
@@ -30,13 +29,11 @@ def our_rules(look: Look) -> Iterator[Finding]:
     if not installed("nft"):
         yield Finding(CRITICAL, "nft", "nft is not installed: no NIC can come up", "apt install nftables")
         return
-    ruleset = Ruleset(look.config)
-    status, told = run(("nft", "-c", "-I", RULES, "-f", "-"), ruleset.text())
-    refused = ruleset.refused_profiles() if status else []
-    for line in {line.partition(":")[0]: line for line in refused}.values():
+    closed, told = Ruleset(look.config).refused_profiles()
+    for line in closed.values():
         what = f"a firewall profile does not load, and its NICs receive nothing: {line}"
         yield Finding(CRITICAL, "profile", what, "snf-network load  # after its file is put right")
-    if status and not refused:
+    if told:
         line = told.strip().partition("\n")[0]
         what = f"nft refuses our rules: a NIC that needs them loaded does not come up: {line}"
         yield Finding(
