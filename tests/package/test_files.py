@@ -39,13 +39,17 @@ def test_changelogs_have_the_version() -> None:
     assert f"\n## {__version__} (" in (ROOT / "CHANGELOG.md").read_text()
 
 
+ATTRIBUTES = "debian/commit export-subst\n"
+""".gitattributes, which a copy without hidden files, as CI's quick tests have it, lacks."""
+
+
 @pytest.fixture
 def checkout(tmp_path: Path) -> Path:
     """A git repository with one commit of what debian/version reads."""
     (tmp_path / "debian").mkdir()
     for name in ("version", "changelog", "commit"):
         shutil.copy(DEBIAN / name, tmp_path / "debian")
-    shutil.copy(ROOT / ".gitattributes", tmp_path)
+    (tmp_path / ".gitattributes").write_text(ATTRIBUTES)
     git(tmp_path, "init", "-q")
     commit(tmp_path, "2026-11-27T04:00:00+01:00")
     return tmp_path
@@ -114,6 +118,9 @@ def test_without_git_the_version_is_that_of_the_changelog(checkout: Path) -> Non
 
 def test_what_git_archive_gives_has_the_same_version(checkout: Path) -> None:
     """As the tarballs have it that a forge makes of any commit."""
+
+    ours = ROOT / ".gitattributes"
+    assert not ours.exists() or ours.read_text() == ATTRIBUTES
 
     def archived() -> tuple[str, str]:
         place = checkout / "unpacked"
