@@ -48,21 +48,24 @@ def debs(directory: Path | None = None) -> list[Path]:
     return [next((directory or built()).glob(f"{name}_*.deb")) for name in PACKAGES]
 
 
-def build(directory: Path, *options: str, checks: bool = False) -> Path:
-    """Make in `directory` what dpkg-buildpackage makes of a copy of the checkout without git; give the
-    copy.
-    """
-    source = copy(directory / "source")
+def build(directory: Path, *options: str, checks: bool = False) -> str:
+    """Make in `directory` what dpkg-buildpackage makes of a copy of the checkout without git; its words."""
+    return build_from(copy(directory / "source"), *options, checks=checks)
+
+
+def build_from(source: Path, *options: str, checks: bool = False, umask: int = -1, **env: str) -> str:
+    """The same for a copy that is there, with another umask and variables."""
     ran = subprocess.run(
         ("dpkg-buildpackage", "-us", "-uc", *options),
         cwd=source,
-        env={**os.environ, "DEB_BUILD_OPTIONS": "" if checks else "nocheck"},
+        env={**os.environ, **env, "DEB_BUILD_OPTIONS": "" if checks else "nocheck"},
+        umask=umask,
         capture_output=True,
         text=True,
         timeout=600,
     )
     assert ran.returncode == 0, f"{ran.stdout[-4000:]}{ran.stderr[-4000:]}"
-    return source
+    return ran.stdout
 
 
 def copy(place: Path) -> Path:

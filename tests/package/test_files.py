@@ -36,12 +36,17 @@ def test_changelogs_have_the_version() -> None:
     assert f"\n## {__version__} (" in (ROOT / "CHANGELOG.md").read_text()
 
 
+ATTRIBUTES = "debian/commit export-subst\n"
+""".gitattributes, which a copy without hidden files, as CI's quick tests have it, lacks."""
+
+
 @pytest.fixture
 def checkout(tmp_path: Path) -> Path:
     """A git repository with one commit of what debian/version reads."""
     (tmp_path / "debian").mkdir()
-    for name in ("version", "changelog"):
+    for name in ("version", "changelog", "commit"):
         shutil.copy(DEBIAN / name, tmp_path / "debian")
+    (tmp_path / ".gitattributes").write_text(ATTRIBUTES)
     git(tmp_path, "init", "-q")
     commit(tmp_path, "2026-11-27T04:00:00+01:00")
     return tmp_path
@@ -67,10 +72,15 @@ def commit(place: Path, when: str) -> str:
     return git(place, "rev-parse", "--short=7", "HEAD")
 
 
-def version(place: Path, *words: str) -> str:
+def version(place: Path, *words: str, **env: str) -> str:
     """What debian/version prints, whoever owns the checkout."""
     return subprocess.run(
-        (place / "debian" / "version", *words), cwd="/", check=True, capture_output=True, text=True
+        (place / "debian" / "version", *words),
+        cwd="/",
+        check=True,
+        capture_output=True,
+        text=True,
+        env={"PATH": "/usr/bin:/bin", **env},
     ).stdout.strip()
 
 
@@ -101,6 +111,43 @@ def test_without_git_the_version_is_that_of_the_changelog(checkout: Path) -> Non
     assert version(inner) == __version__
     shutil.rmtree(checkout / ".git")
     assert version(checkout) == __version__
+
+
+def test_what_git_archive_gives_has_the_same_version(checkout: Path) -> None:
+    """As the tarballs have it that a forge makes of any commit."""
+
+    ours = ROOT / ".gitattributes"
+    assert not ours.exists() or ours.read_text() == ATTRIBUTES
+
+    def archived() -> tuple[str, str]:
+        place = checkout / "unpacked"
+        place.mkdir()
+        git(checkout, "archive", "--output=unpacked.tar", "HEAD")
+        subprocess.run(("tar", "-xf", checkout / "unpacked.tar", "-C", place), check=True)
+        found = version(place), version(place, "--python")
+        shutil.rmtree(place)
+        (checkout / "unpacked.tar").unlink()
+        return found
+
+    def checked_out() -> tuple[str, str]:
+        return version(checkout), version(checkout, "--python")
+
+    before = archived()
+    assert before == checked_out() and before[0].startswith(f"{__version__}~git20261127.")
+    git(checkout, "tag", "-m", "a", f"v{__version__}")
+    assert archived() == checked_out() == (__version__, __version__)
+    commit(checkout, "2026-11-28T05:00:00Z")
+    after = archived()
+    assert after == checked_out() and after[0].startswith(f"{__version__}+git20261128.")
+
+
+def test_a_checkout_is_no_release_where_git_is_not_installed(checkout: Path, tmp_path: Path) -> None:
+    tools = tmp_path / "tools"
+    tools.mkdir()
+    for name in ("dirname", "grep", "readlink", "sed", "tr"):
+        (tools / name).symlink_to(f"/usr/bin/{name}")
+    assert version(checkout, PATH=str(tools)) == f"{__version__}~git0.unknown"
+    assert version(checkout, "--python", PATH=str(tools)) == f"{__version__}.dev0+gunknown"
 
 
 def copies(script: str) -> list[str]:

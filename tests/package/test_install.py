@@ -286,6 +286,8 @@ def bash_deb(tmp_path: Path) -> Path:
 
 
 def test_the_bash_package_is_taken_over(bare: Node, bash_deb: Path, debs: list[Path]) -> None:
+    bare.machine.run("rm", "-rf", "/var/log/ganeti")
+    before = bare.changes()
     bare.dpkg("-i", bash_deb)
     bare.machine.write("/etc/ganeti/kvm-ifdown-custom", "changed\n")
     bare.machine.write("/etc/default/snf-network", "DNS_TAG=dns2\n")
@@ -296,6 +298,8 @@ def test_the_bash_package_is_taken_over(bare: Node, bash_deb: Path, debs: list[P
     assert bare.machine.read("/etc/ganeti/ifup-extra") == "old extra\n"
     assert bare.machine.read("/etc/ferm/snf-network.ferm") == "old\n"
     assert "snf_network_log" in bare.machine.read("/usr/lib/snf-network/common.sh")
+    bare.dpkg("--purge", "snf-network", "nfdhcpd")
+    assert bare.changes() - before == set()
 
 
 def test_the_lines_for_cron_work_with_what_cron_gives(node: Node) -> None:
