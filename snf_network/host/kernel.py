@@ -44,7 +44,7 @@ TRIES, INTERRUPTED = 5, "Dump was interrupted"
 """How often to repeat a dump that changed meanwhile, and ip(8)'s words for that, with exit status 0."""
 ENVIRONMENT = {"PATH": PATHS, "LC_ALL": "C"}
 MARK = "SNF_NETWORK_TOOL"
-"""A variable by which a tool is known to be ours."""
+"""Its environment tells that a tool is ours."""
 NOBODY: Mapping[str, int] = {}
 passed_on: set[int] = set()
 """Descriptors of locks, which each tool gets: the lock of a call that was killed stays while its tool runs.
@@ -177,8 +177,7 @@ def nft(lines: Iterable[str]) -> str:
 
 def change_members(changes: Changes) -> str:
     """Change members in one transaction, or none; returns the error, empty on success. Raises KernelError."""
-    datagram = encode(changes) if changes else b""
-    if not datagram:
+    if not (datagram := encode(changes) if changes else b""):
         return nft(one.add() if add else one.delete() for one, add in changes)
     try:
         return send(datagram, changes)
@@ -396,7 +395,6 @@ def process(pid: int) -> list[str]:
 
 def boot() -> str:
     """The ID of this boot of the kernel. Raises KernelError."""
-    said = read_file("/proc/sys/kernel/random/boot_id")
-    if not said:
+    if not (said := read_file("/proc/sys/kernel/random/boot_id")):
         raise KernelError("/proc/sys/kernel/random/boot_id cannot be read", "is /proc mounted?")
     return said.strip()

@@ -182,7 +182,7 @@ def table_number(link: str, netlink: Netlink) -> int:
     if not 0 < number < 2**32 or number == LOCAL or not (known or netlink.has_table(number)):
         raise BadEnvironment(
             f"LINK={link} is no routing table of this node",
-            "name it in /etc/iproute2/rt_tables, give it a default route",
+            "name it in /etc/iproute2/rt_tables.d/snf.conf, give it a default route",
         )
     return number
 

@@ -181,6 +181,8 @@ def test_a_value_is_malformed(plain_node: Machine, name: str, value: str) -> Non
         ({"MODE": "bridged", "LINK": TAP}, [f"LINK={TAP}", "bridge"]),
         ({"MODE": "bridged", "LINK": "prv0", "VLAN": ".100"}, ["VLAN=.100", "prv0"]),
         ({"MODE": "bridged", "LINK": "prv0", "VLAN": ":100:200"}, ["VLAN=:100:200", "prv0"]),
+        # the file that docs/operators.md has: Debian 13 has no /etc/iproute2/rt_tables
+        ({"LINK": "nosuch"}, ["LINK=nosuch", " /etc/iproute2/rt_tables.d/snf.conf"]),
         ({"INTERFACE": "tap99"}, ["INTERFACE=tap99", "no such device"]),
         (
             {"INTERFACE": "lo", "IP": "198.51.100.44", "MAC": "aa:00:00:00:00:44"},

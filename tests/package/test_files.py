@@ -84,6 +84,7 @@ def version(place: Path, *words: str, **env: str) -> str:
     ).stdout.strip()
 
 
+@pytest.mark.tool("git")
 def test_versions_tell_builds_apart(checkout: Path) -> None:
     found = [version(checkout)]
     first = git(checkout, "rev-parse", "--short=7", "HEAD")
@@ -104,6 +105,7 @@ def test_versions_tell_builds_apart(checkout: Path) -> None:
         subprocess.run(("dpkg", "--compare-versions", older, "lt", newer), check=True)
 
 
+@pytest.mark.tool("git")
 def test_without_git_the_version_is_that_of_the_changelog(checkout: Path) -> None:
     """Also where somebody else's repository is above."""
     inner = checkout / "inner"
