@@ -147,10 +147,8 @@ class Engine:
         known = list(live)
         resources = list(dict.fromkeys(one for record in known for one in record.resources))
         steps.prepare(resources, self.host)
-        networks = Records(f"{self.config.state_dir}/{NETWORKS}")
-        said = self.ruleset.load(
-            _members((*resources, *(one for some in networks for one in some.resources)))
-        )
+        networks = [one for some in Records(f"{self.config.state_dir}/{NETWORKS}") for one in some.resources]
+        said = self.ruleset.load(_members((*resources, *networks)))
         departed = [record for record in known if not self._is_current(record)]
         for names in _chunks(record.interface for record in departed):
             with Locks(self.config.state_dir, names, {}) as held:
