@@ -114,7 +114,9 @@ def _settings(tap: str, ipv6: bool) -> Iterator[Resource]:
         yield Sysctl(
             f"net/ipv6/conf/{tap}/addr_gen_mode", "0"
         )  # the pinned link-local address is the EUI-64 one
-        yield Sysctl(f"net/ipv6/conf/{tap}/dad_transmits", "0")  # the node could not answer before DAD ends
+        # the node cannot answer before DAD ends, whose start is put off at random even with nothing to send
+        yield Sysctl(f"net/ipv6/conf/{tap}/accept_dad", "0")
+        yield Sysctl(f"net/ipv6/conf/{tap}/dad_transmits", "0")  # if conf/all has it on
         yield Sysctl(f"net/ipv6/conf/{tap}/proxy_ndp", "1")
         yield Sysctl(f"net/ipv6/neigh/{tap}/proxy_delay", "0")
 

@@ -16,7 +16,7 @@ import pytest
 
 from tests.netns import frames as f
 from tests.netns.lab import Ear, Lab, Machine, drops, environment, laboratory, lines, send, until
-from tests.netns.test_watch import LOG, WATCH
+from tests.netns.watching import LOG, WATCH
 
 ENV = environment("add-routed-ifup-1")
 VIP, VIP6 = "198.51.100.100", "2001:db8:1::100"
