@@ -4,6 +4,8 @@ An ifup imports over 40 small modules. To find, open and read each costs more th
 file, and without garbage collection, the imports cost half (bench/imports). An entry counts under the
 conditions of a .pyc: its source still has the time and the size that it was made from. A call that had to
 import something the usual way adds it when it has done its work.
+
+Importing this module is what makes the difference: the scripts of a NIC do so first of all.
 """
 
 from __future__ import annotations
@@ -66,14 +68,11 @@ class Bundle:
             _write(self.path, _file({**self.entries, **found}))
 
 
-def install() -> Bundle:
-    """Import our modules from the bundle from now on, and without garbage collection: a call is over before
-    it pays.
-    """
-    gc.disable()
-    bundle = Bundle()
-    sys.meta_path.insert(0, bundle)
-    return bundle
+def keep() -> None:
+    """Add to the bundle what had to be imported the usual way."""
+    for finder in sys.meta_path:
+        if isinstance(finder, Bundle):
+            finder.keep()
 
 
 def _read(path: str) -> dict[str, Entry]:
@@ -151,3 +150,8 @@ def _write(path: str, content: bytes) -> None:
             posix.rename(beside, path)
     except OSError:
         pass
+
+
+if sys.flags.no_site:  # as our launchers start (-IS), not a test or the watch, which import a script, too
+    gc.disable()
+    sys.meta_path.insert(0, Bundle())

@@ -12,9 +12,7 @@ import pytest
 from lab import ROOT
 
 pytestmark = pytest.mark.processes
-MARSHAL = (
-    "import sys; sys.path[:0] = [{root!r}]; from snf_network.bundle import install; bundle = install(); "
-)
+MARSHAL = "import sys; sys.path[:0] = [{root!r}]; from snf_network import bundle; "
 WHO = "print(module.VALUE, type(module.__spec__.loader).__name__, module.__file__); bundle.keep()"
 NAMES = ("__init__.py", "bundle.py", "lean.py")
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import posix
 
+from snf_network import bundle  # noqa: F401  # first: what follows comes out of it
 from snf_network.addresses import is_name
 from snf_network.errors import BadEnvironment, KernelError, SnfNetworkError
 from snf_network.host import kernel

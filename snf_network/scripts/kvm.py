@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import posix
 
+from snf_network import bundle  # noqa: F401  # first: what follows comes out of it
 from snf_network.addresses import is_interface
 from snf_network.errors import BadEnvironment, NodesOwn, SnfNetworkError, shown
 from snf_network.model.nic import Nic

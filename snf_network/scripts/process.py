@@ -5,6 +5,7 @@ from __future__ import annotations
 import posix
 from _signal import alarm  # type: ignore[import-not-found]  # signal itself would import enum
 from _socket import AF_UNIX, MSG_DONTWAIT, SOCK_DGRAM, socket
+from sys import modules
 from time import strftime
 
 from snf_network.errors import SnfNetworkError, shown
@@ -14,9 +15,8 @@ from snf_network.model.config import Config
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
-    from typing import NoReturn, Optional
+    from typing import NoReturn
 
-    from snf_network.bundle import Bundle
     from snf_network.host.record import Record
     from snf_network.model.nic import Nic
 
@@ -84,9 +84,9 @@ def open_descriptors() -> None:
     posix.close(descriptor)
 
 
-def leave(status: int, bundle: Optional[Bundle] = None) -> NoReturn:
+def leave(status: int) -> NoReturn:
     """End the process at once: shutting Python down would take a fifth of its start-up time (bench/ifup)."""
-    if bundle:
+    if bundle := modules.get("snf_network.bundle"):
         bundle.keep()
     posix._exit(status)
 

@@ -7,6 +7,7 @@ exit status alone is not enough.
 
 from __future__ import annotations
 
+from snf_network import bundle  # noqa: F401  # first: what follows comes out of it
 from snf_network.addresses import is_interface, is_name
 from snf_network.errors import BadEnvironment, KernelError, SnfNetworkError, shown
 from snf_network.host import kernel
