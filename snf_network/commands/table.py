@@ -10,7 +10,7 @@ from unicodedata import combining, east_asian_width
 COLOURS = {
     "32": "up registered served clean ok",
     "33": "incomplete gone pending waiting warning lacking outdated orphan unanswered",
-    "31": "down parked refused unreadable critical unknown rules profile missing unrecorded fight",
+    "31": "down parked refused unreadable critical unknown rules profile missing unrecorded fight network",
 }
 """Green, yellow and red (SGR of ECMA-48), and the states that have them."""
 COLOUR_OF = {word: colour for colour, words in COLOURS.items() for word in words.split()}
