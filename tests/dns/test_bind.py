@@ -389,6 +389,7 @@ def syncs(place: Place, program: str, env: dict[str, str]) -> list[str]:
     """The calls of a program that wait for a disk; with two or more, also those that they are there for."""
     place.node.run(
         "strace",
+        "-y",
         "-o",
         "/mnt/trace",
         "-e",
@@ -398,7 +399,7 @@ def syncs(place: Place, program: str, env: dict[str, str]) -> list[str]:
         *(f"{key}={value}" for key, value in env.items()),
         ROOT / "scripts" / program,
     )
-    trace = place.node.read("/mnt/trace").splitlines()
+    trace = [line for line in place.node.read("/mnt/trace").splitlines() if "/__pycache__/" not in line]
     found = [
         "sync" if "sync" in line.partition("(")[0] else "rename"
         for line in trace
