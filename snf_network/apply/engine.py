@@ -46,7 +46,7 @@ class Engine:
         and its record says what it lacks; any other NIC is removed completely.
         """
         with self._lock(wanted.interface):
-            return self._replace(self.records.load(wanted.interface), wanted)
+            return self._replace(self.records.salvage(wanted.interface), wanted)
 
     def _replace(self, old: Record | None, wanted: Record) -> list[str]:
         """The same, under the lock of the interface."""
@@ -123,7 +123,7 @@ class Engine:
         need not exist. Raises KernelError.
         """
         with self._lock(interface):
-            record = self.records.load(interface)
+            record = self.records.salvage(interface)
             self.records.tidy(interface)
             if not record or not mine(record):
                 return None

@@ -21,7 +21,8 @@ RESERVED = ("locks", "shared", "base", "dns", "networks")
 WAIT = 2.0
 """Seconds to wait for another call on the same interface."""
 SUSPICIOUS = 0.1
-"""Seconds after which a call that waits asks if the one that took the lock still lives: nft needs far less.
+"""Seconds after which a call that waits asks for the first time if the one that took the lock still lives:
+nft needs far less.
 """
 
 
@@ -42,13 +43,15 @@ class Lock:
         self.path = f"{directory}/locks/{interface}"
 
     def __enter__(self) -> Lock:
-        until, suspicious = patience(self.wait), monotonic() + SUSPICIOUS
+        until, pause = patience(self.wait), SUSPICIOUS
+        suspicious = monotonic() + pause
         while not self.take():
             now = monotonic()
             if now > suspicious:
-                suspicious = now + SUSPICIOUS
                 if self.take_now():
                     break
+                pause *= 4  # looking at all processes takes its time
+                suspicious = monotonic() + pause
             if now > until:
                 raise Held(
                     f"{self.path} is held by another call",

@@ -21,7 +21,7 @@ import posix
 from snf_network.errors import KernelError
 from snf_network.host.kernel import boot, ifindex, is_up, read_file, remove_file, withdraw_file, write_file
 from snf_network.host.lock import RESERVED, make_directories, refuse_reserved
-from snf_network.lean import dataclass
+from snf_network.lean import dataclass, replace
 from snf_network.model.resources import KINDS
 
 TYPE_CHECKING = False
@@ -95,11 +95,21 @@ class Records:
         """The record of `interface`; None if there is none, if the file is not ours (the bash package had
         files there), or if it has a field that no tool would accept.
         """
-        text = read_file(f"{self.directory}/{interface}") if interface not in RESERVED else None
-        record = parse(text, self.kinds) if text else None
+        record = self._parsed(interface)
         if record and any(one.unsound() for one in (*record.resources, *record.stale)):
             return None
         return record
+
+    def salvage(self, interface: str) -> Record | None:
+        """As `load`, but a record with such a field is returned without what has it: whoever takes a NIC back
+        takes what can be taken.
+        """
+        record = self._parsed(interface)
+        return record and replace(record, resources=_sound(record.resources), stale=_sound(record.stale))
+
+    def _parsed(self, interface: str) -> Record | None:
+        text = read_file(f"{self.directory}/{interface}") if interface not in RESERVED else None
+        return parse(text, self.kinds) if text else None
 
     def all(self) -> tuple[list[Record], list[str]]:
         """Every record, and the names of files that should be records but cannot be read: truncated, or not
@@ -194,6 +204,10 @@ class Records:
 
     def _shared(self, resource: Resource) -> str:
         return f"{self.directory}/shared/{'+'.join(resource.slot).replace('/', '_')}"
+
+
+def _sound(resources: Iterable[Resource]) -> tuple[Resource, ...]:
+    return tuple(one for one in resources if not one.unsound())
 
 
 def is_live(record: Record) -> bool:

@@ -22,6 +22,9 @@ if TYPE_CHECKING:
     from snf_network.plan import Plan
     from snf_network.scripts.process import Log
 
+MOMENT = 0.5
+"""Seconds to wait for the lock to record a failure: whoever holds it has already been waited for."""
+
 
 def bring_up(nic: Nic, config: Config, log: Optional[Log] = None) -> Plan:
     """Look, plan, replace, announce. Raises BadEnvironment before any change, and KernelError afterwards."""
@@ -155,7 +158,7 @@ def keep_wanted(record: Record, config: Config, why: str) -> None:
 
     records = Records(config.state_dir)
     try:
-        with Lock(config.state_dir, record.interface):
+        with Lock(config.state_dir, record.interface, MOMENT):
             if is_live(record) and not records.load(record.interface):
                 records.save(changed(record, resources=(), stale=(), lacking=(f"{FAILED}not up: {why}",)))
     except SnfNetworkError:

@@ -97,5 +97,5 @@ ENABLED = tuple(
     name for name in units(".service", ".timer", ".path") if "[Install]" in UNITS[name].read_text()
 )
 """Those that are started by themselves."""
-ACTIVE = tuple(name for name in ENABLED if "ConditionPathIsDirectory=" not in UNITS[name].read_text())
+ACTIVE = tuple(name for name in ENABLED if "\nConditionPath" not in UNITS[name].read_text())
 """Without those that wait for another package."""
