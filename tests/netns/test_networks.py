@@ -16,7 +16,7 @@ import pytest
 
 from lab.overlay import Cluster, cluster, environment
 from snf_network.selftest import frames as f
-from tests.netns.lab import SCRIPTS, Ear, Machine
+from tests.netns.lab import SCRIPTS, Ear, Machine, until
 
 COMMAND = SCRIPTS / "snf-network"
 FILE = """\
@@ -297,7 +297,7 @@ def test_vxlan_from_no_node_of_the_list_reaches_no_guest(nodes: Cluster) -> None
         assert through() == [False] * 4 and one.ping("10.1.0.2")
         assert "vxlan" in node.out(COMMAND, "drops")
         node.run("nft", "flush", "ruleset")
-        assert through()[:3] == [True] * 3, "what is forged would be heard"
+        assert until(lambda: through()[:3] == [True] * 3), "what is forged would be heard"
         status, said = net(node, "check")
         assert (
             status == 1 and "underlay: missing: nft add element inet snf_network vteps { 10.99.0.2 }" in said
