@@ -38,6 +38,8 @@ class Bundle:
 
     def __init__(self, path: str = PATH) -> None:
         self.path = path
+        self.early = frozenset(sys.modules)
+        """What was imported before: it never comes out of the bundle."""
         self.entries = _read(path)
 
     def find_spec(self, name: str, _path: object = None, _target: object = None) -> ModuleSpec | None:
@@ -61,8 +63,9 @@ class Bundle:
 
     def keep(self) -> None:
         """Add what was imported the usual way. Failures cost nothing but the time that it saves."""
-        specs = (getattr(module, "__spec__", None) for module in tuple(sys.modules.values()))
-        ours = (one for one in specs if one and one.name.startswith(f"{PACKAGE}.") and one.loader is not self)
+        new = (name for name in sys.modules.keys() - self.early if name.startswith(f"{PACKAGE}."))
+        specs = [sys.modules[name].__spec__ for name in new]
+        ours = (one for one in specs if one and one.loader is not self)
         found = {one.name: entry for one in ours if one.cached and (entry := _compiled(one))}
         if found and not sys.dont_write_bytecode and posix.access(self.path.rpartition("/")[0], posix.W_OK):
             _write(self.path, _file({**self.entries, **found}))

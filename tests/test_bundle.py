@@ -52,7 +52,9 @@ def bundle(package: Path) -> Path:
 def test_the_second_call_has_it_from_the_bundle(tree: Path) -> None:
     place = f"{tree}/room/thing.py\n"
     assert ask(tree) == f"1 SourceFileLoader {place}"
+    written = bundle(tree).stat().st_mtime_ns
     assert ask(tree) == f"1 Bundle {place}"
+    assert bundle(tree).stat().st_mtime_ns == written, "a call that imports nothing new writes nothing"
     assert bundle(tree).stat().st_mode & 0o777 == 0o644
     assert not list((tree / "__pycache__").glob("*.new"))
 

@@ -304,7 +304,9 @@ def test_vxlan_from_no_node_of_the_list_reaches_no_guest(nodes: Cluster) -> None
         )
         for mended in ("repair", "load"):
             assert command(node, mended)[0] == 0 and through() == [False] * 4
-            assert until(lambda: two.ping("10.1.0.1"), 10), "the frames of the true guest 2 are believed again"
+            assert until(lambda: two.ping("10.1.0.1"), 10), (
+                "the frames of the true guest 2 are believed again"
+            )
             node.run("nft", "flush", "ruleset")
         assert command(node, "repair")[0] == 0
         node.run("ip", "link", "del", "tap8")
