@@ -63,9 +63,9 @@ class Bundle:
 
     def keep(self) -> None:
         """Add what was imported the usual way. Failures cost nothing but the time that it saves."""
-        new = (name for name in sys.modules.keys() - self.early if name.startswith(f"{PACKAGE}."))
+        new = (name for name in sys.modules if name not in self.early and name.startswith(f"{PACKAGE}."))
         specs = [sys.modules[name].__spec__ for name in new]
-        ours = (one for one in specs if one and one.loader is not self)
+        ours = (one for one in specs if one and not isinstance(one.loader, Bundle))
         found = {one.name: entry for one in ours if one.cached and (entry := _compiled(one))}
         if found and not sys.dont_write_bytecode and posix.access(self.path.rpartition("/")[0], posix.W_OK):
             _write(self.path, _file({**self.entries, **found}))
