@@ -267,6 +267,7 @@ def forge(sender: Machine, target: str, vni: int = 100) -> None:
         outer.sendto(bytes((8, 0, 0, 0)) + vni.to_bytes(3, "big") + b"\0" + inner, (target, 4789))
 
 
+@pytest.mark.quiet
 def test_vxlan_from_no_node_of_the_list_reaches_no_guest(nodes: Cluster) -> None:
     """From the underlay; from a routed guest to the node's address there, and to its own gateway's."""
     node = nodes.nodes[0]
