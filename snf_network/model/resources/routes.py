@@ -131,15 +131,11 @@ class FloatingRoute(Route):
 
 
 @dataclass(frozen=True)
-class Rule(Rtnetlink):
-    """A policy rule for a table: its mark leads to the table (`lookup`) and nowhere else (`unreachable`)."""
+class PolicyRule(Rtnetlink):
+    """A policy rule of ip-rule(8). Its kinds say what it selects, and where that leads."""
 
-    shared: ClassVar[bool] = True
-    early: ClassVar[bool] = True
     family: str
     """-4 or -6, as in ip(8)."""
-    table: str
-    action: str
 
     @property
     def heading(self) -> str:  # type: ignore[override]
@@ -154,11 +150,18 @@ class Rule(Rtnetlink):
     @property
     def priority(self) -> int:
         """A fixed preference: without one, each repetition would add another rule."""
-        return RULE_PRIORITY + (self.action != "lookup")
+        raise NotImplementedError
+
+    def selects(self) -> str:
+        """What it selects and what becomes of it, as ip(8) takes it."""
+        raise NotImplementedError
+
+    def terms(self) -> tuple[int, bytes]:
+        """The same as action and attributes of the message. Raises ValueError."""
+        raise NotImplementedError
 
     def _words(self) -> str:
-        action = f"lookup {self.table}" if self.action == "lookup" else self.action
-        return f"pref {self.priority} fwmark {self.table} {action} proto {PROTOCOL}"
+        return f"pref {self.priority} {self.selects()} proto {PROTOCOL}"
 
     def add(self) -> str:
         """Fails if the rule exists."""
@@ -170,14 +173,37 @@ class Rule(Rtnetlink):
 
     def message(self, add: bool, index: Index) -> Request:
         """If the rule exists, the kernel answers EEXIST, which host.netlink treats as success."""
-        body = FIB_RULE_HDR.pack(FAMILIES[self.family], 0, 0, 0, 0, ACTIONS[self.action], 0)
-        body += attribute(FRA_PRIORITY, U32.pack(self.priority)) + attribute(
-            FRA_FWMARK, U32.pack(int(self.table))
-        )
-        if self.action == "lookup":
-            body += attribute(FRA_TABLE, U32.pack(int(self.table)))
+        action, terms = self.terms()
+        body = FIB_RULE_HDR.pack(FAMILIES[self.family], 0, 0, 0, 0, action, 0)
+        body += attribute(FRA_PRIORITY, U32.pack(self.priority)) + terms
         body += attribute(FRA_PROTOCOL, bytes((PROTOCOL,)))
         return (RTM_NEWRULE, NLM_F_CREATE | NLM_F_EXCL, body) if add else (RTM_DELRULE, 0, body)
+
+
+@dataclass(frozen=True)
+class Rule(PolicyRule):
+    """A policy rule for a table: its mark leads to the table (`lookup`) and nowhere else (`unreachable`)."""
+
+    shared: ClassVar[bool] = True
+    early: ClassVar[bool] = True
+    table: str
+    action: str
+
+    @property
+    def priority(self) -> int:
+        """The rule that a mark leads nowhere else comes right after the one that it leads to its table."""
+        return RULE_PRIORITY + (self.action != "lookup")
+
+    def selects(self) -> str:
+        """The mark is the number of the table."""
+        action = f"lookup {self.table}" if self.action == "lookup" else self.action
+        return f"fwmark {self.table} {action}"
+
+    def terms(self) -> tuple[int, bytes]:
+        """Raises KeyError for an action that is not in ACTIONS."""
+        table = U32.pack(int(self.table))
+        there = attribute(FRA_TABLE, table) if self.action == "lookup" else b""
+        return ACTIONS[self.action], attribute(FRA_FWMARK, table) + there
 
     @staticmethod
     def listed(messages: list[Any]) -> Iterator[Rule]:

@@ -11,22 +11,16 @@ from snf_network.addresses import family_of
 from snf_network.lean import dataclass
 from snf_network.model.resources.base import PROTOCOL, Rtnetlink
 from snf_network.model.resources.links import AF_BRIDGE
-from snf_network.model.resources.routes import ACTIONS, FAMILIES
+from snf_network.model.resources.routes import ACTIONS, PolicyRule
 from snf_network.wire import (
-    FIB_RULE_HDR,
-    FRA_PRIORITY,
-    FRA_PROTOCOL,
     FRA_TABLE,
     NDA_DST,
     NDA_LLADDR,
     NDMSG,
     NLM_F_CREATE,
-    NLM_F_EXCL,
     NUD_PERMANENT,
     RTM_DELNEIGH,
-    RTM_DELRULE,
     RTM_NEWNEIGH,
-    RTM_NEWRULE,
     U32,
     attribute,
 )
@@ -116,43 +110,25 @@ def _entry(mac: str, address: str, index: int) -> bytes:
 
 
 @dataclass(frozen=True)
-class IifRule(Rtnetlink):
+class IifRule(PolicyRule):
     """A policy rule: what comes in by an uplink is looked up in a table."""
 
-    family: str
-    """-4 or -6, as in ip(8)."""
     interface: str
     table: str
 
     @property
-    def heading(self) -> str:  # type: ignore[override]
-        """A batch of ip(8) has one address family for its rules."""
-        return f"ip {self.family} -batch -"
+    def priority(self) -> int:
+        """Before the rules of marks."""
+        return IIF_PRIORITY
 
-    @property
-    def tool(self) -> str:  # type: ignore[override]
-        """ip with the address family option."""
-        return f"ip {self.family}"
+    def selects(self) -> str:
+        """All that comes in by the device."""
+        return f"iif {self.interface} lookup {self.table}"
 
-    def _words(self) -> str:
-        return f"pref {IIF_PRIORITY} iif {self.interface} lookup {self.table} proto {PROTOCOL}"
-
-    def add(self) -> str:
-        """Fails if the rule exists."""
-        return f"rule add {self._words()}"
-
-    def delete(self) -> str:
-        """Deletes exactly this rule."""
-        return f"rule del {self._words()}"
-
-    def message(self, add: bool, index: Index) -> Request:
-        """If the rule exists, the kernel answers EEXIST, which host.netlink treats as success."""
-        body = FIB_RULE_HDR.pack(FAMILIES[self.family], 0, 0, 0, 0, ACTIONS["lookup"], 0)
-        body += attribute(FRA_PRIORITY, U32.pack(IIF_PRIORITY))
-        body += attribute(FRA_IIFNAME, self.interface.encode() + b"\0")
-        body += attribute(FRA_TABLE, U32.pack(int(self.table)))
-        body += attribute(FRA_PROTOCOL, bytes((PROTOCOL,)))
-        return (RTM_NEWRULE, NLM_F_CREATE | NLM_F_EXCL, body) if add else (RTM_DELRULE, 0, body)
+    def terms(self) -> tuple[int, bytes]:
+        """The device by its name: the rule outlives the device."""
+        device = attribute(FRA_IIFNAME, self.interface.encode() + b"\0")
+        return ACTIONS["lookup"], device + attribute(FRA_TABLE, U32.pack(int(self.table)))
 
     @staticmethod
     def listed(messages: list[Any]) -> Iterator[IifRule]:
