@@ -153,7 +153,8 @@ class Engine:
         for names in _chunks(record.interface for record in departed):
             with Locks(self.config.state_dir, names, {}) as held:
                 left = [record for record in departed if record.interface in held]
-                kept = {one.slot for record in left for one in self._recorded(record.interface)}
+                now = filter(None, (self.records.load(record.interface) for record in left))
+                kept = {one.slot for record in now for one in record.resources}
                 doomed = [
                     one for record in left for one in _unshared(record.resources) if one.slot not in kept
                 ]
@@ -262,9 +263,10 @@ class Engine:
             by_owner.setdefault(orphan.owner or ALWAYS, []).append(orphan)
         for names in _chunks(by_owner):
             with Locks(self.config.state_dir, names, failed) as held:
-                kept = {one.slot for name in held for one in self._recorded(name)}
+                known = {name: record for name in held if (record := self.records.load(name))}
+                kept = {one.slot for record in known.values() for one in record.resources}
                 found = [one for name in held for one in by_owner[name] if one.slot not in kept]
-                down = [Link(name) for name in held if not self._recorded(name) and self.records.load(name)]
+                down = [Link(name) for name, record in known.items() if not record.resources]
                 steps.undo(down, self.host)  # recorded as not up: no pin may go from under a link that is
                 self._take_away([one for one in found if not (one.shared and self.records.held(one))])
         return failed
@@ -297,10 +299,6 @@ class Engine:
 
     def _is_gone(self, record: Record) -> bool:
         return not is_live(record) and self.records.load(record.interface) == record
-
-    def _recorded(self, interface: str) -> Sequence[Resource]:
-        record = self.records.load(interface) if interface != ALWAYS else None
-        return record.resources if record else ()
 
     def _lock(self, name: str) -> Lock:
         return Lock(self.config.state_dir, name)
