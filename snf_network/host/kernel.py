@@ -1,6 +1,4 @@
-"""The interface to the kernel: runs nft and ip, writes sysctls and files. Text in, text out, as an admin
-could type it.
-"""
+"""The interface to the kernel: netlink messages, tools such as nft and ip, settings and files."""
 
 from __future__ import annotations
 
@@ -46,6 +44,7 @@ ENVIRONMENT = {"PATH": PATHS, "LC_ALL": "C"}
 MARK = "SNF_NETWORK_TOOL"
 """Its environment tells that a tool is ours."""
 NOBODY: Mapping[str, int] = {}
+"""No device whose ifindex is known, for rtnetlink."""
 passed_on: set[int] = set()
 """Descriptors of locks, which each tool gets: the lock of a call that was killed stays while its tool runs.
 """
