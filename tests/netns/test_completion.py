@@ -9,18 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.netns.lab import ROOT, Lab, Machine, environment
+from tests.netns.lab import ROOT, Lab, Machine
+from tests.netns.test_commands import OTHER, ROUTED
 
 FILES: dict[str, str] = runpy.run_path(str(ROOT / "debian" / "completion" / "make"))["files"]()
-ROUTED = environment("add-routed-ifup-1")
-OTHER = {
-    **ROUTED,
-    "INTERFACE": "tap1",
-    "INSTANCE": "other.example.com",
-    "INTERFACE_UUID": "u1",
-    "IP": "198.51.100.11",
-    "MAC": "aa:00:00:00:00:11",
-}
 MARK = {"MARK": "/var/pwned", "TERM": "dumb"}
 BASH = """
 source "$1"
