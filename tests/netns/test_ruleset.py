@@ -96,6 +96,14 @@ MEMBERS = [
 
 
 @pytest.mark.parametrize("config", CONFIGS.values(), ids=list(CONFIGS))
+def test_the_rules_need_no_list_of_names(machine: Machine, config: Config) -> None:
+    """A bare Debian has no netbase: nft knows a few protocols by itself, and reads the others' names there."""
+    machine.run("rm", "-f", "/etc/protocols", "/etc/services")
+    ran = machine.run("nft", "-c", "-I", kernel.RULES, "-f", "-", input=Ruleset(config).text())
+    assert ran.stderr == ""
+
+
+@pytest.mark.parametrize("config", CONFIGS.values(), ids=list(CONFIGS))
 def test_loading_again_doubles_no_rule_and_loses_no_member(machine: Machine, config: Config) -> None:
     load(config, *MEMBERS)
     before, listing = everything(machine), Ruleset(Config()).listing()
