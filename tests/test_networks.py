@@ -34,7 +34,7 @@ def test_an_overlay() -> None:
             f"ip link add name ov100 mtu 65535 group 148 {BRIDGE}",
             "ip link set dev ov100 addrgenmode none",
             "ip link set dev ov100 mtu 1500 up",
-            "ip link add name vx100 group 148 type vxlan id 100 dstport 4789 local 10.99.0.1 ttl 64 learning",
+            "ip link add name vx100 group 148 type vxlan id 100 dstport 4789 local 10.99.0.1 ttl 64 tos 0x2 learning",
             "ip link set dev vx100 addrgenmode none",
             "ip link set dev vx100 mtu 1500 master ov100",
             "ip link set dev vx100 type bridge_slave learning on",
@@ -60,11 +60,11 @@ def test_overlays_share_the_underlay_and_each_vni_has_its_devices() -> None:
     assert [line for line in made["prv0"] if " add " in line or "mtu" in line] == [
         f"ip link add name t7x mtu 65535 group 148 {BRIDGE}",
         "ip link set dev t7x mtu 9000 up",
-        "ip link add name vx7 group 148 type vxlan id 7 dstport 4790 local fd99::1 ttl 64 learning",
+        "ip link add name vx7 group 148 type vxlan id 7 dstport 4790 local fd99::1 ttl 64 tos 0x2 learning",
         "ip link set dev vx7 mtu 9000 master t7x",
         f"ip link add name t9x mtu 65535 group 148 {BRIDGE}",
         "ip link set dev t9x mtu 9000 up",
-        "ip link add name vx9 group 148 type vxlan id 9 dstport 4790 local fd99::1 ttl 64 learning",
+        "ip link add name vx9 group 148 type vxlan id 9 dstport 4790 local fd99::1 ttl 64 tos 0x2 learning",
         "ip link set dev vx9 mtu 9000 master t9x",
     ]
     assert not [line for line in made["prv0"] if "addrgenmode" in line]

@@ -20,6 +20,12 @@ if TYPE_CHECKING:
 
 TTL = 64
 """Hops that the underlay may have."""
+TOS = "0x2"
+"""Keeps the kernel from remembering the route of each MAC. It does not forget that route when the MAC moves
+to another node (vxlan_snoop changes remote_ip only), so where nodes are behind different routers, or on
+different devices, a guest that moved was cut off. A TOS that is not 0 makes it look each packet's route up.
+These two bits are ECN, which the kernel fills in from the frame within, so nothing of this is on the wire.
+"""
 
 
 def members(underlay: Underlay, site: Site) -> Iterator[Element]:
@@ -42,7 +48,7 @@ def _device(
     device: str, vni: int, bridge_name: str, mtu: int, underlay: Underlay, site: Site
 ) -> Iterator[Resource]:
     fixed = f"id {vni} dstport {underlay.port}"
-    yield Device(device, "vxlan", fixed, f"local {site.address} ttl {TTL} learning")
+    yield Device(device, "vxlan", fixed, f"local {site.address} ttl {TTL} tos {TOS} learning")
     if site.ipv6:
         yield NoAddress(device)
     yield Port(device, bridge_name, str(mtu))

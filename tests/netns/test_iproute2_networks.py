@@ -21,8 +21,8 @@ from tests.netns.lab import Machine
 from tests.netns.test_iproute2 import by_messages
 
 BRIDGE = Device("ov100", "bridge", "", OPTIONS)
-VXLAN = Device("vx100", "vxlan", "id 100 dstport 4789", "local 10.99.0.1 ttl 64 learning")
-VXLAN6 = Device("vx100", "vxlan", "id 100 dstport 4790", "local fd99::1 ttl 64 learning")
+VXLAN = Device("vx100", "vxlan", "id 100 dstport 4789", "local 10.99.0.1 ttl 64 tos 0x2 learning")
+VXLAN6 = Device("vx100", "vxlan", "id 100 dstport 4790", "local fd99::1 ttl 64 tos 0x2 learning")
 CHANCE = {
     *("address", "bridge_id", "root_id", "designated_bridge", "ifindex", "flags", "operstate", "qdisc"),
     *("hello_timer", "tcn_timer", "topology_change_timer", "gc_timer", "hold_timer", "message_age_timer"),

@@ -227,6 +227,44 @@ def test_a_guest_that_moves_loses_nothing(nodes: Cluster) -> None:
             guest.close()
 
 
+def test_a_guest_that_moves_to_a_node_behind_a_router_is_reached(nodes: Cluster) -> None:
+    """The kernel keeps the route to where a MAC was, and takes it for the new place too, unless told
+    otherwise.
+    """
+    far, near = nodes.nodes[2], nodes.nodes[:2]
+    router = nodes.lab.machine("router")
+    nodes.lab.cable(nodes.switch, "router", router, "eth0")
+    nodes.switch.ip("link set router master us up")
+    nodes.lab.cable(router, "eth1", far, "eth9")
+    router.ip(
+        *("link set eth0 up", "link set eth1 up", "addr add 10.99.0.254/24 dev eth0"),
+        *("addr add 10.98.0.1/24 dev eth1", "route add 10.99.0.3/32 via 10.98.0.3"),
+    )
+    router.sysctl("net/ipv4/ip_forward", 1)
+    router.sysctl("net/ipv4/conf/all/send_redirects", 0)
+    far.ip("link set eth0 down", "addr del 10.99.0.3/24 dev eth0", "addr add 10.99.0.3/32 dev lo")
+    far.ip("addr add 10.98.0.3/24 dev eth9", "link set eth9 up", "route add default via 10.98.0.1")
+    for node in near:
+        node.ip("route add 10.99.0.3/32 via 10.99.0.254")
+    try:
+        with guests(nodes, (1, "ov100")) as (one,):
+            old, new = silent(nodes, 2), silent(nodes, 3)
+            announce(old)
+            with Stream(one, MACS[1], MACS[2], old, new) as stream:
+                announce(new)
+            assert stream.lost == 0 and len(stream.heard[1]) > 100
+            for node, guest in zip(nodes.nodes[1:], (old, new), strict=True):
+                node.run("ip", "link", "del", "tap9")
+                command(node, "gc")
+                guest.close()
+    finally:
+        for node in near:
+            node.ip("route del 10.99.0.3/32")
+        far.ip("link del eth9", "addr del 10.99.0.3/32 dev lo")
+        far.ip("link set eth0 up", "addr add 10.99.0.3/24 dev eth0")
+        router.close()
+
+
 def test_a_node_comes_goes_and_comes_back_and_others_lose_nothing(nodes: Cluster) -> None:
     with guests(nodes, (1, "ov100"), (2, "ov100"), (3, "ov100")) as (one, two, three):
         assert one.ping("10.1.0.2") and one.ping("10.1.0.3")
@@ -267,7 +305,6 @@ def forge(sender: Machine, target: str, vni: int = 100) -> None:
         outer.sendto(bytes((8, 0, 0, 0)) + vni.to_bytes(3, "big") + b"\0" + inner, (target, 4789))
 
 
-@pytest.mark.quiet
 def test_vxlan_from_no_node_of_the_list_reaches_no_guest(nodes: Cluster) -> None:
     """From the underlay; from a routed guest to the node's address there, and to its own gateway's."""
     node = nodes.nodes[0]
@@ -396,7 +433,7 @@ prv0: missing: ip link set dev vx100 mtu 1500 master ov100
 prv0: missing: ip link set dev vx100 type bridge_slave learning on
 prv0: missing: ip link set dev vx100 type bridge_slave neigh_suppress off
 prv1: missing: ip link set dev ov200 group 148 type bridge forward_delay 0 stp_state 0 mcast_snooping 0 no_linklocal_learn 1
-prv1: missing: ip link set dev vx200 group 148 type vxlan local 10.99.0.1 ttl 64 learning
+prv1: missing: ip link set dev vx200 group 148 type vxlan local 10.99.0.1 ttl 64 tos 0x2 learning
 prv1: missing: ip link set dev vx200 mtu 1500 master ov200
 prv1: missing: bridge fdb append 00:00:00:00:00:00 dev vx200 dst 10.99.0.2 self permanent
 prv1: missing: ip link set dev vx200 up

@@ -48,7 +48,7 @@ FLAGS = ("learning",)
 
 
 def _number(kind: int, layout: str) -> Callable[[str], bytes]:
-    return lambda value: attribute(kind, pack(layout, int(value)))
+    return lambda value: attribute(kind, pack(layout, int(value, 0)))
 
 
 def _local(value: str) -> bytes:
@@ -61,6 +61,7 @@ OPTIONS: dict[str, dict[str, Callable[[str], bytes]]] = {
         "id": _number(1, "=I"),
         "local": _local,
         "ttl": _number(5, "=B"),
+        "tos": _number(6, "=B"),
         "learning": lambda value: attribute(7, b"\1"),
         "dstport": _number(15, "!H"),
     },
