@@ -18,7 +18,7 @@ else:
         return _decorate
 
 
-def replace(instance: "C", **changes: "Any") -> "C":
+def replace(instance: "C", /, **changes: "Any") -> "C":
     """A copy of `instance` with some fields changed, like dataclasses.replace."""
     return type(instance)(**{**instance.__dict__, **changes})
 

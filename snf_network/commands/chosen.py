@@ -69,8 +69,11 @@ def known_tags(record: Record, config: Config) -> tuple[str, ...]:
 
 def _tags(record: Record, config: Config) -> tuple[str, ...]:
     """The tags of a NIC. Empty for a record that describes no valid NIC."""
+    values = dict(record.variables)
+    if f"{config.tag_prefix}:" not in values.get("TAGS", ""):  # nothing customises those of its network
+        return tuple(sorted({*values.get("NETWORK_TAGS", "").split()}))
     try:
-        return tags_of(Nic.from_env(dict(record.variables)), config)
+        return tags_of(Nic.from_env(values), config)
     except SnfNetworkError:
         return ()
 

@@ -12,7 +12,7 @@ from snf_network.host.kernel import ifindex
 from snf_network.host.record import NETWORKS, Records, is_live
 from snf_network.lean import dataclass, replace
 from snf_network.model.nic import Nic
-from snf_network.model.resources import Element, FloatingRoute, Link, Port, Route
+from snf_network.model.resources import Binding, Element, FloatingRoute, Link, Port, Route
 from snf_network.model.resources.nft import VTEPS
 from snf_network.observe.facts import Facts, is_tap
 from snf_network.observe.readback import View, bindings
@@ -82,7 +82,7 @@ def compare(config: Config) -> Difference:
     ruleset = Ruleset(config)
     return Difference(
         missing=tuple(_missing(live, view, records)),
-        orphans=(*sorted(orphans, key=repr), *_bindings(config, wanted)),
+        orphans=(*sorted(orphans, key=repr), *_bindings(config, wanted, view)),
         gone=tuple(gone),
         lacking=tuple((record, words) for record in live for words in record.lacking),
         outdated=tuple(outdated(live, config)),
@@ -229,10 +229,10 @@ def _change(name: str, before: str, now: str) -> str:
     return f"{name} {before} {gone}"
 
 
-def _bindings(config: Config, wanted: set[Resource]) -> list[Resource]:
+def _bindings(config: Config, wanted: set[Resource], view: View) -> list[Resource]:
     """Binding files of taps that are gone; a foreign file for an existing tap is not ours to judge."""
-    ours = {resource.slot for resource in wanted}
-    found = bindings(config.nfdhcpd_state_dir)
+    ours = {resource.slot for resource in wanted if isinstance(resource, Binding)}
+    found = bindings(config.nfdhcpd_state_dir, view.content)
     return [one for one in found if one.slot not in ours and not ifindex(one.device)]
 
 

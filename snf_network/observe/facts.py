@@ -7,7 +7,7 @@ from posix import F_OK, access, listdir
 
 from snf_network.addresses import width
 from snf_network.errors import BadEnvironment, NodesOwn
-from snf_network.host.kernel import ifindex, ifname
+from snf_network.host.kernel import ifindex, ifname, read_file
 from snf_network.host.netlink import Netlink
 from snf_network.lean import replace
 from snf_network.model.node import Node
@@ -16,6 +16,7 @@ from snf_network.model.resources import Rule
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from typing import Any
 
     from snf_network.model.config import Config
     from snf_network.model.nic import Nic
@@ -61,7 +62,7 @@ class Facts:
     def __init__(self, config: Config) -> None:
         self.config = config
         self.netlink = Netlink()
-        self._known: dict[object, dict[str, object]] = {}
+        self._known: dict[object, Node] = {}
         self._rules: set[Rule] | None = None
 
     def of(self, nic: Nic) -> Node:
@@ -75,11 +76,11 @@ class Facts:
         profiled = any(nic.customised(self.config.firewall_tag_prefix))
         key = (nic.mode, nic.link, bool(nic.vlan), ipv6, translated, profiled)
         if key not in self._known:
-            self._known[key] = self._read(nic, ipv6, translated, profiled)
-        return Node(**self._known[key])  # type: ignore[arg-type]
+            self._known[key] = Node(**self._read(nic, ipv6, translated, profiled))
+        return self._known[key]
 
-    def _read(self, nic: Nic, ipv6: bool, translated: bool, profiled: bool) -> dict[str, object]:
-        facts: dict[str, object] = {}
+    def _read(self, nic: Nic, ipv6: bool, translated: bool, profiled: bool) -> dict[str, Any]:
+        facts: dict[str, Any] = {}
         if nic.mode == "routed":
             facts = self._routed(nic, ipv6)
         elif nic.mode == "bridged":
@@ -165,11 +166,7 @@ def kernel_has_ipv6() -> bool:
 
 def has_ipv6(interface: str) -> bool:
     """False if the kernel has no IPv6 or it is disabled on this device."""
-    try:
-        with open(f"/proc/sys/net/ipv6/conf/{interface}/disable_ipv6", encoding="utf-8") as file:
-            return file.read().strip() == "0"
-    except OSError:
-        return False
+    return read_file(f"/proc/sys/net/ipv6/conf/{interface}/disable_ipv6") == "0\n"
 
 
 def table_number(link: str, netlink: Netlink) -> int:

@@ -74,7 +74,7 @@ class View(OnDemand):
         if IifRule in kinds:
             found |= set(IifRule.listed(policy_rules()))
         if Route in kinds:
-            found |= set(routes({link["ifindex"]: name for name, link in self.links.items()}))
+            found |= set(routes())
         return found
 
 

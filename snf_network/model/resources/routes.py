@@ -47,6 +47,8 @@ if TYPE_CHECKING:
 RULE_PRIORITY = 14800
 """Preference of the rule that looks a marked packet up in its table; the next preference is `unreachable`."""
 FAMILIES = {"-4": AF_INET, "-6": AF_INET6}
+MAIN = "254"
+"""The number of table main."""
 UNICAST, RTNH_F_ONLINK = 1, 4
 SCOPE_UNIVERSE, SCOPE_LINK, SCOPE_NOWHERE = 0, 253, 255
 ACTIONS = {"lookup": 1, "unreachable": 7}
@@ -96,14 +98,13 @@ class Route(Rtnetlink):
         return (RTM_NEWROUTE, NLM_F_CREATE | NLM_F_REPLACE, body) if add else (RTM_DELROUTE, 0, body)
 
     @staticmethod
-    def listed(messages: list[Any], names: dict[int, str]) -> Iterator[Route]:
-        """Our routes among the replies to RTM_GETROUTE, as pyroute2 parses them."""
-        for found in messages:
-            if found["proto"] == PROTOCOL:
-                anywhere = "::" if found["family"] == AF_INET6 else "0.0.0.0"
-                prefix = f"{found.get_attr('RTA_DST') or anywhere}/{found['dst_len']}"
-                device, table = names.get(found.get_attr("RTA_OIF"), ""), str(found.get_attr("RTA_TABLE"))
-                yield Route(prefix, device, table, found.get_attr("RTA_GATEWAY") or "")
+    def listed(entries: list[dict[str, Any]], family: str) -> Iterator[Route]:
+        """Our routes in the output of `ip -N -j` with `family`; it does not name table main."""
+        anywhere, whole = ("::/0", "/128") if family == "-6" else ("0.0.0.0/0", "/32")
+        for entry in entries:
+            prefix = anywhere if entry["dst"] == "default" else entry["dst"]
+            prefix += "" if "/" in prefix else whole
+            yield Route(prefix, entry.get("dev", ""), entry.get("table", MAIN), entry.get("gateway", ""))
 
 
 @dataclass(frozen=True)
