@@ -14,7 +14,7 @@ import sys
 from snf_network.model.config import Config
 from snf_network.observe.drift import Difference, compare
 from snf_network.scripts.process import Log
-from snf_network.scripts.repair import Repair
+from snf_network.scripts.repair import Repair, filter_first
 
 from . import acts, check, networks
 from .acts import Acts
@@ -36,6 +36,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace, config: Config) -> int:
     """Repair, then compare again."""
     with Acts(options) as told:
+        filter_first(config, Log("snf-network", path=config.logfile), told)
         found = compare(config)
         told.know(*found.gone, *found.live)
         status = _networks(config, told)

@@ -149,11 +149,18 @@ class Ruleset:
         return closed, said
 
     def listing(self) -> str:
-        """Our rules as the kernel lists them now, without members and counters."""
-        tables = [
-            self.host.run(("nft", "-s", "-t", "list", "table", family, "snf_network")) for family in FAMILIES
-        ]
-        return "".join(said for status, said in tables if not status)
+        """Our rules as the kernel lists them now, without members and counters. nft reads all members for
+        `list table` even if it does not print them: 0.5 s with those of 4000 NICs.
+        """
+        said = [self.host.run(("nft", "-s", "-t", "list", "ruleset", family)) for family in FAMILIES]
+        return "".join(_our_table(text, family) for family, (_, text) in zip(FAMILIES, said))
+
+    def is_flushed(self) -> bool:
+        """True if the rules were loaded here, and one of our tables is gone."""
+        if not self._is_noted():
+            return False
+        there = self.host.run(("nft", "list", "tables"))[1].splitlines()
+        return not {f"table {family} snf_network" for family in FAMILIES} <= {*there}
 
     def _alone(self) -> Lock:
         return Lock(self.config.state_dir, LOCK, LOADING_SECONDS)
@@ -245,6 +252,13 @@ class Ruleset:
 
     def _has(self, element: Element) -> bool:
         return self.host.has_element(element.family, element.set, element.key)
+
+
+def _our_table(listing: str, family: str) -> str:
+    """Our table in the listing of a family's ruleset; empty if it is not there."""
+    head = f"table {family} snf_network {{\n"
+    start = f"\n{listing}".find(f"\n{head}")
+    return listing[start : listing.find("\n}\n", start) + 3] if start >= 0 else ""
 
 
 def profiles() -> dict[str, str]:

@@ -7,7 +7,7 @@ import sys
 from snf_network.apply.engine import Engine
 from snf_network.errors import SnfNetworkError
 from snf_network.host import kernel
-from snf_network.host.record import ALWAYS, Record
+from snf_network.host.record import ALWAYS, Record, is_live
 from snf_network.model.config import Config
 from snf_network.model.nic import Nic
 from snf_network.model.resources import Element, NeighProxy, Resource
@@ -121,6 +121,24 @@ class Repair:
         self.log.of(interface).log(f"repair: {why}")
         self.told.failed(interface, why)
         sys.stderr.write(f"{interface}: {why}\n")
+
+
+def filter_first(config: Config, log: Log, told: Told = NOBODY) -> None:
+    """After a flush, load the rules with the members of all NICs before anything is compared: with thousands
+    of NICs that takes seconds, and guests are open meanwhile. The comparison finds, and tells, what fails
+    here.
+    """
+    engine = Engine(config)
+    live = [record for record in engine.records if is_live(record)] if engine.ruleset.is_flushed() else []
+    if not live:
+        return
+    try:
+        engine.load(live)
+    except SnfNetworkError:
+        return
+    engine.forget_learned(live)
+    log.log(f"repair: loaded the rules with the members of {len(live)} NICs")
+    told.done("-", "loaded the rules")
 
 
 def _pins(resources: Iterable[Resource]) -> bool:
