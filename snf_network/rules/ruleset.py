@@ -59,6 +59,7 @@ class Ruleset:
                 'include "base.nft"',
                 *_profiles(closed, {*self._loaded(), *gone}),
                 *_no_tunnels(self.config),
+                *_services(self.config),
                 *(('include "masq.nft"',) if self.config.masq else ()),
                 "",
             )
@@ -303,6 +304,21 @@ def _no_tunnels(config: Config) -> Iterator[str]:
     )
     for family in ("bridge", "inet") if rules else ():
         yield f"table {family} snf_network {{\nchain tunnel {{\n{rules}}}\n}}"
+
+
+def _services(config: Config) -> Iterator[str]:
+    """Rules that open the node's services to routed guests: NODE_SERVICES."""
+    rules = "".join(f"{_service(word)} accept\n" for word in config.node_services.split())
+    if rules:
+        yield f"table inet snf_network {{\nchain services {{\n{rules}}}\n}}"
+
+
+def _service(word: str) -> str:
+    """A word of NODE_SERVICES as an nft condition; `any` has none."""
+    port, _, rest = word.partition("/")
+    protocol, _, address = rest.partition("@")
+    where = address and f"{'ip6' if ':' in address else 'ip'} daddr {address} "
+    return f"{where}{protocol} dport {port}" if rest else ""
 
 
 def _profiles(closed: Collection[str], loaded: set[str]) -> Iterator[str]:

@@ -7,7 +7,7 @@ A row lists the *pins* that stop it, each with its reason; a column lists the pi
 from __future__ import annotations
 
 import socket
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
 from snf_network.selftest import frames as f
@@ -22,6 +22,10 @@ VTEP, VTEP6 = "192.0.2.78", "2001:db8:fffe::78"
 """The other node of an overlay."""
 UNROUTED, UNROUTED6 = "203.0.113.130", "2001:db8:fffd::130"
 """Addresses that only table main has a route to, not the guest's table."""
+SERVICE = "service of the node"
+"""The receiver of what is for the node itself: it counts only for rows that are about that."""
+OPEN_PORT = 179
+"""What NODE_SERVICES opens."""
 VRRP, EXTRA4, EXTRA6 = "aa:55:60:5e:01:0a", "198.51.100.200", "2001:db8:1::200"
 PREFIX4, PREFIX6 = "203.0.114.0/24", "2001:db8:77::/64"
 AROUND6, TEMPORARY6 = "2001:db8:1::/123", "2001:db8:1::5"
@@ -207,6 +211,8 @@ class Row:
     """Passes if the NIC is a trunk."""
     ear: str = ""
     """The only receiver that counts."""
+    first: Callable[[Guest], Iterable[bytes]] = lambda guest: ()
+    """Frames that are sent right before it, and do not count."""
     answer: Callable[[Guest, bytes], bool] | None = None
     """Accepts the answer that the guest must get."""
 

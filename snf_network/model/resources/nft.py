@@ -19,7 +19,7 @@ FAMILIES = ("bridge", "inet", "arp")
 """The families that have a table snf_network."""
 COUNTERS = "drops"
 """The set that counts drops."""
-LEARNED = (COUNTERS, "others4", "others6")
+LEARNED = (COUNTERS, "others4", "others6", "noted", "noting")
 """Sets whose members come from packets, not from NICs."""
 DIGITS = {"ndmacs": 12, "targets": 32, "tgtnets": 32, "router_targets": 32}
 """Number of hexadecimal digits of the values that nft lists for raw payload."""
