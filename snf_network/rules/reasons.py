@@ -34,5 +34,6 @@ REASONS = {
     "neighbours": "more link-local addresses, or addresses of a prefix, than a NIC may use within a minute",
     "service": "to a service of the node itself, which NODE_SERVICES does not open",
     "masq": "from one masq network to another",
+    "dst-mac": "kept from this NIC: it is for another MAC, which the bridge has not learned",
     "mac-prefix": "kept from this NIC: it comes from another private network",
 }

@@ -12,12 +12,14 @@ from snf_network.selftest.matrix import (
     OTHER,
     OTHER6,
     OTHER_RESERVED,
+    OWNED,
     PREFIX,
     PROFILE,
     PROTECTED,
     ROUTED,
     SISTER,
     STRANGER,
+    UNKNOWN,
     Guest,
     Row,
 )
@@ -104,6 +106,13 @@ OTHER_NETWORKS = (
         "node",
     ),
 )
+FLOODED = tuple(
+    _bridged(
+        name, lambda g: g.inward(f.udp(OTHER, OTHER, 53, 40000), SISTER, UNKNOWN), {OWNED: "dst-mac"}, sender
+    )
+    for name, sender in (("another's unicast", "peer"), ("another's unicast, from the node", "node"))
+)
+"""No bridge has learned that MAC, so each port gets a copy."""
 KEPT_OUT = (
     _tcp("HTTP", KNOCK, f.SYN, BOTH),
     _tcp("SYN+FIN", KNOCK, f.SYN | f.FIN, BOTH),
@@ -215,5 +224,5 @@ UNASKED = (
         answer=lambda g, frame: f.asks_for(frame, g.ip6),
     ),
 )
-STOPPED = (*UNASKED, *OTHER_NETWORKS, *KEPT_OUT)
+STOPPED = (*UNASKED, *OTHER_NETWORKS, *FLOODED, *KEPT_OUT)
 PASSING = (*OUR_NETWORK, *LET_IN, *ASKED)

@@ -16,8 +16,8 @@ NODE, NODE6, UNDERLAY, UNDERLAY6 = "192.0.2.1", "2001:db8:ffff::1", "192.0.2.77"
 GATEWAY, GATEWAY6, OTHER, OTHER6 = "198.51.100.1", "2001:db8:1::1", "198.51.100.66", "2001:db8:1::66"
 TAP_MAC, FREE = "cc:47:52:4e:45:54", "fe80::1234:5678:9abc:def0"
 ROUTER_MAC, UPLINK_MAC = "02:00:00:00:00:fe", "02:00:00:00:00:fd"
-STRANGER, SISTER = "02:00:00:00:00:77", "aa:55:61:00:00:77"
-"""A MAC of another private network, and one of the guest's own by MAC_MASK."""
+STRANGER, SISTER, UNKNOWN = "02:00:00:00:00:77", "aa:55:61:00:00:77", "aa:55:61:00:00:78"
+"""A MAC of another private network, one of the guest's own by MAC_MASK, and one that never sends."""
 VTEP, VTEP6 = "192.0.2.78", "2001:db8:fffe::78"
 """The other node of an overlay."""
 UNROUTED, UNROUTED6 = "203.0.113.130", "2001:db8:fffd::130"
@@ -49,9 +49,10 @@ MAC, IP, LINK_LOCAL, ROUTER_LOCAL, GUARD, SERVED, QUEUED, PORT, ROUTED, ANY = (
     "any",
 )
 PREFIX, NODE_PREFIX, PROTECTED, LIMITED, PROFILE = "prefix", "node-prefix", "protected", "limited", "profile"
+OWNED = "owned"
 """Pins: source MAC; addresses; link-local addresses; the tap's own; servers and routers; requests that
 nfdhcpd got from the tap, or from iptables; ports; the table; pins of all NICs. And for frames to the guest:
-its MAC prefix, from others and from the node itself; two profiles, and any profile.
+its MAC prefix, from others and from the node itself; two profiles, and any profile; its own MAC.
 """
 UNCOUNTED = {"profile", "no-route", "known"}
 """Reasons for which we have no counter."""
@@ -92,12 +93,12 @@ THREE = "ip-filtered private-filtered nfdhcpd"
 COLUMNS = (
     Column("routed", "routed", LESS, (MAC, IP, ROUTER_LOCAL, GUARD, SERVED, ROUTED, ANY)),
     Column("routed allow", "routed", LESS, (MAC, IP, ROUTER_LOCAL, GUARD, QUEUED, ROUTED, ANY), EXTRAS),
-    Column("ip-filtered", "bridged", "ip-filtered", (MAC, IP, ROUTER_LOCAL, LINK_LOCAL, PORT, ANY)),
+    Column("ip-filtered", "bridged", "ip-filtered", (MAC, IP, ROUTER_LOCAL, LINK_LOCAL, PORT, OWNED, ANY)),
     Column(
         "ip-filtered allow",
         "bridged",
         "ip-filtered nfdhcpd",
-        (MAC, IP, GUARD, QUEUED, PORT, ANY),
+        (MAC, IP, GUARD, QUEUED, PORT, OWNED, ANY),
         (*EXTRAS, "allow:fe80::/10"),
     ),
     Column("private-filtered", "bridged", "private-filtered", (MAC, PREFIX, NODE_PREFIX, PORT, ANY)),

@@ -30,6 +30,7 @@ PIN_SETS = (
     "nets4",
     "nets6",
     "prefixed",
+    "owned",
     "prefixes",
     "ports",
     "served",

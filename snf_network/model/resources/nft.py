@@ -25,7 +25,8 @@ DIGITS = {"ndmacs": 12, "targets": 32, "tgtnets": 32, "router_targets": 32}
 """Number of hexadecimal digits of the values that nft lists for raw payload."""
 KEYS = {
     **dict.fromkeys(
-        ("ingress", "egress", "guarded", "ports", "prefixed", "hosts", "routed", "served"), "interface"
+        ("ingress", "egress", "guarded", "ports", "prefixed", "owned", "hosts", "routed", "served"),
+        "interface",
     ),
     **dict.fromkeys(("queued", "tables", "gateways"), "interface"),
     **dict.fromkeys(("macs", "prefixes"), "interface mac"),
