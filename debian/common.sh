@@ -27,6 +27,7 @@
 : "${MAC_FILTERED_TAG:=private-filtered}"
 : "${IP_FILTERED_TAG:=ip-filtered}"
 : "${TRUNK_TAG:=trunk}"
+: "${ISOLATED_TAG:=isolated}"
 : "${NFDHCPD_TAG:=nfdhcpd}"
 : "${IP_LESS_ROUTED_TAG:=ip-less-routed}"
 : "${MASQ_TAG:=masq}"

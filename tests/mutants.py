@@ -313,7 +313,7 @@ def tried(mutant: Mutant) -> tuple[Mutant, str]:
 
 EQUIVALENT = (
     (
-        r"(guard|router|querier|server|icmp_redirect|icmp4|igmp4|dhcp_client|to_server|guard_nd|behind_ah|net_sender|unprotected): "
+        r"(guard|router|querier|server|icmp_redirect|icmp4|igmp4|dhcp_client|to_server|guard_nd|behind_ah|net_sender|isolated|unprotected): "
         r"accept: removed",
         "the end of a chain that is gone to is that of its base chain, whose policy is accept; written to be seen",
     ),

@@ -45,6 +45,7 @@ DEFAULTS = {
     "FIREWALL_TAG_PREFIX": "synnefo:network",
     "IP_FILTERED_TAG": "ip-filtered",
     "TRUNK_TAG": "trunk",
+    "ISOLATED_TAG": "isolated",
     "MASQ": False,
     "UNDERLAY": "",
     "NODE_SERVICES": "",

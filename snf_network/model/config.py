@@ -47,6 +47,7 @@ class Config:
     mac_filtered_tag: str = "private-filtered"
     ip_filtered_tag: str = "ip-filtered"
     trunk_tag: str = "trunk"
+    isolated_tag: str = "isolated"
     nfdhcpd_tag: str = "nfdhcpd"
     ip_less_routed_tag: str = "ip-less-routed"
     masq_tag: str = "masq"

@@ -35,5 +35,6 @@ REASONS = {
     "service": "to a service of the node itself, which NODE_SERVICES does not open",
     "masq": "from one masq network to another",
     "dst-mac": "kept from this NIC: it is for another MAC, which the bridge has not learned",
+    "isolated": "kept from this NIC: it comes from another guest",
     "mac-prefix": "kept from this NIC: it comes from another private network",
 }

@@ -26,6 +26,15 @@ if TYPE_CHECKING:
 PROFILES = (f"{RULES}/profiles", "/etc/snf-network/profiles")
 """Directories of profiles; a file in the second replaces one of the same name in the first."""
 CARRIERS = ("0x8847", "0x8848", "0x8863", "0x8864", "0x894f", "0x9100", "0x9200", "0x9300")
+MATCH = "oifname . ether saddr & $MAC_MASK"
+CHECKS = {
+    "filtered": f"{MATCH} @prefixes goto profile_{{name}}\ngoto no_mac_prefix",
+    "owned": "ether daddr & 01:00:00:00:00:00 == 01:00:00:00:00:00 goto profile_{name}\n"
+    "oifname . ether daddr @macs goto profile_{name}\ngoto no_dst_mac",
+    "isolated": f"{MATCH} @apart goto no_isolated\ngoto profile_{{name}}",
+    "isolated_owned": f"{MATCH} @apart goto no_isolated\ngoto owned_profile_{{name}}",
+}
+"""The checks of base.nft for frames to a bridged tap, each followed by a profile."""
 NAME = frozenset("abcdefghijklmnopqrstuvwxyz0123456789_")
 CLOSED = "# closed profiles: "
 """Prefix of the note's first line."""
@@ -344,12 +353,13 @@ def _chains(name: str, body: str) -> Iterator[str]:
         f"meta protocol ip6 goto ip_profile_{name}\n"
         f"meta protocol vmap {{ 0x0004 : drop, 8021q : drop, 8021ad : drop, {inside} }}\naccept\n}}\n"
         f"chain ip_profile_{name} {{\n{body}\n}}\n"
-        f"chain filtered_profile_{name} {{\n"
-        f"oifname . ether saddr & $MAC_MASK @prefixes goto profile_{name}\ngoto no_mac_prefix\n}}\n"
-        f"chain owned_profile_{name} {{\n"
-        f"ether daddr & 01:00:00:00:00:00 == 01:00:00:00:00:00 goto profile_{name}\n"
-        f"oifname . ether daddr @macs goto profile_{name}\ngoto no_dst_mac\n}}\n}}"
+        f"{''.join(_checked(check, name) for check in CHECKS)}}}"
     )
+
+
+def _checked(check: str, name: str) -> str:
+    """A profile's chain for NICs to which a frame must pass a check before."""
+    return f"chain {check}_profile_{name} {{\n{CHECKS[check].format(name=name)}\n}}\n"
 
 
 def _refused(said: str) -> KernelError:

@@ -49,10 +49,11 @@ MAC, IP, LINK_LOCAL, ROUTER_LOCAL, GUARD, SERVED, QUEUED, PORT, ROUTED, ANY = (
     "any",
 )
 PREFIX, NODE_PREFIX, PROTECTED, LIMITED, PROFILE = "prefix", "node-prefix", "protected", "limited", "profile"
-OWNED = "owned"
+OWNED, ISOLATED = "owned", "isolated"
 """Pins: source MAC; addresses; link-local addresses; the tap's own; servers and routers; requests that
 nfdhcpd got from the tap, or from iptables; ports; the table; pins of all NICs. And for frames to the guest:
-its MAC prefix, from others and from the node itself; two profiles, and any profile; its own MAC.
+its MAC prefix, from others and from the node itself; two profiles, and any profile; its own MAC; no
+other guest.
 """
 UNCOUNTED = {"profile", "no-route", "known"}
 """Reasons for which we have no counter."""
@@ -69,7 +70,9 @@ class Column:
     allows: tuple[str, ...] = ()
     """Instance tags, without the prefix that names the NIC."""
     profile: str = ""
-    """Its firewall profile: a column with one has only frames to the guest."""
+    """Its firewall profile."""
+    inward: bool = False
+    """It has only frames to the guest."""
     trunk: bool = False
     """The NIC may send VLAN TRUNK tagged."""
 
@@ -110,16 +113,19 @@ COLUMNS = (
         (MAC, PREFIX, IP, ROUTER_LOCAL, LINK_LOCAL, GUARD, SERVED, PORT, ANY),
         trunk=True,
     ),
-    Column("routed, protected", "routed", LESS, (PROTECTED, PROFILE), profile="protected"),
-    Column("bridged, limited", "bridged", "", (LIMITED, PROFILE), profile="limited"),
+    Column("routed, protected", "routed", LESS, (PROTECTED, PROFILE), profile="protected", inward=True),
+    Column("bridged, limited", "bridged", "", (LIMITED, PROFILE), profile="limited", inward=True),
+    Column("isolated", "bridged", "isolated", (ISOLATED,), inward=True),
+    Column("isolated, ip-filtered", "bridged", "isolated ip-filtered", (ISOLATED, OWNED), inward=True),
     Column(
         "private, protected",
         "bridged",
         "private-filtered",
         (PREFIX, NODE_PREFIX, PROTECTED, PROFILE),
         profile="protected",
+        inward=True,
     ),
-    Column("bridged, unprotected", "bridged", "", (PROFILE,), profile="unprotected"),
+    Column("bridged, unprotected", "bridged", "", (PROFILE,), profile="unprotected", inward=True),
 )
 
 
@@ -231,6 +237,6 @@ class Row:
 
     def possible(self, column: Column) -> bool:
         """False if the topology does not have this row in this column."""
-        if column.profile and (not self.inward or ROUTED in self.stopped):
+        if column.inward and (not self.inward or ROUTED in self.stopped):
             return False
         return not ((self.bridged and column.routed) or (self.routed and not column.routed))

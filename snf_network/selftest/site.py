@@ -251,7 +251,7 @@ class Site:
         answer for themselves; and let the bridge learn from any frame again.
         """
         for guest in self.guests:
-            if guest.column.routed and not guest.column.profile:
+            if guest.column.routed and not guest.column.inward:
                 self.node.ip(f"neigh flush dev {guest.tap} nud permanent")
         for family in TABLES:
             self.node.run("nft", "delete", "table", family, "snf_network")

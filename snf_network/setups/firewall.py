@@ -20,8 +20,9 @@ RECONFIGURE = "reconfigure"
 def setup(nic: Nic, node: Node, config: Config, members: Collection[str]) -> Iterator[Resource]:
     """One verdict for everything that goes to the tap, so a flooded broadcast costs one lookup per port.
 
-    What the sets tell that contain the NIC, `members`, is checked before its profile, in the bridge: the MAC
-    prefix of a private network; or else, if its addresses are pinned, that a frame is for its MAC or a group.
+    What the sets tell that contain the NIC, `members`, is checked before its profile, in the bridge: that the
+    frame comes from no other guest, if isolated; the MAC prefix of a private network; or else, if its
+    addresses are pinned, that it is for its MAC or a group.
     """
     profile = profile_of(nic, config)
     if profile and nic.mode not in ("routed", "bridged"):
@@ -35,7 +36,8 @@ def setup(nic: Nic, node: Node, config: Config, members: Collection[str]) -> Ite
             f"there are {', '.join(node.profiles)}; a file in /etc/snf-network/profiles makes another",
         )
     check = "filtered" if "prefixes" in members else "owned" if "ndmacs" in members else ""
-    chain = "_".join(filter(None, (check, f"profile_{profile}" if profile else "")))
+    apart = "isolated" if "apart" in members else ""
+    chain = "_".join(filter(None, (apart, check, f"profile_{profile}" if profile else "")))
     if nic.mode == "routed" and profile:
         yield Element("inet", "egress", nic.interface, value=f"goto profile_{profile}")
     if nic.mode == "bridged" and check == "owned":

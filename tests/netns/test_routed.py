@@ -316,6 +316,7 @@ def test_link_local_gateway_is_not_a_source(lab: Lab) -> None:
                 ("tap0", "ip6-ll-src"): 1,
                 ("tap0", "na-target"): 1,
                 ("tap0", "dad-target"): 1,
+                ("tap0", "service"): 1,  # the first legal one: nothing of the node is open
             }
             without_rules(node)
     assert witness.seen() & {*range(1, 7), *range(OPEN + 1, OPEN + 7)} == {

@@ -29,7 +29,7 @@ KEYS = {
         "interface",
     ),
     **dict.fromkeys(("queued", "tables", "gateways"), "interface"),
-    **dict.fromkeys(("macs", "prefixes"), "interface mac"),
+    **dict.fromkeys(("macs", "prefixes", "apart"), "interface mac"),
     **dict.fromkeys(("src4", "nets4", "src6", "nets6"), "interface mac address"),
     **dict.fromkeys(("targets", "tgtnets", "ndmacs", "router_targets"), "interface digits"),
     "routers": "interface address",
