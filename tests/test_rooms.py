@@ -96,6 +96,7 @@ SOCKETS = (
     "watch/listen",
     "host/netlink",
     "host/nftables",
+    "host/conntrack",
     "scripts/process",
     "apply/announce",
     "selftest/world",
