@@ -4,13 +4,12 @@ such an address must not inherit them. Only a node that tracks any comes here.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
 
-from snf_network.addresses import is_address, is_link_local
 from snf_network.host import kernel
 from snf_network.host.conntrack import REFUSALS, Connections
 from snf_network.model.resources import Binding, Element
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
@@ -57,13 +56,11 @@ def _kept(record: Record, given_up: Mapping[str, set[Resource]]) -> Iterator[str
 
 
 def _own(record: Record) -> Iterator[str]:
-    address = dict(record.variables).get("IP", "")
-    if is_address(address):
-        yield address
+    yield dict(record.variables).get("IP", "")
 
 
 def _addresses(resources: Iterable[Resource]) -> Iterator[str]:
-    """Those that may be a packet's, in the pins and in what nfdhcpd tells; link-local ones are nobody's."""
+    """Those in the pins, and in what nfdhcpd tells."""
     for one in resources:
         words: Iterable[str] = ()
         if isinstance(one, Element) and one.set in ("src4", "src6"):
@@ -74,4 +71,4 @@ def _addresses(resources: Iterable[Resource]) -> Iterator[str]:
                 for line in one.content.splitlines()
                 if line.startswith(("IP=", "EUI64="))
             )
-        yield from (word for word in words if is_address(word) and not is_link_local(word))
+        yield from words

@@ -5,9 +5,8 @@ from __future__ import annotations
 from _socket import AF_INET, AF_INET6, SO_RCVTIMEO, SOL_SOCKET, inet_pton, socket
 from _struct import Struct, pack, unpack_from
 from _struct import error as struct_error  # type: ignore[attr-defined]
-from typing import TYPE_CHECKING
 
-from snf_network.addresses import family_of
+from snf_network.addresses import family_of, is_address, is_link_local
 from snf_network.wire import (
     NLM_F_ACK,
     NLM_F_DUMP,
@@ -21,6 +20,7 @@ from snf_network.wire import (
     nested,
 )
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -50,7 +50,11 @@ class Connections:
         self.socket.setsockopt(SOL_SOCKET, SO_RCVTIMEO, PATIENCE)
 
     def of(self, address: str) -> list[tuple[int, bytes]]:
-        """Family and identity of each connection that this address takes part in. Raises OSError."""
+        """Family and identity of each connection that this address takes part in; a link-local one is many
+        hosts'. Raises OSError.
+        """
+        if not is_address(address) or is_link_local(address):
+            return []
         family, packed = family_of(address), inet_pton(family_of(address), address)
         listed = self._listed(family, packed)
         return [
