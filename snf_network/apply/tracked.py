@@ -4,7 +4,6 @@ such an address must not inherit them. Only a node that tracks any comes here.
 
 from __future__ import annotations
 
-
 from snf_network.host import kernel
 from snf_network.host.conntrack import REFUSALS, Connections
 from snf_network.model.resources import Binding, Element
