@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import socket
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import closing
 
@@ -191,6 +193,20 @@ def test_services_of_the_node_are_closed(serving: Site) -> None:
     say(serving.node, "")
     assert open_to(serving.guest) == set()
     assert drops(serving.node, "inet")["tap0", "service"] > 0
+
+
+@pytest.mark.parametrize("address", ADDRESSES)
+def test_a_closed_service_is_refused_at_once(serving: Site, address: str) -> None:
+    """Not silence until the guest gives up."""
+    say(serving.node, "")
+    scope = '0, socket.if_nametoindex("eth0")' if address.startswith("fe80") else ""
+    family = "AF_INET6" if ":" in address else "AF_INET"
+    program = (
+        f"import socket; s = socket.socket(socket.{family}); s.settimeout(2)\n"
+        f"print(s.connect_ex(({address!r}, {PORT}, {scope})))"
+    )
+    time.sleep(1)  # the kernel sends one host one error a second (icmp_ratelimit)
+    assert serving.guest.out("python3", "-c", program) == f"{errno.ECONNREFUSED}\n"
 
 
 @pytest.mark.parametrize(
