@@ -152,7 +152,7 @@ TOO_MANY = (
         ),
         {IP: "arp-ip"},
         allowed=True,
-        then="neighbours",
+        then="arp-neighbours",
         routed=True,
         first=_senders,
     ),

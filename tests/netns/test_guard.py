@@ -73,9 +73,9 @@ def test_no_guest_fills_the_neighbour_tables(allowing: Site, kind: str) -> None:
     """RFC 6583: one table for all devices. Without our tables, each address would be an entry."""
     _, node, guest = allowing
     frames = [FLOODS[kind](number) for number in range(1, MANY + 1)]
-    family = "arp" if "ARP" in kind else "inet"
+    family, reason = ("arp", "arp-neighbours") if "ARP" in kind else ("inet", "neighbours")
     send(guest, "eth0", *frames)
-    assert until(lambda: drops(node, family)["tap0", "neighbours"] >= MANY - BOUND)
+    assert until(lambda: drops(node, family)["tap0", reason] >= MANY - BOUND)
     assert noted(node) <= BOUND
     without_rules(node)
     send(guest, "eth0", *frames)
@@ -246,6 +246,15 @@ def test_what_a_guest_needs_of_its_router(serving: Site) -> None:
             probe.send(b"probe")
             with pytest.raises(ConnectionRefusedError):
                 probe.recv(100)
+
+
+def test_another_dhcp_server_on_the_node(serving: Site) -> None:
+    """Where nfdhcpd does not serve the NIC. test_routed.py has one of IPv4."""
+    say(serving.node, "")
+    with serving.node.inside():
+        server = listener(socket.SOCK_DGRAM, 547)
+    with closing(server):
+        assert reaches(serving.guest, "udp", NODE6, 547)
 
 
 def test_the_node_speaks_to_its_guest(serving: Site) -> None:
