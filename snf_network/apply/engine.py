@@ -90,7 +90,7 @@ class Engine:
             steps.undo(_unshared(removed), self.host, possible.known)
             with self._lock(ALWAYS):  # two NICs with one address may both have passed the first check
                 said, failed = self._put_free(possible, possible.resources)
-            self._release({possible.interface: removed})
+            self._release({possible.interface: removed} if possible.stale else {})
         except KernelError as error:
             failed.insert(0, str(error))
         if failed and not running:
@@ -314,7 +314,7 @@ class Engine:
         """Unregister users of shared Resources, by interface; hand on what floats, and remove what has no
         users: under the lock, so that nobody can register in between. Connections of theirs end before.
         """
-        if any(wants.values()) and self.host is kernel and steps.is_tracking():
+        if wants and self.host is kernel and steps.is_tracking():
             from snf_network.apply.tracked import forget
 
             forget(self.records, wants)

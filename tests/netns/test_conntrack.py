@@ -8,6 +8,7 @@ from typing import NamedTuple
 import pytest
 
 from tests.netns import frames as f
+from tests.netns import test_masq
 from tests.netns.corpus import GATEWAY, GATEWAY6, IP, IP6, MAC, to_node
 from tests.netns.lab import Lab, Machine, send, until
 from tests.netns.test_routed import ENV, site
@@ -101,3 +102,18 @@ def test_what_another_nic_has_too_stays(tracking: Site) -> None:
     assert tracking.tracked() == {VIP, IP9, IP69}
     tracking.node.down(ENV9)
     assert tracking.tracked() == set()
+
+
+@pytest.mark.parametrize("tags", ("private-filtered masq", "private-filtered masq nfdhcpd"))
+def test_what_source_nat_remembers(lab: Lab, tags: str) -> None:
+    """The next guest with the address starts anew; no pin of a private network has the address."""
+    env = {**test_masq.ENV, "NETWORK_TAGS": tags}
+    place = test_masq.site(lab, env)
+    own = f"src={env['IP']} "
+    assert test_masq.seen_as(place) == test_masq.WAN
+    assert own in place.node.read("/proc/net/nf_conntrack")
+    if "nfdhcpd" in tags:
+        place.node.up({**env, "IP": "192.168.7.3"})
+    else:
+        place.node.down(env)
+    assert own not in place.node.read("/proc/net/nf_conntrack")
