@@ -26,7 +26,7 @@ def forget(records: Records, gone: Mapping[str, Iterable[Resource]]) -> int:
     if not connections:
         return 0
     try:
-        found = {address: known for address in sorted(doomed) if (known := connections.of(address))}
+        found = connections.of(doomed)
         if found:  # few have any: only then read what all others have
             kept = {one for record in records for one in _kept(record, given_up)}
             found = {address: known for address, known in found.items() if address not in kept}

@@ -5,6 +5,7 @@ from __future__ import annotations
 from _socket import AF_INET, AF_INET6, SO_RCVTIMEO, SOL_SOCKET, inet_pton, socket
 from _struct import Struct, pack, unpack_from
 from _struct import error as struct_error  # type: ignore[attr-defined]
+from itertools import product
 
 from snf_network.addresses import family_of, is_address, is_link_local
 from snf_network.wire import (
@@ -22,7 +23,10 @@ from snf_network.wire import (
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator, Mapping
+
+    Known = tuple[int, bytes]
+    """Family and identity of a connection."""
 
 AF_NETLINK, SOCK_RAW, NETLINK_NETFILTER = 16, 3, 12
 PATIENCE = pack("ll", 1, 0)
@@ -42,6 +46,10 @@ replies is the source of the original, or an address that stands for it.
 """
 
 
+FEW = 3
+"""How many addresses are asked for one by one; for more, all entries are listed once."""
+
+
 class Connections:
     """One socket to list and to end them."""
 
@@ -49,34 +57,34 @@ class Connections:
         self.socket = socket(AF_NETLINK, SOCK_RAW, NETLINK_NETFILTER)
         self.socket.setsockopt(SOL_SOCKET, SO_RCVTIMEO, PATIENCE)
 
-    def of(self, address: str) -> list[tuple[int, bytes]]:
-        """Family and identity of each connection that this address takes part in; a link-local one is many
-        hosts'. Raises OSError.
+    def of(self, addresses: Iterable[str]) -> dict[str, set[Known]]:
+        """The connections that each address takes part in, if any; a link-local one is many hosts'. Raises
+        OSError.
         """
-        if not is_address(address) or is_link_local(address):
-            return []
-        family, packed = family_of(address), inet_pton(family_of(address), address)
-        listed = self._listed(family, packed)
-        return [
-            (family, one)
-            for one in dict.fromkeys(_identity(entry, family, packed) for entry in listed)
-            if one
-        ]
+        found: dict[str, set[Known]] = {}
+        for family in (AF_INET, AF_INET6):
+            mine = (one for one in addresses if is_address(one) and not is_link_local(one))
+            wanted = {inet_pton(family, one): one for one in mine if family_of(one) == family}
+            for entry in self._listed(family, list(wanted)) if wanted else ():
+                fields = attributes(entry[GENERIC.size :])
+                for packed in wanted.keys() & _ends(fields, family):
+                    found.setdefault(wanted[packed], set()).add((family, _identity(fields)))
+        return found
 
-    def _listed(self, family: int, packed: bytes) -> Iterator[bytes]:
-        """Entries among which are all with this address. The kernel filters, since 5.8; but asked for an IPv6
+    def _listed(self, family: int, wanted: list[bytes]) -> Iterator[bytes]:
+        """Entries among which are all of these addresses. The kernel filters, since 5.8; but asked for an IPv6
         address it lists all others (6.18, ctnetlink_filter_match_tuple), so there it is not asked to.
         """
         plain = GENERIC.pack(family, 0, 0)
-        if family == AF_INET6:
-            yield from (entry for entry in self._answers(plain) if packed in entry)
+        if family == AF_INET6 or len(wanted) > FEW:
+            yield from self._answers(plain)
             return
-        for side, place, bit in SIDES:
+        for packed, (side, place, bit) in product(wanted, SIDES):
             bits = (bit, 0) if side == ORIGINAL else (0, bit)
-            wanted = zip((FILTER_ORIGINAL, FILTER_REPLY), (U32.pack(one) for one in bits))
+            flags = zip((FILTER_ORIGINAL, FILTER_REPLY), (U32.pack(one) for one in bits))
             body = nested(side, nested(TUPLE_IP, attribute(place[family], packed)))
             yield from self._answers(
-                plain + body + nested(FILTER, b"".join(attribute(*one) for one in wanted))
+                plain + body + nested(FILTER, b"".join(attribute(*one) for one in flags))
             )
 
     def _answers(self, question: bytes) -> list[bytes]:
@@ -102,14 +110,18 @@ class Connections:
         self.socket.close()
 
 
-def _identity(entry: bytes, family: int, packed: bytes) -> bytes:
-    """What identifies an entry, as attributes; empty if it has the address nowhere."""
-    fields = attributes(entry[GENERIC.size :])
-    for side, place, _ in SIDES:
-        if attributes(attributes(fields.get(side, b"")).get(TUPLE_IP, b"")).get(place[family]) == packed:
-            known = (kind for kind in (ORIGINAL, ID, ZONE) if kind in fields)
-            return b"".join((nested if kind == ORIGINAL else attribute)(kind, fields[kind]) for kind in known)
-    return b""
+def _ends(fields: Mapping[int, bytes], family: int) -> set[bytes]:
+    """The addresses of an entry."""
+    sides = {
+        side: attributes(attributes(fields.get(side, b"")).get(TUPLE_IP, b"")) for side in (ORIGINAL, REPLY)
+    }
+    return {sides[side].get(place[family], b"") for side, place, _ in SIDES}
+
+
+def _identity(fields: Mapping[int, bytes]) -> bytes:
+    """What identifies an entry, as attributes."""
+    known = (kind for kind in (ORIGINAL, ID, ZONE) if kind in fields)
+    return b"".join((nested if kind == ORIGINAL else attribute)(kind, fields[kind]) for kind in known)
 
 
 REFUSALS = (OSError, struct_error)

@@ -76,6 +76,15 @@ def test_a_guest_that_vanished(tracking: Site) -> None:
     assert tracking.tracked() == {IP9, IP69}
 
 
+def test_many_that_vanished(tracking: Site) -> None:
+    """Then all entries are listed once."""
+    shared = " ".join(f"snf-network:0:allow:198.51.100.{number}" for number in range(200, 210))
+    tracking.node.up({**ENV, "TAGS": shared})
+    tracking.node.ip("link del tap0")
+    tracking.node.script("snf-network", {}, "gc")
+    assert tracking.tracked() == {IP9, IP69}
+
+
 def test_a_new_address(tracking: Site) -> None:
     tracking.node.up({**ENV, "IP": NEW})
     assert tracking.tracked() == {IP6, IP9, IP69}
