@@ -23,7 +23,7 @@ from snf_network.wire import (
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Collection, Iterator, Mapping
 
     Known = tuple[int, bytes]
     """Family and identity of a connection."""
@@ -57,7 +57,7 @@ class Connections:
         self.socket = socket(AF_NETLINK, SOCK_RAW, NETLINK_NETFILTER)
         self.socket.setsockopt(SOL_SOCKET, SO_RCVTIMEO, PATIENCE)
 
-    def of(self, addresses: Iterable[str]) -> dict[str, set[Known]]:
+    def of(self, addresses: Collection[str]) -> dict[str, set[Known]]:
         """The connections that each address takes part in, if any; a link-local one is many hosts'. Raises
         OSError.
         """
@@ -72,8 +72,8 @@ class Connections:
         return found
 
     def _listed(self, family: int, wanted: list[bytes]) -> Iterator[bytes]:
-        """Entries among which are all of these addresses. The kernel filters, since 5.8; but asked for an IPv6
-        address it lists all others (6.18, ctnetlink_filter_match_tuple), so there it is not asked to.
+        """Entries among which are all of these addresses. The kernel filters, since 5.8; but asked for an
+        IPv6 address it lists all others (6.18, ctnetlink_filter_match_tuple), so there it is not asked to.
         """
         plain = GENERIC.pack(family, 0, 0)
         if family == AF_INET6 or len(wanted) > FEW:
