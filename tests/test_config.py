@@ -45,8 +45,10 @@ DEFAULTS = {
     "FIREWALL_TAG_PREFIX": "synnefo:network",
     "IP_FILTERED_TAG": "ip-filtered",
     "TRUNK_TAG": "trunk",
+    "ISOLATED_TAG": "isolated",
     "MASQ": False,
     "UNDERLAY": "",
+    "NODE_SERVICES": "",
     "NFDHCPD_ENGINE": "packet",
 }
 OTHERS = {
@@ -58,6 +60,7 @@ OTHERS = {
     "AUTHENTICATION_METHOD": "kerberos",
     "NFDHCPD_ENGINE": "nfqueue",
     "UNDERLAY": "192.0.2.0/24",
+    "NODE_SERVICES": "22/tcp",
     **{key: "/other" for key, value in DEFAULTS.items() if str(value).startswith("/")},
 }
 NODE_OF_THE_BASH_PACKAGE = """\

@@ -390,9 +390,13 @@ def test_a_routed_nic_is_routed_and_pinned_without_any_tag() -> None:
         == [('"tap0" . aa:00:00:ad:35:c9 . 198.51.100.10', "")]
     )
     assert members(made, "inet", "src6") == [
-        ('"tap0" . aa:00:00:ad:35:c9 . 2001:db8:1:0:a800:ff:fead:35c9', "")
+        (f'"tap0" . aa:00:00:ad:35:c9 . {address}', "")
+        for address in ("2001:db8:1:0:a800:ff:fead:35c9", "fe80::a800:ff:fead:35c9")
     ]
-    assert members(made, "inet", "targets") == [('"tap0" . 0x20010db800010000a80000fffead35c9', "")]
+    assert members(made, "inet", "targets") == [
+        (f'"tap0" . {address}a80000fffead35c9', "")
+        for address in ("0x20010db800010000", "0xfe80000000000000")
+    ]
     assert (kinds(made, NeighProxy, Binding), made.announcements, made.lacking) == ([], (), ())
 
 

@@ -14,6 +14,7 @@ from snf_network.model.resources import (
     BridgeVlan,
     Element,
     FloatingRoute,
+    Isolated,
     Link,
     Neighbour,
     NeighProxy,
@@ -48,6 +49,11 @@ TEXTS: list[tuple[Resource, str, str]] = [
     (Link("tap0"), "link set dev tap0 up", "link set dev tap0 down"),
     (Link("tap0", MAC, "1500"), f"link set dev tap0 address {MAC} mtu 1500 up", "link set dev tap0 down"),
     (Link("tap0", "", "9000"), "link set dev tap0 mtu 9000 up", "link set dev tap0 down"),
+    (
+        Isolated("tap0"),
+        "link set dev tap0 type bridge_slave isolated on",
+        "link set dev tap0 type bridge_slave isolated off",
+    ),
     (Alias("tap0", "vm1 nic0 net1"), 'link set dev tap0 alias "vm1 nic0 net1"', 'link set dev tap0 alias ""'),
     (
         Route("198.51.100.10/32", "tap0", "222"),

@@ -85,13 +85,12 @@ class Engine:
 
     def _place(self, possible: Record, removed: list[Resource], running: bool) -> list[str]:
         """All but members: remove obsolete Resources, add the wanted ones. Returns lines for the log."""
-        said: list[str] = []
-        failed: list[str] = []
+        said, failed = list[str](), list[str]()
         try:
             steps.undo(_unshared(removed), self.host, possible.known)
             with self._lock(ALWAYS):  # two NICs with one address may both have passed the first check
                 said, failed = self._put_free(possible, possible.resources)
-            self._release({possible.interface: removed})
+            self._release({possible.interface: removed} if possible.stale else {})
         except KernelError as error:
             failed.insert(0, str(error))
         if failed and not running:
@@ -106,10 +105,9 @@ class Engine:
 
     def _put_free(self, record: Record, resources: Sequence[Resource]) -> tuple[list[str], list[str]]:
         """As steps.put, but leaves what floats and another NIC holds."""
-        floating = any(one.floats for one in resources)
-        return (
-            self.floats.put(record, resources) if floating else steps.put(resources, self.host, record.known)
-        )
+        if any(one.floats for one in resources):
+            return self.floats.put(record, resources)
+        return steps.put(resources, self.host, record.known)
 
     @property
     def floats(self) -> Floats:
@@ -314,8 +312,12 @@ class Engine:
 
     def _release(self, wants: Mapping[str, Iterable[Resource]]) -> None:
         """Unregister users of shared Resources, by interface; hand on what floats, and remove what has no
-        users: under the lock, so that nobody can register in between.
+        users: under the lock, so that nobody can register in between. Connections of theirs end before.
         """
+        if wants and self.host is kernel and steps.is_tracking():
+            from snf_network.apply.tracked import forget
+
+            forget(self.records, wants)
         shared = [(name, one) for name, resources in wants.items() for one in resources if one.shared]
         if shared:
             with self._lock(ALWAYS):

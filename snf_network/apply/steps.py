@@ -8,7 +8,7 @@ from __future__ import annotations
 from itertools import groupby
 
 from snf_network.errors import Hung, KernelError
-from snf_network.host.kernel import NOBODY
+from snf_network.host.kernel import NOBODY, read_file
 from snf_network.model.resources import Binding, Route, Sysctl
 
 TYPE_CHECKING = False
@@ -75,6 +75,11 @@ def undo(resources: Iterable[Resource], host: Host, known: Mapping[str, int] = N
     )
     for door, group in groupby(doomed, lambda resource: resource.door):
         DOORS[door](list(group), False, host, known)
+
+
+def is_tracking() -> bool:
+    """True if the node tracks any connection."""
+    return read_file("/proc/sys/net/netfilter/nf_conntrack_count") not in (None, "0\n")
 
 
 def _settings(settings: Iterable[Resource], host: Host, changed: list[str], failed: list[str]) -> None:

@@ -74,7 +74,7 @@ def matrix(outcome: Outcome) -> str:
 
     verdicts = [cell.shown for cell in outcome.cells]
     counts = ", ".join(f"{verdicts.count(verdict)} {verdict}" for verdict in sorted(set(verdicts)))
-    outward = part([row for row in ROWS if not row.inward], [one for one in COLUMNS if not one.profile])
+    outward = part([row for row in ROWS if not row.inward], [one for one in COLUMNS if not one.inward])
     inward = part([row for row in ROWS if row.inward], list(COLUMNS))
     return f"{outward}\n{inward}{len(verdicts)} cells: {counts}\n"
 

@@ -82,8 +82,10 @@ UNICAST = 1
 # a rule that matches on nothing but its mark has only these attributes
 MARK_ONLY = frozenset((FRA_PRIORITY, FRA_FWMARK, FRA_SUPPRESS_PREFIXLEN, FRA_TABLE, FRA_FWMASK, FRA_PROTOCOL))
 TO_TABLE, UNREACHABLE, INVERT = 1, 7, 2
-ABSENT = frozenset((2, 3, 19, 99))
-"""ENOENT, ESRCH, ENODEV, EADDRNOTAVAIL: deleting something absent counts as success."""
+ABSENT = frozenset((2, 3, 19, 95, 99))
+"""ENOENT, ESRCH, ENODEV, EOPNOTSUPP (of what is no port), EADDRNOTAVAIL: deleting something absent counts as
+success.
+"""
 EEXIST = 17
 REFUSALS = (KernelError, OSError, ValueError, KeyError, struct_error)
 """Errors of a Resource that has no valid message: a device does not exist, or a value is malformed."""

@@ -47,6 +47,7 @@ class Config:
     mac_filtered_tag: str = "private-filtered"
     ip_filtered_tag: str = "ip-filtered"
     trunk_tag: str = "trunk"
+    isolated_tag: str = "isolated"
     nfdhcpd_tag: str = "nfdhcpd"
     ip_less_routed_tag: str = "ip-less-routed"
     masq_tag: str = "masq"
@@ -57,6 +58,7 @@ class Config:
     firewall_tag_prefix: str = "synnefo:network"
     masq: bool = False
     underlay: str = ""
+    node_services: str = ""
     authentication_method: str = "bind9"
     server: str = ""
     fzone: str = "vm.synnefo.live"
@@ -241,6 +243,23 @@ def _is_range(word: str) -> bool:
     return is_address(address) and (not slash or is_length(length, width(address)))
 
 
+def _are_services(value: str) -> bool:
+    """Ports and ranges with a protocol, of all addresses of the node or of one, separated by spaces."""
+    return all(word == "any" or _is_service(word) for word in value.split())
+
+
+def _is_service(word: str) -> bool:
+    ports, _, rest = word.partition("/")
+    protocol, at, address = rest.partition("@")
+    first, dash, last = ports.partition("-")
+    known = protocol in ("tcp", "udp") and (not at or is_address(address))
+    return known and _is_port(first) and (not dash or (_is_port(last) and int(first) < int(last)))
+
+
+def _is_port(text: str) -> bool:
+    return text.isascii() and text.isdigit() and text[0] != "0" and len(text) < 6 and int(text) < 65536
+
+
 PATHNAME = (_is_path, "an absolute path")
 BOOLEAN: tuple[Callable[[str], bool], str] = (lambda value: value.lower() in TRUE | FALSE, "true or false")
 TAGNAME: tuple[Callable[[str], bool], str] = (lambda value: bool(value) and TAG.issuperset(value), "a tag")
@@ -265,6 +284,7 @@ CHECKS: dict[str, tuple[Callable[[str], bool], str]] = {
         "plain, bind9, kerberos or empty",
     ),
     "UNDERLAY": (_are_prefixes, "addresses and prefixes with spaces between them"),
+    "NODE_SERVICES": (_are_services, "any, or ports such as 22/tcp 6000-6010/udp 80/tcp@192.0.2.1"),
     "TTL": (lambda value: value.isascii() and value.isdigit() and len(value) < 10, "a number of seconds"),
     **dict.fromkeys(
         (

@@ -31,6 +31,11 @@ REASONS = {
     "ll-dst": "sent to 01:80:c2:00:00:0x, or to the node past its bridge",
     "tunnel": "a tunnel to one of the nodes (UNDERLAY)",
     "vxlan": "VXLAN from no node of the list, or not to this node's own address there",
+    "neighbours": "more link-local addresses, or addresses of a prefix, than a NIC may use within a minute",
+    "arp-neighbours": "the same, as ARP sender",
+    "service": "to a service of the node itself, which NODE_SERVICES does not open",
     "masq": "from one masq network to another",
+    "dst-mac": "kept from this NIC: it is for another MAC, which the bridge has not learned",
+    "isolated": "kept from this NIC: it comes from another guest",
     "mac-prefix": "kept from this NIC: it comes from another private network",
 }

@@ -26,6 +26,15 @@ if TYPE_CHECKING:
 PROFILES = (f"{RULES}/profiles", "/etc/snf-network/profiles")
 """Directories of profiles; a file in the second replaces one of the same name in the first."""
 CARRIERS = ("0x8847", "0x8848", "0x8863", "0x8864", "0x894f", "0x9100", "0x9200", "0x9300")
+MATCH = "oifname . ether saddr & $MAC_MASK"
+CHECKS = {
+    "filtered": f"{MATCH} @prefixes goto profile_{{name}}\ngoto no_mac_prefix",
+    "owned": "ether daddr & 01:00:00:00:00:00 == 01:00:00:00:00:00 goto profile_{name}\n"
+    "oifname . ether daddr @macs goto profile_{name}\ngoto no_dst_mac",
+    "isolated": f"{MATCH} @apart goto no_isolated\ngoto profile_{{name}}",
+    "isolated_owned": f"{MATCH} @apart goto no_isolated\ngoto owned_profile_{{name}}",
+}
+"""The checks of base.nft for frames to a bridged tap, each followed by a profile."""
 NAME = frozenset("abcdefghijklmnopqrstuvwxyz0123456789_")
 CLOSED = "# closed profiles: "
 """Prefix of the note's first line."""
@@ -59,6 +68,7 @@ class Ruleset:
                 'include "base.nft"',
                 *_profiles(closed, {*self._loaded(), *gone}),
                 *_no_tunnels(self.config),
+                *_services(self.config),
                 *(('include "masq.nft"',) if self.config.masq else ()),
                 "",
             )
@@ -319,6 +329,21 @@ def _no_tunnels(config: Config) -> Iterator[str]:
         yield f"table {family} snf_network {{\nchain tunnel {{\n{rules}}}\n}}"
 
 
+def _services(config: Config) -> Iterator[str]:
+    """Rules that open the node's services to routed guests: NODE_SERVICES."""
+    rules = "".join(f"{_service(word)} accept\n" for word in config.node_services.split())
+    if rules:
+        yield f"table inet snf_network {{\nchain services {{\n{rules}}}\n}}"
+
+
+def _service(word: str) -> str:
+    """A word of NODE_SERVICES as an nft condition; `any` has none."""
+    port, _, rest = word.partition("/")
+    protocol, _, address = rest.partition("@")
+    where = address and f"{'ip6' if ':' in address else 'ip'} daddr {address} "
+    return f"{where}{protocol} dport {port}" if rest else ""
+
+
 def _profiles(closed: Collection[str], loaded: set[str]) -> Iterator[str]:
     known = profiles()
     for name, path in known.items():
@@ -328,7 +353,8 @@ def _profiles(closed: Collection[str], loaded: set[str]) -> Iterator[str]:
 
 
 def _chains(name: str, body: str) -> Iterator[str]:
-    """A profile in inet; in bridge, where it does not apply to ARP; and in bridge after the MAC prefix check.
+    """A profile in inet; in bridge, where it does not apply to ARP; and in bridge after the check of the MAC
+    prefix, or of the destination.
 
     `meta protocol` looks behind one VLAN tag, as the guest does; frames with two tags and LLC (4,
     ETH_P_802_2), which no profile can judge, drop. Comparing is cheaper here than a lookup. Protocols that
@@ -341,9 +367,13 @@ def _chains(name: str, body: str) -> Iterator[str]:
         f"meta protocol ip6 goto ip_profile_{name}\n"
         f"meta protocol vmap {{ 0x0004 : drop, 8021q : drop, 8021ad : drop, {inside} }}\naccept\n}}\n"
         f"chain ip_profile_{name} {{\n{body}\n}}\n"
-        f"chain filtered_profile_{name} {{\n"
-        f"oifname . ether saddr & $MAC_MASK @prefixes goto profile_{name}\ngoto no_mac_prefix\n}}\n}}"
+        f"{''.join(_checked(check, name) for check in CHECKS)}}}"
     )
+
+
+def _checked(check: str, name: str) -> str:
+    """A profile's chain for NICs to which a frame must pass a check before."""
+    return f"chain {check}_profile_{name} {{\n{CHECKS[check].format(name=name)}\n}}\n"
 
 
 def _refused(said: str) -> KernelError:

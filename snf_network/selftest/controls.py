@@ -20,6 +20,7 @@ from snf_network.selftest.matrix import (
     Guest,
     Row,
 )
+from snf_network.selftest.node import OPEN
 
 S, T = f.SOURCE, f.TARGET
 NONCE = f.option(f.NONCE, b"nonce!")
@@ -150,6 +151,7 @@ LEGAL = (
         ear="guest",
         answer=lambda g, frame: f.is_echo_reply(frame, g.router, g.local),
     ),
+    *OPEN,
     _mld(131, "report of version 1"),
     _mld(132, "done"),
     Row("MLD with hop-by-hop, from ::", lambda g: g.group(f.mld("::", f.solicited_node(g.ip6)))),

@@ -3,21 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 from snf_network.selftest import frames as f
 from snf_network.selftest.matrix import (
     GATEWAY,
+    ISOLATED,
     LIMITED,
     NODE_PREFIX,
     OTHER,
     OTHER6,
     OTHER_RESERVED,
+    OWNED,
     PREFIX,
     PROFILE,
     PROTECTED,
     ROUTED,
     SISTER,
     STRANGER,
+    UNKNOWN,
+    Column,
     Guest,
     Row,
 )
@@ -25,6 +30,7 @@ from snf_network.selftest.matrix import (
 GROUP = "01:00:5e:00:00:fb"
 OTHERS, NODES = {PREFIX: "mac-prefix"}, {NODE_PREFIX: "mac-prefix"}
 FIRST_ONLY, BOTH = {PROTECTED: "profile"}, {PROTECTED: "profile", LIMITED: "profile"}
+ASIDE = f.udp(OTHER, OTHER, 53, 40000), SISTER, UNKNOWN
 KNOCK, HALF = (40000, 80), 0x1000
 """Ports; and a fragment offset (in units of eight octets) with only its highest bit set."""
 
@@ -104,6 +110,17 @@ OTHER_NETWORKS = (
         "node",
     ),
 )
+ANOTHERS = {OWNED: "dst-mac"}
+FLOODED = (
+    _bridged("another's unicast", lambda g: g.inward(*ASIDE), ANOTHERS),
+    _bridged("another's unicast, from the node", lambda g: g.inward(*ASIDE), ANOTHERS, "node"),
+    _bridged(
+        "another's unicast, from outside",
+        lambda g: g.inward(ASIDE[0], STRANGER, UNKNOWN),
+        {**OTHERS, **ANOTHERS},
+    ),
+)
+"""No bridge has learned that MAC, so each port gets a copy."""
 KEPT_OUT = (
     _tcp("HTTP", KNOCK, f.SYN, BOTH),
     _tcp("SYN+FIN", KNOCK, f.SYN | f.FIN, BOTH),
@@ -215,5 +232,18 @@ UNASKED = (
         answer=lambda g, frame: f.asks_for(frame, g.ip6),
     ),
 )
-STOPPED = (*UNASKED, *OTHER_NETWORKS, *KEPT_OUT)
-PASSING = (*OUR_NETWORK, *LET_IN, *ASKED)
+FROM_GUESTS = {ISOLATED: "isolated"}
+
+
+def _of_guest(row: Row) -> Row:
+    """An isolated guest gets nothing that others of its MAC prefix send."""
+    source = row.frame(Guest(Column("", "bridged", "", ()), 1))[6:12].hex(":")
+    return (
+        replace(row, stopped={**FROM_GUESTS, **row.stopped})
+        if source == SISTER and row.sender == "peer"
+        else row
+    )
+
+
+STOPPED = (*UNASKED, *map(_of_guest, (*OTHER_NETWORKS, *FLOODED, *KEPT_OUT)))
+PASSING = (*map(_of_guest, (*OUR_NETWORK, *LET_IN)), *ASKED)

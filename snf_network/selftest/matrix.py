@@ -7,7 +7,7 @@ A row lists the *pins* that stop it, each with its reason; a column lists the pi
 from __future__ import annotations
 
 import socket
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
 from snf_network.selftest import frames as f
@@ -16,12 +16,16 @@ NODE, NODE6, UNDERLAY, UNDERLAY6 = "192.0.2.1", "2001:db8:ffff::1", "192.0.2.77"
 GATEWAY, GATEWAY6, OTHER, OTHER6 = "198.51.100.1", "2001:db8:1::1", "198.51.100.66", "2001:db8:1::66"
 TAP_MAC, FREE = "cc:47:52:4e:45:54", "fe80::1234:5678:9abc:def0"
 ROUTER_MAC, UPLINK_MAC = "02:00:00:00:00:fe", "02:00:00:00:00:fd"
-STRANGER, SISTER = "02:00:00:00:00:77", "aa:55:61:00:00:77"
-"""A MAC of another private network, and one of the guest's own by MAC_MASK."""
+STRANGER, SISTER, UNKNOWN = "02:00:00:00:00:77", "aa:55:61:00:00:77", "aa:55:61:00:00:78"
+"""A MAC of another private network, one of the guest's own by MAC_MASK, and one that never sends."""
 VTEP, VTEP6 = "192.0.2.78", "2001:db8:fffe::78"
 """The other node of an overlay."""
 UNROUTED, UNROUTED6 = "203.0.113.130", "2001:db8:fffd::130"
 """Addresses that only table main has a route to, not the guest's table."""
+SERVICE = "service of the node"
+"""The receiver of what is for the node itself: it counts only for rows that are about that."""
+OPEN_PORT = 179
+"""What NODE_SERVICES opens."""
 VRRP, EXTRA4, EXTRA6 = "aa:55:60:5e:01:0a", "198.51.100.200", "2001:db8:1::200"
 PREFIX4, PREFIX6 = "203.0.114.0/24", "2001:db8:77::/64"
 AROUND6, TEMPORARY6 = "2001:db8:1::/123", "2001:db8:1::5"
@@ -45,9 +49,11 @@ MAC, IP, LINK_LOCAL, ROUTER_LOCAL, GUARD, SERVED, QUEUED, PORT, ROUTED, ANY = (
     "any",
 )
 PREFIX, NODE_PREFIX, PROTECTED, LIMITED, PROFILE = "prefix", "node-prefix", "protected", "limited", "profile"
+OWNED, ISOLATED = "owned", "isolated"
 """Pins: source MAC; addresses; link-local addresses; the tap's own; servers and routers; requests that
 nfdhcpd got from the tap, or from iptables; ports; the table; pins of all NICs. And for frames to the guest:
-its MAC prefix, from others and from the node itself; two profiles, and any profile.
+its MAC prefix, from others and from the node itself; two profiles, and any profile; its own MAC; no
+other guest.
 """
 UNCOUNTED = {"profile", "no-route", "known"}
 """Reasons for which we have no counter."""
@@ -64,7 +70,9 @@ class Column:
     allows: tuple[str, ...] = ()
     """Instance tags, without the prefix that names the NIC."""
     profile: str = ""
-    """Its firewall profile: a column with one has only frames to the guest."""
+    """Its firewall profile."""
+    inward: bool = False
+    """It has only frames to the guest."""
     trunk: bool = False
     """The NIC may send VLAN TRUNK tagged."""
 
@@ -88,12 +96,12 @@ THREE = "ip-filtered private-filtered nfdhcpd"
 COLUMNS = (
     Column("routed", "routed", LESS, (MAC, IP, ROUTER_LOCAL, GUARD, SERVED, ROUTED, ANY)),
     Column("routed allow", "routed", LESS, (MAC, IP, ROUTER_LOCAL, GUARD, QUEUED, ROUTED, ANY), EXTRAS),
-    Column("ip-filtered", "bridged", "ip-filtered", (MAC, IP, ROUTER_LOCAL, LINK_LOCAL, PORT, ANY)),
+    Column("ip-filtered", "bridged", "ip-filtered", (MAC, IP, ROUTER_LOCAL, LINK_LOCAL, PORT, OWNED, ANY)),
     Column(
         "ip-filtered allow",
         "bridged",
         "ip-filtered nfdhcpd",
-        (MAC, IP, GUARD, QUEUED, PORT, ANY),
+        (MAC, IP, GUARD, QUEUED, PORT, OWNED, ANY),
         (*EXTRAS, "allow:fe80::/10"),
     ),
     Column("private-filtered", "bridged", "private-filtered", (MAC, PREFIX, NODE_PREFIX, PORT, ANY)),
@@ -105,16 +113,19 @@ COLUMNS = (
         (MAC, PREFIX, IP, ROUTER_LOCAL, LINK_LOCAL, GUARD, SERVED, PORT, ANY),
         trunk=True,
     ),
-    Column("routed, protected", "routed", LESS, (PROTECTED, PROFILE), profile="protected"),
-    Column("bridged, limited", "bridged", "", (LIMITED, PROFILE), profile="limited"),
+    Column("routed, protected", "routed", LESS, (PROTECTED, PROFILE), profile="protected", inward=True),
+    Column("bridged, limited", "bridged", "", (LIMITED, PROFILE), profile="limited", inward=True),
+    Column("isolated", "bridged", "isolated", (ISOLATED,), inward=True),
+    Column("isolated, ip-filtered", "bridged", "isolated ip-filtered", (ISOLATED, OWNED), inward=True),
     Column(
         "private, protected",
         "bridged",
         "private-filtered",
         (PREFIX, NODE_PREFIX, PROTECTED, PROFILE),
         profile="protected",
+        inward=True,
     ),
-    Column("bridged, unprotected", "bridged", "", (PROFILE,), profile="unprotected"),
+    Column("bridged, unprotected", "bridged", "", (PROFILE,), profile="unprotected", inward=True),
 )
 
 
@@ -207,6 +218,8 @@ class Row:
     """Passes if the NIC is a trunk."""
     ear: str = ""
     """The only receiver that counts."""
+    first: Callable[[Guest], Iterable[bytes]] = lambda guest: ()
+    """Frames that are sent right before it, and do not count."""
     answer: Callable[[Guest, bytes], bool] | None = None
     """Accepts the answer that the guest must get."""
 
@@ -224,6 +237,6 @@ class Row:
 
     def possible(self, column: Column) -> bool:
         """False if the topology does not have this row in this column."""
-        if column.profile and (not self.inward or ROUTED in self.stopped):
+        if column.inward and (not self.inward or ROUTED in self.stopped):
             return False
         return not ((self.bridged and column.routed) or (self.routed and not column.routed))

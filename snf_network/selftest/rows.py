@@ -36,6 +36,7 @@ from snf_network.selftest.matrix import (
     Row,
 )
 from snf_network.selftest.neighbours import ND, NONCE, SITE_LOCAL
+from snf_network.selftest.node import CLOSED, TOO_MANY
 from snf_network.selftest.ports import PORTS
 from snf_network.selftest.servers import ETHERNET, SERVERS
 
@@ -306,4 +307,4 @@ IP6 = (
     ),
     Row("DAD, allowed prefix", lambda g: g.group(f.ns("::", IN_PREFIX6)), {IP: "dad-target"}, allowed=True),
 )
-FORGED = (*MACS, *PORTS, *ARP, *IP4, *IP6, *ND, *SERVERS, *ETHERNET, *MALFORMED)
+FORGED = (*MACS, *PORTS, *ARP, *IP4, *IP6, *TOO_MANY, *ND, *CLOSED, *SERVERS, *ETHERNET, *MALFORMED)

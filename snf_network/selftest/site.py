@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, closing, contextmanager
+from itertools import product
 
 from snf_network.selftest import frames as f
 from snf_network.selftest.controls import LEGAL
@@ -15,8 +16,10 @@ from snf_network.selftest.matrix import (
     GATEWAY6,
     NODE,
     NODE6,
+    OPEN_PORT,
     QUEUED,
     ROUTER_MAC,
+    SERVICE,
     TAP_MAC,
     TRUNK,
     UNDERLAY,
@@ -32,6 +35,7 @@ from snf_network.selftest.world import (
     Ear,
     Machine,
     bridge_netfilter,
+    delivered,
     encapsulated,
     has_bridge_netfilter,
     settle,
@@ -43,6 +47,8 @@ from snf_network.selftest.world import (
 ROWS = (*FORGED, *LEGAL, *STOPPED, *PASSING)
 ROOM = 16000
 """Distance between the first numbers of two plays: more than the number of frames in a play."""
+UNCOUNTED = 64999
+"""The number of frames that only go before a row's."""
 MARKS = 65000
 """First number of the frames that mark the end of a play; they pass every filter."""
 TABLES = ("bridge", "inet", "arp")
@@ -118,6 +124,7 @@ class Site:
             node.run("ip", family, "rule", "add", "iif", "eth1", "lookup", "222")
         node.write("/etc/iproute2/rt_tables.d/snf.conf", "222 snf_selftest\n")
         self.settings = node.read("/etc/default/snf-network") + f'UNDERLAY="{UNDERLAY} {UNDERLAY6}"\n'
+        self.settings += f'NODE_SERVICES="{OPEN_PORT}/tcp"\n'
 
     def _up(self, guest: Guest) -> None:
         """Bring its NIC up as its column says."""
@@ -149,6 +156,7 @@ class Site:
     def play(self, start: int) -> Heard:
         """Send every row of every column once, numbered from `start`; returns the receivers of each."""
         heard: Heard = {}
+        self._forget()
         for guest in self.guests:
             first = start + len(ROWS) * (guest.number - 1)
             for number in self._exchange(guest, first):
@@ -158,12 +166,21 @@ class Site:
             for guest in self.guests:
                 told = _frames(guest, start + len(ROWS) * (guest.number - 1))
                 self._speak(self.guest, guest.tap, *(frame for row, frame in told if row.outside))
-        stack = (("node", witnessed(self.node)), ("VXLAN device", encapsulated(self.node)))
+        stack = (
+            ("node", witnessed(self.node)),
+            ("VXLAN device", encapsulated(self.node)),
+            (SERVICE, delivered(self.node)),
+        )
         for name, numbers in (*self._listen(), *stack):
             for number in numbers:
                 if start <= number < start + ROOM and _counts(ROWS[(number - start) % len(ROWS)], name):
                     heard.setdefault(number - start, set()).add(name)
         return heard
+
+    def _forget(self) -> None:
+        """Let each NIC use other link-local addresses than those of the last play."""
+        for family, name in product(("inet", "arp"), ("noted", "noting")):
+            self.node.run("nft", "flush", "set", family, "snf_network", name, check=False)
 
     def _listen(self) -> Iterator[tuple[str, set[int]]]:
         """The numbers that each ear has received."""
@@ -189,8 +206,8 @@ class Site:
                 ("node", self.node, "br0"),
                 ("guest", self.guest, guest.tap),
             ):
-                frames = (frame for row, frame in told if row.sender == sender and not row.outside)
-                self._speak(machine, device, *frames)
+                rows = ((row, frame) for row, frame in told if row.sender == sender and not row.outside)
+                self._speak(machine, device, *_in_order(guest, rows))
             heard = self._all(ear, self.node, guest.tap)
             heard += self._all(
                 ear, self.node, guest.tap
@@ -234,7 +251,7 @@ class Site:
         answer for themselves; and let the bridge learn from any frame again.
         """
         for guest in self.guests:
-            if guest.column.routed and not guest.column.profile:
+            if guest.column.routed and not guest.column.inward:
                 self.node.ip(f"neigh flush dev {guest.tap} nud permanent")
         for family in TABLES:
             self.node.run("nft", "delete", "table", family, "snf_network")
@@ -244,7 +261,7 @@ class Site:
 
 def _counts(row: Row, name: str) -> bool:
     """For frames to a guest, only the guest counts as receiver, or the row's only receiver."""
-    return not row.inward or row.ear == name
+    return row.ear == name or not (row.inward or name == SERVICE)
 
 
 def _frames(guest: Guest, start: int) -> list[tuple[Row, bytes]]:
@@ -254,6 +271,13 @@ def _frames(guest: Guest, start: int) -> list[tuple[Row, bytes]]:
         for number, row in enumerate(ROWS, start)
         if row.possible(guest.column)
     ]
+
+
+def _in_order(guest: Guest, rows: Iterable[tuple[Row, bytes]]) -> Iterator[bytes]:
+    """The frames, each after those that go before it."""
+    for row, frame in rows:
+        yield from (f.stamp(one, UNCOUNTED) for one in row.first(guest))
+        yield frame
 
 
 def environment(guest: Guest) -> dict[str, str]:

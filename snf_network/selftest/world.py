@@ -304,9 +304,13 @@ table inet witness {
 		ip6 nexthdr != 44 add @seen { @nh,16,16 }
 	}
 	set vxlan { typeof @nh,16,16; flags dynamic; size 65535; }
+	set delivered { typeof @nh,16,16; flags dynamic; size 65535; }
 	chain deliver { type filter hook input priority 300; policy accept
 		udp dport 4789 meta nfproto ipv4 add @vxlan { @nh,32,16 }
 		udp dport 4789 meta nfproto ipv6 add @vxlan { @nh,16,16 }
+		meta nfproto ipv4 add @delivered { @nh,32,16 }
+		ip6 nexthdr 44 add @delivered { @nh,368,16 }
+		ip6 nexthdr != 44 add @delivered { @nh,16,16 }
 	}
 }
 table arp witness {
@@ -318,8 +322,8 @@ table arp witness {
 
 def watch(machine: Machine) -> None:
     """From now on, record what the machine's own stack receives after all our chains: IPv4 and IPv6 in
-    prerouting, ARP in input; and what a VXLAN device would receive. Its own packets to itself have random
-    numbers.
+    prerouting, ARP in input; and what a VXLAN device or a program would receive. Its own packets to itself
+    have random numbers.
     """
     machine.run("nft", "-f", "-", input=WITNESS)
 
@@ -332,6 +336,11 @@ def witnessed(machine: Machine) -> set[int]:
 def encapsulated(machine: Machine) -> set[int]:
     """The numbers of all packets so far that a VXLAN device of the machine would receive."""
     return set(members(machine, "inet", "vxlan", "witness"))
+
+
+def delivered(machine: Machine) -> set[int]:
+    """The numbers of all packets so far that a program of the machine would receive."""
+    return set(members(machine, "inet", "delivered", "witness"))
 
 
 def members(machine: Machine, family: str, name: str, table: str = "snf_network") -> list[Any]:

@@ -34,6 +34,7 @@ def for_tag(tag: str, config: Config) -> Optional[Setup]:
         "mac-filtered": "private_filtered",
         config.ip_filtered_tag: "ip_filtered",
         config.trunk_tag: "trunk",
+        config.isolated_tag: "isolated",
         config.nfdhcpd_tag: "nfdhcpd",
         config.masq_tag: "masq",
     }.get(tag)

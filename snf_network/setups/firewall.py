@@ -7,7 +7,7 @@ from snf_network.model.resources import Element, Resource
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Collection, Iterator
 
     from snf_network.model.config import Config
     from snf_network.model.nic import Nic
@@ -17,10 +17,12 @@ RECONFIGURE = "reconfigure"
 """Not a profile: asks snf-network-reconfigure to bring the NIC up again."""
 
 
-def setup(nic: Nic, node: Node, config: Config, filtered: bool) -> Iterator[Resource]:
+def setup(nic: Nic, node: Node, config: Config, members: Collection[str]) -> Iterator[Resource]:
     """One verdict for everything that goes to the tap, so a flooded broadcast costs one lookup per port.
 
-    `filtered`: the NIC is in a filtered network; in the bridge, the MAC prefix is checked before its profile.
+    What the sets tell that contain the NIC, `members`, is checked before its profile, in the bridge: that the
+    frame comes from no other guest, if isolated; the MAC prefix of a private network; or else, if its
+    addresses are pinned, that it is for its MAC or a group.
     """
     profile = profile_of(nic, config)
     if profile and nic.mode not in ("routed", "bridged"):
@@ -33,9 +35,14 @@ def setup(nic: Nic, node: Node, config: Config, filtered: bool) -> Iterator[Reso
             f"TAGS: {shown(profile)} is no firewall profile",
             f"there are {', '.join(node.profiles)}; a file in /etc/snf-network/profiles makes another",
         )
-    chain = "_".join(filter(None, ("filtered" if filtered else "", f"profile_{profile}" if profile else "")))
+    check = "filtered" if "prefixes" in members else "owned" if "ndmacs" in members else ""
+    apart = "isolated" if "apart" in members else ""
+    chain = "_".join(filter(None, (apart, check, f"profile_{profile}" if profile else "")))
     if nic.mode == "routed" and profile:
         yield Element("inet", "egress", nic.interface, value=f"goto profile_{profile}")
+    if nic.mode == "bridged" and check == "owned":
+        yield Element("bridge", "prefixed", nic.interface)
+        yield Element("bridge", "owned", nic.interface)
     if nic.mode == "bridged" and chain:
         yield Element("bridge", "egress", nic.interface, value=f"goto {chain}")
 

@@ -20,6 +20,7 @@ def refuse_misspelt(tags: Iterable[str], config: Config) -> None:
         config.mac_filtered_tag,
         "mac-filtered",
         config.ip_filtered_tag,
+        config.isolated_tag,
         config.ip_less_routed_tag,
         config.nfdhcpd_tag,
     )

@@ -30,12 +30,13 @@ PIN_SETS = (
     "nets4",
     "nets6",
     "prefixed",
+    "owned",
     "prefixes",
     "ports",
     "served",
     "queued",
 )
-NOT_STATE = ("drops", "others4", "others6")
+NOT_STATE = ("drops", "others4", "others6", "noted", "noting")
 QUESTIONS = r"""
 say() { printf '\n== %s\n' "$1"; shift; "$@" 2>/dev/null; }
 say nft nft -j list ruleset

@@ -21,6 +21,7 @@ from snf_network.model.resources import (
     Alias,
     BridgeOption,
     FloatingRoute,
+    Isolated,
     Link,
     Neighbour,
     NeighProxy,
@@ -130,6 +131,7 @@ KINDS: dict[str, list[Resource]] = {
     "a link with an MTU": [Port("tap0"), Link("tap0", "fe:00:00:ad:35:c9", "1300")],
     "a link with an alias": [Alias("tap0", "vm1.example.com nic0 my net")],
     "a link with the longest alias": [Alias("tap0", as_alias("vm1 " * 64))],
+    "an isolated port": [Port("tap0", "br0"), Isolated("tap0")],
     "a bridge's option": [BridgeOption("br0", "no_linklocal_learn", "1")],
 }
 

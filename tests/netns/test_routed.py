@@ -316,6 +316,7 @@ def test_link_local_gateway_is_not_a_source(lab: Lab) -> None:
                 ("tap0", "ip6-ll-src"): 1,
                 ("tap0", "na-target"): 1,
                 ("tap0", "dad-target"): 1,
+                ("tap0", "service"): 1,  # the first legal one: nothing of the node is open
             }
             without_rules(node)
     assert witness.seen() & {*range(1, 7), *range(OPEN + 1, OPEN + 7)} == {
@@ -689,3 +690,14 @@ def test_the_tap_has_its_link_local_address_at_once(lab: Lab) -> None:
         node.down(ENV | {"INTERFACE": "tap0"})
         node.ip("link del tap0")
     assert sorted(took)[6] < 0.06, took
+
+
+def test_unused_addresses_of_a_subnet_that_is_routed_to_the_node(routed: Site) -> None:
+    """What docs/operators.md has for them: told to be unreachable at once, and the guest's own are reached."""
+    router, node, _ = routed
+    node.ip("addr add 10.0.0.2/30 dev eth1", "route del 198.51.100.0/24 dev eth1 table 222")
+    router.ip("addr add 10.0.0.1/30 dev br0", "route add 198.51.100.0/25 via 10.0.0.2 dev br0")
+    node.ip(f"route add {GATEWAY} dev eth1 table 222", "route add unreachable 198.51.100.0/25 table 222")
+    assert router.ping(IP)
+    ran = router.run("ping", "-n", "-c", 1, "-W", 2, OTHER, check=False)
+    assert "From 10.0.0.2" in ran.stdout and "Unreachable" in ran.stdout, ran.stdout

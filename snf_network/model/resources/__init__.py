@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from snf_network.lean import dataclass
 from snf_network.model.resources.base import PROTOCOL, Resource
-from snf_network.model.resources.links import Alias, BridgeOption, BridgeVlan, Link, Port
+from snf_network.model.resources.links import Alias, BridgeOption, BridgeVlan, Isolated, Link, Port
 from snf_network.model.resources.nft import Element, SharedElement
 from snf_network.model.resources.routes import (
     RULE_PRIORITY,
@@ -30,6 +30,7 @@ __all__ = [
     "BridgeVlan",
     "Element",
     "FloatingRoute",
+    "Isolated",
     "Link",
     "NeighProxy",
     "Neighbour",
@@ -57,7 +58,7 @@ KINDS: dict[str, type[Resource]] = {
     kind.__name__: kind
     for kind in (
         *(Element, SharedElement),
-        *(Port, Link, Alias, BridgeOption, BridgeVlan),
+        *(Port, Link, Alias, BridgeOption, BridgeVlan, Isolated),
         *(Route, FloatingRoute, Rule, Neighbour, NeighProxy),
         *(Sysctl, Binding, OvsPort),
     )

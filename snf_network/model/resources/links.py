@@ -10,9 +10,12 @@ from snf_network.wire import (
     IFLA_ADDRESS,
     IFLA_AF_SPEC,
     IFLA_BR_MULTI_BOOLOPT,
+    IFLA_BRPORT_ISOLATED,
     IFLA_IFALIAS,
     IFLA_INFO_DATA,
     IFLA_INFO_KIND,
+    IFLA_INFO_SLAVE_DATA,
+    IFLA_INFO_SLAVE_KIND,
     IFLA_LINKINFO,
     IFLA_MASTER,
     IFLA_MTU,
@@ -166,6 +169,35 @@ class BridgeOption(Rtnetlink):
         """Compares with the value in sysfs."""
         said = view.content(f"/sys/class/net/{self.bridge}/bridge/{self.option}")
         return said is not None and said.strip() == self.value
+
+
+@dataclass(frozen=True)
+class Isolated(Rtnetlink):
+    """A port that reaches no other isolated port of its bridge (bridge(8)), as long as it is a port."""
+
+    of_device: ClassVar[bool] = True
+    interface: str
+
+    def add(self) -> str:
+        """The line of ip-link(8)."""
+        return self._line("on")
+
+    def delete(self) -> str:
+        """For a NIC that stays, without the tag."""
+        return self._line("off")
+
+    def _line(self, value: str) -> str:
+        return f"link set dev {self.interface} type bridge_slave isolated {value}"
+
+    def message(self, add: bool, index: Index) -> Request:
+        """The message that ip(8) sends."""
+        option = attribute(IFLA_BRPORT_ISOLATED, bytes((add,)))
+        info = attribute(IFLA_INFO_SLAVE_KIND, b"bridge") + attribute(IFLA_INFO_SLAVE_DATA, option)
+        return RTM_NEWLINK, 0, _link(index(self.interface)) + attribute(IFLA_LINKINFO, info)
+
+    def is_in(self, view: View) -> bool:
+        """Compares with the value in sysfs."""
+        return (view.content(f"/sys/class/net/{self.interface}/brport/isolated") or "").strip() == "1"
 
 
 @dataclass(frozen=True)
