@@ -23,6 +23,7 @@
 : "${TAP_CONSTANT_MAC:=cc:47:52:4e:45:54}"
 : "${MASQ:=false}"
 : "${UNDERLAY=}"
+: "${LIMITS=}"
 : "${MAC_FILTERED_TAG:=private-filtered}"
 : "${IP_FILTERED_TAG:=ip-filtered}"
 : "${TRUNK_TAG:=trunk}"

@@ -47,6 +47,7 @@ DEFAULTS = {
     "TRUNK_TAG": "trunk",
     "MASQ": False,
     "UNDERLAY": "",
+    "LIMITS": "",
     "NFDHCPD_ENGINE": "packet",
 }
 OTHERS = {
@@ -58,6 +59,7 @@ OTHERS = {
     "AUTHENTICATION_METHOD": "kerberos",
     "NFDHCPD_ENGINE": "nfqueue",
     "UNDERLAY": "192.0.2.0/24",
+    "LIMITS": "broadcast:1k",
     **{key: "/other" for key, value in DEFAULTS.items() if str(value).startswith("/")},
 }
 NODE_OF_THE_BASH_PACKAGE = """\

@@ -14,6 +14,7 @@ from snf_network.model.resources import (
     BridgeVlan,
     Element,
     FloatingRoute,
+    Hook,
     Link,
     Neighbour,
     NeighProxy,
@@ -42,6 +43,18 @@ TEXTS: list[tuple[Resource, str, str]] = [
         SharedElement("inet", "masq", "", '10.0.0.0/8 . "eth0"'),
         'add element inet snf_network masq { 10.0.0.0/8 . "eth0" }',
         'delete element inet snf_network masq { 10.0.0.0/8 . "eth0" }',
+    ),
+    (
+        Element("netdev", "out_rates", "tap0", value="limit rate over 125000 bytes/second burst 65536 bytes"),
+        'add element netdev snf_network out_rates { "tap0" limit rate over 125000 bytes/second burst 65536 bytes }',
+        'delete element netdev snf_network out_rates { "tap0" }',
+    ),
+    (
+        Hook("tap0", "in", "in_rate in_packets"),
+        'add chain netdev snf_network in-tap0 { type filter hook egress device "tap0" priority 0; }\n'
+        "flush chain netdev snf_network in-tap0\nadd rule netdev snf_network in-tap0 jump in_rate\n"
+        "add rule netdev snf_network in-tap0 jump in_packets",
+        "delete chain netdev snf_network in-tap0",
     ),
     (Port("tap0", "prv0"), "link set dev tap0 master prv0", "link set dev tap0 nomaster"),
     (Port("tap0"), "link set dev tap0 nomaster", ""),
@@ -146,7 +159,7 @@ def test_its_fields_make_it_again(resource: Resource) -> None:
 
 @ALL
 def test_it_knows_its_door(resource: Resource) -> None:
-    assert resource.door in {"nft", "rtnetlink", "sysctl", "file", "ovs"}
+    assert resource.door in {"nft", "hook", "rtnetlink", "sysctl", "file", "ovs"}
 
 
 @ALL
@@ -214,6 +227,13 @@ def test_a_shared_member_is_another_thing_than_a_nics_own() -> None:
 @ALL
 def test_a_line_is_one_line(resource: Resource) -> None:
     lines = resource.add().split("\n")
+    if isinstance(resource, Hook):
+        assert [line.split()[:2] for line in lines[:3]] == [
+            ["add", "chain"],
+            ["flush", "chain"],
+            ["add", "rule"],
+        ]
+        return
     assert all(re.fullmatch("    .*", line) for line in lines[1:]) and (
         len(lines) == 1 or isinstance(resource, Binding)
     )

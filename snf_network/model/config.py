@@ -57,6 +57,7 @@ class Config:
     firewall_tag_prefix: str = "synnefo:network"
     masq: bool = False
     underlay: str = ""
+    limits: str = ""
     authentication_method: str = "bind9"
     server: str = ""
     fzone: str = "vm.synnefo.live"
@@ -265,6 +266,7 @@ CHECKS: dict[str, tuple[Callable[[str], bool], str]] = {
         "plain, bind9, kerberos or empty",
     ),
     "UNDERLAY": (_are_prefixes, "addresses and prefixes with spaces between them"),
+    "LIMITS": TEXT,
     "TTL": (lambda value: value.isascii() and value.isdigit() and len(value) < 10, "a number of seconds"),
     **dict.fromkeys(
         (

@@ -32,5 +32,11 @@ REASONS = {
     "tunnel": "a tunnel to one of the nodes (UNDERLAY)",
     "vxlan": "VXLAN from no node of the list, or not to this node's own address there",
     "masq": "from one masq network to another",
+    "limit-out": "the NIC sends more than its limit (limit:out)",
+    "limit-in": "more goes to the NIC than its limit (limit:in)",
+    "limit-pps": "more frames a second from the NIC than its limit (limit:pps)",
+    "limit-pps-in": "more frames a second to the NIC than its limit (limit:pps)",
+    "limit-broadcast": "more broadcast and multicast from the NIC than its limit (limit:broadcast)",
+    "limit-new": "the NIC opens more connections than its limit (limit:new)",
     "mac-prefix": "kept from this NIC: it comes from another private network",
 }

@@ -13,7 +13,7 @@ from snf_network.errors import KernelError
 from snf_network.host import kernel
 from snf_network.host.kernel import RULES
 from snf_network.host.lock import Lock
-from snf_network.model.resources.nft import FAMILIES, Element
+from snf_network.model.resources.nft import FAMILIES, LIMIT, Element
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -85,8 +85,9 @@ class Ruleset:
         transaction is refused, as on a first NIC, after a crash or a manual flush, the map keys are looked up
         and the rules loaded.
         """
-        adds = [(element, True) for element in wanted]
-        changes = (*_deletes(removed), *((element, False) for element in replaced), *adds)
+        adds = _adds(wanted)
+        gone = ((element, False) for element in replaced if not element.value.startswith(LIMIT))
+        changes = (*_deletes(removed), *gone, *adds)
         if not changes:
             return
         self._refuse_closed(wanted)
@@ -127,7 +128,7 @@ class Ruleset:
         """Restore many members in one transaction, or none. Returns the error, empty on success: loading
         missing rules is up to `load`, and keys with other values are up to `change`.
         """
-        return self.host.change_members([(element, True) for element in elements])
+        return self.host.change_members(_adds(elements))
 
     def remove(self, elements: Iterable[Element]) -> str:
         """Remove many members in one transaction, or none; returns the error, empty on success."""
@@ -153,7 +154,7 @@ class Ruleset:
         tables = [
             self.host.run(("nft", "-s", "-t", "list", "table", family, "snf_network")) for family in FAMILIES
         ]
-        return "".join(said for status, said in tables if not status)
+        return "".join(_without_hooks(said) for status, said in tables if not status)
 
     def _alone(self) -> Lock:
         return Lock(self.config.state_dir, LOCK, LOADING_SECONDS)
@@ -247,6 +248,15 @@ class Ruleset:
         return self.host.has_element(element.family, element.set, element.key)
 
 
+def _without_hooks(listing: str) -> str:
+    """A table as nft lists it, without the chains of NICs with limits: they come and go with the NICs."""
+    if "\tchain out-" not in listing and "\tchain in-" not in listing:
+        return listing
+    blocks = listing.removesuffix("}\n").rstrip("\n").split("\n\n")
+    kept = (block for block in blocks if not block.startswith(("\tchain out-", "\tchain in-")))
+    return "\n\n".join(kept) + "\n}\n"
+
+
 def profiles() -> dict[str, str]:
     """The available firewall profiles, name to path. Files are ignored if their name cannot be part of an nft
     chain's name.
@@ -288,6 +298,17 @@ def unusable() -> dict[str, str]:
         elif not any(line.partition("#")[0].strip() for line in text.split("\n")):
             found[name] = f"{path} has no rule (to let everything pass: accept)"
     return found
+
+
+def _adds(elements: Iterable[Element]) -> list[tuple[Element, bool]]:
+    """Additions. Of a member that is there with another limit, the kernel would keep that one: so it goes
+    first.
+    """
+    return [
+        (element, add)
+        for element in elements
+        for add in ((True, False, True) if element.value.startswith(LIMIT) else (True,))
+    ]
 
 
 def _deletes(elements: Iterable[Element]) -> list[tuple[Element, bool]]:

@@ -49,6 +49,10 @@ PREFIX, NODE_PREFIX, PROTECTED, LIMITED, PROFILE = "prefix", "node-prefix", "pro
 nfdhcpd got from the tap, or from iptables; ports; the table; pins of all NICs. And for frames to the guest:
 its MAC prefix, from others and from the node itself; two profiles, and any profile.
 """
+LIMIT_OUT, LIMIT_IN, LIMIT_PPS, LIMIT_BROADCAST, LIMIT_NEW = (
+    f"limit:{what}" for what in ("out", "in", "pps", "broadcast", "new")
+)
+"""Pins of NICs that are at one of their limits."""
 UNCOUNTED = {"profile", "no-route", "known"}
 """Reasons for which we have no counter."""
 
@@ -67,6 +71,13 @@ class Column:
     """Its firewall profile: a column with one has only frames to the guest."""
     trunk: bool = False
     """The NIC may send VLAN TRUNK tagged."""
+    tight: tuple[str, ...] = ()
+    """Sets of limits in which the self-test gives it one that is used up."""
+
+    @property
+    def limited(self) -> bool:
+        """True if it has limits: such a column has only the rows about them."""
+        return "limit:" in self.tags
 
     @property
     def routed(self) -> bool:
@@ -85,6 +96,7 @@ EXTRAS = (
 TRUNK = 10
 LESS = "ip-less-routed nfdhcpd"
 THREE = "ip-filtered private-filtered nfdhcpd"
+BELOW = "limit:out:10gbit limit:in:10gbit limit:pps:1m limit:broadcast:100k limit:new:100k"
 COLUMNS = (
     Column("routed", "routed", LESS, (MAC, IP, ROUTER_LOCAL, GUARD, SERVED, ROUTED, ANY)),
     Column("routed allow", "routed", LESS, (MAC, IP, ROUTER_LOCAL, GUARD, QUEUED, ROUTED, ANY), EXTRAS),
@@ -115,6 +127,12 @@ COLUMNS = (
         profile="protected",
     ),
     Column("bridged, unprotected", "bridged", "", (PROFILE,), profile="unprotected"),
+    Column("below all", "bridged", BELOW, ()),
+    Column("limit:out", "bridged", BELOW, (LIMIT_OUT,), tight=("out_rates",)),
+    Column("limit:in", "bridged", BELOW, (LIMIT_IN,), tight=("in_rates",)),
+    Column("limit:pps", "bridged", BELOW, (LIMIT_PPS,), tight=("out_pps", "in_pps")),
+    Column("limit:broadcast", "bridged", BELOW, (LIMIT_BROADCAST,), tight=("broadcasts",)),
+    Column("limit:new", "bridged", BELOW, (LIMIT_NEW,), tight=("openings",)),
 )
 
 
@@ -207,6 +225,8 @@ class Row:
     """Passes if the NIC is a trunk."""
     ear: str = ""
     """The only receiver that counts."""
+    limit: bool = False
+    """It is about limits, and sent only in columns with them."""
     answer: Callable[[Guest, bytes], bool] | None = None
     """Accepts the answer that the guest must get."""
 
@@ -224,6 +244,8 @@ class Row:
 
     def possible(self, column: Column) -> bool:
         """False if the topology does not have this row in this column."""
+        if column.limited != self.limit:
+            return False
         if column.profile and (not self.inward or ROUTED in self.stopped):
             return False
         return not ((self.bridged and column.routed) or (self.routed and not column.routed))

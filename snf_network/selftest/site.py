@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
 
 from snf_network.selftest import frames as f
 from snf_network.selftest.controls import LEGAL
 from snf_network.selftest.inward import PASSING, STOPPED, unknown
+from snf_network.selftest.limits import LIMITED, primer
 from snf_network.selftest.matrix import (
     COLUMNS,
     GATEWAY,
@@ -17,6 +18,7 @@ from snf_network.selftest.matrix import (
     NODE6,
     QUEUED,
     ROUTER_MAC,
+    SISTER,
     TAP_MAC,
     TRUNK,
     UNDERLAY,
@@ -40,12 +42,12 @@ from snf_network.selftest.world import (
     witnessed,
 )
 
-ROWS = (*FORGED, *LEGAL, *STOPPED, *PASSING)
+ROWS = (*FORGED, *LEGAL, *STOPPED, *PASSING, *LIMITED)
 ROOM = 16000
 """Distance between the first numbers of two plays: more than the number of frames in a play."""
 MARKS = 65000
 """First number of the frames that mark the end of a play; they pass every filter."""
-TABLES = ("bridge", "inet", "arp")
+TABLES = ("bridge", "inet", "arp", "netdev")
 VTEP_SETS = ("vteps", "vteps6", "vtep_self", "vtep_self6")
 UNROUTED_NETS = ("203.0.113.128/25", "2001:db8:fffd::/48")
 Heard = dict[int, set[str]]
@@ -61,7 +63,7 @@ class Site:
         )
         self.guests = [Guest(column, number) for number, column in enumerate(COLUMNS, 1)]
         self.taught: set[tuple[str, str]] = set()
-        self.mark = 0
+        self.mark, self.ruled = 0, True
         self.stack, self.speakers = stack, dict[tuple[str, str], socket.socket]()
         for machine in (self.guest, self.peer, self.router):
             machine.sysctl("net/ipv6/conf/default/disable_ipv6", "1")
@@ -75,6 +77,10 @@ class Site:
             self._up(guest)
         watch(self.node)
         settle(self.node)
+        for guest in self.guests:
+            if guest.column.tight:
+                self._lift(guest, guest.column.tight)
+                self._use_up(guest, guest.column.tight)
         self.ears = {
             "peer": (Ear(self.peer, "eth0"), self.node, "peer0"),
             "bridge": (Ear(self.node, "br0"), self.peer, "eth0"),
@@ -126,6 +132,23 @@ class Site:
         self.node.script("kvm-ifup-custom", environment(guest))
         if guest.column.routed:
             self.node.ip(f"route add {unknown(guest)}/32 dev {guest.tap}")
+
+    def _use_up(self, guest: Guest, names: Sequence[str]) -> None:
+        """Bring a NIC to its limits: of octets one frame's worth is never left; of frames the primer takes
+        the only one.
+        """
+        for name in names:
+            of, unit = (" bytes", "bytes") if name.endswith("_rates") else ("", "packets")
+            limit = f"limit rate over 1{of}/day burst 1 {unit}"
+            self.node.load(f'add element netdev snf_network {name} {{ "{guest.tap}" {limit} }}\n')
+        if not all(name.startswith("in_") for name in names):
+            self._speak(self.guest, guest.tap, primer(guest))
+        self._speak(self.peer, "eth0", f.ethernet(SISTER, f.BROADCAST, (f.LOCAL, bytes(46))))
+
+    def _lift(self, guest: Guest, names: Sequence[str]) -> None:
+        """Take limits away."""
+        for name in names:
+            self.node.load(f'delete element netdev snf_network {name} {{ "{guest.tap}" }}\n')
 
     def make_trunks(self) -> None:
         """Add the members that tag trunk would yield: some kernels' bridges cannot filter VLANs, so the NICs
@@ -191,10 +214,15 @@ class Site:
             ):
                 frames = (frame for row, frame in told if row.sender == sender and not row.outside)
                 self._speak(machine, device, *frames)
-            heard = self._all(ear, self.node, guest.tap)
-            heard += self._all(
-                ear, self.node, guest.tap
-            )  # answers to what was queued before the first marker
+            inward = [name for name in guest.column.tight if name.startswith("in_") and self.ruled]
+            self._lift(guest, inward)  # the marks that end a play must come through
+            try:
+                heard = self._all(ear, self.node, guest.tap)
+                # answers to what was queued before the first marker
+                heard += self._all(ear, self.node, guest.tap)
+            finally:
+                if inward:
+                    self._use_up(guest, inward)
         found = set(map(f.token, heard)) & {f.token(frame) for row, frame in told if row.inward}
         return found | {
             f.token(sent)
@@ -239,7 +267,7 @@ class Site:
         for family in TABLES:
             self.node.run("nft", "delete", "table", family, "snf_network")
         self.node.ip("link set br0 type bridge no_linklocal_learn 0")
-        self.taught = set()
+        self.taught, self.ruled = set(), False
 
 
 def _counts(row: Row, name: str) -> bool:
