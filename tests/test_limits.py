@@ -116,7 +116,7 @@ def test_a_nic_without_limits_has_nothing_of_them() -> None:
 
 
 def test_a_limit_is_read_back_in_whatever_units_nft_lists_it() -> None:
-    said = """{"set": {"name": "out_rates", "elem": [
+    said = """{"set": {"name": "openings", "elem": [
         {"elem": {"val": "tap0", "limit": {"rate": 12500000, "burst": 64, "per": "second", "inv": true,
             "rate_unit": "bytes", "burst_unit": "kbytes"}}},
         {"elem": {"val": "tap1", "limit": {"rate": 1, "burst": 65536, "per": "second", "inv": true,
@@ -138,12 +138,12 @@ def test_the_listing_of_rules_has_no_chain_of_a_nic() -> None:
 @pytest.mark.parametrize(
     "hook",
     [
-        Hook("tap0", "up", "out_rate"),
-        Hook("tap0", "out", "out_rate; flush ruleset"),
-        Hook('tap0"', "out", "out_rate"),
-        Hook("tap0", "out", "out_rate\nnew"),
+        Hook("tap0", "up", "jump new"),
+        Hook("tap0", "out", "jump new;flush ruleset"),
+        Hook('tap0"', "out", "jump new"),
+        Hook("tap0", "out", "jump broadcast\njump new"),
     ],
 )
 def test_a_hook_that_is_not_sound(hook: Hook) -> None:
     assert hook.unsound()
-    assert not Hook("tap0", "out", "out_rate new").unsound()
+    assert not Hook("tap0", "out", "jump broadcast; jump new").unsound()

@@ -45,15 +45,15 @@ TEXTS: list[tuple[Resource, str, str]] = [
         'delete element inet snf_network masq { 10.0.0.0/8 . "eth0" }',
     ),
     (
-        Element("netdev", "out_rates", "tap0", value="limit rate over 125000 bytes/second burst 65536 bytes"),
-        'add element netdev snf_network out_rates { "tap0" limit rate over 125000 bytes/second burst 65536 bytes }',
-        'delete element netdev snf_network out_rates { "tap0" }',
+        Element("netdev", "openings", "tap0", value="limit rate over 1000/second burst 100 packets"),
+        'add element netdev snf_network openings { "tap0" limit rate over 1000/second burst 100 packets }',
+        'delete element netdev snf_network openings { "tap0" }',
     ),
     (
-        Hook("tap0", "in", "in_rate in_packets"),
+        Hook("tap0", "in", "limit rate over 8/second burst 1 packets goto no_limit_pps; jump new"),
         'add chain netdev snf_network in-tap0 { type filter hook egress device "tap0" priority 0; }\n'
-        "flush chain netdev snf_network in-tap0\nadd rule netdev snf_network in-tap0 jump in_rate\n"
-        "add rule netdev snf_network in-tap0 jump in_packets",
+        "flush chain netdev snf_network in-tap0\nadd rule netdev snf_network in-tap0 limit rate over 8/second burst 1 packets goto no_limit_pps\n"
+        "add rule netdev snf_network in-tap0 jump new",
         "delete chain netdev snf_network in-tap0",
     ),
     (Port("tap0", "prv0"), "link set dev tap0 master prv0", "link set dev tap0 nomaster"),

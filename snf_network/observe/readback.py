@@ -95,6 +95,17 @@ def members() -> Iterator[Element | Hook]:
             yield from Hook.listed(entries) if family == "netdev" else ()
 
 
+def hooks_of(interface: str) -> list[Hook]:
+    """The chains of a NIC with limits. Raises KernelError."""
+    found = [Hook(interface, side, "").chain for side in ("out", "in")]
+    with _readable("nft"):
+        return [
+            hook
+            for chain in found
+            for hook in Hook.listed(_nft("list", "chain", "netdev", "snf_network", chain))
+        ]
+
+
 def drops() -> dict[tuple[str, str], tuple[int, int]]:
     """Drops by interface and reason, in frames and bytes. An interface that is gone shows as a number."""
     found: dict[tuple[str, str], tuple[int, int]] = {}

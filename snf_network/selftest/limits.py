@@ -56,6 +56,42 @@ LIMITED = (
 )
 
 
+OCTETS, FRAMES = "limit rate over 1 bytes/day burst 1 bytes", "limit rate over 1/day burst 1 packets"
+"""Limits of which one frame's worth is never left, and of which the first frame takes all."""
+USED_UP = {
+    LIMIT_OUT: {"out": f"{OCTETS} goto no_limit_out"},
+    LIMIT_IN: {"in": f"{OCTETS} goto no_limit_in"},
+    LIMIT_PPS: {"out": f"{FRAMES} goto no_limit_pps", "in": f"{FRAMES} goto no_limit_pps_in"},
+    LIMIT_BROADCAST: {"broadcasts": FRAMES},
+    LIMIT_NEW: {"openings": FRAMES},
+}
+"""The chains of the NIC, or the sets, that the limit of a pin is in."""
+IN_TABLE = "netdev snf_network"
+
+
+def used_up(guest: Guest) -> dict[str, str]:
+    """What brings a NIC to its limits, for nft, by chain or set. Of frames the primer takes the last one."""
+    limits = {place: limit for pin in guest.column.pins for place, limit in USED_UP.get(pin, {}).items()}
+    return {place: f"{_without(guest, place)}{_with(guest, place, limit)}" for place, limit in limits.items()}
+
+
+def lifted(guest: Guest) -> str:
+    """What takes the limits of frames to the guest away, for nft."""
+    return _without(guest, "in")
+
+
+def _without(guest: Guest, place: str) -> str:
+    if place in ("out", "in"):
+        return f"flush chain {IN_TABLE} {place}-{guest.tap}\n"
+    return f'delete element {IN_TABLE} {place} {{ "{guest.tap}" }}\n'
+
+
+def _with(guest: Guest, place: str, limit: str) -> str:
+    if place in ("out", "in"):
+        return f"add rule {IN_TABLE} {place}-{guest.tap} {limit}\n"
+    return f'add element {IN_TABLE} {place} {{ "{guest.tap}" {limit} }}\n'
+
+
 def primer(guest: Guest) -> bytes:
     """The one frame that a bucket of one frame still lets through: it counts for every limit."""
     return guest.frame(f.tcp(guest.ip, OTHER, 40000, 80))

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager
 
 from snf_network.selftest import frames as f
 from snf_network.selftest.controls import LEGAL
 from snf_network.selftest.inward import PASSING, STOPPED, unknown
-from snf_network.selftest.limits import LIMITED, primer
+from snf_network.selftest.limits import LIMITED, lifted, primer, used_up
 from snf_network.selftest.matrix import (
     COLUMNS,
     GATEWAY,
@@ -78,9 +78,8 @@ class Site:
         watch(self.node)
         settle(self.node)
         for guest in self.guests:
-            if guest.column.tight:
-                self._lift(guest, guest.column.tight)
-                self._use_up(guest, guest.column.tight)
+            if used_up(guest):
+                self._use_up(guest)
         self.ears = {
             "peer": (Ear(self.peer, "eth0"), self.node, "peer0"),
             "bridge": (Ear(self.node, "br0"), self.peer, "eth0"),
@@ -133,22 +132,13 @@ class Site:
         if guest.column.routed:
             self.node.ip(f"route add {unknown(guest)}/32 dev {guest.tap}")
 
-    def _use_up(self, guest: Guest, names: Sequence[str]) -> None:
-        """Bring a NIC to its limits: of octets one frame's worth is never left; of frames the primer takes
-        the only one.
-        """
-        for name in names:
-            of, unit = (" bytes", "bytes") if name.endswith("_rates") else ("", "packets")
-            limit = f"limit rate over 1{of}/day burst 1 {unit}"
-            self.node.load(f'add element netdev snf_network {name} {{ "{guest.tap}" {limit} }}\n')
-        if not all(name.startswith("in_") for name in names):
+    def _use_up(self, guest: Guest, *places: str) -> None:
+        """Bring a NIC to its limits, by default to all."""
+        limits = used_up(guest)
+        self.node.load("".join(limits[place] for place in places or limits))
+        if not places:
             self._speak(self.guest, guest.tap, primer(guest))
         self._speak(self.peer, "eth0", f.ethernet(SISTER, f.BROADCAST, (f.LOCAL, bytes(46))))
-
-    def _lift(self, guest: Guest, names: Sequence[str]) -> None:
-        """Take limits away."""
-        for name in names:
-            self.node.load(f'delete element netdev snf_network {name} {{ "{guest.tap}" }}\n')
 
     def make_trunks(self) -> None:
         """Add the members that tag trunk would yield: some kernels' bridges cannot filter VLANs, so the NICs
@@ -214,15 +204,16 @@ class Site:
             ):
                 frames = (frame for row, frame in told if row.sender == sender and not row.outside)
                 self._speak(machine, device, *frames)
-            inward = [name for name in guest.column.tight if name.startswith("in_") and self.ruled]
-            self._lift(guest, inward)  # the marks that end a play must come through
+            inward = self.ruled and "in" in used_up(guest)
+            if inward:  # the marks that end a play must come through
+                self.node.load(lifted(guest))
             try:
                 heard = self._all(ear, self.node, guest.tap)
                 # answers to what was queued before the first marker
                 heard += self._all(ear, self.node, guest.tap)
             finally:
                 if inward:
-                    self._use_up(guest, inward)
+                    self._use_up(guest, "in")
         found = set(map(f.token, heard)) & {f.token(frame) for row, frame in told if row.inward}
         return found | {
             f.token(sent)

@@ -34,34 +34,40 @@ WHOLE = 65536
 class Kind:
     """What a tag limits."""
 
-    sets: tuple[tuple[str, str, str], ...]
-    """For each direction (out: from the guest; in: to it), the set of its members and the chain that looks it
-    up.
+    ends: tuple[tuple[str, str], ...]
+    """For each direction (out: from the guest; in: to it), the chain of limits.nft: of all that is over it,
+    or, with a set, of all frames.
     """
+    set: str = ""
+    """The set of its members; empty if the limit is in the chain of the NIC."""
     rate: bool = False
     """The value is bits a second, else a number a second."""
 
 
 KINDS = {
-    "out": Kind((("out", "out_rates", "out_rate"),), rate=True),
-    "in": Kind((("in", "in_rates", "in_rate"),), rate=True),
-    "pps": Kind((("out", "out_pps", "out_packets"), ("in", "in_pps", "in_packets"))),
-    "broadcast": Kind((("out", "broadcasts", "broadcast"),)),
-    "new": Kind((("out", "openings", "new"),)),
+    "out": Kind((("out", "no_limit_out"),), rate=True),
+    "in": Kind((("in", "no_limit_in"),), rate=True),
+    "pps": Kind((("out", "no_limit_pps"), ("in", "no_limit_pps_in"))),
+    "broadcast": Kind((("out", "broadcast"),), "broadcasts"),
+    "new": Kind((("out", "new"),), "openings"),
 }
 """In the order in which a frame meets them."""
 
 
 def setup(nic: Nic, node: Node, config: Config) -> Iterator[Resource]:
-    """A member for each limit, and a chain for each direction. Raises BadEnvironment."""
-    chains: dict[str, list[str]] = {"out": [], "in": []}
+    """A chain for each direction, and a member for each limit that has a set. Raises BadEnvironment."""
+    rules: dict[str, list[str]] = {"out": [], "in": []}
     for what, value in limits_of(nic, config).items():
-        for side, name, chain in KINDS[what].sets:
-            yield Element("netdev", name, nic.interface, value=_limit(what, value))
-            chains[side].append(chain)
-    for side, names in chains.items():
-        if names:
-            yield Hook(nic.interface, side, " ".join(names))
+        kind, limit = KINDS[what], _limit(what, value)
+        if kind.set:
+            yield Element("netdev", kind.set, nic.interface, value=limit)
+        for side, chain in kind.ends:
+            rules[side].append(f"jump {chain}" if kind.set else f"{limit} goto {chain}")
+    if any(rules.values()):
+        yield Element("netdev", "limited", nic.interface)
+    for side, some in rules.items():
+        if some:
+            yield Hook(nic.interface, side, "; ".join(some))
 
 
 def limits_of(nic: Nic, config: Config) -> dict[str, str]:

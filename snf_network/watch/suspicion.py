@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from snf_network.host import kernel
 from snf_network.model.resources import Element, Hook, Neighbour, NeighProxy, Route, Sysctl
 from snf_network.model.resources.nft import HOOK
+from snf_network.observe.readback import hooks_of
 from snf_network.watch.glimpse import Glimpse
 
 if TYPE_CHECKING:
@@ -62,15 +62,14 @@ def _missing(record: Record, suspicion: Suspicion) -> Iterator[Resource]:
 
 
 def _is_gone(resource: Element | Hook, sets: Collection[str]) -> bool:
-    """True for a member of one of the sets that is not there, and for a chain that does not jump to all that
-    it should.
+    """True for a member of one of the sets that is not there, and for a chain that is another than it should
+    be.
     """
     if isinstance(resource, Element):
         return resource.set in sets and not kernel.has_element(resource.family, resource.set, resource.key)
     if HOOK not in sets:
         return False
-    said = kernel.run(("nft", "list", "chain", "netdev", "snf_network", resource.chain))[1].split()
-    return [word for before, word in pairwise(said) if before == "jump"] != resource.chains.split()
+    return resource not in hooks_of(resource.interface)
 
 
 def _is_told(resource: Resource, interface: str, down: bool) -> bool:

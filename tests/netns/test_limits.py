@@ -198,26 +198,33 @@ LIMITED = {**BRIDGED, "NETWORK_TAGS": "limit:out:100mbit limit:in:50mbit limit:b
 
 
 def limits(node: Machine) -> dict[str, object]:
-    """The members with limits, and the jumps of the chains of NICs."""
+    """The members with limits, and the rules of the chains of NICs: the rate, and where it goes."""
     found: dict[str, object] = {}
     for entry in json.loads(node.out("nft", "-j", "list", "table", "netdev", "snf_network"))["nftables"]:
         for element in entry.get("set", {}).get("elem", ()):
-            if "limit" in element["elem"]:
-                limit = element["elem"]["limit"]
-                found[f"{entry['set']['name']} {element['elem']['val']}"] = limit["rate"]
+            member = {"val": element, "limit": {"rate": 0}} if isinstance(element, str) else element["elem"]
+            if "limit" in member:
+                found[f"{entry['set']['name']} {member['val']}"] = member["limit"]["rate"]
         if "-" in entry.get("rule", {}).get("chain", ""):
-            jumps = found.setdefault(entry["rule"]["chain"], [])
-            assert isinstance(jumps, list)
-            jumps.append(entry["rule"]["expr"][0]["jump"]["target"])
+            rules = found.setdefault(entry["rule"]["chain"], [])
+            assert isinstance(rules, list)
+            rules.append([word for said in entry["rule"]["expr"] for word in _words(**said)])
     return found
 
 
+def _words(
+    limit: dict[str, int] | None = None,
+    goto: dict[str, str] | None = None,
+    jump: dict[str, str] | None = None,
+) -> list[object]:
+    return [limit["rate"]] if limit else [(goto or jump or {})["target"]]
+
+
 WANTED = {
-    "out_rates tap1": 12500000,
-    "in_rates tap1": 6250000,
+    "limited tap1": 0,
     "broadcasts tap1": 100,
-    "out-tap1": ["out_rate", "broadcast"],
-    "in-tap1": ["in_rate"],
+    "out-tap1": [[12500000, "no_limit_out"], ["broadcast"]],
+    "in-tap1": [[6250000, "no_limit_in"]],
 }
 
 
@@ -231,10 +238,9 @@ def test_limits_come_change_and_go_with_the_nic(node: Machine) -> None:
     changed = {**LIMITED, "TAGS": "snf-network:0:limit:out:10mbit snf-network:0:no-limit:broadcast"}
     node.up(changed)
     assert limits(node) == {
-        "out_rates tap1": 1250000,
-        "in_rates tap1": 6250000,
-        "out-tap1": ["out_rate"],
-        "in-tap1": ["in_rate"],
+        "limited tap1": 0,
+        "out-tap1": [[1250000, "no_limit_out"]],
+        "in-tap1": [[6250000, "no_limit_in"]],
     }
     node.up({**changed, "NETWORK_TAGS": "", "TAGS": ""})
     assert limits(node) == {}
@@ -252,10 +258,14 @@ def test_limits_come_change_and_go_with_the_nic(node: Machine) -> None:
         "delete table netdev snf_network",
         "delete chain netdev snf_network in-tap1",
         "flush chain netdev snf_network out-tap1",
-        'delete element netdev snf_network in_rates { "tap1" }',
-        'delete element netdev snf_network out_rates { "tap1" }\n'
-        'add element netdev snf_network out_rates { "tap1" limit rate over 1 bytes/second burst 1 bytes }',
-        "flush chain netdev snf_network out_rate",
+        "insert rule netdev snf_network in-tap1 accept",
+        "flush chain netdev snf_network out-tap1\n"
+        "add rule netdev snf_network out-tap1 limit rate over 9 bytes/second goto no_limit_out\n"
+        "add rule netdev snf_network out-tap1 jump broadcast",
+        'delete element netdev snf_network broadcasts { "tap1" }',
+        'delete element netdev snf_network broadcasts { "tap1" }\n'
+        'add element netdev snf_network broadcasts { "tap1" limit rate over 1/second burst 1 packets }',
+        "flush chain netdev snf_network broadcast",
     ],
 )
 def test_what_is_lost_is_seen_and_put_back(node: Machine, harm: str) -> None:
@@ -299,9 +309,9 @@ def test_default_limits(node: Machine) -> None:
     node.write("/etc/default/snf-network", 'LIMITS="broadcast:1k out:1gbit"\n')
     node.up({**BRIDGED, "NETWORK_TAGS": "limit:out:2gbit"})
     assert limits(node) == {
-        "out_rates tap1": 250000000,
+        "limited tap1": 0,
         "broadcasts tap1": 1000,
-        "out-tap1": ["out_rate", "broadcast"],
+        "out-tap1": [[250000000, "no_limit_out"], ["broadcast"]],
     }
 
 
@@ -332,7 +342,7 @@ def test_what_was_cut_is_shown(place: Site) -> None:
     [
         "delete chain netdev snf_network in-tap1",
         "flush chain netdev snf_network out-tap1",
-        'delete element netdev snf_network in_rates { "tap1" }',
+        'delete element netdev snf_network broadcasts { "tap1" }',
         "delete table netdev snf_network",
     ],
 )

@@ -33,7 +33,7 @@ KEYS = {
     **dict.fromkeys(("macs", "prefixes"), "interface mac"),
     **dict.fromkeys(("src4", "nets4", "src6", "nets6"), "interface mac address"),
     **dict.fromkeys(("targets", "tgtnets", "ndmacs", "router_targets"), "interface digits"),
-    **dict.fromkeys(("out_rates", "in_rates", "out_pps", "in_pps", "broadcasts", "openings"), "interface"),
+    **dict.fromkeys(("limited", "broadcasts", "openings"), "interface"),
     "routers": "interface address",
     "trunks": "interface vlan",
 }
@@ -49,7 +49,7 @@ ELEM_TABLE, ELEM_SET, ELEM_ELEMENTS, LIST_ELEM = 1, 2, 3, 1
 ELEM_KEY, ELEM_DATA, ELEM_EXPR, ELEM_KEY_END = 1, 2, 7, 10
 EXPR_NAME, EXPR_DATA = 1, 2
 LIMIT_RATE, LIMIT_UNIT, LIMIT_BURST, LIMIT_TYPE, LIMIT_FLAGS = 1, 2, 3, 4, 5
-OF_PACKETS, OF_BYTES, OVER = 0, 1, 1
+OF_PACKETS, OVER = 0, 1
 LIMIT = "limit rate over "
 """How the value of a member begins that has a limit, and no value."""
 SECOND = 1
@@ -148,7 +148,9 @@ class SharedElement(Element):
 
 @dataclass(frozen=True)
 class Hook(Resource):
-    """The chain of a NIC with limits, at the hook of its own device; it jumps to chains of limits.nft."""
+    """The chain of a NIC with limits, at the hook of its own device: what is over them goes on to chains of
+    limits.nft.
+    """
 
     door: ClassVar[str] = "hook"
     heading: ClassVar[str] = "nft -f -"
@@ -157,8 +159,8 @@ class Hook(Resource):
     interface: str
     side: str
     """out: what the guest sends; in: what goes to it."""
-    chains: str
-    """The chains that it jumps to, with spaces between them."""
+    rules: str
+    """Its rules, with "; " between them."""
 
     @property
     def chain(self) -> str:
@@ -174,16 +176,16 @@ class Hook(Resource):
         """Several lines, as a binding has: the chain; nothing in it; all that belongs there."""
         hook, name = "ingress" if self.side == "out" else "egress", f"netdev snf_network {self.chain}"
         head = f'add chain {name} {{ type filter hook {hook} device "{self.interface}" priority 0; }}'
-        jumps = (f"add rule {name} jump {chain}" for chain in self.chains.split())
-        return "\n".join((head, f"flush chain {name}", *jumps))
+        rules = (f"add rule {name} {rule}" for rule in self.rules.split("; "))
+        return "\n".join((head, f"flush chain {name}", *rules))
 
     def delete(self) -> str:
         """Fails if it is absent."""
         return f"delete chain netdev snf_network {self.chain}"
 
     def unsound(self) -> str:
-        """As of a member; and its chains are words."""
-        text = f"{self.side}{self.interface}{self.chains}"
+        """As of a member; and no rule ends its line."""
+        text = f"{self.side}{self.interface}{self.rules.replace('; ', ' ')}"
         sound = text.isprintable() and self.side in ("out", "in") and not set(text) & set('{};\\"')
         return "" if sound else f"hook={text}"
 
@@ -193,11 +195,10 @@ class Hook(Resource):
         found = {entry["chain"]["name"]: list[str]() for entry in entries if "hook" in entry.get("chain", ())}
         for rule in (entry["rule"] for entry in entries if "rule" in entry):
             if rule["chain"] in found:
-                (said,) = rule["expr"] if len(rule["expr"]) == 1 else ({},)
-                found[rule["chain"]].append(said.get("jump", {}).get("target", "?"))
-        for name, chains in found.items():
+                found[rule["chain"]].append(" ".join(map(_statement, rule["expr"])))
+        for name, rules in found.items():
             side, _, interface = name.partition("-")
-            yield Hook(interface, side, " ".join(chains))
+            yield Hook(interface, side, "; ".join(rules))
 
 
 def _data(kind: int, value: bytes) -> bytes:
@@ -218,19 +219,15 @@ def _value(kind: str, value: str) -> bytes:
 
 
 def _limit(value: str) -> bytes:
-    """The expression of a member with a limit: `limit rate over N bytes/second burst N bytes`, or `limit rate
-    over N/second burst N packets`. Raises ValueError.
+    """The expression of a member with a limit, `limit rate over N/second burst N packets`. Raises
+    ValueError.
     """
-    over, _, burst = value.removeprefix(LIMIT).partition(" burst ")
-    rate, _, unit = over.removesuffix("/second").partition(" ")
-    number, _, of = burst.partition(" ")
-    if not over.endswith("/second") or (unit, of) not in (("bytes", "bytes"), ("", "packets")):
-        raise ValueError(value)
+    rate, _, burst = value.removeprefix(LIMIT).partition("/second burst ")
     fields = (
         (LIMIT_RATE, int(rate).to_bytes(8, "big")),
         (LIMIT_UNIT, SECOND.to_bytes(8, "big")),
-        (LIMIT_BURST, int(number).to_bytes(4, "big")),
-        (LIMIT_TYPE, (OF_BYTES if unit else OF_PACKETS).to_bytes(4, "big")),
+        (LIMIT_BURST, int(burst.removesuffix(" packets")).to_bytes(4, "big")),
+        (LIMIT_TYPE, OF_PACKETS.to_bytes(4, "big")),
         (LIMIT_FLAGS, OVER.to_bytes(4, "big")),
     )
     data = b"".join(attribute(kind, field) for kind, field in fields)
@@ -290,8 +287,16 @@ def _member(family: str, name: str, member: Any) -> Element:
     )
 
 
+def _statement(said: dict[str, Any]) -> str:
+    """A statement of a hook's rule, as Hook has it; of any other its name."""
+    ((name, about),) = said.items()
+    if name == "limit":
+        return _limited(about)
+    return f"{name} {about['target']}" if name in ("goto", "jump") else f"{name}"
+
+
 def _limited(limit: dict[str, Any] | None) -> str:
-    """The limit of a member, as Element has it; empty if it has none."""
+    """A limit as Element and Hook have it; empty if there is none."""
     if not limit:
         return ""
     per = f"/{limit['per']}"
