@@ -53,6 +53,8 @@ OF_PACKETS, OVER = 0, 1
 LIMIT = "limit rate over "
 """How the value of a member begins that has a limit, and no value."""
 SECOND = 1
+BURST = 5
+"""Frames, where nft lists none."""
 HOOK = "hook"
 """Stands for the chain of a NIC where the watch names the set of a member."""
 THOUSANDS = {"bytes": 1, "kbytes": 1 << 10, "mbytes": 1 << 20}
@@ -301,8 +303,10 @@ def _limited(limit: dict[str, Any] | None) -> str:
         return ""
     per = f"/{limit['per']}"
     if "rate_unit" not in limit:
-        return f"{LIMIT}{limit['rate']}{per} burst {limit['burst']} packets"
-    rate, burst = (limit[name] * THOUSANDS[limit[f"{name}_unit"]] for name in ("rate", "burst"))
+        return f"{LIMIT}{limit['rate']}{per} burst {limit.get('burst', BURST)} packets"
+    rate, burst = (
+        limit.get(name, 0) * THOUSANDS[limit.get(f"{name}_unit", "bytes")] for name in ("rate", "burst")
+    )
     return f"{LIMIT}{rate} bytes{per} burst {burst} bytes"
 
 
