@@ -85,8 +85,13 @@ def say(*words: object) -> None:
     print(f"{time.monotonic() - BEGAN:4.0f} s ", *words, file=sys.stderr, flush=True)
 
 
-def arguments(description: str, rounds: int, counts: str) -> argparse.Namespace:
-    """The command line; all benches take the same."""
+def arguments(
+    description: str,
+    rounds: int,
+    counts: str,
+    options: Callable[[argparse.ArgumentParser], None] = lambda parser: None,
+) -> argparse.Namespace:
+    """The command line; all benches take the same, and each its own `options`."""
     parser = argparse.ArgumentParser(
         description=description, formatter_class=argparse.RawDescriptionHelpFormatter, epilog=EPILOG
     )
@@ -100,6 +105,7 @@ def arguments(description: str, rounds: int, counts: str) -> argparse.Namespace:
     parser.add_argument(
         "--rounds", type=int, default=rounds, help="rounds to interleave (default: %(default)s)"
     )
+    options(parser)
     parser.add_argument("--json", action="store_true", help="print the figures as JSON")
     parser.add_argument(
         "--timeout",

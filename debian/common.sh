@@ -24,6 +24,7 @@
 : "${MASQ:=false}"
 : "${UNDERLAY=}"
 : "${NODE_SERVICES=}"
+: "${LIMITS=}"
 : "${MAC_FILTERED_TAG:=private-filtered}"
 : "${IP_FILTERED_TAG:=ip-filtered}"
 : "${TRUNK_TAG:=trunk}"

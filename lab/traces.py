@@ -22,7 +22,7 @@ def lines(text: str, *words: str) -> Sequence[str]:
 
 def without_rules(machine: Machine) -> None:
     """Take our tables away, as an admin's `nft flush ruleset` would: what then passes was dropped by them."""
-    for family in ("bridge", "inet", "arp"):
+    for family in ("bridge", "inet", "arp", "netdev"):
         machine.run("nft", "delete", "table", family, "snf_network", check=False)
 
 
@@ -40,6 +40,8 @@ def traces(machine: Machine, records: bool = True) -> list[str]:
                 found += [
                     f"{kind} {what['family']} {what['name']} {element}" for element in what.get("elem", ())
                 ]
+        if "-" in entry.get("chain", {}).get("name", "") and entry["chain"]["table"] == "snf_network":
+            found.append(f"chain netdev {entry['chain']['name']}")
     for family in ("-4", "-6") if IPV6 else ("-4",):
         for words in (("rule",), ("route", "show", "table", "all"), ("neigh", "show", "nud", "permanent")):
             found += lines(machine.out("ip", family, *words), "proto 148")

@@ -95,6 +95,8 @@ def plan_for(nic: Nic, node: Node, config: Config) -> Plan:
     tags = tags_of(nic, config)
     chosen = {tag: setups.for_tag(tag, config) for tag in tags}
     ignored = setups.ignored(chosen, config)
+    if config.limits:
+        chosen.setdefault("limit:", setups.for_tag("limit:", config))
     resources = list(setups.for_mode(nic.mode)(nic, node, config))
     for setup in dict.fromkeys(filter(None, chosen.values())):
         resources += setup(nic, node, config)

@@ -35,13 +35,14 @@ from snf_network.rules.ruleset import Ruleset  # noqa: E402
 from snf_network.selftest import run  # noqa: E402
 from snf_network.selftest.matrix import OPEN_PORT, UNDERLAY, UNDERLAY6  # noqa: E402
 from snf_network.selftest.site import ROOM, Heard, Site  # noqa: E402
-from snf_network.selftest.world import bridge_netfilter, drops  # noqa: E402
+from snf_network.selftest.world import LOST, bridge_netfilter, drops  # noqa: E402
 
 FILES = (
     "base.nft",
     "pins.nft",
     "pin_arp.nft",
     "services.nft",
+    "limits.nft",
     "profiles/protected.nft",
     "profiles/limited.nft",
     "profiles/unprotected.nft",
@@ -123,7 +124,8 @@ CONDITIONS = (
     r"ip6 saddr fe80::/10 ",
     r"(udp|th|tcp) [sd]port (>= )?\d+ ",
     r"(udp|th|tcp) [sd]port \{[^}]*\} ",
-    r"tcp flags & \([^)]*\) != syn ",
+    r"tcp flags & \([^)]*\) [!=]= syn ",
+    r"ether daddr & [0-9a-f:]+ [!=]= [0-9a-f:]+ ",
     r"ether type \w+ ",
 )
 """What can be left out of a rule."""
@@ -306,6 +308,9 @@ def tried(mutant: Mutant) -> tuple[Mutant, str]:
     try:
         return mutant, fields[0].complaint(mutant)
     except KernelError as error:
+        if str(error).startswith(LOST):  # also of a mark: what the play has left must not be the next one's
+            sum(1 for _ in fields[0].site._listen())
+            return mutant, str(error)
         if "nft -I" not in str(error):
             raise
         return mutant, "refused"

@@ -49,6 +49,7 @@ DEFAULTS = {
     "MASQ": False,
     "UNDERLAY": "",
     "NODE_SERVICES": "",
+    "LIMITS": "",
     "NFDHCPD_ENGINE": "packet",
 }
 OTHERS = {
@@ -61,6 +62,7 @@ OTHERS = {
     "NFDHCPD_ENGINE": "nfqueue",
     "UNDERLAY": "192.0.2.0/24",
     "NODE_SERVICES": "22/tcp",
+    "LIMITS": "broadcast:1k",
     **{key: "/other" for key, value in DEFAULTS.items() if str(value).startswith("/")},
 }
 NODE_OF_THE_BASH_PACKAGE = """\

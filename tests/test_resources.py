@@ -15,6 +15,7 @@ from snf_network.model.resources import (
     Element,
     FloatingRoute,
     Isolated,
+    Hook,
     Link,
     Neighbour,
     NeighProxy,
@@ -43,6 +44,18 @@ TEXTS: list[tuple[Resource, str, str]] = [
         SharedElement("inet", "masq", "", '10.0.0.0/8 . "eth0"'),
         'add element inet snf_network masq { 10.0.0.0/8 . "eth0" }',
         'delete element inet snf_network masq { 10.0.0.0/8 . "eth0" }',
+    ),
+    (
+        Element("netdev", "openings", "tap0", value="limit rate over 1000/second burst 100 packets"),
+        'add element netdev snf_network openings { "tap0" limit rate over 1000/second burst 100 packets }',
+        'delete element netdev snf_network openings { "tap0" }',
+    ),
+    (
+        Hook("tap0", "in", "limit rate over 8/second burst 1 packets goto no_limit_pps; jump new"),
+        'add chain netdev snf_network in-tap0 { type filter hook egress device "tap0" priority 0; }\n'
+        "flush chain netdev snf_network in-tap0\nadd rule netdev snf_network in-tap0 limit rate over 8/second burst 1 packets goto no_limit_pps\n"
+        "add rule netdev snf_network in-tap0 jump new",
+        "delete chain netdev snf_network in-tap0",
     ),
     (Port("tap0", "prv0"), "link set dev tap0 master prv0", "link set dev tap0 nomaster"),
     (Port("tap0"), "link set dev tap0 nomaster", ""),
@@ -152,7 +165,7 @@ def test_its_fields_make_it_again(resource: Resource) -> None:
 
 @ALL
 def test_it_knows_its_door(resource: Resource) -> None:
-    assert resource.door in {"nft", "rtnetlink", "sysctl", "file", "ovs"}
+    assert resource.door in {"nft", "hook", "rtnetlink", "sysctl", "file", "ovs"}
 
 
 @ALL
@@ -220,6 +233,13 @@ def test_a_shared_member_is_another_thing_than_a_nics_own() -> None:
 @ALL
 def test_a_line_is_one_line(resource: Resource) -> None:
     lines = resource.add().split("\n")
+    if isinstance(resource, Hook):
+        assert [line.split()[:2] for line in lines[:3]] == [
+            ["add", "chain"],
+            ["flush", "chain"],
+            ["add", "rule"],
+        ]
+        return
     assert all(re.fullmatch("    .*", line) for line in lines[1:]) and (
         len(lines) == 1 or isinstance(resource, Binding)
     )

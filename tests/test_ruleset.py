@@ -146,7 +146,11 @@ def test_a_refusal_of_nft_is_told_in_one_line() -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["base.nft", "masq.nft", "pins.nft", "pin_arp.nft", "services.nft", "sets.nft", "underlay.nft"]
+    "name",
+    [
+        *("base.nft", "limits.nft", "masq.nft", "pins.nft", "pin_arp.nft", "services.nft", "sets.nft"),
+        "underlay.nft",
+    ],
 )
 def test_every_include_is_a_file_of_the_package(name: str) -> None:
     text = (PACKAGE / name).read_text()

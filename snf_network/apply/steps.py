@@ -9,7 +9,7 @@ from itertools import groupby
 
 from snf_network.errors import Hung, KernelError
 from snf_network.host.kernel import NOBODY, read_file
-from snf_network.model.resources import Binding, Route, Sysctl
+from snf_network.model.resources import Binding, Hook, Route, Sysctl
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -104,6 +104,17 @@ def _rtnetlink(resources: list[Resource], add: bool, host: Host, known: Mapping[
     return host.rtnetlink(resources, add, known)
 
 
+def _hooks(resources: list[Resource], add: bool, host: Host, known: Mapping[str, int]) -> list[str]:
+    """All in one transaction. Before Linux 6.16 a chain goes with its device: then those that are there are
+    deleted.
+    """
+    said = host.nft(one.add() if add else one.delete() for one in resources)
+    if said and not add:
+        there = host.run(("nft", "list", "chains", "netdev"))[1].split()
+        said = host.nft(one.delete() for one in resources if isinstance(one, Hook) and one.chain in there)
+    return [said.strip().partition("\n")[0]] * len(resources)
+
+
 def _files(resources: list[Resource], add: bool, host: Host, known: Mapping[str, int]) -> list[str]:
     said = []
     for resource in resources:
@@ -132,4 +143,4 @@ def _ovs(resources: list[Resource], add: bool, host: Host, known: Mapping[str, i
     return said
 
 
-DOORS: dict[str, Door] = {"rtnetlink": _rtnetlink, "file": _files, "ovs": _ovs}
+DOORS: dict[str, Door] = {"rtnetlink": _rtnetlink, "hook": _hooks, "file": _files, "ovs": _ovs}

@@ -59,7 +59,7 @@ def run(options: argparse.Namespace, config: Config) -> int:
 
 
 def matrix(outcome: Outcome) -> str:
-    """The results as two tables, one for frames from guests and one for those to them, and a summary line."""
+    """The results as tables: frames from guests, frames to them, frames at limits; and a summary line."""
     shown = {(cell.row.name, cell.guest.column.name): cell.shown for cell in outcome.cells}
 
     def part(rows: list[Row], columns: list[Column]) -> str:
@@ -74,9 +74,12 @@ def matrix(outcome: Outcome) -> str:
 
     verdicts = [cell.shown for cell in outcome.cells]
     counts = ", ".join(f"{verdicts.count(verdict)} {verdict}" for verdict in sorted(set(verdicts)))
-    outward = part([row for row in ROWS if not row.inward], [one for one in COLUMNS if not one.inward])
-    inward = part([row for row in ROWS if row.inward], list(COLUMNS))
-    return f"{outward}\n{inward}{len(verdicts)} cells: {counts}\n"
+    free, limited = ([one for one in COLUMNS if one.limited == on] for on in (False, True))
+    rows = [row for row in ROWS if not row.limit]
+    outward = part([row for row in rows if not row.inward], [one for one in free if not one.inward])
+    inward = part([row for row in rows if row.inward], free)
+    limits = part([row for row in ROWS if row.limit], limited)
+    return f"{outward}\n{inward}\n{limits}{len(verdicts)} cells: {counts}\n"
 
 
 def complaints(outcome: Outcome) -> Iterator[str]:

@@ -12,6 +12,7 @@ import json
 import sys
 from collections.abc import Iterator
 from time import localtime, strftime
+from typing import Any
 
 from snf_network.addresses import is_link_local
 from snf_network.errors import SnfNetworkError, shown
@@ -19,8 +20,10 @@ from snf_network.host import kernel
 from snf_network.host.record import Record, is_live
 from snf_network.model.config import Config
 from snf_network.model.nic import Nic
-from snf_network.model.resources import Element
+from snf_network.model.resources import Element, Hook
+from snf_network.observe import readback
 from snf_network.setups.firewall import profile_of
+from snf_network.setups.limit import PREFIX, limits_of
 from snf_network.setups.tags import tags_of
 from snf_network.watch.state import state as watch_state
 
@@ -36,7 +39,9 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     """Interfaces and output options."""
     parser.add_argument("interface", metavar="IFACE", nargs="*", help="only these")
     parser.add_argument(
-        "--wide", action="store_true", help="also show IPv6 address, MAC and tags, and which tags are unknown"
+        "--wide",
+        action="store_true",
+        help="also show IPv6 address, MAC and tags, which tags are unknown, and what limits have cut",
     )
     parser.add_argument("--json", action="store_true", help="print JSON: a list of objects")
 
@@ -46,6 +51,7 @@ def run(options: argparse.Namespace, config: Config) -> int:
     records = chosen.records(config, options.interface)
     rows = [row(record, config) for record in records]
     silent = chosen.silent(records, config)
+    limited = limits(records, config) if options.json or options.wide else {}
     if options.json:
         facts = [
             {
@@ -56,6 +62,7 @@ def run(options: argparse.Namespace, config: Config) -> int:
                 "given_up": list(given_up(record)),
                 "unknown_tags": chosen.unknown_tags(record, config),
                 "unanswered": silent.get(record.interface, ""),
+                "limits": limited.get(record.interface, {"set": {}, "cut": {}}),
             }
             for row, record in zip(rows, records)
         ]
@@ -68,6 +75,8 @@ def run(options: argparse.Namespace, config: Config) -> int:
     for record in records:
         for words in (*record.lacking, *given_up(record)):
             sys.stdout.write(f"{record.interface}: {words}\n")
+    for interface, limit in limited.items():
+        sys.stdout.write(f"{interface}: {_of_limits(**limit)}\n")
     told = [*silent.items(), *(chosen.without_meaning(records, config) if options.wide else ())]
     for interface, words in chosen.by_cause(told):
         sys.stdout.write(f"{interface}: {words}\n".removeprefix("-: "))
@@ -93,6 +102,38 @@ def given_up(record: Record) -> Iterator[str]:
             prefix = resource.key.rpartition(" ")[2]
             if is_link_local(prefix.partition("/")[0]):
                 yield f"any link-local source of {prefix} passes, also another guest's (allow:{prefix})"
+
+
+def limits(records: list[Record], config: Config) -> dict[str, dict[str, dict[str, Any]]]:
+    """The limits of NICs that have any, by interface: what is `set`; and the frames `cut`, by reason."""
+    found = {record.interface: said for record in records if (said := _limits(record, config))}
+    counts = readback.drops() if found else {}
+    return {
+        interface: {
+            "set": said,
+            "cut": {
+                reason: frames
+                for (name, reason), (frames, _) in sorted(counts.items())
+                if name == interface and reason.startswith("limit-")
+            },
+        }
+        for interface, said in found.items()
+    }
+
+
+def _limits(record: Record, config: Config) -> dict[str, str]:
+    """Those that were put in place; as tags and settings have them now."""
+    if not any(isinstance(one, Hook) for one in record.resources):
+        return {}
+    try:
+        return limits_of(Nic.from_env(dict(record.variables)), config)
+    except SnfNetworkError:
+        return {}
+
+
+def _of_limits(set: dict[str, str], cut: dict[str, int]) -> str:
+    words = " ".join(f"{PREFIX}{what}:{value}" for what, value in set.items())
+    return f"{words} cut {', '.join(f'{reason} {count}' for reason, count in cut.items()) or 'nothing'}"
 
 
 def state(record: Record) -> str:

@@ -59,6 +59,7 @@ class Config:
     masq: bool = False
     underlay: str = ""
     node_services: str = ""
+    limits: str = ""
     authentication_method: str = "bind9"
     server: str = ""
     fzone: str = "vm.synnefo.live"
@@ -285,6 +286,7 @@ CHECKS: dict[str, tuple[Callable[[str], bool], str]] = {
     ),
     "UNDERLAY": (_are_prefixes, "addresses and prefixes with spaces between them"),
     "NODE_SERVICES": (_are_services, "any, or ports such as 22/tcp 6000-6010/udp 80/tcp@192.0.2.1"),
+    "LIMITS": TEXT,
     "TTL": (lambda value: value.isascii() and value.isdigit() and len(value) < 10, "a number of seconds"),
     **dict.fromkeys(
         (

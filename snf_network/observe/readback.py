@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from snf_network.errors import KernelError
 from snf_network.host.kernel import ask, read_file, run
-from snf_network.model.resources import Binding, Element, OvsPort, Resource, Route, Rule
+from snf_network.model.resources import Binding, Element, Hook, OvsPort, Resource, Route, Rule
 from snf_network.model.resources.base import PROTOCOL
 from snf_network.model.resources.nft import COUNTERS, FAMILIES, listed
 from snf_network.model.resources.routes import listed_neighbours
@@ -89,11 +89,24 @@ def _neighbours() -> Iterator[Resource]:
             yield from listed_neighbours(_json("ip", family, "-j", "neigh", "show", "proxy"), True)
 
 
-def members() -> Iterator[Element]:
-    """Members of our sets and maps."""
+def members() -> Iterator[Element | Hook]:
+    """Members of our sets and maps, and the chains of NICs with limits."""
     for family in FAMILIES:
         with _readable("nft"):
-            yield from listed(family, _nft("list", "table", family, "snf_network"))
+            entries = _nft("list", "table", family, "snf_network")
+            yield from listed(family, entries)
+            yield from Hook.listed(entries) if family == "netdev" else ()
+
+
+def hooks_of(interface: str) -> list[Hook]:
+    """The chains of a NIC with limits. Raises KernelError."""
+    found = [Hook(interface, side, "").chain for side in ("out", "in")]
+    with _readable("nft"):
+        return [
+            hook
+            for chain in found
+            for hook in Hook.listed(_nft("list", "chain", "netdev", "snf_network", chain))
+        ]
 
 
 def drops() -> dict[tuple[str, str], tuple[int, int]]:

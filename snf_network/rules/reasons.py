@@ -37,5 +37,11 @@ REASONS = {
     "masq": "from one masq network to another",
     "dst-mac": "kept from this NIC: it is for another MAC, which the bridge has not learned",
     "isolated": "kept from this NIC: it comes from another guest",
+    "limit-out": "the NIC sends more than its limit (limit:out)",
+    "limit-in": "more goes to the NIC than its limit (limit:in)",
+    "limit-pps": "more frames a second from the NIC than its limit (limit:pps)",
+    "limit-pps-in": "more frames a second to the NIC than its limit (limit:pps)",
+    "limit-broadcast": "more broadcast and multicast from the NIC than its limit (limit:broadcast)",
+    "limit-new": "the NIC opens more connections than its limit (limit:new)",
     "mac-prefix": "kept from this NIC: it comes from another private network",
 }

@@ -13,7 +13,7 @@ from snf_network.errors import KernelError
 from snf_network.host import kernel
 from snf_network.host.kernel import RULES
 from snf_network.host.lock import Lock
-from snf_network.model.resources.nft import FAMILIES, Element
+from snf_network.model.resources.nft import FAMILIES, LIMIT, Element
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -95,8 +95,9 @@ class Ruleset:
         transaction is refused, as on a first NIC, after a crash or a manual flush, the map keys are looked up
         and the rules loaded.
         """
-        adds = [(element, True) for element in wanted]
-        changes = (*_deletes(removed), *((element, False) for element in replaced), *adds)
+        adds = _adds(wanted)
+        gone = ((element, False) for element in replaced if not element.value.startswith(LIMIT))
+        changes = (*_deletes(removed), *gone, *adds)
         if not changes:
             return
         self._refuse_closed(wanted)
@@ -137,7 +138,7 @@ class Ruleset:
         """Restore many members in one transaction, or none. Returns the error, empty on success: loading
         missing rules is up to `load`, and keys with other values are up to `change`.
         """
-        return self.host.change_members([(element, True) for element in elements])
+        return self.host.change_members(_adds(elements))
 
     def remove(self, elements: Iterable[Element]) -> str:
         """Remove many members in one transaction, or none; returns the error, empty on success."""
@@ -163,7 +164,7 @@ class Ruleset:
         `list table` even if it does not print them: 0.5 s with those of 4000 NICs.
         """
         said = [self.host.run(("nft", "-s", "-t", "list", "ruleset", family)) for family in FAMILIES]
-        return "".join(_our_table(text, family) for family, (_, text) in zip(FAMILIES, said))
+        return "".join(_without_hooks(_our_table(text, family)) for family, (_, text) in zip(FAMILIES, said))
 
     def is_flushed(self) -> bool:
         """True if the rules were loaded here, and one of our tables is gone."""
@@ -271,6 +272,15 @@ def _our_table(listing: str, family: str) -> str:
     return listing[start : listing.find("\n}\n", start) + 3] if start >= 0 else ""
 
 
+def _without_hooks(listing: str) -> str:
+    """A table as nft lists it, without the chains of NICs with limits: they come and go with the NICs."""
+    if "\tchain out-" not in listing and "\tchain in-" not in listing:
+        return listing
+    blocks = listing.removesuffix("}\n").rstrip("\n").split("\n\n")
+    kept = (block for block in blocks if not block.startswith(("\tchain out-", "\tchain in-")))
+    return "\n\n".join(kept) + "\n}\n"
+
+
 def profiles() -> dict[str, str]:
     """The available firewall profiles, name to path. Files are ignored if their name cannot be part of an nft
     chain's name.
@@ -312,6 +322,17 @@ def unusable() -> dict[str, str]:
         elif not any(line.partition("#")[0].strip() for line in text.split("\n")):
             found[name] = f"{path} has no rule (to let everything pass: accept)"
     return found
+
+
+def _adds(elements: Iterable[Element]) -> list[tuple[Element, bool]]:
+    """Additions. Of a member that is there with another limit, the kernel would keep that one: so it goes
+    first.
+    """
+    return [
+        (element, add)
+        for element in elements
+        for add in ((True, False, True) if element.value.startswith(LIMIT) else (True,))
+    ]
 
 
 def _deletes(elements: Iterable[Element]) -> list[tuple[Element, bool]]:

@@ -55,6 +55,10 @@ nfdhcpd got from the tap, or from iptables; ports; the table; pins of all NICs. 
 its MAC prefix, from others and from the node itself; two profiles, and any profile; its own MAC; no
 other guest.
 """
+LIMIT_OUT, LIMIT_IN, LIMIT_PPS, LIMIT_BROADCAST, LIMIT_NEW = (
+    f"limit:{what}" for what in ("out", "in", "pps", "broadcast", "new")
+)
+"""Pins of NICs that are at one of their limits."""
 UNCOUNTED = {"profile", "no-route", "known"}
 """Reasons for which we have no counter."""
 
@@ -77,6 +81,11 @@ class Column:
     """The NIC may send VLAN TRUNK tagged."""
 
     @property
+    def limited(self) -> bool:
+        """True if it has limits: such a column has only the rows about them."""
+        return "limit:" in self.tags
+
+    @property
     def routed(self) -> bool:
         """True if the node is the guest's only neighbour."""
         return self.mode == "routed"
@@ -93,6 +102,7 @@ EXTRAS = (
 TRUNK = 10
 LESS = "ip-less-routed nfdhcpd"
 THREE = "ip-filtered private-filtered nfdhcpd"
+BELOW = "limit:out:10gbit limit:in:10gbit limit:pps:1m limit:broadcast:100k limit:new:100k"
 COLUMNS = (
     Column("routed", "routed", LESS, (MAC, IP, ROUTER_LOCAL, GUARD, SERVED, ROUTED, ANY)),
     Column("routed allow", "routed", LESS, (MAC, IP, ROUTER_LOCAL, GUARD, QUEUED, ROUTED, ANY), EXTRAS),
@@ -126,6 +136,12 @@ COLUMNS = (
         inward=True,
     ),
     Column("bridged, unprotected", "bridged", "", (PROFILE,), profile="unprotected", inward=True),
+    Column("below all", "bridged", BELOW, ()),
+    Column("limit:out", "bridged", BELOW, (LIMIT_OUT,)),
+    Column("limit:in", "bridged", BELOW, (LIMIT_IN,)),
+    Column("limit:pps", "bridged", BELOW, (LIMIT_PPS,)),
+    Column("limit:broadcast", "bridged", BELOW, (LIMIT_BROADCAST,)),
+    Column("limit:new", "bridged", BELOW, (LIMIT_NEW,)),
 )
 
 
@@ -220,6 +236,8 @@ class Row:
     """The only receiver that counts."""
     first: Callable[[Guest], Iterable[bytes]] = lambda guest: ()
     """Frames that are sent right before it, and do not count."""
+    limit: bool = False
+    """It is about limits, and sent only in columns with them."""
     answer: Callable[[Guest, bytes], bool] | None = None
     """Accepts the answer that the guest must get."""
 
@@ -237,6 +255,8 @@ class Row:
 
     def possible(self, column: Column) -> bool:
         """False if the topology does not have this row in this column."""
+        if column.limited != self.limit:
+            return False
         if column.inward and (not self.inward or ROUTED in self.stopped):
             return False
         return not ((self.bridged and column.routed) or (self.routed and not column.routed))

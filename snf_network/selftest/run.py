@@ -25,9 +25,9 @@ EARS = {
     SERVICE,
     "forwarding table",
 }
-TO_GUESTS = "mac-prefix"
-"""The reason for frames kept from a guest; those of the node itself are counted with it too."""
-MORE = {TO_GUESTS, "dst-mac", "isolated", "service", "neighbours", "arp-neighbours"}
+TO_GUESTS = ("mac-prefix", "limit-in", "limit-pps-in")
+"""The reasons for frames kept from a guest; those of the node itself are counted with it too."""
+MORE = {*TO_GUESTS, "dst-mac", "isolated", "service", "neighbours", "arp-neighbours"}
 """Reasons that more frames are dropped for than rows: other rows' frames to the node, or
 flooded to all guests, and those before a row.
 """

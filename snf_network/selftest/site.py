@@ -10,6 +10,7 @@ from itertools import product
 from snf_network.selftest import frames as f
 from snf_network.selftest.controls import LEGAL
 from snf_network.selftest.inward import PASSING, STOPPED, unknown
+from snf_network.selftest.limits import LIMITED, lifted, primer, used_up
 from snf_network.selftest.matrix import (
     COLUMNS,
     GATEWAY,
@@ -20,6 +21,7 @@ from snf_network.selftest.matrix import (
     QUEUED,
     ROUTER_MAC,
     SERVICE,
+    SISTER,
     TAP_MAC,
     TRUNK,
     UNDERLAY,
@@ -44,14 +46,14 @@ from snf_network.selftest.world import (
     witnessed,
 )
 
-ROWS = (*FORGED, *LEGAL, *STOPPED, *PASSING)
+ROWS = (*FORGED, *LEGAL, *STOPPED, *PASSING, *LIMITED)
 ROOM = 16000
 """Distance between the first numbers of two plays: more than the number of frames in a play."""
 UNCOUNTED = 64999
 """The number of frames that only go before a row's."""
 MARKS = 65000
 """First number of the frames that mark the end of a play; they pass every filter."""
-TABLES = ("bridge", "inet", "arp")
+TABLES = ("bridge", "inet", "arp", "netdev")
 VTEP_SETS = ("vteps", "vteps6", "vtep_self", "vtep_self6")
 UNROUTED_NETS = ("203.0.113.128/25", "2001:db8:fffd::/48")
 Heard = dict[int, set[str]]
@@ -67,7 +69,7 @@ class Site:
         )
         self.guests = [Guest(column, number) for number, column in enumerate(COLUMNS, 1)]
         self.taught: set[tuple[str, str]] = set()
-        self.mark = 0
+        self.mark, self.ruled = 0, True
         self.stack, self.speakers = stack, dict[tuple[str, str], socket.socket]()
         for machine in (self.guest, self.peer, self.router):
             machine.sysctl("net/ipv6/conf/default/disable_ipv6", "1")
@@ -81,6 +83,9 @@ class Site:
             self._up(guest)
         watch(self.node)
         settle(self.node)
+        for guest in self.guests:
+            if used_up(guest):
+                self._use_up(guest)
         self.ears = {
             "peer": (Ear(self.peer, "eth0"), self.node, "peer0"),
             "bridge": (Ear(self.node, "br0"), self.peer, "eth0"),
@@ -133,6 +138,14 @@ class Site:
         self.node.script("kvm-ifup-custom", environment(guest))
         if guest.column.routed:
             self.node.ip(f"route add {unknown(guest)}/32 dev {guest.tap}")
+
+    def _use_up(self, guest: Guest, *places: str) -> None:
+        """Bring a NIC to its limits, by default to all."""
+        limits = used_up(guest)
+        self.node.load("".join(limits[place] for place in places or limits))
+        if not places:
+            self._speak(self.guest, guest.tap, primer(guest))
+        self._speak(self.peer, "eth0", f.ethernet(SISTER, f.BROADCAST, (f.LOCAL, bytes(46))))
 
     def make_trunks(self) -> None:
         """Add the members that tag trunk would yield: some kernels' bridges cannot filter VLANs, so the NICs
@@ -208,10 +221,16 @@ class Site:
             ):
                 rows = ((row, frame) for row, frame in told if row.sender == sender and not row.outside)
                 self._speak(machine, device, *_in_order(guest, rows))
-            heard = self._all(ear, self.node, guest.tap)
-            heard += self._all(
-                ear, self.node, guest.tap
-            )  # answers to what was queued before the first marker
+            inward = self.ruled and "in" in used_up(guest)
+            if inward:  # the marks that end a play must come through
+                self.node.load(lifted(guest))
+            try:
+                heard = self._all(ear, self.node, guest.tap)
+                # answers to what was queued before the first marker
+                heard += self._all(ear, self.node, guest.tap)
+            finally:
+                if inward:
+                    self._use_up(guest, "in")
         found = set(map(f.token, heard)) & {f.token(frame) for row, frame in told if row.inward}
         return found | {
             f.token(sent)
@@ -256,7 +275,7 @@ class Site:
         for family in TABLES:
             self.node.run("nft", "delete", "table", family, "snf_network")
         self.node.ip("link set br0 type bridge no_linklocal_learn 0")
-        self.taught = set()
+        self.taught, self.ruled = set(), False
 
 
 def _counts(row: Row, name: str) -> bool:

@@ -32,6 +32,8 @@ SO_RCVBUFFORCE = 33
 ROOM = 1 << 26
 """Receive buffer in octets: it must hold all frames until the last one is sent."""
 SECONDS = 30
+LOST = "a frame cannot be sent"
+"""How the error begins."""
 COVER = """
 umask 022
 mount --make-rprivate /
@@ -290,6 +292,8 @@ def speak(nic: socket.socket, frames: Iterable[bytes]) -> None:
     try:
         for frame in frames:
             nic.send(frame)
+    except OSError as error:
+        raise KernelError(f"{LOST}: {error.strerror}", "is it dropped on its own device?") from error
     finally:
         os.sched_setaffinity(0, cpus)
 
@@ -352,7 +356,7 @@ def members(machine: Machine, family: str, name: str, table: str = "snf_network"
 def drops(machine: Machine, *families: str) -> Counter[tuple[str, str]]:
     """The number of drops so far, by interface and reason, in these table families or in all."""
     found: Counter[tuple[str, str]] = Counter()
-    for family in families or ("bridge", "inet", "arp"):
+    for family in families or ("bridge", "inet", "arp", "netdev"):
         for element in members(machine, family, "drops"):
             interface, reason = element["elem"]["val"]["concat"]
             found[interface, reason] += element["elem"]["counter"]["packets"]

@@ -28,6 +28,8 @@ def for_tag(tag: str, config: Config) -> Optional[Setup]:
     """The setup for a network tag; None for an unknown tag."""
     if tag in without_effect(config) or tag.startswith(f"{config.nfdhcpd_tag}:"):  # a key of the binding
         return _nothing
+    if tag.startswith("limit:"):
+        return _module("limit")
     module = {
         config.ip_less_routed_tag: "ip_less_routed",
         config.mac_filtered_tag: "private_filtered",

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from snf_network.errors import shown
 from snf_network.lean import dataclass
 from snf_network.model.resources import PROTOCOL
-from snf_network.model.resources.nft import NAMED
+from snf_network.model.resources.nft import HOOK, NAMED
 from snf_network.wire import (
     FIB_RULE_HDR,
     FRA_PROTOCOL,
@@ -172,7 +172,9 @@ class Parser:
             if verb == DELTABLE:
                 yield Event("flushed")
             elif verb in (DELRULE, DELCHAIN, DELSET):
-                yield Event("rules")
+                chain = _text(fields.get(2 if verb == DELRULE else 3, b""))
+                _, dash, interface = chain.partition("-")
+                yield Event("member", interface=interface, what=HOOK) if dash else Event("rules")
             elif verb == DELSETELEM:
                 yield from _members(fields)
 

@@ -5,11 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from snf_network.host import kernel
-from snf_network.model.resources import Element, Neighbour, NeighProxy, Route, Sysctl
+from snf_network.model.resources import Element, Hook, Neighbour, NeighProxy, Route, Sysctl
+from snf_network.model.resources.nft import HOOK
+from snf_network.observe.readback import hooks_of
 from snf_network.watch.glimpse import Glimpse
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Collection, Iterator
 
     from snf_network.host.record import Record
     from snf_network.model.resources import Resource
@@ -45,10 +47,8 @@ def _missing(record: Record, suspicion: Suspicion) -> Iterator[Resource]:
     routes = [one for one in record.resources if isinstance(one, Route)] if suspicion.down else []
     yield from (one for one, holder in zip(routes, kernel.holders(routes)) if not holder)
     for resource in record.resources:
-        if isinstance(resource, Element):
-            if resource.set in suspicion.sets and not kernel.has_element(
-                resource.family, resource.set, resource.key
-            ):
+        if isinstance(resource, (Element, Hook)):
+            if _is_gone(resource, suspicion.sets):
                 yield resource
         elif isinstance(resource, Route):
             lost = ("route", f"{resource.prefix} {resource.table}") in suspicion.lost
@@ -59,6 +59,17 @@ def _missing(record: Record, suspicion: Suspicion) -> Iterator[Resource]:
                 yield resource
         elif glimpse and _is_told(resource, record.interface, suspicion.down) and not resource.is_in(glimpse):
             yield resource
+
+
+def _is_gone(resource: Element | Hook, sets: Collection[str]) -> bool:
+    """True for a member of one of the sets that is not there, and for a chain that is another than it should
+    be.
+    """
+    if isinstance(resource, Element):
+        return resource.set in sets and not kernel.has_element(resource.family, resource.set, resource.key)
+    if HOOK not in sets:
+        return False
+    return resource not in hooks_of(resource.interface)
 
 
 def _is_told(resource: Resource, interface: str, down: bool) -> bool:

@@ -304,11 +304,13 @@ def _emptied(machine: Machine) -> Iterator[str]:
         ((kind, value),) = item.items()
         if kind in ("set", "map") and value["table"] == "snf_network":
             yield f"flush {kind} {value['family']} snf_network {value['name']}\n"
+        elif kind == "chain" and value["table"] == "snf_network" and "-" in value["name"]:
+            yield f"delete chain {value['family']} snf_network {value['name']}\n"
 
 
 REMOVED = "".join(
     f"table {family} snf_network {{ }}\ndelete table {family} snf_network\n"
-    for family in ("inet", "arp", "bridge")
+    for family in ("inet", "arp", "bridge", "netdev")
 )
 WIPE = r"""
 spared=$1; shift

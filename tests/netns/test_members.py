@@ -17,7 +17,9 @@ from snf_network.model.resources import Element
 from tests.netns.lab import Machine
 
 CASES = sorted((Path(__file__).resolve().parents[1] / "cases").glob("*.plan"))
-LINE = re.compile(r"^add element (\S+) snf_network (\S+) \{ (?:\"([^\"]+)\"(?: \. )?)?(.*?)(?: : (.+))? \}$")
+LINE = re.compile(
+    r"^add element (\S+) snf_network (\S+) \{ (?:\"([^\"]+)\"(?: \. )?)?(.*?)(?: : (.+)| (limit .+))? \}$"
+)
 MASQ = ("masq", "masq_networks", "masq_pairs")
 
 
@@ -38,7 +40,8 @@ def elements(path: Path) -> list[Element]:
         if line.startswith("add element "):
             words = LINE.match(line)
             assert words, line
-            found.append(Element(*(word or "" for word in words.groups())))
+            *key, value, limit = (word or "" for word in words.groups())
+            found.append(Element(*key, value or limit))
             assert found[-1].add() == line
     return found
 

@@ -156,10 +156,12 @@ def test_what_is_counted_with_another_reason_is_told() -> None:
 
 
 def test_a_full_set_of_counters_lets_nothing_pass() -> None:
-    """Count and drop are two rules: one rule would end where the set takes no more."""
+    """Count and drop are two rules: one rule would end where the set takes no more. Not netdev: to load its
+    table again would fill the buckets of limits.
+    """
 
     def spoil(node: Machine) -> None:
-        for family in TABLES:
+        for family in set(TABLES) - {"netdev"}:
             node.run("nft", "flush", "set", family, "snf_network", "drops")
             text = node.out("nft", "list", "table", family, "snf_network").replace("size 1000000", "size 9")
             node.load(f"delete table {family} snf_network\n{text}")
@@ -254,7 +256,7 @@ def test_command_prints_the_matrix() -> None:
     assert ran.returncode == 0, ran.stdout
     lines = ran.stdout.splitlines()
     assert lines[0].split("  ")[0] == "FRAME" and lines[-1].startswith(f"{len(CELLS)} cells: ")
-    assert len(lines) == 4 + len(ROWS)
+    assert len(lines) == 6 + len(ROWS)
     assert ran.stderr.count("...") == 3
 
 
@@ -292,4 +294,6 @@ def test_nothing_is_left_even_if_it_is_killed() -> None:
 
 
 def test_reason_of_what_is_kept_from_a_guest_is_one_that_is_counted() -> None:
-    assert f'"{TO_GUESTS}"' in (ROOT / "snf_network" / "rules" / "base.nft").read_text()
+    files = ("base.nft", "limits.nft")
+    text = "".join((ROOT / "snf_network" / "rules" / name).read_text() for name in files)
+    assert [reason for reason in TO_GUESTS if f'"{reason}"' not in text] == []

@@ -8,7 +8,7 @@ from __future__ import annotations
 from snf_network.lean import dataclass
 from snf_network.model.resources.base import PROTOCOL, Resource
 from snf_network.model.resources.links import Alias, BridgeOption, BridgeVlan, Isolated, Link, Port
-from snf_network.model.resources.nft import Element, SharedElement
+from snf_network.model.resources.nft import Element, Hook, SharedElement
 from snf_network.model.resources.routes import (
     RULE_PRIORITY,
     FloatingRoute,
@@ -30,6 +30,7 @@ __all__ = [
     "BridgeVlan",
     "Element",
     "FloatingRoute",
+    "Hook",
     "Isolated",
     "Link",
     "NeighProxy",
@@ -57,7 +58,7 @@ class Announcement:
 KINDS: dict[str, type[Resource]] = {
     kind.__name__: kind
     for kind in (
-        *(Element, SharedElement),
+        *(Element, SharedElement, Hook),
         *(Port, Link, Alias, BridgeOption, BridgeVlan, Isolated),
         *(Route, FloatingRoute, Rule, Neighbour, NeighProxy),
         *(Sysctl, Binding, OvsPort),

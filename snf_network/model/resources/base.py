@@ -88,7 +88,7 @@ class Resource:
     """One thing on the node."""
 
     door: ClassVar[str] = ""
-    """Which interface carries it: nft, rtnetlink, sysctl, file or ovs."""
+    """Which interface carries it: nft, hook (a chain of nft), rtnetlink, sysctl, file or ovs."""
     heading: ClassVar[str] = ""
     """The heading that a plan prints above its line: how to run the line by hand."""
     tool: ClassVar[str] = ""

@@ -1,4 +1,6 @@
-"""Members of the sets and maps of base.nft: the only nft state that a NIC has."""
+"""Members of the sets and maps of base.nft: the only nft state that a NIC has, but for the chains of a NIC
+with limits.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +17,7 @@ if TYPE_CHECKING:
 
     from snf_network.model.resources.base import View
 
-FAMILIES = ("bridge", "inet", "arp")
+FAMILIES = ("bridge", "inet", "arp", "netdev")
 """The families that have a table snf_network."""
 COUNTERS = "drops"
 """The set that counts drops."""
@@ -32,6 +34,7 @@ KEYS = {
     **dict.fromkeys(("macs", "prefixes", "apart"), "interface mac"),
     **dict.fromkeys(("src4", "nets4", "src6", "nets6"), "interface mac address"),
     **dict.fromkeys(("targets", "tgtnets", "ndmacs", "router_targets"), "interface digits"),
+    **dict.fromkeys(("limited", "broadcasts", "openings"), "interface"),
     "routers": "interface address",
     "trunks": "interface vlan",
 }
@@ -39,12 +42,24 @@ KEYS = {
 INTERVALS = ("nets4", "nets6", "tgtnets")
 VALUES = {"ingress": "verdict", "egress": "verdict", "tables": "mark", "gateways": "address"}
 """What a map's values are."""
-NUMBERS = {"inet": 1, "arp": 3, "bridge": 7}
+NUMBERS = {"inet": 1, "arp": 3, "netdev": 5, "bridge": 7}
 """NFPROTO_* of linux/netfilter.h."""
 GOTO = 0xFFFFFFFC
 """NFT_GOTO of linux/netfilter/nf_tables.h, like what follows."""
 ELEM_TABLE, ELEM_SET, ELEM_ELEMENTS, LIST_ELEM = 1, 2, 3, 1
-ELEM_KEY, ELEM_DATA, ELEM_KEY_END = 1, 2, 10
+ELEM_KEY, ELEM_DATA, ELEM_EXPR, ELEM_KEY_END = 1, 2, 7, 10
+EXPR_NAME, EXPR_DATA = 1, 2
+LIMIT_RATE, LIMIT_UNIT, LIMIT_BURST, LIMIT_TYPE, LIMIT_FLAGS = 1, 2, 3, 4, 5
+OF_PACKETS, OVER = 0, 1
+LIMIT = "limit rate over "
+"""How the value of a member begins that has a limit, and no value."""
+SECOND = 1
+BURST = 5
+"""Frames, where nft lists none."""
+HOOK = "hook"
+"""Stands for the chain of a NIC where the watch names the set of a member."""
+THOUSANDS = {"bytes": 1, "kbytes": 1 << 10, "mbytes": 1 << 20}
+"""The units in which nft lists limits."""
 DATA_VALUE, DATA_VERDICT, VERDICT_CODE, VERDICT_CHAIN = 1, 2, 1, 2
 VTEPS = ("vteps", "vtep_self", "vteps6", "vtep_self6", "vxlan_ports")
 """The sets of the underlay, which are about nodes."""
@@ -92,7 +107,8 @@ class Element(Resource):
 
     def add(self) -> str:
         """Adding a member again does nothing; adding another value for a key of a map fails."""
-        member = f"{self.key} : {self.value}" if self.value else self.key
+        between = " " if self.value.startswith(LIMIT) else " : "
+        member = f"{self.key}{between}{self.value}" if self.value else self.key
         return f"add element {self.family} snf_network {self.set} {{ {member} }}"
 
     def delete(self) -> str:
@@ -113,7 +129,8 @@ class Element(Resource):
         if self.set in INTERVALS:
             element += _data(ELEM_KEY_END, b"".join(last for _, last in ends))
         if add and self.value:
-            element += _value(VALUES[self.set], self.value)
+            limited = self.value.startswith(LIMIT)
+            element += _limit(self.value) if limited else _value(VALUES[self.set], self.value)
         return NUMBERS[self.family], (
             attribute(ELEM_TABLE, b"snf_network\0")
             + attribute(ELEM_SET, self.set.encode() + b"\0")
@@ -132,6 +149,61 @@ class SharedElement(Element):
     shared: ClassVar[bool] = True
 
 
+@dataclass(frozen=True)
+class Hook(Resource):
+    """The chain of a NIC with limits, at the hook of its own device: what is over them goes on to chains of
+    limits.nft.
+    """
+
+    door: ClassVar[str] = "hook"
+    heading: ClassVar[str] = "nft -f -"
+    tool: ClassVar[str] = "nft"
+    place: ClassVar[tuple[str, ...]] = ("interface", "side")
+    interface: str
+    side: str
+    """out: what the guest sends; in: what goes to it."""
+    rules: str
+    """Its rules, with "; " between them."""
+
+    @property
+    def chain(self) -> str:
+        """Its name: no other chain has a "-" in its name."""
+        return f"{self.side}-{self.interface}"
+
+    @property
+    def command(self) -> str:
+        """Its first line."""
+        return f"nft {self.add()}".partition("\n")[0]
+
+    def add(self) -> str:
+        """Several lines, as a binding has: the chain; nothing in it; all that belongs there."""
+        hook, name = "ingress" if self.side == "out" else "egress", f"netdev snf_network {self.chain}"
+        head = f'add chain {name} {{ type filter hook {hook} device "{self.interface}" priority 0; }}'
+        rules = (f"add rule {name} {rule}" for rule in self.rules.split("; "))
+        return "\n".join((head, f"flush chain {name}", *rules))
+
+    def delete(self) -> str:
+        """Fails if it is absent."""
+        return f"delete chain netdev snf_network {self.chain}"
+
+    def unsound(self) -> str:
+        """As of a member; and no rule ends its line."""
+        text = f"{self.side}{self.interface}{self.rules.replace('; ', ' ')}"
+        sound = text.isprintable() and self.side in ("out", "in") and not set(text) & set('{};\\"')
+        return "" if sound else f"hook={text}"
+
+    @staticmethod
+    def listed(entries: list[dict[str, Any]]) -> Iterator[Hook]:
+        """Those in the output of `nft -j list table netdev snf_network`."""
+        found = {entry["chain"]["name"]: list[str]() for entry in entries if "hook" in entry.get("chain", ())}
+        for rule in (entry["rule"] for entry in entries if "rule" in entry):
+            if rule["chain"] in found:
+                found[rule["chain"]].append(" ".join(map(_statement, rule["expr"])))
+        for name, rules in found.items():
+            side, _, interface = name.partition("-")
+            yield Hook(interface, side, "; ".join(rules))
+
+
 def _data(kind: int, value: bytes) -> bytes:
     return nested(kind, attribute(DATA_VALUE, value))
 
@@ -147,6 +219,22 @@ def _value(kind: str, value: str) -> bytes:
         VERDICT_CHAIN, chain.encode() + b"\0"
     )
     return nested(ELEM_DATA, nested(DATA_VERDICT, target))
+
+
+def _limit(value: str) -> bytes:
+    """The expression of a member with a limit, `limit rate over N/second burst N packets`. Raises
+    ValueError.
+    """
+    rate, _, burst = value.removeprefix(LIMIT).partition("/second burst ")
+    fields = (
+        (LIMIT_RATE, int(rate).to_bytes(8, "big")),
+        (LIMIT_UNIT, SECOND.to_bytes(8, "big")),
+        (LIMIT_BURST, int(burst.removesuffix(" packets")).to_bytes(4, "big")),
+        (LIMIT_TYPE, OF_PACKETS.to_bytes(4, "big")),
+        (LIMIT_FLAGS, OVER.to_bytes(4, "big")),
+    )
+    data = b"".join(attribute(kind, field) for kind, field in fields)
+    return nested(ELEM_EXPR, attribute(EXPR_NAME, b"limit\0") + nested(EXPR_DATA, data))
 
 
 def _ends(kind: str, word: str) -> tuple[bytes, bytes]:
@@ -190,7 +278,8 @@ def listed(family: str, entries: list[dict[str, Any]]) -> Iterator[Element]:
 
 def _member(family: str, name: str, member: Any) -> Element:
     key, value = member if isinstance(member, list) else (member, "")
-    if isinstance(key, dict) and "elem" in key:  # an administrator's member with a comment
+    if isinstance(key, dict) and "elem" in key:  # it has a limit, or is an administrator's with a comment
+        value = value or _limited(key["elem"].get("limit"))
         key = key["elem"]["val"]
     parts = key["concat"] if isinstance(key, dict) and "concat" in key else [key]
     named = NAMED.get(name, 0)
@@ -199,6 +288,27 @@ def _member(family: str, name: str, member: Any) -> Element:
     return Element(
         family, name, interface, " . ".join(words), _verdict(value) if isinstance(value, dict) else str(value)
     )
+
+
+def _statement(said: dict[str, Any]) -> str:
+    """A statement of a hook's rule, as Hook has it; of any other its name."""
+    ((name, about),) = said.items()
+    if name == "limit":
+        return _limited(about)
+    return f"{name} {about['target']}" if name in ("goto", "jump") else f"{name}"
+
+
+def _limited(limit: dict[str, Any] | None) -> str:
+    """A limit as Element and Hook have it; empty if there is none."""
+    if not limit:
+        return ""
+    per = f"/{limit['per']}"
+    if "rate_unit" not in limit:
+        return f"{LIMIT}{limit['rate']}{per} burst {limit.get('burst', BURST)} packets"
+    rate, burst = (
+        limit.get(name, 0) * THOUSANDS[limit.get(f"{name}_unit", "bytes")] for name in ("rate", "burst")
+    )
+    return f"{LIMIT}{rate} bytes{per} burst {burst} bytes"
 
 
 def _verdict(value: dict[str, Any]) -> str:
