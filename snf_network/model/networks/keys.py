@@ -93,6 +93,8 @@ def is_single(text: str) -> bool:
 
 INTERFACE = Key(is_interface, "a device name: at most 15 of a-z A-Z 0-9 . _ -, and neither . nor - first")
 BOOLEAN = Key(lambda text: text.lower() in TRUE + FALSE, "true or false", lambda text: text.lower() in TRUE)
+NODES_OWN = (253, 254, 255)
+"""Tables that are the node's: default, main and local (ip-route(8))."""
 MTU = number(1280, 65485)
 """IPv6 needs 1280; VXLAN over IPv4 takes 50."""
 SYSCTLS = {"rp_filter": choice("0", "1", "2"), "accept_ra": choice("0", "1", "2")}
