@@ -37,6 +37,11 @@ class View(OnDemand):
         return {link["ifname"]: link for link in readback.ip("-N", "-d", "link", "show")}
 
     @cached_property
+    def grouped(self) -> set[str]:
+        """The devices in our group."""
+        return {name for name, link in self.links.items() if str(link.get("group")) == str(GROUP)}
+
+    @cached_property
     def entries(self) -> list[dict[str, Any]]:
         """The forwarding entries of our VXLAN devices."""
         ours = {name for name, link in self.links.items() if _is_vxlan(link)}
@@ -93,15 +98,25 @@ def ups(wanted: Mapping[str, Sequence[Resource]], known: Mapping[str, Record]) -
     """What `net up` has to do for these networks."""
     view = _view(wanted.values(), known.values())
     found = [_up(name, tuple(resources), known.get(name), view) for name, resources in wanted.items()]
-    return [_unless_taken(one, known.values()) for one in found]
+    taken = {kind: _taken(known.values(), not kind) for kind in set(map(is_stanza, wanted))}
+    return [_unless_taken(one, taken[is_stanza(one.name)]) for one in found]
 
 
-def _unless_taken(change: Change, known: Iterable[Record]) -> Change:
+def _taken(known: Iterable[Record], stanzas: bool) -> dict[tuple[str, ...], str]:
+    """Whose the slots are that stanzas have, or those of networks.yaml. Settings are everybody's."""
+    records = (record for record in known if is_stanza(record.interface) == stanzas)
+    return {
+        one.slot: record.interface
+        for record in records
+        for one in record.resources
+        if not isinstance(one, Sysctl)
+    }
+
+
+def _unless_taken(change: Change, taken: Mapping[tuple[str, ...], str]) -> Change:
     """Refuse what ifupdown's stanzas and networks.yaml would take from each other."""
-    others = (one for one in known if is_stanza(one.interface) != is_stanza(change.name))
-    taken = {resource.slot: one.interface for one in others for resource in one.resources}
     for one in change.wanted if taken and not change.refused else ():
-        if one.slot in taken and not isinstance(one, Sysctl):
+        if one.slot in taken:
             hint = "say it in /etc/network/interfaces or in networks.yaml, not in both"
             words = f"{one.tool} {one.add()}: {taken[one.slot]} has this already ({hint})"
             return Change(change.name, change.wanted, refused=(words,))
@@ -153,9 +168,9 @@ def _down(record: Record, view: View) -> Change:
 def _ours(record: Record | None, view: View) -> set[str]:
     """The devices that are ours: those in our group, and those that we made since the node has started."""
     if record is None or record.boot != boot():
-        return {name for name, link in view.links.items() if str(link.get("group")) == str(GROUP)}
+        return view.grouped
     made = {one.interface for one in record.resources if isinstance(one, Device)}
-    return {name for name, link in view.links.items() if str(link.get("group")) == str(GROUP) or name in made}
+    return view.grouped | (made & view.links.keys())
 
 
 def _is_there(resource: Resource, view: View, ours: set[str]) -> bool:
@@ -214,8 +229,8 @@ def strangers(known: Iterable[Record], wanted: Iterable[Sequence[Resource]]) -> 
         one for some in wanted for one in some
     ]
     ours = {one.interface for one in resources if isinstance(one, Device)}
-    for name, link in view.links.items():
-        if str(link.get("group")) == str(GROUP) and name not in ours:
+    for name in view.links:
+        if name in view.grouped and name not in ours:
             yield f"{name} is in group {GROUP} and of no network (ip link del {name}, if nobody needs it)"
 
 
@@ -280,9 +295,7 @@ def _guests(resources: Iterable[Resource], view: View) -> Iterator[str]:
     ports = {one.interface for one in resources if isinstance(one, Port)}
     bridges = {one.interface for one in resources if isinstance(one, Device) and one.type == "bridge"}
     for bridge in sorted(bridges & view.links.keys()):
-        guests = [
-            name for name, link in view.links.items() if link.get("master") == bridge and name not in ports
-        ]
+        guests = [name for name in view.ports.get(bridge, ()) if name not in ports]
         if guests:
             more = f" and {len(guests) - 3} more" if len(guests) > 3 else ""
             yield f"{bridge} has {', '.join(guests[:3])}{more} (move or stop these guests first)"
