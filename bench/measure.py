@@ -85,7 +85,7 @@ def say(*words: object) -> None:
     print(f"{time.monotonic() - BEGAN:4.0f} s ", *words, file=sys.stderr, flush=True)
 
 
-def arguments(description: str, rounds: int, counts: str) -> argparse.Namespace:
+def arguments(description: str, rounds: int, counts: str, of: str = "NICs") -> argparse.Namespace:
     """The command line; all benches take the same."""
     parser = argparse.ArgumentParser(
         description=description, formatter_class=argparse.RawDescriptionHelpFormatter, epilog=EPILOG
@@ -95,7 +95,7 @@ def arguments(description: str, rounds: int, counts: str) -> argparse.Namespace:
         type=sizes,
         default=sizes(counts),
         metavar="N,N,...",
-        help=f"NICs on the node (default: {counts})",
+        help=f"{of} on the node (default: {counts})",
     )
     parser.add_argument(
         "--rounds", type=int, default=rounds, help="rounds to interleave (default: %(default)s)"
@@ -112,10 +112,10 @@ def arguments(description: str, rounds: int, counts: str) -> argparse.Namespace:
 
 
 def sizes(text: str) -> list[int]:
-    """A list of numbers of NICs, as --sizes takes it."""
+    """A list of numbers, as --sizes takes it."""
     found = sorted({int(word) for word in text.split(",")})
     if not found or found[0] < 0 or found[-1] > 20000:
-        raise argparse.ArgumentTypeError("numbers of NICs such as 0,100,1000, none above 20000")
+        raise argparse.ArgumentTypeError("numbers such as 0,100,1000, none above 20000")
     return found
 
 
