@@ -250,7 +250,8 @@ def row(words: Iterable[str]) -> str:
 
 def columns(text: str) -> list[list[str]]:
     """Split such a file into lines and words."""
-    return [[_unescaped(word) for word in line.split("\t")] for line in text.split("\n") if line]
+    rows = (line.split("\t") for line in text.split("\n") if line)
+    return [[_unescaped(word) for word in words] for words in rows] if "\\" in text else list(rows)
 
 
 def _escaped(word: str) -> str:
