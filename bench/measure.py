@@ -89,6 +89,7 @@ def arguments(
     description: str,
     rounds: int,
     counts: str,
+    of: str = "NICs",
     options: Callable[[argparse.ArgumentParser], None] = lambda parser: None,
 ) -> argparse.Namespace:
     """The command line; all benches take the same, and each its own `options`."""
@@ -100,7 +101,7 @@ def arguments(
         type=sizes,
         default=sizes(counts),
         metavar="N,N,...",
-        help=f"NICs on the node (default: {counts})",
+        help=f"{of} on the node (default: {counts})",
     )
     parser.add_argument(
         "--rounds", type=int, default=rounds, help="rounds to interleave (default: %(default)s)"
@@ -118,10 +119,10 @@ def arguments(
 
 
 def sizes(text: str) -> list[int]:
-    """A list of numbers of NICs, as --sizes takes it."""
+    """A list of numbers, as --sizes takes it."""
     found = sorted({int(word) for word in text.split(",")})
     if not found or found[0] < 0 or found[-1] > 20000:
-        raise argparse.ArgumentTypeError("numbers of NICs such as 0,100,1000, none above 20000")
+        raise argparse.ArgumentTypeError("numbers such as 0,100,1000, none above 20000")
     return found
 
 

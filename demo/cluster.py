@@ -22,30 +22,11 @@ def prompt(machine: Machine) -> str:
     return "yellow" if machine.name == "router" else "cyan" if machine.name.startswith("node") else "magenta"
 
 
-class Cluster:
-    """The machines, and what the steps do in them."""
+class Hands:
+    """Do something in a machine, for all to see."""
 
     def __init__(self, stage: Stage) -> None:
-        self.stage, self.lab = stage, Lab()
-        self.router = self.lab.router()
-        self.node1, self.node2 = (self.lab.node(name, self.router) for name in ("node1", "node2"))
-
-    def guest(self, env: Mapping[str, str], *addresses: str) -> Machine:
-        """The guest that a NIC's environment is of, on node1, with these addresses."""
-        guest = self.lab.guest(self.node1, env["INTERFACE"], env["MAC"], *addresses)
-        guest.name = env["INSTANCE"].partition(".")[0]
-        return guest
-
-    def serve(self, node: Machine) -> None:
-        """Start nfdhcpd on a node; it ends with the demo."""
-        self.stage.command(node.name, prompt(node), "scripts/nfdhcpd --foreground &")
-        socket = "/var/lib/nfdhcpd.control"
-        node.run("mkdir", "-p", "/var/lib/nfdhcpd")
-        subprocess.Popen(
-            node.command(SCRIPTS / "nfdhcpd", "--foreground", "--socket", socket), stderr=subprocess.DEVNULL
-        )
-        asked = (SCRIPTS / "nfdhcpctl", "--socket", socket, "list")
-        until(lambda: node.run(*asked, check=False).returncode == 0, 10)
+        self.stage = stage
 
     def sh(self, machine: Machine, command: str) -> Ran:
         """Run a shell line in a machine, from the checkout, and show it; what it says is for the caller to
@@ -87,6 +68,33 @@ class Cluster:
     def dropped(self, node: Machine, family: str, interface: str, reason: str) -> int:
         """How many frames of a NIC were dropped for a reason."""
         return drops(node, family)[interface, reason]
+
+
+class Cluster(Hands):
+    """The machines of the first act."""
+
+    def __init__(self, stage: Stage) -> None:
+        super().__init__(stage)
+        self.lab = Lab()
+        self.router = self.lab.router()
+        self.node1, self.node2 = (self.lab.node(name, self.router) for name in ("node1", "node2"))
+
+    def guest(self, env: Mapping[str, str], *addresses: str) -> Machine:
+        """The guest that a NIC's environment is of, on node1, with these addresses."""
+        guest = self.lab.guest(self.node1, env["INTERFACE"], env["MAC"], *addresses)
+        guest.name = env["INSTANCE"].partition(".")[0]
+        return guest
+
+    def serve(self, node: Machine) -> None:
+        """Start nfdhcpd on a node; it ends with the demo."""
+        self.stage.command(node.name, prompt(node), "scripts/nfdhcpd --foreground &")
+        socket = "/var/lib/nfdhcpd.control"
+        node.run("mkdir", "-p", "/var/lib/nfdhcpd")
+        subprocess.Popen(
+            node.command(SCRIPTS / "nfdhcpd", "--foreground", "--socket", socket), stderr=subprocess.DEVNULL
+        )
+        asked = (SCRIPTS / "nfdhcpctl", "--socket", socket, "list")
+        until(lambda: node.run(*asked, check=False).returncode == 0, 10)
 
 
 def answered(said: str) -> bool:

@@ -20,11 +20,11 @@ from lab import cell  # noqa: E402
 def main() -> int:
     """Play the demo. 0: every claim held and nothing is left; 1: not so; 128 + N: stopped by signal N."""
     parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
-    for option in ("--pause", "--plain", "--inside"):
+    for option in ("--networks", "--pause", "--plain", "--inside"):
         parser.add_argument(option, action="store_true")
     options = parser.parse_args()
     stage = Stage(options.plain, options.pause)
-    return inside(stage) if options.inside else outside(stage)
+    return inside(stage, options.networks) if options.inside else outside(stage)
 
 
 def outside(stage: Stage) -> int:
@@ -61,17 +61,19 @@ def conclude(stage: Stage, well: bool, claims: list[str]) -> None:
         stage.say(stage.paint("red", "Not all is as claimed: see above."))
 
 
-def inside(stage: Stage) -> int:
-    """In the cell: play. There is nothing to clean up: when this process, PID 1, ends, the kernel ends the
+def inside(stage: Stage, networks: bool) -> int:
+    """In the cell: play one of the acts. There is nothing to clean up: when this process, PID 1, ends, the kernel ends the
     rest.
     """
     os.environ.update(LC_ALL="C", PATH="/usr/sbin:/usr/bin:/sbin:/bin")
     try:
         cell.report("begins", [os.readlink("/proc/self/ns/pid")])
         cell.cover_checkout()
-        from demo import steps
-
-        steps.play(stage)
+        if networks:
+            from demo.networks import play
+        else:
+            from demo.steps import play
+        play(stage)
     except KeyboardInterrupt:
         return 1
     except BrokenPipeError:

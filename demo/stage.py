@@ -67,7 +67,12 @@ class Stage:
         self.say()
         self.say(self.paint("bold", f"{self.steps}. {title}"))
         for line in why:
-            self.say(f"   {line}")
+            self.say(f"   {self._wrapped(line, 3)}")
+
+    def _wrapped(self, words: str, indent: int) -> str:
+        """Words in lines that fit, all but the first indented."""
+        marks = 3 * self.ascii  # a tick is longer then
+        return f"\n{' ' * indent}".join(wrap(words, self.width - indent - marks))
 
     def command(self, where: str, colour: str, command: str, note: str = "") -> None:
         """A command line, with its machine as prompt, broken where it is too long."""
@@ -79,19 +84,19 @@ class Stage:
 
     def output(self, lines: Sequence[str]) -> None:
         """What a command said, each line cut to the width."""
-        room = self.width - 6
+        room, dots = self.width - 6, 3 if self.ascii else 1
         for line in lines:
             line = line.rstrip()
-            self.say(self.paint("dim", f"   │ {line if len(line) <= room else line[: room - 1] + '…'}"))
+            self.say(self.paint("dim", f"   │ {line if len(line) <= room else line[: room - dots] + '…'}"))
 
     def claim(self, holds: object, words: str, seen: object = "") -> bool:
         """Say that something is so: green if `holds`, else red, with what was seen instead."""
         if holds:
             self.held += 1
-            self.say(f"   {self.paint('green', '✓')} {words}")
+            self.say(f"   {self.paint('green', '✓')} {self._wrapped(words, 5)}")
             return True
         self.failed += 1
-        self.say(f"   {self.paint('red', '✗ ' + words)}")
+        self.say(f"   {self.paint('red', '✗ ' + self._wrapped(words, 5))}")
         for line in few(str(seen).strip() or "nothing", 8):
             self.say(self.paint("red", f"       seen: {line}"))
         return False

@@ -9,7 +9,7 @@ from socket import AF_INET6, inet_aton, inet_pton
 from demo.cluster import GATEWAY, GATEWAY6, Cluster, answered, unanswered
 from demo.migration import migrate
 from demo.stage import Stage, few
-from lab import Ear, Machine, cell, environment, traces, until
+from lab import Ear, Lab, Machine, cell, environment, traces, until
 
 INST1 = "v32-start-ifup-1"
 ADDRESS6 = "2001:db8:1:0:a800:ff:fe26:7714"
@@ -59,8 +59,13 @@ def play(stage: Stage) -> None:
         tour.leftovers,
     ):
         step()
+    conclude(stage, cluster.lab)
+
+
+def conclude(stage: Stage, lab: Lab) -> None:
+    """Tell the supervisor what it may look for."""
     cell.report("claims", [str(stage.held)])
-    cell.report("written", [*written(cluster.lab.machines.values()), *cell.checkout_writes()])
+    cell.report("written", [*written(lab.machines.values()), *cell.checkout_writes()])
 
 
 def written(machines: Iterable[Machine]) -> list[str]:

@@ -26,6 +26,7 @@ PATIENCE = 30
 """Seconds for killed processes to end: one that waits for the kernel's network lock must get it first."""
 PR_SET_PDEATHSIG = 1
 NAMES = frozenset(("node1", "node2", "br0", "prv0", "tap0", "tap1", "tap2", "tap3", "tap4"))
+NAMES |= frozenset(("node3", "outside", "us", "ov100", "ov200", "vx100", "vx200"))
 UNSHARE = ("unshare", "--mount", "--pid", "--fork", "--kill-child=KILL", "--mount-proc")
 _libc = ctypes.CDLL(None)
 

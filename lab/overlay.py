@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
 from lab.machine import Machine
 from lab.network import Lab
+from snf_network.model.networks import VXLAN_PORT
 
 FILE = "/etc/snf-network/networks.yaml"
 SSCONF = "/var/lib/ganeti"
@@ -48,6 +50,31 @@ class Cluster:
         """Write networks.yaml, on these nodes or on all."""
         for node in to or self.nodes:
             node.write(FILE, text)
+
+    def silent(self, place: int, bridge: str, mac: str, tap: str = "tap9", address: str = "") -> Machine:
+        """A guest on node<place> that says nothing by itself; with an IPv4 address it answers."""
+        node, guest = self.nodes[place - 1], self.lab.machine(f"silent{place}{tap}")
+        guest.sysctl("net/ipv6/conf/default/disable_ipv6", 1)
+        self.lab.cable(node, tap, guest, "eth0")
+        guest.ip(f"link set eth0 address {mac} arp {'on' if address else 'off'}", "link set eth0 up")
+        if address:
+            guest.ip(f"addr add {address} dev eth0")
+        node.up(environment(tap, mac, bridge))
+        return guest
+
+    def leave(self, place: int, tap: str = "tap9") -> None:
+        """That guest's end."""
+        node = self.nodes[place - 1]
+        node.ip(f"link del {tap}")
+        node.script("snf-network", {}, "gc")
+        self.lab.machines.pop(f"silent{place}{tap}").close()
+
+
+def forge(sender: Machine, target: str, vni: int, frame: bytes) -> None:
+    """Send a frame in VXLAN (RFC 7348, 5) from a machine's own address, as no node does."""
+    kind = socket.AF_INET6 if ":" in target else socket.AF_INET
+    with sender.inside(), socket.socket(kind, socket.SOCK_DGRAM) as outer:
+        outer.sendto(bytes((8, 0, 0, 0)) + vni.to_bytes(3, "big") + b"\0" + frame, (target, VXLAN_PORT))
 
 
 @contextmanager

@@ -55,6 +55,12 @@ def test_all_that_it_may_say() -> None:
     assert theirs[1:] == said.common.networks[1:]
 
 
+def test_a_gateway_is_what_the_kernel_lists() -> None:
+    """Else `net check` would miss its route for ever."""
+    said = parse(net('kind: routed, table: 5, uplink: e, gateways: ["2001:DB8:0::1", 192.0.2.1]'))
+    assert said.common.networks[0].gateways == ("2001:db8::1", "192.0.2.1")  # type: ignore[union-attr]
+
+
 def test_what_is_not_said_has_a_default() -> None:
     said = parse("networks: {prv0: {kind: overlay, vni: 7}, many: {kind: overlay, vnis: 8-9}}").common
     assert said.underlay == Underlay() and said.has_overlays

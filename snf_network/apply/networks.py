@@ -67,6 +67,8 @@ class Networks:
 
     def _begin(self, change: Change, old: Record | None) -> Record:
         """Note what the kernel may have of a network from now on. Raises KernelError."""
+        if old and _is_as_recorded(change, old):
+            return old
         known = (*old.resources, *old.stale) if old else ()
         kept = set(change.wanted)
         ours = (one for one in change.removed if type(one).__name__ in ALL_KINDS)
@@ -89,6 +91,8 @@ class Networks:
         left to that.
         """
         removed = [one for change in changes for one in change.removed]
+        if not removed:
+            return
         wanted = {one.slot for change in changes for one in change.wanted}
         devices = {one.interface for one in removed if isinstance(one, Device) and one.slot not in wanted}
         doomed = [
@@ -121,6 +125,12 @@ class Networks:
         if refused and not any(found.values()):
             raise KernelError(refused[0])
         return {name: words for name, words in found.items() if words}
+
+
+def _is_as_recorded(change: Change, old: Record) -> bool:
+    """True if there is nothing to do and nothing to note."""
+    noted = old.boot == kernel.boot() and not (old.stale or old.lacking)
+    return noted and not (change.missing or change.removed) and old.resources == change.wanted
 
 
 def _concerns(words: str, resources: Iterable[Resource]) -> bool:

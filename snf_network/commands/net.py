@@ -4,32 +4,38 @@
 `plan` prints what `up` would do, as lines to type. `up` does it: a second time it does nothing, and after a
 change in the file only what differs. `down` takes networks away again, unless a guest is in one. `check`
 compares the file, the records and the kernel; with --file it only reads the file. docs/networks.md has the
-keys of the file.
+keys of the file. `ifup` and `ifdown` do the same for one stanza of /etc/network/interfaces, whose options
+ifupdown has put into the environment; the package's scripts in /etc/network/if-*.d run them.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 from collections.abc import Iterable
 
 from snf_network.apply.networks import Networks, records
-from snf_network.errors import BadEnvironment, shown
+from snf_network.errors import BadEnvironment, SnfNetworkError, shown
 from snf_network.model.config import Config
 from snf_network.model.networks import Bridge, Overlay, Routed
 from snf_network.model.networks.change import Change
 from snf_network.model.networks.file import PATH, mistakes
+from snf_network.model.networks.stanza import is_stanza, name_of, uplink_of
 from snf_network.networks import UNDERLAY
 from snf_network.observe.networks import ups
 from snf_network.observe.nodes import SSCONF
 from snf_network.scripts.process import Log
 
 from . import table
-from .networks import differences, load, removal, selected, text_of
+from .networks import differences, load, of_stanza, removal, selected, stanza_change, text_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from snf_network.apply.networks import Look
     from snf_network.model.networks import Network
 
 SUMMARY = "the networks of this node: tables, bridges, overlays over all nodes"
@@ -53,13 +59,16 @@ def run(options: argparse.Namespace, config: Config) -> int:
 
 
 def _list(options: argparse.Namespace, config: Config) -> int:
-    place = load(options.file or PATH, options.ssconf)[1]
     known = {record.interface: record for record in records(config)}
+    place = load(options.file or PATH, options.ssconf, known)[1]
     chosen = selected(place, options.name, options.file or PATH)
     states = {one.name: _state(one, one.name in known) for one in ups(chosen, known)}
     rows = [(*_row(one), states[one.name]) for one in place.networks.networks if one.name in states]
     if not options.name:
-        gone = sorted(known.keys() - states.keys() - {UNDERLAY, *place.left_out})
+        stanzas = {name: known[name].resources for name in sorted(known) if is_stanza(name)}
+        found = ((one.name, _state(one, True)) for one in ups(stanzas, known))
+        rows += [(name, "routed", uplink_of(name), "", "", state) for name, state in found]
+        gone = sorted(known.keys() - states.keys() - stanzas.keys() - {UNDERLAY, *place.left_out})
         rows += [(name, "", "", "", "", "up, and not in the file") for name in gone]
         rows += [(name, "overlay", "", "", "", place.problem) for name in place.left_out]
     if options.json:
@@ -162,4 +171,34 @@ def _print(what: object) -> None:
     sys.stdout.write(json.dumps(what, indent=2) + "\n")
 
 
-ACTIONS = {"list": _list, "plan": _plan, "up": _up, "down": _down, "check": _check}
+def _ifup(options: argparse.Namespace, config: Config) -> int:
+    return _of_stanza(options, config, lambda: stanza_change(*of_stanza(os.environ)))
+
+
+def _ifdown(options: argparse.Namespace, config: Config) -> int:
+    def look() -> Look:
+        name = name_of(os.environ)
+        return lambda known: removal({name} & known.keys(), known)
+
+    return _of_stanza(options, config, look)
+
+
+def _of_stanza(options: argparse.Namespace, config: Config, made: Callable[[], Look]) -> int:
+    """What fails is logged, too: at boot nobody reads it elsewhere."""
+    try:
+        done = Networks(config).change(made())
+    except SnfNetworkError as error:
+        Log("snf-network", os.environ.get("IFACE", "-"), config.logfile).say(error)
+        return 1
+    return _report(options, config, done)
+
+
+ACTIONS = {
+    "list": _list,
+    "plan": _plan,
+    "up": _up,
+    "down": _down,
+    "check": _check,
+    "ifup": _ifup,
+    "ifdown": _ifdown,
+}

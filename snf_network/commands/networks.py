@@ -10,13 +10,22 @@ from snf_network.errors import BadConfig, BadEnvironment, KernelError, SnfNetwor
 from snf_network.host.kernel import boot, read_file
 from snf_network.host.record import Record
 from snf_network.model.config import Config
+from snf_network.model.networks import Site
 from snf_network.model.networks.change import Change
 from snf_network.model.networks.file import PATH, File, parse
-from snf_network.model.resources import Resource
+from snf_network.model.networks.stanza import is_stanza, name_of
+from snf_network.model.networks.stanza import parse as parse_stanza
+from snf_network.model.resources import Resource, Route
 from snf_network.model.resources.devices import Device
 from snf_network.networks import UNDERLAY, wanted
-from snf_network.observe.networks import downs, strangers, ups
+from snf_network.networks.routed import resources as routed
+from snf_network.observe.facts import kernel_has_ipv6, rt_tables
+from snf_network.observe.networks import MAIN, downs, foreign_routes, strangers, ups
 from snf_network.observe.nodes import SSCONF, Here, here
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from snf_network.apply.networks import Look
 
 
 def text_of(path: str) -> str:
@@ -28,10 +37,43 @@ def text_of(path: str) -> str:
     return text
 
 
-def load(path: str = PATH, directory: str = SSCONF) -> tuple[File, Here]:
-    """The file, and this node in it. Raises BadConfig and KernelError."""
-    file = parse(text_of(path), path)
+def load(path: str = PATH, directory: str = SSCONF, known: Iterable[str] = ()) -> tuple[File, Here]:
+    """The file, and this node in it; where all `known` networks are ifupdown's, it needs none. Raises
+    BadConfig and KernelError.
+    """
+    names = list(known)
+    without = names and all(map(is_stanza, names)) and not lexists(path)
+    file = parse("" if without else text_of(path), path)
     return file, here(file, directory)
+
+
+def of_stanza(env: Mapping[str, str]) -> tuple[str, tuple[Resource, ...]]:
+    """The name of an iface stanza's network, and what it puts on the node: nothing without a routing table,
+    and no route of the node's own table that a connected one stands for. Raises BadEnvironment.
+    """
+    network = parse_stanza(env, dict(rt_tables()))
+    site = Site(ipv6=kernel_has_ipv6())
+    return name_of(env), tuple(routed(network, site)) if network else ()
+
+
+def stanza_change(name: str, wanted: Iterable[Resource]) -> Look:
+    """What `net ifup` has to do for it."""
+    lines = list(wanted)
+
+    def look(known: Mapping[str, Record]) -> list[Change]:
+        free = tuple(one for one in lines if not _is_connected(one))
+        if free:
+            return ups({name: free}, known)
+        return removal({name} & known.keys(), known)
+
+    return look
+
+
+def _is_connected(resource: Resource) -> bool:
+    """True for a route that the device has by an address in that prefix."""
+    if not isinstance(resource, Route) or resource.table != MAIN:
+        return False
+    return resource.interface in foreign_routes(resource)
 
 
 def selected(place: Here, names: Sequence[str], path: str) -> dict[str, tuple[Resource, ...]]:
@@ -93,10 +135,10 @@ def differences(config: Config, path: str = PATH, directory: str = SSCONF) -> It
         return
     said: dict[str, tuple[Resource, ...]] = {}
     try:
-        _, place = load(path, directory)
+        _, place = load(path, directory, known)
         said = wanted(place.networks, place.site)
         kept = (*said, *place.left_out, *((UNDERLAY,) if place.left_out else ()))
-        gone = [name for name in known if name not in kept]
+        gone = [name for name in known if name not in kept and not is_stanza(name)]
         yield from ((name, place.problem) for name in place.left_out)
     except SnfNetworkError as error:
         yield "-", str(error)

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from snf_network.host.kernel import boot
 from snf_network.model.networks.change import Change
-from snf_network.model.resources import Element, Port, Resource, Route
+from snf_network.model.networks.stanza import is_stanza
+from snf_network.model.resources import Element, Port, Resource, Route, Sysctl
 from snf_network.model.resources.devices import GROUP, Device, pairs
 from snf_network.model.resources.nft import VTEPS
 from snf_network.model.resources.underlay import Flood, IifRule, Learned
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
 
     from snf_network.host.record import Record
 
+MAIN = "254"
+"""The table of routes that are listed without one (ip-route(8))."""
 HINT = "give the network another name or bridge, or remove what is there"
 
 
@@ -32,6 +35,11 @@ class View(OnDemand):
     def links(self) -> dict[str, dict[str, Any]]:
         """Every device by name, with its options."""
         return {link["ifname"]: link for link in readback.ip("-N", "-d", "link", "show")}
+
+    @cached_property
+    def grouped(self) -> set[str]:
+        """The devices in our group."""
+        return {name for name, link in self.links.items() if str(link.get("group")) == str(GROUP)}
 
     @cached_property
     def entries(self) -> list[dict[str, Any]]:
@@ -89,7 +97,30 @@ def _is_vxlan(link: dict[str, Any]) -> bool:
 def ups(wanted: Mapping[str, Sequence[Resource]], known: Mapping[str, Record]) -> list[Change]:
     """What `net up` has to do for these networks."""
     view = _view(wanted.values(), known.values())
-    return [_up(name, tuple(resources), known.get(name), view) for name, resources in wanted.items()]
+    found = [_up(name, tuple(resources), known.get(name), view) for name, resources in wanted.items()]
+    taken = {kind: _taken(known.values(), not kind) for kind in set(map(is_stanza, wanted))}
+    return [_unless_taken(one, taken[is_stanza(one.name)]) for one in found]
+
+
+def _taken(known: Iterable[Record], stanzas: bool) -> dict[tuple[str, ...], str]:
+    """Whose the slots are that stanzas have, or those of networks.yaml. Settings are everybody's."""
+    records = (record for record in known if is_stanza(record.interface) == stanzas)
+    return {
+        one.slot: record.interface
+        for record in records
+        for one in record.resources
+        if not isinstance(one, Sysctl)
+    }
+
+
+def _unless_taken(change: Change, taken: Mapping[tuple[str, ...], str]) -> Change:
+    """Refuse what ifupdown's stanzas and networks.yaml would take from each other."""
+    for one in change.wanted if taken and not change.refused else ():
+        if one.slot in taken:
+            hint = "say it in /etc/network/interfaces or in networks.yaml, not in both"
+            words = f"{one.tool} {one.add()}: {taken[one.slot]} has this already ({hint})"
+            return Change(change.name, change.wanted, refused=(words,))
+    return change
 
 
 def downs(names: Iterable[str], known: Mapping[str, Record]) -> list[Change]:
@@ -109,12 +140,19 @@ def _up(name: str, wanted: tuple[Resource, ...], old: Record | None, view: View)
     if refused:
         return Change(name, wanted, refused=refused)
     missing = tuple(one for one in wanted if not one.is_in(view))
-    kept = set(wanted)
     before = (*old.resources, *old.stale) if old else ()
-    left = [one for one in before if one not in kept and _is_there(one, view, ours)]
+    left = [one for one in _without(before, wanted) if _is_there(one, view, ours)]
     left += _foreign_entries(wanted, before, view)
     removed = (*dict.fromkeys(left), *_learned(left, view))
     return Change(name, wanted, missing, removed, tuple(_undo(removed, wanted)), tuple(_do(missing, view)))
+
+
+def _without(before: tuple[Resource, ...], wanted: tuple[Resource, ...]) -> Iterator[Resource]:
+    """What is not wanted any longer; of 500 overlays that stay, without a look at each."""
+    if before == wanted:
+        return iter(())
+    kept = set(wanted)
+    return (one for one in before if one not in kept)
 
 
 def _down(record: Record, view: View) -> Change:
@@ -130,9 +168,9 @@ def _down(record: Record, view: View) -> Change:
 def _ours(record: Record | None, view: View) -> set[str]:
     """The devices that are ours: those in our group, and those that we made since the node has started."""
     if record is None or record.boot != boot():
-        return {name for name, link in view.links.items() if str(link.get("group")) == str(GROUP)}
+        return view.grouped
     made = {one.interface for one in record.resources if isinstance(one, Device)}
-    return {name for name, link in view.links.items() if str(link.get("group")) == str(GROUP) or name in made}
+    return view.grouped | (made & view.links.keys())
 
 
 def _is_there(resource: Resource, view: View, ours: set[str]) -> bool:
@@ -152,7 +190,7 @@ def _foreign_entries(
     wanted: Iterable[Resource], before: Iterable[Resource], view: View
 ) -> Iterator[Resource]:
     """What nobody has on record: entries of nodes on a device of this network, and members of its sets."""
-    known = {*wanted, *before}
+    known = {one for some in (wanted, before) for one in some if isinstance(one, (Flood, Element))}
     devices = [one.interface for one in wanted if isinstance(one, Device) and one.type == "vxlan"]
     sets = dict.fromkeys(one.set for one in wanted if isinstance(one, Element) and one.set in VTEPS)
     for place in (*devices, *sets):
@@ -169,7 +207,7 @@ def _learned(removed: Iterable[Resource], view: View) -> Iterator[Learned]:
 
 def _undo(removed: Sequence[Resource], wanted: Iterable[Resource] = ()) -> Iterator[str]:
     """Lines that take these away, in the order in which it is done."""
-    taken = {one.slot for one in wanted}
+    taken = {one.slot for one in wanted} if removed else set()
     devices = {one.interface for one in removed if isinstance(one, Device) and one.slot not in taken}
     for one in sorted(removed, key=lambda one: one.rank):
         on_it = one.device in devices and not isinstance(one, Device)
@@ -191,8 +229,8 @@ def strangers(known: Iterable[Record], wanted: Iterable[Sequence[Resource]]) -> 
         one for some in wanted for one in some
     ]
     ours = {one.interface for one in resources if isinstance(one, Device)}
-    for name, link in view.links.items():
-        if str(link.get("group")) == str(GROUP) and name not in ours:
+    for name in view.links:
+        if name in view.grouped and name not in ours:
             yield f"{name} is in group {GROUP} and of no network (ip link del {name}, if nobody needs it)"
 
 
@@ -201,7 +239,7 @@ def strangers(known: Iterable[Record], wanted: Iterable[Sequence[Resource]]) -> 
 
 def _obstacles(name: str, wanted: Iterable[Resource], ours: set[str], view: View) -> Iterator[str]:
     """Why a network cannot come up without touching what is another's."""
-    tables = {}
+    routes: dict[tuple[str, str], Route] = {}
     for one in wanted:
         if isinstance(one, Device):
             yield from _device(name, one, ours, view)
@@ -210,9 +248,9 @@ def _obstacles(name: str, wanted: Iterable[Resource], ours: set[str], view: View
             if master != one.bridge:
                 yield f"{one.interface} is in {master} already (take it out there, or from the file)"
         elif isinstance(one, Route) and one not in view.found:
-            tables[one.prefix] = one
-    for route in tables.values():
-        yield from _default(route)
+            routes[one.prefix, one.table] = one
+    for route in routes.values():
+        yield from _route(route)
 
 
 def _device(name: str, device: Device, ours: set[str], view: View) -> Iterator[str]:
@@ -228,15 +266,28 @@ def _device(name: str, device: Device, ours: set[str], view: View) -> Iterator[s
             yield f"{other} has VNI {options['id']} already, and is not ours ({HINT})"
 
 
-def _default(route: Route) -> Iterator[str]:
+def foreign_routes(route: Route) -> list[str]:
+    """The devices of routes to the same prefix, in the same table, that are not ours. Raises KernelError."""
     family = "-6" if ":" in route.prefix else "-4"
-    for found in readback.ip("-N", family, "route", "show", "table", "all", "exact", route.prefix):
-        foreign = str(found.get("protocol")) != str(GROUP) and found.get("type", "unicast") == "unicast"
-        if foreign and str(found.get("table")) == route.table:
-            yield (
-                f"table {route.table} has a default route by {found.get('dev', 'no device')} that is not ours"
-                " (take it from the node's own files and delete it, or gateways from networks.yaml)"
-            )
+    listed = readback.ip("-N", family, "route", "show", "table", "all", "exact", route.prefix)
+    return [
+        found.get("dev", "no device")
+        for found in listed
+        if str(found.get("protocol")) != str(GROUP)
+        and found.get("type", "unicast") == "unicast"
+        and str(found.get("table", MAIN)) == route.table
+    ]
+
+
+def _route(route: Route) -> Iterator[str]:
+    default = route.prefix in ("0.0.0.0/0", "::/0")
+    what = "a default route" if default else f"a route to {route.prefix}"
+    mine = "gateways from networks.yaml" if default else "the prefix from what asks for it"
+    for device in foreign_routes(route):
+        yield (
+            f"table {route.table} has {what} by {device} that is not ours"
+            f" (take it from the node's own files and delete it, or {mine})"
+        )
 
 
 def _guests(resources: Iterable[Resource], view: View) -> Iterator[str]:
@@ -244,9 +295,7 @@ def _guests(resources: Iterable[Resource], view: View) -> Iterator[str]:
     ports = {one.interface for one in resources if isinstance(one, Port)}
     bridges = {one.interface for one in resources if isinstance(one, Device) and one.type == "bridge"}
     for bridge in sorted(bridges & view.links.keys()):
-        guests = [
-            name for name, link in view.links.items() if link.get("master") == bridge and name not in ports
-        ]
+        guests = [name for name in view.ports.get(bridge, ()) if name not in ports]
         if guests:
             more = f" and {len(guests) - 3} more" if len(guests) > 3 else ""
             yield f"{bridge} has {', '.join(guests[:3])}{more} (move or stop these guests first)"

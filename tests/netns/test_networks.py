@@ -5,16 +5,15 @@ nodes and guests come and go.
 from __future__ import annotations
 
 import json
-import socket
-import threading
-import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import closing, contextmanager
 
 import pytest
 
+from lab import overlay
 from lab.overlay import Cluster, cluster, environment
+from lab.stream import Stream, announce, local
 from snf_network.selftest import frames as f
 from tests.netns.lab import SCRIPTS, Ear, Machine, until
 
@@ -25,7 +24,6 @@ networks:
   prv1: {kind: overlay, vni: 200, bridge: ov200}
 """
 MACS = {number: f"aa:00:00:00:01:{number:02x}" for number in range(1, 10)}
-SPACING = 0.001
 
 
 @pytest.fixture(scope="module")
@@ -82,11 +80,6 @@ def guests(
             command(node, "gc")
 
 
-def local(number: int, source: str, target: str) -> bytes:
-    """A frame of no protocol, with a number."""
-    return f.stamp(f.ethernet(source, target, (f.LOCAL, bytes(46))), number)
-
-
 @contextmanager
 def listening(machine: Machine, seconds: float = 0.3) -> Iterator[list[bytes]]:
     """The frames that come to its eth0 from now on, complete after the context."""
@@ -95,44 +88,6 @@ def listening(machine: Machine, seconds: float = 0.3) -> Iterator[list[bytes]]:
     with closing(ear.socket):
         yield found
         found += [frame for _, frame in ear.frames(seconds)]
-
-
-class Stream:
-    """Frames at 1 ms spacing from one guest to another, while something happens."""
-
-    def __init__(self, sender: Machine, source: str, target: str, *receivers: Machine) -> None:
-        self.socket = sender.packet_socket("eth0")
-        self.ears = [Ear(receiver, "eth0") for receiver in receivers]
-        self.source, self.target, self.sent = source, target, 0
-        self.ended = threading.Event()
-        self.thread = threading.Thread(target=self._speak)
-
-    def _speak(self) -> None:
-        while not self.ended.is_set():
-            self.sent += 1
-            self.socket.send(local(self.sent, self.source, self.target))
-            time.sleep(SPACING)
-
-    def __enter__(self) -> Stream:
-        self.thread.start()
-        time.sleep(0.2)
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        time.sleep(0.2)
-        self.ended.set()
-        self.thread.join()
-        frames = [[frame for _, frame in ear.frames(0.3)] for ear in self.ears]
-        mine = f.octets(self.target) + f.octets(self.source) + b"\x88\xb5"
-        self.heard = [Counter(f.token(one) for one in some if one[:14] == mine) for some in frames]
-        for ear in self.ears:
-            ear.socket.close()
-        self.socket.close()
-
-    @property
-    def lost(self) -> int:
-        """How many of them nobody has received."""
-        return self.sent - len(set().union(*self.heard))
 
 
 # --- what crosses
@@ -192,39 +147,19 @@ def test_private_filtered_keeps_tenants_of_one_vni_apart(nodes: Cluster) -> None
 # --- coming and going
 
 
-def silent(nodes: Cluster, place: int) -> Machine:
-    """The guest 2 on a node, with a stack that says nothing by itself."""
-    guest = nodes.lab.machine(f"silent{place}")
-    guest.sysctl("net/ipv6/conf/default/disable_ipv6", 1)
-    nodes.lab.cable(nodes.nodes[place - 1], "tap9", guest, "eth0")
-    guest.ip(f"link set eth0 address {MACS[2]} arp off", "link set eth0 up")
-    nodes.nodes[place - 1].up(environment("tap9", MACS[2], "ov100"))
-    return guest
-
-
-def announce(guest: Machine, before: Callable[[], object] = lambda: None) -> None:
-    """As QEMU does when a guest has arrived."""
-    with closing(guest.packet_socket("eth0")) as sender:
-        before()
-        sender.send(f.ethernet(MACS[2], f.BROADCAST, f.rarp(MACS[2])))
-
-
 def test_a_guest_that_moves_loses_nothing(nodes: Cluster) -> None:
     """As a migration does it: both taps are up, then the new one announces itself."""
     with guests(nodes, (1, "ov100")) as (one,):
-        old, new = silent(nodes, 2), silent(nodes, 3)
-        announce(old)
-        began: list[int] = []
+        old, new = (nodes.silent(place, "ov100", MACS[2]) for place in (2, 3))
+        announce(old, MACS[2])
         with Stream(one, MACS[1], MACS[2], old, new) as stream:
-            announce(new, lambda: began.append(stream.sent))
+            moment = announce(new, MACS[2])
         assert stream.lost == 0
-        before, after = stream.heard
-        assert 0 <= min(after) - began[0] <= 10 and max(before) <= min(after) + 1
-        assert began[0] > 50 and len(after) > 100
-        for node, guest in zip(nodes.nodes[1:], (old, new), strict=True):
-            node.run("ip", "link", "del", "tap9")
-            command(node, "gc")
-            guest.close()
+        (before, after), began = stream.heard, stream.sent_by(moment)
+        assert 0 <= min(after) - began <= 10 and max(before) <= min(after) + 1
+        assert began > 50 and len(after) > 100 and stream.change_over(moment, 1) < 0.02
+        for place in (2, 3):
+            nodes.leave(place)
 
 
 def test_a_guest_that_moves_to_a_node_behind_a_router_is_reached(nodes: Cluster) -> None:
@@ -248,15 +183,13 @@ def test_a_guest_that_moves_to_a_node_behind_a_router_is_reached(nodes: Cluster)
         node.ip("route add 10.99.0.3/32 via 10.99.0.254")
     try:
         with guests(nodes, (1, "ov100")) as (one,):
-            old, new = silent(nodes, 2), silent(nodes, 3)
-            announce(old)
+            old, new = (nodes.silent(place, "ov100", MACS[2]) for place in (2, 3))
+            announce(old, MACS[2])
             with Stream(one, MACS[1], MACS[2], old, new) as stream:
-                announce(new)
+                announce(new, MACS[2])
             assert stream.lost == 0 and len(stream.heard[1]) > 100
-            for node, guest in zip(nodes.nodes[1:], (old, new), strict=True):
-                node.run("ip", "link", "del", "tap9")
-                command(node, "gc")
-                guest.close()
+            for place in (2, 3):
+                nodes.leave(place)
     finally:
         for node in near:
             node.ip("route del 10.99.0.3/32")
@@ -290,8 +223,7 @@ def test_a_node_comes_goes_and_comes_back_and_others_lose_nothing(nodes: Cluster
             assert one.ping("10.1.0.3") and three.ping("10.1.0.2")
             nodes.tell([1, 2, 3], "node3.example.com\n", nodes.nodes[0])
             assert net(nodes.nodes[0], "plan")[1].count("fdb del 00:") == 2, "an offline node"
-        doubled = [number for number, copies in stream.heard[0].items() if copies > 1]
-        assert stream.lost == 0 and not doubled
+        assert stream.lost == 0 and stream.doubled == 0
 
 
 # --- forged
@@ -300,9 +232,7 @@ def test_a_node_comes_goes_and_comes_back_and_others_lose_nothing(nodes: Cluster
 def forge(sender: Machine, target: str, vni: int = 100) -> None:
     """A broadcast in VXLAN, in the name of the guest 2."""
     inner = f.ethernet(MACS[2], f.BROADCAST, f.arp(1, MACS[2], "10.1.0.99", "10.1.0.1"))
-    kind = socket.AF_INET6 if ":" in target else socket.AF_INET
-    with sender.inside(), socket.socket(kind, socket.SOCK_DGRAM) as outer:
-        outer.sendto(bytes((8, 0, 0, 0)) + vni.to_bytes(3, "big") + b"\0" + inner, (target, 4789))
+    overlay.forge(sender, target, vni, inner)
 
 
 def test_vxlan_from_no_node_of_the_list_reaches_no_guest(nodes: Cluster) -> None:

@@ -106,6 +106,20 @@ def test_changelog_for_administrators_is_in_it(tree: Path) -> None:
     assert len(found) == 1
 
 
+def test_ifupdown_finds_its_hooks(tree: Path, debs: list[Path]) -> None:
+    """They are configuration files, which stay when the package is removed: then they do nothing."""
+    said = subprocess.run(
+        ("dpkg-deb", "--info", debs[1], "conffiles"), capture_output=True, text=True, check=True
+    ).stdout.split()
+    for folder in ("if-up.d", "if-down.d"):
+        hook = tree / f"etc/network/{folder}/snf-network"
+        assert f"/etc/network/{folder}/snf-network" in said and os.access(hook, os.X_OK)
+        env = {"IFACE": "eth1", "ADDRFAM": "inet", "MODE": "start", "IF_IP_ROUTING_TABLE": "222"}
+        text = hook.read_text().replace("/usr/sbin/snf-network", "/nonexistent/snf-network")
+        ran = subprocess.run(("sh", "-euc", text), env=env, capture_output=True, text=True)
+        assert (ran.returncode, ran.stdout, ran.stderr) == (0, "", "")
+
+
 def test_every_module_rule_and_profile_is_in_it(tree: Path) -> None:
     wanted = {
         path.relative_to(ROOT)

@@ -43,6 +43,12 @@ class Routed:
     accept_ra: str = ""
     arp_source: str = ""
     """The sender address of the node's ARP requests on the uplink."""
+    families: tuple[str, ...] = ("-4", "-6")
+    """As in ip(8): a stanza of ifupdown is for one of them."""
+    routes: tuple[str, ...] = ()
+    """Prefixes on the uplink's link, for guests and for the node itself."""
+    proxies: bool = False
+    """The node answers on the uplink for all addresses that it has routes to."""
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from snf_network.errors import BadConfig, shown
 from snf_network.lean import dataclass
 from snf_network.model.networks import Bridge, Networks, Overlay, Routed, Underlay
 from snf_network.model.networks.document import Mistakes, Value, compose, unknown
-from snf_network.model.networks.keys import LATER, NETWORKS, SYSCTLS, UNDERLAY, VNI, Key
+from snf_network.model.networks.keys import LATER, NETWORKS, NODES_OWN, SYSCTLS, UNDERLAY, VNI, Key
 
 if TYPE_CHECKING:
     from snf_network.model.networks import Network
@@ -155,7 +155,7 @@ def _routed(name: str, value: Value, said: dict[str, Value], found: dict[str, An
     families = [family_of(gateway) for gateway in found.get("gateways", ())]
     if len(set(families)) < len(families):
         said["gateways"].wrong("has two routers of one family", "one of IPv4, one of IPv6")
-    if found["table"] in (253, 254, 255):
+    if found["table"] in NODES_OWN:
         said["table"].wrong(f"{found['table']} is a table of the node itself", "any but 253, 254 and 255")
     return Routed(name, **found)
 

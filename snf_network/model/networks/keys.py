@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from snf_network.addresses import is_global6, is_interface, is_ip4, is_ip6
+from snf_network.addresses import canonical6, is_global6, is_interface, is_ip4, is_ip6
 from snf_network.lean import dataclass
 from snf_network.model.networks.document import FALSE, TRUE
 
@@ -86,6 +86,11 @@ def is_bridge(text: str) -> bool:
     return is_interface(text.replace(VNI, "", 1) or "x") and text.count(VNI) < 2 and "{" not in text[:1]
 
 
+def listed(address: str) -> str:
+    """A valid address as the kernel lists it: only so is its route found again."""
+    return canonical6(address) if ":" in address else address
+
+
 def is_single(text: str) -> bool:
     """An address of one host; one of IPv6 is not link-local."""
     return is_ip4(text) or is_global6(text)
@@ -93,6 +98,8 @@ def is_single(text: str) -> bool:
 
 INTERFACE = Key(is_interface, "a device name: at most 15 of a-z A-Z 0-9 . _ -, and neither . nor - first")
 BOOLEAN = Key(lambda text: text.lower() in TRUE + FALSE, "true or false", lambda text: text.lower() in TRUE)
+NODES_OWN = (253, 254, 255)
+"""Tables that are the node's: default, main and local (ip-route(8))."""
 MTU = number(1280, 65485)
 """IPv6 needs 1280; VXLAN over IPv4 takes 50."""
 SYSCTLS = {"rp_filter": choice("0", "1", "2"), "accept_ra": choice("0", "1", "2")}
@@ -100,7 +107,7 @@ NETWORKS: dict[str, dict[str, Key]] = {
     "routed": {
         "table": number(1, (1 << 31) - 1, needed=True),
         "uplink": Key(INTERFACE.is_valid, INTERFACE.allowed, needed=True),
-        "gateways": Key(lambda text: is_ip4(text) or is_ip6(text), "addresses of routers", many=True),
+        "gateways": Key(lambda text: is_ip4(text) or is_ip6(text), "addresses of routers", listed, many=True),
         "iif_rule": BOOLEAN,
         "forwarding": BOOLEAN,
         "arp_source": Key(is_ip4, "an IPv4 address"),

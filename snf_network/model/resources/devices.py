@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from _socket import AF_INET6, inet_pton
 from _struct import pack
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from snf_network.addresses import family_of
@@ -31,7 +32,7 @@ from snf_network.wire import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
     from typing import ClassVar
 
     from snf_network.model.resources.base import Index, Request, View
@@ -159,14 +160,17 @@ class Device(Rtnetlink):
         return link is not None and all(_is(said, name, value) for name, value in pairs(options))
 
 
-def pairs(options: str) -> Iterator[tuple[str, str]]:
+@cache
+def pairs(options: str) -> tuple[tuple[str, str], ...]:
     """Options as ip(8) takes them, each with its value."""
     words = iter(options.split())
-    return ((word, "" if word in FLAGS else next(words, "")) for word in words)
+    return tuple((word, "" if word in FLAGS else next(words, "")) for word in words)
 
 
 def _is(said: dict[str, Any], name: str, value: str) -> bool:
-    found = [said[key] for key in READ.get(name, (name,)) if key in said]
+    if name not in READ:
+        return str(said.get(name)) == value
+    found = [said[key] for key in READ[name] if key in said]
     return [bool(one) if name in FLAGS else str(one) for one in found] == [value or True]
 
 
