@@ -45,6 +45,9 @@ DEFAULTS = {
     "FIREWALL_TAG_PREFIX": "synnefo:network",
     "IP_FILTERED_TAG": "ip-filtered",
     "TRUNK_TAG": "trunk",
+    "GATEWAY_ON_TAP_TAG": "gateway-on-tap",
+    "V6_FROM_V4_TAG": "v6-from-v4",
+    "NEWEST_ROUTE_WINS": False,
     "MASQ": False,
     "UNDERLAY": "",
     "NFDHCPD_ENGINE": "packet",
@@ -52,6 +55,7 @@ DEFAULTS = {
 OTHERS = {
     "DEBUG": "yes",
     "MASQ": "on",
+    "NEWEST_ROUTE_WINS": "yes",
     "MAC_MASK": "ff:ff:ff:00:00:00",
     "TAP_CONSTANT_MAC": "cc:47:52:4e:45:55",
     "TTL": "60",

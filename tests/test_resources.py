@@ -8,6 +8,7 @@ import pytest
 
 from snf_network.model.resources import (
     KINDS,
+    Address,
     Alias,
     Binding,
     BridgeOption,
@@ -58,6 +59,21 @@ TEXTS: list[tuple[Resource, str, str]] = [
         Route("2001:db8:5::/56", "tap0", "222", "2001:db8:1::2"),
         "route replace 2001:db8:5::/56 via 2001:db8:1::2 dev tap0 table 222 proto 148 onlink",
         "route del 2001:db8:5::/56 via 2001:db8:1::2 dev tap0 table 222 proto 148 onlink",
+    ),
+    (
+        Route("198.51.100.11/32", "tap0", "222", "", "2499000000"),
+        "route replace 198.51.100.11/32 dev tap0 table 222 proto 148 metric 2499000000",
+        "route del 198.51.100.11/32 dev tap0 table 222 proto 148 metric 2499000000",
+    ),
+    (
+        Address("198.51.100.1/32", "tap0"),
+        "address replace 198.51.100.1/32 dev tap0 noprefixroute",
+        "address del 198.51.100.1/32 dev tap0",
+    ),
+    (
+        Address("fe80::1/64", "tap0"),
+        "address replace fe80::1/64 dev tap0 noprefixroute nodad",
+        "address del fe80::1/64 dev tap0",
     ),
     (
         FloatingRoute("198.51.100.99/32", "tap0", "222", "198.51.100.10"),
@@ -186,6 +202,8 @@ BESIDE = [
     (Element("inet", "macs", "a"), Element("bridge", "macs", "a")),
     (Element("inet", "macs", "a"), Element("inet", "src4", "a")),
     (Route("1.2.3.4/32", "tap0", "1"), Route("1.2.3.4/32", "tap0", "2")),
+    (Route("1.2.3.4/32", "tap0", "1"), Route("1.2.3.4/32", "tap0", "1", "", "5")),
+    (Address("1.2.3.4/32", "tap0"), Address("1.2.3.4/32", "tap1")),
     (Rule("-4", "222", "lookup"), Rule("-6", "222", "lookup")),
     (Rule("-4", "222", "lookup"), Rule("-4", "222", "unreachable")),
     (Neighbour("1.2.3.4", MAC, "tap0"), Neighbour("1.2.3.4", MAC, "tap1")),

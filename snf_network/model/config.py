@@ -53,9 +53,12 @@ class Config:
     public_tag: str = "public"
     physical_vlan_tag: str = "physical-vlan"
     dns_tag: str = "dns"
+    gateway_on_tap_tag: str = "gateway-on-tap"
+    v6_from_v4_tag: str = "v6-from-v4"
     tag_prefix: str = "snf-network"
     firewall_tag_prefix: str = "synnefo:network"
     masq: bool = False
+    newest_route_wins: bool = False
     underlay: str = ""
     authentication_method: str = "bind9"
     server: str = ""
@@ -255,7 +258,7 @@ CHECKS: dict[str, tuple[Callable[[str], bool], str]] = {
         ("LOGFILE", "IFUP_EXTRA_SCRIPT"),
         (lambda value: not value or _is_path(value), "an absolute path or empty"),
     ),
-    **dict.fromkeys(("DEBUG", "MASQ"), BOOLEAN),
+    **dict.fromkeys(("DEBUG", "MASQ", "NEWEST_ROUTE_WINS"), BOOLEAN),
     "MAC_MASK": (is_octets, "a MAC mask such as ff:ff:f0:00:00:00"),
     "TAP_CONSTANT_MAC": (is_mac, "the MAC address of one station, such as cc:47:52:4e:45:54"),
     **dict.fromkeys((key for key in DEFAULTS if key.endswith(("_TAG", "TAG_PREFIX"))), TAGNAME),

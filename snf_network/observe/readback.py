@@ -40,6 +40,16 @@ class OnDemand:
         return port_vlans()
 
     @cached_property
+    def addresses(self) -> set[tuple[str, str]]:
+        """The addresses of each device. Read only if a NIC has the node's address on its tap."""
+        return {
+            (link["ifname"], f"{one['local']}/{one['prefixlen']}")
+            for link in ip("address", "show")
+            for one in link.get("addr_info", ())
+            if "local" in one
+        }
+
+    @cached_property
     def ovs_ports(self) -> set[Resource]:
         """Every port of Open vSwitch. Read only if a NIC is one."""
         return set(ovs_ports())

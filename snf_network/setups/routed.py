@@ -136,9 +136,9 @@ def _guest(nic: Nic, node: Node) -> Iterator[Resource]:
     tap, table = nic.interface, str(node.table)
     ip6 = nic.ip6 if node.ipv6 else ""
     if nic.ip:
-        yield Route(f"{nic.ip}/32", tap, table)
+        yield Route(f"{nic.ip}/32", tap, table, "", node.came)
     if ip6:
-        yield Route(f"{ip6}/128", tap, table)
+        yield Route(f"{ip6}/128", tap, table, "", node.came)
     for address in filter(None, (nic.ip, ip6, nic.link_local if node.ipv6 else "")):
         yield Neighbour(address, nic.mac, tap)
 
@@ -155,7 +155,7 @@ def _allowed(nic: Nic, node: Node, allowed: Extra) -> Iterator[Resource]:
         via = nic.link_local if ":" in value else nic.ip
         yield FloatingRoute(f"{value}/{width(value)}", tap, table, via)
     for value in allowed.prefixes:
-        yield Route(value, tap, table, nic.link_local if ":" in value else nic.ip)
+        yield Route(value, tap, table, nic.link_local if ":" in value else nic.ip, node.came)
     gateway = gateway_within(nic, allowed)
     if gateway and node.uplink6:  # the gateway stays reachable by the uplink
         yield Route(f"{gateway}/128", node.uplink6, str(node.table))

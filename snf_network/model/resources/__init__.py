@@ -11,6 +11,7 @@ from snf_network.model.resources.links import Alias, BridgeOption, BridgeVlan, L
 from snf_network.model.resources.nft import Element, SharedElement
 from snf_network.model.resources.routes import (
     RULE_PRIORITY,
+    Address,
     FloatingRoute,
     Neighbour,
     NeighProxy,
@@ -23,6 +24,7 @@ __all__ = [
     "KINDS",
     "PROTOCOL",
     "RULE_PRIORITY",
+    "Address",
     "Alias",
     "Announcement",
     "Binding",
@@ -58,7 +60,7 @@ KINDS: dict[str, type[Resource]] = {
     for kind in (
         *(Element, SharedElement),
         *(Port, Link, Alias, BridgeOption, BridgeVlan),
-        *(Route, FloatingRoute, Rule, Neighbour, NeighProxy),
+        *(Route, FloatingRoute, Rule, Neighbour, NeighProxy, Address),
         *(Sysctl, Binding, OvsPort),
     )
 }

@@ -1,0 +1,190 @@
+"""Routed guests behind a switch that knows them by BGP alone (docs/fabric.md): BIRD and FRR, with the
+configurations that we ship.
+
+A guest that moves is on both nodes for a moment, as the old one still has its tap and its route: the switch
+must follow the newest route, and lose nothing.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import closing
+
+import pytest
+
+from lab.fabric import WORLD, WORLD6, Fabric
+from tests.netns.corpus import GATEWAY, GATEWAY6, IP, IP6, MAC
+from tests.netns.lab import SCRIPTS, Lab, Machine, environment, until
+
+TAGS = "gateway-on-tap"
+ENV = environment("add-routed-ifup-1", LINK=None, NETWORK_TAGS=TAGS, TAGS="")
+SETTINGS = "/etc/default/snf-network"
+COMMAND = SCRIPTS / "snf-network"
+SENT = 1000
+
+
+@pytest.fixture(scope="module", params=("bird", "frr"))
+def switched(request: pytest.FixtureRequest) -> Iterator[Fabric]:
+    """A switch and two nodes, for all tests here."""
+    with closing(Lab()) as lab, closing(Fabric(lab, request.param)) as made:
+        assert made.ready()
+        yield made
+
+
+@pytest.fixture
+def fabric(switched: Fabric) -> Iterator[Fabric]:
+    """The same, without a guest, before and after."""
+    for node in switched.nodes:
+        node.write(SETTINGS, "NFDHCPD_ENGINE=none\nNEWEST_ROUTE_WINS=yes\n")
+    yield switched
+    for node in switched.nodes:
+        node.run("ip", "link", "del", "tap0", check=False)
+        node.run(COMMAND, "gc")
+    assert leads_to(switched, "")
+
+
+def guest(fabric: Fabric, node: Machine, tap: str = "tap0", *addresses: str) -> Machine:
+    """A guest that has only its own addresses, and the gateway on its link."""
+    own = addresses or (f"{IP}/32", f"{IP6}/128")
+    return fabric.lab.guest(node, tap, MAC, *own, gateway=GATEWAY, gateway6=GATEWAY6)
+
+
+def leads_to(fabric: Fabric, device: str, *addresses: str) -> bool:
+    return until(lambda: all(fabric.route(one) == device for one in addresses or (IP, IP6)), 10)
+
+
+class Pings:
+    """Pings from the world to an address of the guest, one each ms."""
+
+    def __init__(self, fabric: Fabric, address: str, count: int = SENT) -> None:
+        source = WORLD6 if ":" in address else WORLD
+        words = ("ping", "-nq", "-I", source, "-i", "0.001", "-c", count, "-W", 1, address)
+        self.process = subprocess.Popen(fabric.tor.command(*words), stdout=subprocess.PIPE, text=True)
+
+    def lost(self) -> tuple[int, int]:
+        """How many were sent, and how many of them were not answered."""
+        said = self.process.communicate(timeout=60)[0]
+        found = re.search(r"(\d+) packets transmitted, (\d+) received", said)
+        assert found, said
+        return int(found[1]), int(found[1]) - int(found[2])
+
+
+def metrics(node: Machine) -> set[int]:
+    """Those of the guests' routes."""
+    shown = [
+        json.loads(node.out("ip", "-j", family, "route", "show", "proto", "148")) for family in ("-4", "-6")
+    ]
+    return {route.get("metric", 0) for routes in shown for route in routes}
+
+
+# --- the newest route
+
+
+def test_a_guest_that_moves_loses_no_packet(fabric: Fabric) -> None:
+    """There and back: each time its route is the newest, though the other node has had one before."""
+    one, two = fabric.nodes
+    guest(fabric, one)
+    one.up(ENV)
+    assert leads_to(fabric, "node1")
+    for old, new, device in ((one, two, "node2"), (two, one, "node1")):
+        time.sleep(1.1)  # metrics are in seconds
+        if new is two:
+            guest(fabric, new)
+        pings = [Pings(fabric, address) for address in (IP, IP6)]
+        time.sleep(0.2)
+        new.up(ENV)
+        assert leads_to(fabric, device)
+        time.sleep(0.1)
+        old.down(ENV)
+        assert [ping.lost() for ping in pings] == [(SENT, 0), (SENT, 0)]
+        assert leads_to(fabric, device)
+        if new is two:
+            old.ip("link set tap0 up")  # the stage is set again: the guest's end was never gone
+    one.down(ENV)
+    assert leads_to(fabric, "")
+
+
+def test_a_guest_that_starts_again_elsewhere_is_reached_within_a_second(fabric: Fabric) -> None:
+    """Its node has lost all but its carrier: the switch believes in its routes until the hold time is over."""
+    one, two = fabric.nodes
+    guest(fabric, one)
+    one.up(ENV)
+    assert leads_to(fabric, "node1")
+    time.sleep(1.1)
+    one.load("table inet dead { chain everything { type filter hook prerouting priority -500; drop; }; }")
+    guest(fabric, two)
+    try:
+        assert not fabric.tor.ping(IP, wait=0.3, source=WORLD)
+        begun = time.monotonic()
+        two.up(ENV)
+        assert until(lambda: fabric.tor.ping(IP, wait=0.1, source=WORLD), 5)
+        assert time.monotonic() - begun < 1
+        assert fabric.route(IP) == "node2"
+    finally:
+        one.run("nft", "delete", "table", "inet", "dead")
+        assert fabric.ready()
+
+
+def test_without_the_setting_the_old_route_stays(fabric: Fabric) -> None:
+    """The control: it is the metric that the switch follows."""
+    one, two = fabric.nodes
+    for node in fabric.nodes:
+        node.write(SETTINGS, "NFDHCPD_ENGINE=none\n")
+        guest(fabric, node)
+    one.up(ENV)
+    assert leads_to(fabric, "node1")
+    two.up(ENV)
+    time.sleep(1)
+    assert fabric.route(IP) == "node1"
+    assert metrics(one) == metrics(two) == {0, 1024}
+
+
+def test_a_nic_that_is_brought_up_again_keeps_its_metric(fabric: Fabric) -> None:
+    """Its guest may be on its way to another node, which must stay the newest. A new tap is a new guest here."""
+    node = fabric.nodes[0]
+    guest(fabric, node)
+    node.up(ENV)
+    (first,) = metrics(node)
+    time.sleep(1.1)
+    node.up(ENV)
+    node.run(COMMAND, "repair")
+    assert metrics(node) == {first}
+    node.run(COMMAND, "check")
+    node.ip("link del tap0")
+    guest(fabric, node)
+    node.up(ENV)
+    (second,) = metrics(node)
+    assert 0 < first - second < 60
+    node.down(ENV)
+    assert not metrics(node)
+
+
+# --- the doctor
+
+
+def findings(node: Machine) -> list[str]:
+    said = json.loads(node.run(COMMAND, "doctor", "--json", check=False).stdout)
+    return [one["what"] for one in said if one["check"] == "fabric"]
+
+
+def test_the_doctor_sees_what_is_told_to_no_peer(fabric: Fabric) -> None:
+    """A daemon that is told to keep the guests' routes to itself."""
+    node = fabric.nodes[0]
+    assert findings(node) == []
+    guest(fabric, node)
+    node.up(ENV)
+    assert leads_to(fabric, "node1")
+    assert findings(node) == []
+    daemon = next(one for one in fabric.daemons if one.machine is node)
+    name = {"bird": "BIRD", "frr": "FRR"}[daemon.kind]
+    with daemon.silent():
+        assert until(lambda: findings(node), 10)
+        assert findings(node) == [
+            f"{name} tells no BGP peer of {IP}/32 and 1 more: nobody finds the way to these guests"
+        ]
+    assert leads_to(fabric, "node1")
+    assert until(lambda: findings(node) == [], 5)
