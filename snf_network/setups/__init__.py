@@ -29,7 +29,7 @@ def for_mode(mode: str) -> Setup:
 def for_tag(tag: str, config: Config) -> Optional[Setup]:
     """The setup for a network tag; None for an unknown tag."""
     known = (*without_effect(config), config.v6_from_v4_tag)  # see `addressed`
-    if tag in known or tag.startswith(f"{config.nfdhcpd_tag}:"):  # a key of the binding
+    if tag in known or tag.startswith((f"{config.nfdhcpd_tag}:", "dhcp:")):  # keys of the binding
         return _nothing
     module = {
         config.ip_less_routed_tag: "ip_less_routed",
