@@ -66,8 +66,9 @@ class Daemon:
 
     def _bird(self, text: str) -> None:
         self.machine.write("/etc/bird/bird.conf", text)
-        self.machine.run("mkdir", "-p", "/run/bird")
-        self._start("bird", "-f", "-c", "/etc/bird/bird.conf", "-s", "/run/bird/bird.ctl")
+        self.machine.run("mkdir", "-p", "/var/lib/snf-network-bird")
+        self.machine.run("install", "-d", "-o", "bird", "-g", "bird", "/run/bird")
+        self._start("bird", "-f", "-u", "bird", "-g", "bird")
         assert until(lambda: "is up" in self.say("show status")), self.machine.read("/etc/bird/bird.conf")
 
     def _frr(self, text: str) -> None:
@@ -89,9 +90,9 @@ class Daemon:
         """It tells its peers nothing."""
         if self.kind == "bird":
             text = self.machine.read("/etc/bird/bird.conf")
-            self._configured(text.replace("export filter snf_guests_out", "export none"))
+            self.configure(text.replace("export filter snf_guests_out", "export none"))
             yield
-            self._configured(text)
+            self.configure(text)
             return
         rules = [f"route-map SNF-GUESTS{family} deny 5" for family in (4, 6)]
         self.machine.run("vtysh", "-c", "configure", *(word for rule in rules for word in ("-c", rule)))
@@ -99,7 +100,8 @@ class Daemon:
         gone = [f"no {rule}" for rule in rules]
         self.machine.run("vtysh", "-c", "configure", *(word for rule in gone for word in ("-c", rule)))
 
-    def _configured(self, text: str) -> None:
+    def configure(self, text: str) -> None:
+        """Let BIRD have another configuration."""
         self.machine.write("/etc/bird/bird.conf", text)
         self.machine.run("birdc", "configure")
 
@@ -153,6 +155,10 @@ class Fabric:
         head, peer = (BIRD_TOR, BIRD_PEER) if self.tor_kind == "bird" else (FRR_TOR, FRR_PEER)
         text = head + "".join(peer.replace("PEER", node_address(number)) for number in range(1, nodes + 1))
         return text.replace("TOR_AS", TOR_AS).replace("NODE_AS", NODE_AS).replace("SECRET", "")
+
+    def on(self, machine: Machine) -> Daemon:
+        """The daemon of a machine."""
+        return next(one for one in self.daemons if one.machine is machine)
 
     def ready(self) -> bool:
         """True once each node has its ways out."""

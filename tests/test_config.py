@@ -46,6 +46,8 @@ DEFAULTS = {
     "IP_FILTERED_TAG": "ip-filtered",
     "TRUNK_TAG": "trunk",
     "GATEWAY_ON_TAP_TAG": "gateway-on-tap",
+    "BGP_TAG": "bgp",
+    "BIRD_DIR": "/var/lib/snf-network-bird",
     "V6_FROM_V4_TAG": "v6-from-v4",
     "NEWEST_ROUTE_WINS": False,
     "MASQ": False,

@@ -11,9 +11,11 @@ from snf_network.model.resources import (
     Address,
     Alias,
     Binding,
+    BirdFile,
     BridgeOption,
     BridgeVlan,
     Element,
+    File,
     FloatingRoute,
     Link,
     Neighbour,
@@ -105,6 +107,11 @@ TEXTS: list[tuple[Resource, str, str]] = [
         Binding("/var/lib/nfdhcpd/tap0", "IP=\nMAC=a\n"),
         "write /var/lib/nfdhcpd/tap0\n    IP=\n    MAC=a",
         "rm /var/lib/nfdhcpd/tap0",
+    ),
+    (
+        BirdFile("/var/lib/snf-network-bird/tap0", "# by snf-network\n"),
+        "write /var/lib/snf-network-bird/tap0\n    # by snf-network",
+        "rm /var/lib/snf-network-bird/tap0",
     ),
     (
         BridgeOption("prv0", "no_linklocal_learn", "1"),
@@ -233,6 +240,6 @@ def test_a_shared_member_is_another_thing_than_a_nics_own() -> None:
 def test_a_line_is_one_line(resource: Resource) -> None:
     lines = resource.add().split("\n")
     assert all(re.fullmatch("    .*", line) for line in lines[1:]) and (
-        len(lines) == 1 or isinstance(resource, Binding)
+        len(lines) == 1 or isinstance(resource, File)
     )
     assert "\n" not in resource.delete()

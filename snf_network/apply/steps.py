@@ -9,7 +9,7 @@ from itertools import groupby
 
 from snf_network.errors import Hung, KernelError
 from snf_network.host.kernel import NOBODY
-from snf_network.model.resources import Binding, Route, Sysctl
+from snf_network.model.resources import File, Route, Sysctl
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -102,7 +102,7 @@ def _rtnetlink(resources: list[Resource], add: bool, host: Host, known: Mapping[
 def _files(resources: list[Resource], add: bool, host: Host, known: Mapping[str, int]) -> list[str]:
     said = []
     for resource in resources:
-        assert isinstance(resource, Binding)
+        assert isinstance(resource, File)
         why = ""
         try:
             if add:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from snf_network.errors import KernelError
 from snf_network.host.kernel import ask, read_file, run
-from snf_network.model.resources import Binding, Element, OvsPort, Resource, Route, Rule
+from snf_network.model.resources import Binding, BirdFile, Element, OvsPort, Resource, Route, Rule
 from snf_network.model.resources.nft import COUNTERS, FAMILIES, listed
 from snf_network.model.resources.routes import listed_neighbours
 
@@ -221,9 +221,9 @@ def _set(value: Any) -> list[Any]:
     return [member[1] if isinstance(member, list) else member for member in members]
 
 
-def bindings(directory: str) -> Iterator[Binding]:
-    """Binding files in NFDHCPD_STATE_DIR: those that begin like ours or like the bash package's. Any other
-    file there is not a binding of ours.
+def bindings(directory: str, kind: type[Binding | BirdFile] = Binding) -> Iterator[Binding | BirdFile]:
+    """The files of a kind in its directory: those that begin like ours, or like the bash package's. Any other
+    file there is not ours.
     """
     try:
         names = sorted(os.listdir(directory))
@@ -231,8 +231,8 @@ def bindings(directory: str) -> Iterator[Binding]:
         return
     for name in names:
         content = None if name.startswith(".") else read_file(f"{directory}/{name}")
-        if content and content.startswith("INDEV="):
-            yield Binding(f"{directory}/{name}", content)
+        if content and content.startswith(kind.HEAD):
+            yield kind(f"{directory}/{name}", content)
 
 
 def _nft(*words: str) -> list[Any]:

@@ -16,9 +16,9 @@ from contextlib import closing
 
 import pytest
 
-from lab.fabric import WORLD, WORLD6, Fabric
+from lab.fabric import WORLD, WORLD6, Daemon, Fabric
 from tests.netns.corpus import GATEWAY, GATEWAY6, IP, IP6, MAC
-from tests.netns.lab import SCRIPTS, Lab, Machine, environment, until
+from tests.netns.lab import ROOT, SCRIPTS, Lab, Machine, environment, until
 
 TAGS = "gateway-on-tap"
 ENV = environment("add-routed-ifup-1", LINK=None, NETWORK_TAGS=TAGS, TAGS="")
@@ -179,7 +179,7 @@ def test_the_doctor_sees_what_is_told_to_no_peer(fabric: Fabric) -> None:
     node.up(ENV)
     assert leads_to(fabric, "node1")
     assert findings(node) == []
-    daemon = next(one for one in fabric.daemons if one.machine is node)
+    daemon = fabric.on(node)
     name = {"bird": "BIRD", "frr": "FRR"}[daemon.kind]
     with daemon.silent():
         assert until(lambda: findings(node), 10)
@@ -188,3 +188,96 @@ def test_the_doctor_sees_what_is_told_to_no_peer(fabric: Fabric) -> None:
         ]
     assert leads_to(fabric, "node1")
     assert until(lambda: findings(node) == [], 5)
+
+
+# --- BGP with a guest
+
+GUEST_AS, OWN, OWN6 = "4200000010", "203.0.114.0/24", "2001:db8:7::/48"
+OTHERS, OTHERS6 = "198.51.100.66", "2001:db8:1::66"
+SPEAKER = """router id 198.51.100.10;
+protocol device { }
+protocol static { ipv4; route 203.0.114.0/24 blackhole; route 203.0.114.7/32 blackhole;
+	route 198.51.100.66/32 blackhole; route 0.0.0.0/0 blackhole; route 203.0.0.0/16 blackhole; }
+protocol bgp { local 198.51.100.10 as GUEST_AS; neighbor 198.51.100.1 as 65001; multihop 1; connect delay time 1;
+	SECRET ipv4 { import none; export where source = RTS_STATIC; }; }
+protocol static { ipv6; route 2001:db8:7::/48 blackhole; route 2001:db8:1::66/128 blackhole; }
+protocol bgp { local 2001:db8:1:0:a800:ff:fead:35c9 as GUEST_AS; neighbor 2001:db8:1::1 as 65001; multihop 1;
+	SECRET connect delay time 1; ipv6 { import none; export where source = RTS_STATIC; }; }
+"""
+PEER = {
+    **ENV,
+    "NETWORK_TAGS": "gateway-on-tap",
+    "TAGS": f"snf-network:0:bgp:{GUEST_AS} snf-network:0:allow:{OWN} snf-network:0:allow:{OWN6}",
+}
+
+
+@pytest.fixture
+def peered(fabric: Fabric) -> Iterator[tuple[Fabric, Daemon]]:
+    """A fabric of BIRD, and the daemon of a guest."""
+    if fabric.kind != "bird":
+        pytest.skip("the sessions are BIRD's")
+    inside = guest(fabric, fabric.nodes[0])
+    speaker = Daemon(inside, "bird")
+    speaker.begin(SPEAKER.replace("GUEST_AS", GUEST_AS).replace("SECRET", ""))
+    yield fabric, speaker
+    speaker.close()
+
+
+def sessions(fabric: Fabric) -> list[str]:
+    """Those with guests, and their states."""
+    shown = fabric.on(fabric.nodes[0]).say("show protocols").splitlines()
+    return [" ".join(line.split()[::5]) for line in shown if line.startswith("snf_guest")]
+
+
+def configure(fabric: Fabric) -> None:
+    """What snf-network-bird.path has its service do."""
+    unit = (ROOT / "debian" / "snf-network.snf-network-bird.service").read_text(encoding="utf-8")
+    (command,) = re.findall("ExecStart=(.*)", unit)
+    assert "CapabilityBoundingSet=CAP_DAC_OVERRIDE\n" in unit
+    words = ("setpriv", "--bounding-set=-all,+dac_override", "--inh-caps=-all")
+    fabric.nodes[0].run(*words, *command.split())
+
+
+def test_a_guest_announces_what_it_may_use_and_nothing_else(peered: tuple[Fabric, Daemon]) -> None:
+    fabric = peered[0]
+    node = fabric.nodes[0]
+    node.up(PEER)
+    configure(fabric)
+    assert until(lambda: "snf_guest_tap0_4 Established" in sessions(fabric), 15), sessions(fabric)
+    assert until(lambda: "snf_guest_tap0_6 Established" in sessions(fabric), 15), sessions(fabric)
+    assert leads_to(fabric, "node1", OWN, "203.0.114.7", IP, OWN6, IP6)
+    assert [fabric.route(one) for one in (OTHERS, "203.0.0.0/16", OTHERS6)] == ["", "", ""]
+    assert not node.out("ip", "route", "show", OTHERS) + node.out("ip", "-6", "route", "show", OTHERS6)
+    assert "via 198.51.100.10 dev tap0" in node.out("ip", "route", "show", OWN)
+    assert fabric.tor.ping(IP, source=WORLD), "the way out is not the guest's"
+    assert node.run(COMMAND, "check").stdout.endswith("clean\n")
+    node.down(PEER)
+    configure(fabric)
+    assert sessions(fabric) == []
+    assert leads_to(fabric, "", OWN, IP, OWN6, IP6)
+
+
+def test_a_session_goes_with_a_tap_that_is_gone(peered: tuple[Fabric, Daemon]) -> None:
+    node = peered[0].nodes[0]
+    node.up(PEER)
+    assert node.read("/var/lib/snf-network-bird/tap0")
+    node.ip("link del tap0")
+    node.run(COMMAND, "gc")
+    assert not node.read("/var/lib/snf-network-bird/tap0")
+
+
+def test_a_password_is_the_templates(peered: tuple[Fabric, Daemon]) -> None:
+    """Without it, there is no session."""
+    fabric, speaker = peered
+    node, daemon = fabric.nodes[0], fabric.on(fabric.nodes[0])
+    text = node.read("/etc/bird/bird.conf")
+    node.write("/etc/bird/bird.conf", text.replace('# password "..."', 'password "secret"'))
+    node.up(PEER)
+    configure(fabric)
+    try:
+        time.sleep(4)
+        assert "snf_guest_tap0_4 Established" not in sessions(fabric)
+        speaker.configure(SPEAKER.replace("GUEST_AS", GUEST_AS).replace("SECRET", 'password "secret";'))
+        assert until(lambda: "snf_guest_tap0_4 Established" in sessions(fabric), 20), sessions(fabric)
+    finally:
+        daemon.configure(text)

@@ -18,7 +18,7 @@ from snf_network.model.resources.routes import (
     Route,
     Rule,
 )
-from snf_network.model.resources.settings import Binding, OvsPort, Sysctl
+from snf_network.model.resources.settings import Binding, BirdFile, File, OvsPort, Sysctl
 
 __all__ = [
     "KINDS",
@@ -28,9 +28,11 @@ __all__ = [
     "Alias",
     "Announcement",
     "Binding",
+    "BirdFile",
     "BridgeOption",
     "BridgeVlan",
     "Element",
+    "File",
     "FloatingRoute",
     "Link",
     "NeighProxy",
@@ -61,7 +63,7 @@ KINDS: dict[str, type[Resource]] = {
         *(Element, SharedElement),
         *(Port, Link, Alias, BridgeOption, BridgeVlan),
         *(Route, FloatingRoute, Rule, Neighbour, NeighProxy, Address),
-        *(Sysctl, Binding, OvsPort),
+        *(Sysctl, Binding, BirdFile, OvsPort),
     )
 }
 """Every kind by its name, as written in a record."""
