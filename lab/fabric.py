@@ -23,7 +23,7 @@ protocol kernel { ipv4 { export where source = RTS_BGP; }; }
 protocol kernel { ipv6 { export where source = RTS_BGP; }; }
 """
 BIRD_PEER = """protocol bgp {
-	local as TOR_AS; neighbor PEER as NODE_AS; hold time 90; connect delay time 1; SECRET
+	local as TOR_AS; neighbor PEER as NODE_AS; hold time 90; connect delay time 1;
 	ipv4 { extended next hop on; import all; export where source = RTS_STATIC; };
 	ipv6 { import all; export where source = RTS_STATIC; };
 }
@@ -113,18 +113,19 @@ class Daemon:
 
 
 class Fabric:
-    """A switch and nodes 1, 2 ...; each node's uplink is eth1, that of the second switch, if any, eth2."""
+    """A switch and nodes 1, 2 ..., each with uplinks eth1, eth2 ... to it, and a session on each."""
 
-    def __init__(self, lab: Lab, kind: str, nodes: int = 2, tor_kind: str = "") -> None:
-        self.lab, self.kind, self.tor_kind = lab, kind, tor_kind or kind
+    def __init__(self, lab: Lab, kind: str, nodes: int = 2, uplinks: int = 1) -> None:
+        self.lab, self.kind, self.uplinks = lab, kind, range(1, uplinks + 1)
         self.daemons: list[Daemon] = []
         self.tor = self._machine("tor")
         self.tor.ip(f"addr add {WORLD}/32 dev lo", f"-6 addr add {WORLD6}/128 dev lo nodad")
         self.nodes = [self._node(number) for number in range(1, nodes + 1)]
-        texts = [self._tor_text(nodes), *(node_text(kind, number) for number in range(1, nodes + 1))]
+        numbers = range(1, nodes + 1)
+        texts = [self._tor_text(numbers), *(node_text(kind, number, uplinks) for number in numbers)]
         try:
             for machine, text in zip((self.tor, *self.nodes), texts, strict=True):
-                self.daemons.append(Daemon(machine, self.tor_kind if machine is self.tor else kind))
+                self.daemons.append(Daemon(machine, kind))
                 self.daemons[-1].begin(text)
         except BaseException:
             self.close()
@@ -140,21 +141,19 @@ class Fabric:
 
     def _node(self, number: int) -> Machine:
         node = self._machine(f"node{number}")
-        self.lab.cable(self.tor, f"node{number}", node, "eth1")
-        self.tor.ip(
-            f"link set node{number} up", f"-6 addr add {tor_address(number)}/64 dev node{number} nodad"
-        )
-        node.ip(
-            "link set eth1 up",
-            f"-6 addr add {node_address(number)}/64 dev eth1 nodad",
-            f"addr add 10.255.0.{number}/32 dev lo",
-        )
+        node.ip(f"addr add 10.255.0.{number}/32 dev lo")
+        for uplink in self.uplinks:
+            far, near = f"node{number}" if uplink == 1 else f"node{number}-{uplink}", f"eth{uplink}"
+            self.lab.cable(self.tor, far, node, near)
+            self.tor.ip(f"link set {far} up", f"-6 addr add {tor_address(number, uplink)}/64 dev {far} nodad")
+            node.ip(f"link set {near} up", f"-6 addr add {node_address(number, uplink)}/64 dev {near} nodad")
         return node
 
-    def _tor_text(self, nodes: int) -> str:
-        head, peer = (BIRD_TOR, BIRD_PEER) if self.tor_kind == "bird" else (FRR_TOR, FRR_PEER)
-        text = head + "".join(peer.replace("PEER", node_address(number)) for number in range(1, nodes + 1))
-        return text.replace("TOR_AS", TOR_AS).replace("NODE_AS", NODE_AS).replace("SECRET", "")
+    def _tor_text(self, numbers: range) -> str:
+        head, peer = (BIRD_TOR, BIRD_PEER) if self.kind == "bird" else (FRR_TOR, FRR_PEER)
+        peers = [node_address(number, uplink) for number in numbers for uplink in self.uplinks]
+        text = head + "".join(peer.replace("PEER", address) for address in peers)
+        return text.replace("TOR_AS", TOR_AS).replace("NODE_AS", NODE_AS)
 
     def on(self, machine: Machine) -> Daemon:
         """The daemon of a machine."""
@@ -175,14 +174,14 @@ class Fabric:
             daemon.close()
 
 
-def tor_address(number: int) -> str:
+def tor_address(number: int, uplink: int = 1) -> str:
     """The switch's address towards a node."""
-    return f"2001:db8:ff{number:02}::1"
+    return f"2001:db8:ff{number:02}:{uplink}::1"
 
 
-def node_address(number: int) -> str:
+def node_address(number: int, uplink: int = 1) -> str:
     """The node's address on its uplink."""
-    return f"2001:db8:ff{number:02}::2"
+    return f"2001:db8:ff{number:02}:{uplink}::2"
 
 
 def has_ways_out(node: Machine) -> bool:
@@ -190,16 +189,15 @@ def has_ways_out(node: Machine) -> bool:
     return all("default" in node.out("ip", family, "route", "show", "default") for family in ("-4", "-6"))
 
 
-def node_text(kind: str, number: int) -> str:
-    """What we ship, filled in as an admin does."""
+def node_text(kind: str, number: int, uplinks: int = 1) -> str:
+    """What we ship, filled in as an admin does: the lines with TOR are there for each uplink."""
     text = (ROOT / "examples" / f"{kind}-guests.conf").read_text(encoding="utf-8")
     if kind == "bird":
         text = f"router id 10.255.0.{number};\nprotocol device {{ }}\n{text}"
-    for word, value in (
-        ("NODE_AS", NODE_AS),
-        ("NODE_ID", f"10.255.0.{number}"),
-        ("TOR_AS", TOR_AS),
-        ("TOR", tor_address(number)),
-    ):
-        text = text.replace(word, value)
-    return text
+    text = text.replace("NODE_AS", NODE_AS).replace("NODE_ID", f"10.255.0.{number}").replace("TOR_AS", TOR_AS)
+    lines = []
+    for line in text.splitlines():
+        for uplink in range(1, uplinks + 1) if " TOR " in line else (1,):
+            ours = line.replace("TOR", tor_address(number, uplink))
+            lines.append(ours.replace("snf_tor", f"snf_tor{uplink}"))
+    return "\n".join(lines) + "\n"

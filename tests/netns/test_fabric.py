@@ -190,6 +190,43 @@ def test_the_doctor_sees_what_is_told_to_no_peer(fabric: Fabric) -> None:
     assert until(lambda: findings(node) == [], 5)
 
 
+# --- several uplinks
+
+
+@pytest.mark.parametrize("kind", ("bird", "frr"))
+def test_a_node_with_two_uplinks(kind: str) -> None:
+    """Two ways out and in; with one of them down, the guest has the other. Nothing is told on either but BGP."""
+    with closing(Lab()) as lab, closing(Fabric(lab, kind, 1, 2)) as fabric:
+        (node,) = fabric.nodes
+        node.write(SETTINGS, "NFDHCPD_ENGINE=none\nNEWEST_ROUTE_WINS=yes\n")
+        assert until(lambda: ways_out(node) == {"-4": {"eth1", "eth2"}, "-6": {"eth1", "eth2"}}, 20)
+        inside = guest(fabric, node)
+        node.up(ENV)
+        assert until(lambda: fabric.route(IP) and fabric.route(IP6), 10)
+        assert all(inside.ping(address) for address in (WORLD, WORLD6))
+        assert fabric.tor.ping(IP, source=WORLD) and fabric.tor.ping(IP6, source=WORLD6)
+        for family in ("-4", "-6"):
+            assert node.out("ip", family, "neigh", "show", "proxy") == ""
+        assert node.run(COMMAND, "check").stdout.endswith("clean\n")
+        node.ip("link set eth1 down")
+        assert until(lambda: ways_out(node) == {"-4": {"eth2"}, "-6": {"eth2"}}, 10)
+        assert leads_to(fabric, "node1-2")
+        assert all(inside.ping(address) for address in (WORLD, WORLD6))
+        assert fabric.tor.ping(IP, source=WORLD) and fabric.tor.ping(IP6, source=WORLD6)
+        node.run(COMMAND, "repair")
+        assert node.run(COMMAND, "check").stdout.endswith("clean\n")
+
+
+def ways_out(node: Machine) -> dict[str, set[str]]:
+    """The devices of the next hops of each family's default route that are up."""
+    found = {}
+    for family in ("-4", "-6"):
+        routes = json.loads(node.out("ip", "-j", family, "route", "show", "default"))
+        hops = [hop for route in routes for hop in route.get("nexthops", [route])]
+        found[family] = {hop["dev"] for hop in hops if not {"dead", "linkdown"} & {*hop.get("flags", ())}}
+    return found
+
+
 # --- BGP with a guest
 
 GUEST_AS, OWN, OWN6 = "4200000010", "203.0.114.0/24", "2001:db8:7::/48"
@@ -211,11 +248,12 @@ PEER = {
 }
 
 
+OF_BIRD = pytest.mark.parametrize("switched", ("bird",), indirect=True)
+
+
 @pytest.fixture
 def peered(fabric: Fabric) -> Iterator[tuple[Fabric, Daemon]]:
-    """A fabric of BIRD, and the daemon of a guest."""
-    if fabric.kind != "bird":
-        pytest.skip("the sessions are BIRD's")
+    """A fabric, and the daemon of a guest."""
     inside = guest(fabric, fabric.nodes[0])
     speaker = Daemon(inside, "bird")
     speaker.begin(SPEAKER.replace("GUEST_AS", GUEST_AS).replace("SECRET", ""))
@@ -238,6 +276,7 @@ def configure(fabric: Fabric) -> None:
     fabric.nodes[0].run(*words, *command.split())
 
 
+@OF_BIRD
 def test_a_guest_announces_what_it_may_use_and_nothing_else(peered: tuple[Fabric, Daemon]) -> None:
     fabric = peered[0]
     node = fabric.nodes[0]
@@ -257,6 +296,7 @@ def test_a_guest_announces_what_it_may_use_and_nothing_else(peered: tuple[Fabric
     assert leads_to(fabric, "", OWN, IP, OWN6, IP6)
 
 
+@OF_BIRD
 def test_a_session_goes_with_a_tap_that_is_gone(peered: tuple[Fabric, Daemon]) -> None:
     node = peered[0].nodes[0]
     node.up(PEER)
@@ -266,6 +306,7 @@ def test_a_session_goes_with_a_tap_that_is_gone(peered: tuple[Fabric, Daemon]) -
     assert not node.read("/var/lib/snf-network-bird/tap0")
 
 
+@OF_BIRD
 def test_a_password_is_the_templates(peered: tuple[Fabric, Daemon]) -> None:
     """Without it, there is no session."""
     fabric, speaker = peered
