@@ -10,6 +10,7 @@ import pytest
 from tests.netns import frames as f
 from tests.netns.corpus import GATEWAY, GATEWAY6, IP, IP6, MAC, TAP_MAC, to_all, to_node
 from tests.netns.lab import SCRIPTS, Ear, Lab, Machine, drops, environment, lines, send, settled, until
+from tests.netns.watching import SECONDS, Watching, own_run
 
 ENV = environment("add-routed-ifup-1", LINK=None, NETWORK_TAGS="gateway-on-tap", TAGS="")
 ROUTED = environment("add-routed-ifup-1")
@@ -83,6 +84,23 @@ def test_check_misses_it_and_the_tag_takes_it_away(lab: Lab, node: Machine) -> N
     assert node.run(COMMAND, "check").stdout.endswith("clean\n")
     node.up({**ENV, "NETWORK_TAGS": ""})
     assert not addresses(node, "tap0") & {f"{GATEWAY}/32", f"{GATEWAY6}/128"}
+
+
+def test_the_watch_puts_back_what_goes_with_the_link(lab: Lab, node: Machine) -> None:
+    """The kernel takes the IPv6 address and the IPv4 route; the metric is as before."""
+    own_run(node).write("/etc/default/snf-network", "NFDHCPD_ENGINE=none\nNEWEST_ROUTE_WINS=yes\n")
+    guest(lab, node)
+    node.up(ENV)
+    routes, there = node.out("ip", "route", "show", IP), addresses(node, "tap0")
+    assert "metric" in routes and f"{GATEWAY6}/128" in there
+    watching = Watching(node)
+    try:
+        for lines_ in (("link set tap0 down", "link set tap0 up"), (f"route del {IP}/32 dev tap0",)):
+            node.ip(*lines_)
+            assert until(lambda: addresses(node, "tap0") == there, 2 * SECONDS), watching.said()
+            assert until(lambda: node.out("ip", "route", "show", IP) == routes, SECONDS), watching.said()
+    finally:
+        watching.end()
 
 
 def test_the_guest_is_not_the_gateway(lab: Lab, node: Machine) -> None:
