@@ -42,12 +42,7 @@ class OnDemand:
     @cached_property
     def addresses(self) -> set[tuple[str, str]]:
         """The addresses of each device. Read only if a NIC has the node's address on its tap."""
-        return {
-            (link["ifname"], f"{one['local']}/{one['prefixlen']}")
-            for link in ip("address", "show")
-            for one in link.get("addr_info", ())
-            if "local" in one
-        }
+        return addresses()
 
     @cached_property
     def ovs_ports(self) -> set[Resource]:
@@ -148,6 +143,18 @@ def rules_of(family: str, table: str) -> Iterator[dict[str, Any]]:
     """The rules of an nft table, as nft -j lists them."""
     with _readable("nft"):
         yield from (entry["rule"] for entry in _nft("list", "table", family, table) if "rule" in entry)
+
+
+def addresses(*words: str) -> set[tuple[str, str]]:
+    """Each device with each of its addresses; `words` select some, as ip-address(8) takes them. Raises
+    KernelError.
+    """
+    return {
+        (link["ifname"], f"{one['local']}/{one['prefixlen']}")
+        for link in ip("address", "show", *words)
+        for one in link.get("addr_info", ())
+        if "local" in one
+    }
 
 
 def policy_rules() -> list[Any]:
