@@ -108,6 +108,7 @@ def test_a_guest_that_moves_loses_no_packet(fabric: Fabric) -> None:
     assert leads_to(fabric, "")
 
 
+@pytest.mark.quiet
 def test_a_guest_that_starts_again_elsewhere_is_reached_within_a_second(fabric: Fabric) -> None:
     """Its node has lost all but its carrier: the switch believes in its routes until the hold time is over."""
     one, two = fabric.nodes
