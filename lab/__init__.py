@@ -3,9 +3,9 @@
 `machine` is one machine, `network` connects several. `hearing` and `traces` look at what happens in them.
 `overlay` is a cluster with private networks, `stream` counts frames that are lost there.
 `cell` ends everything when the program that began it ends. `nodes` has nodes with many NICs, `nameserver` is
-a BIND, `package` builds ours, `kernel` unpacks Debian's kernel, and `ganeti/` is a cluster of nodes that
-each have a system of their own. The base class of a machine is that of the self-test, which is shipped and
-imports nothing from here (snf_network/selftest/world.py).
+a BIND, `fabric` is a switch and nodes with BIRD or FRR, `package` builds ours, `kernel` unpacks Debian's
+kernel, and `ganeti/` is a cluster of nodes that each have a system of their own. The base class of a machine
+is that of the self-test, which is shipped and imports nothing from here (snf_network/selftest/world.py).
 """
 
 from __future__ import annotations

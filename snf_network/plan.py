@@ -92,6 +92,7 @@ def _part(heading: str, lines: Iterable[str]) -> Iterator[str]:
 
 def plan_for(nic: Nic, node: Node, config: Config) -> Plan:
     """The plan for `nic`. Raises BadEnvironment if the request cannot be met in full."""
+    nic = setups.addressed(nic, config)
     tags = tags_of(nic, config)
     chosen = {tag: setups.for_tag(tag, config) for tag in tags}
     ignored = setups.ignored(chosen, config)
@@ -144,7 +145,7 @@ def names_for(nic: Nic, config: Config, ipv6: bool) -> Optional[Names]:
         return None
     from snf_network.model.names import names_of  # 0.2 ms that few NICs need
 
-    return names_of(nic, ipv6=nic.mode != "routed" or ipv6)
+    return names_of(setups.addressed(nic, config), ipv6=nic.mode != "routed" or ipv6)
 
 
 def _lacking(nic: Nic, node: Node, config: Config, tags: tuple[str, ...]) -> Iterator[str]:

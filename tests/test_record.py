@@ -48,7 +48,7 @@ TEXT = (
     "lacking\tno default route\n"
     "Element\tinet\ttables\ttap0\t\t222\n"
     "Link\ttap0\tcc:47:52:4e:45:54\t\n"
-    "Route\t198.51.100.10/32\ttap0\t222\t\n"
+    "Route\t198.51.100.10/32\ttap0\t222\t\t\n"
     'Binding\t/var/lib/nfdhcpd/tap0\tINDEV=tap0\\nTAGS="a b"\\n\n'
     "end\n"
 )

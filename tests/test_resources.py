@@ -8,14 +8,17 @@ import pytest
 
 from snf_network.model.resources import (
     KINDS,
+    Address,
     Alias,
     Binding,
+    BirdFile,
     BridgeOption,
     BridgeVlan,
     Element,
+    File,
     FloatingRoute,
-    Isolated,
     Hook,
+    Isolated,
     Link,
     Neighbour,
     NeighProxy,
@@ -79,6 +82,21 @@ TEXTS: list[tuple[Resource, str, str]] = [
         "route del 2001:db8:5::/56 via 2001:db8:1::2 dev tap0 table 222 proto 148 onlink",
     ),
     (
+        Route("198.51.100.11/32", "tap0", "222", "", "2499000000"),
+        "route replace 198.51.100.11/32 dev tap0 table 222 proto 148 metric 2499000000",
+        "route del 198.51.100.11/32 dev tap0 table 222 proto 148 metric 2499000000",
+    ),
+    (
+        Address("198.51.100.1/32", "tap0"),
+        "address replace 198.51.100.1/32 dev tap0 noprefixroute",
+        "address del 198.51.100.1/32 dev tap0",
+    ),
+    (
+        Address("fe80::1/64", "tap0"),
+        "address replace fe80::1/64 dev tap0 noprefixroute nodad",
+        "address del fe80::1/64 dev tap0",
+    ),
+    (
         FloatingRoute("198.51.100.99/32", "tap0", "222", "198.51.100.10"),
         "route replace 198.51.100.99/32 via 198.51.100.10 dev tap0 table 222 proto 148 onlink",
         "route del 198.51.100.99/32 via 198.51.100.10 dev tap0 table 222 proto 148 onlink",
@@ -108,6 +126,11 @@ TEXTS: list[tuple[Resource, str, str]] = [
         Binding("/var/lib/nfdhcpd/tap0", "IP=\nMAC=a\n"),
         "write /var/lib/nfdhcpd/tap0\n    IP=\n    MAC=a",
         "rm /var/lib/nfdhcpd/tap0",
+    ),
+    (
+        BirdFile("/var/lib/snf-network-bird/tap0", "# by snf-network\n"),
+        "write /var/lib/snf-network-bird/tap0\n    # by snf-network",
+        "rm /var/lib/snf-network-bird/tap0",
     ),
     (
         BridgeOption("prv0", "no_linklocal_learn", "1"),
@@ -205,6 +228,8 @@ BESIDE = [
     (Element("inet", "macs", "a"), Element("bridge", "macs", "a")),
     (Element("inet", "macs", "a"), Element("inet", "src4", "a")),
     (Route("1.2.3.4/32", "tap0", "1"), Route("1.2.3.4/32", "tap0", "2")),
+    (Route("1.2.3.4/32", "tap0", "1"), Route("1.2.3.4/32", "tap0", "1", "", "5")),
+    (Address("1.2.3.4/32", "tap0"), Address("1.2.3.4/32", "tap1")),
     (Rule("-4", "222", "lookup"), Rule("-6", "222", "lookup")),
     (Rule("-4", "222", "lookup"), Rule("-4", "222", "unreachable")),
     (Neighbour("1.2.3.4", MAC, "tap0"), Neighbour("1.2.3.4", MAC, "tap1")),
@@ -241,6 +266,6 @@ def test_a_line_is_one_line(resource: Resource) -> None:
         ]
         return
     assert all(re.fullmatch("    .*", line) for line in lines[1:]) and (
-        len(lines) == 1 or isinstance(resource, Binding)
+        len(lines) == 1 or isinstance(resource, File)
     )
     assert "\n" not in resource.delete()

@@ -9,7 +9,7 @@ from itertools import groupby
 
 from snf_network.errors import Hung, KernelError
 from snf_network.host.kernel import NOBODY, read_file
-from snf_network.model.resources import Binding, Hook, Route, Sysctl
+from snf_network.model.resources import File, Hook, Route, Sysctl
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -118,7 +118,7 @@ def _hooks(resources: list[Resource], add: bool, host: Host, known: Mapping[str,
 def _files(resources: list[Resource], add: bool, host: Host, known: Mapping[str, int]) -> list[str]:
     said = []
     for resource in resources:
-        assert isinstance(resource, Binding)
+        assert isinstance(resource, File)
         why = ""
         try:
             if add:

@@ -20,6 +20,7 @@ from snf_network.model.nic import Nic
 from snf_network.observe.facts import node_for, settled
 from snf_network.plan import plan_for
 from snf_network.scripts.process import environment
+from snf_network.setups import addressed
 
 SUMMARY = "show the nft and ip lines of a NIC, and change nothing"
 
@@ -39,7 +40,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace, config: Config) -> int:
     """Print the plan."""
-    nic = settled(Nic.from_env(_variables(options, config), options.interface))
+    nic = addressed(settled(Nic.from_env(_variables(options, config), options.interface)), config)
     plan = plan_for(nic, node_for(nic, config), config)
     plan = plan if dns_is_on(config) else replace(plan, names=None)
     sys.stdout.write(f"{json.dumps(plan.facts(), indent=2)}\n" if options.json else plan.text())

@@ -22,6 +22,7 @@ from snf_network.model.config import Config
 from snf_network.model.nic import Nic
 from snf_network.model.resources import Element, Hook
 from snf_network.observe import readback
+from snf_network.setups import addressed
 from snf_network.setups.firewall import profile_of
 from snf_network.setups.limit import PREFIX, limits_of
 from snf_network.setups.tags import tags_of
@@ -149,7 +150,7 @@ def row(record: Record, config: Config) -> dict[str, str]:
     """The columns of one NIC."""
     now = state(record)
     try:
-        nic = Nic.from_env(dict(record.variables))
+        nic = addressed(Nic.from_env(dict(record.variables)), config)
         tags, profile = " ".join(tags_of(nic, config)), profile_of(nic, config)
     except SnfNetworkError as error:
         return {

@@ -79,6 +79,8 @@ NLMSGERR_ATTR_MSG = 1
 # RTM_F_FIB_MATCH; IPv4 reports the table only with RTM_F_LOOKUP_TABLE, which IPv6 refuses
 FIB_MATCH = {AF_INET: 0x3000, AF_INET6: 0x2000}
 UNICAST = 1
+DAEMONS = frozenset((11, 12, 186, 187, 188, 189, 192))
+"""RTPROT_ZEBRA, BIRD, BGP, ISIS, OSPF, RIP, EIGRP (linux/rtnetlink.h)."""
 # a rule that matches on nothing but its mark has only these attributes
 MARK_ONLY = frozenset((FRA_PRIORITY, FRA_FWMARK, FRA_SUPPRESS_PREFIXLEN, FRA_TABLE, FRA_FWMASK, FRA_PROTOCOL))
 TO_TABLE, UNREACHABLE, INVERT = 1, 7, 2
@@ -108,6 +110,10 @@ class Found:
     """Prefix length; 0 is a default route."""
     device: int
     """ifindex of the (first) next hop; 0 if the route has no device."""
+    devices: tuple[int, ...] = ()
+    """Those of all next hops, in ascending order."""
+    protocol: int = 0
+    """Who made it (RTPROT_*)."""
 
 
 @dataclass(frozen=True)
@@ -146,15 +152,18 @@ class Netlink:
         self.socket.close()
 
     def default(self, family: int, table: int, ruled: bool) -> int:
-        """ifindex of the default route's device in `table`; 0 if there is none. `ruled`: a rule leads marked
-        packets to the table.
+        """ifindex of the default route's device in `table`, the lowest if it has several; 0 if there is none.
+        `ruled`: a rule leads marked packets to the table.
         """
+        return next(iter(self.defaults(family, table, ruled)), 0)
+
+    def defaults(self, family: int, table: int, ruled: bool) -> tuple[int, ...]:
+        """The ifindex of each device that the default route in `table` leads to; empty if there is none."""
         if ruled:
             found = self.route(family, table, ANYWHERE[family])
-            return found.device if found and found.table == table and not found.length else 0
-        return next(
-            (route.device for route in self.routes(family, table) if not route.length and route.device), 0
-        )
+            return found.devices if found and found.table == table and not found.length else ()
+        routes = self.routes(family, table)
+        return next((route.devices for route in routes if not route.length and route.device), ())
 
     def route(self, family: int, mark: int, address: str) -> Found | None:
         """The route of a packet with `mark` to `address`; None if there is none. Like `ip route get
@@ -171,11 +180,13 @@ class Netlink:
         )
 
     def holder(self, prefix: str, table: int) -> int:
-        """ifindex that a route of exactly `prefix` in `table` leads to; 0 if there is no such route."""
+        """ifindex that a route of exactly `prefix` in `table` leads to; 0 if there is no such route, or if a
+        routing daemon made it: that says where the address is elsewhere, and goes once it is here.
+        """
         address, _, length = prefix.partition("/")
         found = self.route(family_of(address), table, address)
         exact = found and (found.table, found.length) == (table, int(length))
-        return found.device if found and exact else 0
+        return found.device if found and exact and found.protocol not in DAEMONS else 0
 
     def routes(self, family: int, table: int) -> Iterator[Found]:
         """Every route of `table`; the cost grows with their number. Like `ip route show table`."""
@@ -293,7 +304,8 @@ def _found(message: bytes) -> Found:
         else _hops(fields.get(RTA_MULTIPATH, b""))
     )
     table = unpack_from("=I", fields.get(RTA_TABLE, message[4:5] + bytes(3)))[0]
-    return Found(table, message[1], min(devices, default=0) if message[7] == UNICAST else 0)
+    found = tuple(sorted({*devices})) if message[7] == UNICAST else ()
+    return Found(table, message[1], found[0] if found else 0, found, message[5])
 
 
 def _hops(data: bytes) -> list[int]:

@@ -43,6 +43,7 @@ class Config:
     tap_constant_mac: str = "cc:47:52:4e:45:54"
     nfdhcpd_state_dir: str = "/var/lib/nfdhcpd"
     nfdhcpd_engine: str = "packet"
+    bird_dir: str = "/var/lib/snf-network-bird"
     ganeti_nic_dir: str = "/var/run/ganeti/xen-hypervisor/nic"
     mac_filtered_tag: str = "private-filtered"
     ip_filtered_tag: str = "ip-filtered"
@@ -54,9 +55,13 @@ class Config:
     public_tag: str = "public"
     physical_vlan_tag: str = "physical-vlan"
     dns_tag: str = "dns"
+    gateway_on_tap_tag: str = "gateway-on-tap"
+    bgp_tag: str = "bgp"
+    v6_from_v4_tag: str = "v6-from-v4"
     tag_prefix: str = "snf-network"
     firewall_tag_prefix: str = "synnefo:network"
     masq: bool = False
+    newest_route_wins: bool = False
     underlay: str = ""
     node_services: str = ""
     limits: str = ""
@@ -270,12 +275,12 @@ SILENT_TAGS = frozenset(("public_tag", "physical_vlan_tag", "dns_tag"))
 TAG_KEYS = tuple(key for key in Config().__dict__ if key.endswith("_tag"))
 DEFAULTS = {key.upper(): value for key, value in Config().__dict__.items() if isinstance(value, str)}
 CHECKS: dict[str, tuple[Callable[[str], bool], str]] = {
-    **dict.fromkeys(("STATE_DIR", "NFDHCPD_STATE_DIR", "GANETI_NIC_DIR"), PATHNAME),
+    **dict.fromkeys(("STATE_DIR", "NFDHCPD_STATE_DIR", "BIRD_DIR", "GANETI_NIC_DIR"), PATHNAME),
     **dict.fromkeys(
         ("LOGFILE", "IFUP_EXTRA_SCRIPT"),
         (lambda value: not value or _is_path(value), "an absolute path or empty"),
     ),
-    **dict.fromkeys(("DEBUG", "MASQ"), BOOLEAN),
+    **dict.fromkeys(("DEBUG", "MASQ", "NEWEST_ROUTE_WINS"), BOOLEAN),
     "MAC_MASK": (is_octets, "a MAC mask such as ff:ff:f0:00:00:00"),
     "TAP_CONSTANT_MAC": (is_mac, "the MAC address of one station, such as cc:47:52:4e:45:54"),
     **dict.fromkeys((key for key in DEFAULTS if key.endswith(("_TAG", "TAG_PREFIX"))), TAGNAME),

@@ -26,7 +26,7 @@ class Names:
 
 
 def names_of(nic: Nic, ipv6: bool = True) -> Names:
-    """The names of `nic`: IP and, if `ipv6`, the EUI-64 address of its MAC."""
+    """The names of `nic`: its IPv4 address and, if `ipv6`, its IPv6 address."""
     addresses = (nic.ip, nic.ip6 if ipv6 else "")
     return Names(nic.instance, key_of(nic), nic.network.name, tuple(filter(None, addresses)))
 

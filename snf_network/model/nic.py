@@ -78,7 +78,8 @@ class Nic:
     """IPv4 address, or empty."""
     ip6: str = ""
     """The IPv6 address the guest may use: IP if that is IPv6, else EUI-64 of the MAC in the network's /64
-    (RFC 4291, appendix A). Empty for another prefix length, as no guest can form such an address.
+    (RFC 4291, appendix A). Empty for another prefix length, as no guest can form such an address. A tag may
+    choose another (setups.addressed).
     """
     index: str = ""
     name: str = ""

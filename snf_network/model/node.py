@@ -14,6 +14,9 @@ class Node:
     uplink: str = ""
     """Device of the table's IPv4 default route; empty if there is none."""
     uplink6: str = ""
+    more_uplinks: tuple[str, ...] = ()
+    """The devices of its further next hops, if there are several (ECMP)."""
+    more_uplinks6: tuple[str, ...] = ()
     ipv6: bool = True
     """False if the kernel has no IPv6 or IPv6 is disabled on the tap."""
     ipv6_possible: bool = True
@@ -32,12 +35,14 @@ class Node:
     """
     default_pvid: int = 0
     """VLAN that the bridge adds a new port to, 0 for none; read for VLAN only."""
+    came: str = ""
+    """The metric of the NIC's routes: the lower, the later the guest came to this node. Empty: none."""
     profiles: tuple[str, ...] = ()
     """Names of the available firewall profiles; read for a NIC with a profile tag only."""
 
     def facts(self) -> tuple[tuple[str, str], ...]:
         """The fields that a plan depends on, as a record keeps them: without the profiles, which the ruleset
-        keeps track of.
+        keeps track of, and the metric, which the routes have.
         """
-        values = {name: value for name, value in self.__dict__.items() if name != "profiles"}
+        values = {name: value for name, value in self.__dict__.items() if name not in ("profiles", "came")}
         return tuple((name, str(value)) for name, value in values.items())

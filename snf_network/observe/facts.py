@@ -50,9 +50,14 @@ def node_for(nic: Nic, config: Config) -> Node:
     """
     facts = Facts(config)
     node = facts.of(nic)
-    if nic.interface in ("lo", nic.link, node.uplink, node.uplink6, node.wan):
+    uplinks = (node.uplink, *node.more_uplinks, node.uplink6, *node.more_uplinks6)
+    if nic.interface in ("lo", nic.link, *uplinks, node.wan):
         raise NodesOwn(f"INTERFACE={nic.interface} is the node's own device", "expected the guest's tap")
     facts.refuse_in_use(nic, node)
+    if config.newest_route_wins and nic.mode == "routed":
+        from snf_network.observe.newest import metric_of
+
+        return replace(node, came=metric_of(nic, config))
     return node
 
 
@@ -98,11 +103,13 @@ class Facts:
         uplinks = []
         for family, name, wanted in ((AF_INET, "-4", True), (AF_INET6, "-6", ipv6)):
             ruled = Rule(name, str(table), "lookup") in self.rules
-            uplinks.append(ifname(self.netlink.default(family, table, ruled)) if wanted else "")
+            uplinks.append(tuple(map(ifname, self.netlink.defaults(family, table, ruled))) if wanted else ())
         return {
             "table": table,
-            "uplink": uplinks[0],
-            "uplink6": uplinks[1],
+            "uplink": "".join(uplinks[0][:1]),
+            "uplink6": "".join(uplinks[1][:1]),
+            "more_uplinks": uplinks[0][1:],
+            "more_uplinks6": uplinks[1][1:],
             "ipv6": ipv6,
             "ipv6_possible": ipv6 or kernel_has_ipv6(),
         }

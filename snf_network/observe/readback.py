@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from snf_network.errors import KernelError
 from snf_network.host.kernel import ask, read_file, run
-from snf_network.model.resources import Binding, Element, Hook, OvsPort, Resource, Route, Rule
+from snf_network.model.resources import Binding, BirdFile, Element, Hook, OvsPort, Resource, Route, Rule
 from snf_network.model.resources.base import PROTOCOL
 from snf_network.model.resources.nft import COUNTERS, FAMILIES, listed
 from snf_network.model.resources.routes import listed_neighbours
@@ -45,6 +45,11 @@ class OnDemand:
     def vlans(self) -> dict[tuple[str, int], set[str]]:
         """The flags of a port's VLAN membership. Queried only if a NIC has a VLAN."""
         return port_vlans()
+
+    @cached_property
+    def addresses(self) -> set[tuple[str, str]]:
+        """The addresses of each device. Read only if a NIC has the node's address on its tap."""
+        return addresses()
 
     @cached_property
     def ovs_ports(self) -> set[Resource]:
@@ -156,6 +161,18 @@ def rules_of(family: str, table: str) -> Iterator[dict[str, Any]]:
         yield from (entry["rule"] for entry in _nft("list", "table", family, table) if "rule" in entry)
 
 
+def addresses(*words: str) -> set[tuple[str, str]]:
+    """Each device with each of its addresses; `words` select some, as ip-address(8) takes them. Raises
+    KernelError.
+    """
+    return {
+        (link["ifname"], f"{one['local']}/{one['prefixlen']}")
+        for link in ip("address", "show", *words)
+        for one in link.get("addr_info", ())
+        if "local" in one
+    }
+
+
 def policy_rules() -> list[Any]:
     """Every policy rule, as pyroute2 parses it. Raises KernelError."""
     from pyroute2 import IPRoute
@@ -228,9 +245,11 @@ def _set(value: Any) -> list[Any]:
     return [member[1] if isinstance(member, list) else member for member in members]
 
 
-def bindings(directory: str, read: Callable[[str], str | None] = read_file) -> Iterator[Binding]:
-    """Binding files in NFDHCPD_STATE_DIR: those that begin like ours or like the bash package's. Any other
-    file there is not a binding of ours.
+def bindings(
+    directory: str, kind: type[Binding | BirdFile] = Binding, read: Callable[[str], str | None] = read_file
+) -> Iterator[Binding | BirdFile]:
+    """The files of a kind in its directory: those that begin like ours, or like the bash package's. Any other
+    file there is not ours.
     """
     try:
         names = sorted(os.listdir(directory))
@@ -238,8 +257,8 @@ def bindings(directory: str, read: Callable[[str], str | None] = read_file) -> I
         return
     for name in names:
         content = None if name.startswith(".") else read(f"{directory}/{name}")
-        if content and content.startswith("INDEV="):
-            yield Binding(f"{directory}/{name}", content)
+        if content and content.startswith(kind.HEAD):
+            yield kind(f"{directory}/{name}", content)
 
 
 def _nft(*words: str) -> list[Any]:

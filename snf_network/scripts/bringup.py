@@ -31,8 +31,9 @@ def bring_up(nic: Nic, config: Config, log: Optional[Log] = None) -> Plan:
     from snf_network.apply.engine import Engine
     from snf_network.observe.facts import node_for, settled
     from snf_network.plan import plan_for
+    from snf_network.setups import addressed
 
-    nic = settled(nic)
+    nic = addressed(settled(nic), config)
     node = node_for(nic, config)
     plan = plan_for(nic, node, config)
     wanted = changed(

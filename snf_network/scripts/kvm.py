@@ -10,6 +10,7 @@ from snf_network.errors import BadEnvironment, NodesOwn, SnfNetworkError, shown
 from snf_network.model.nic import Nic
 from snf_network.scripts.bringup import bring_up, note_failure, note_names
 from snf_network.scripts.process import Log, answered, environment, run, settle, take_time
+from snf_network.setups import addressed
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -99,7 +100,7 @@ def extra(nic: Nic, plan: Plan, config: Config, env: dict[str, str], argv: Seque
         "UPLINK6": "",
         **uplinks,
         "INTERFACE": nic.interface,
-        "EUI64": nic.ip6,
+        "EUI64": addressed(nic, config).ip6,
         "MAC": nic.mac,
         "TABLE": nic.link if routed else "",
         "BRIDGE": nic.link if nic.mode == "bridged" else "",

@@ -7,6 +7,8 @@ its tag.
 
 from __future__ import annotations
 
+from snf_network.lean import replace
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -26,10 +28,13 @@ def for_mode(mode: str) -> Setup:
 
 def for_tag(tag: str, config: Config) -> Optional[Setup]:
     """The setup for a network tag; None for an unknown tag."""
-    if tag in without_effect(config) or tag.startswith(f"{config.nfdhcpd_tag}:"):  # a key of the binding
+    known = (*without_effect(config), config.v6_from_v4_tag)  # see `addressed`
+    if tag in known or tag.startswith((f"{config.nfdhcpd_tag}:", "dhcp:")):  # keys of the binding
         return _nothing
     if tag.startswith("limit:"):
         return _module("limit")
+    if tag.startswith(f"{config.bgp_tag}:"):
+        return _module("bgp")
     module = {
         config.ip_less_routed_tag: "ip_less_routed",
         config.mac_filtered_tag: "private_filtered",
@@ -39,8 +44,19 @@ def for_tag(tag: str, config: Config) -> Optional[Setup]:
         config.isolated_tag: "isolated",
         config.nfdhcpd_tag: "nfdhcpd",
         config.masq_tag: "masq",
+        config.gateway_on_tap_tag: "gateway_on_tap",
     }.get(tag)
     return _module(module) if module else _foreign(tag)
+
+
+def addressed(nic: Nic, config: Config) -> Nic:
+    """The NIC with the IPv6 address that a tag chooses for it, if any does. Raises BadEnvironment."""
+    tags = " ".join((*nic.network.tags, *nic.tags))
+    if config.v6_from_v4_tag not in tags and ":address" not in tags:
+        return nic
+    from snf_network.setups.address6 import address6
+
+    return replace(nic, ip6=address6(nic, config))
 
 
 def ignored(chosen: Mapping[str, Optional[Setup]], config: Config) -> tuple[str, ...]:

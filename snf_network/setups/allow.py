@@ -44,8 +44,8 @@ class Extra:
 
 
 def setting(word: str) -> tuple[str, str]:
-    """Name and value of an `allow` or `mac` tag; two empty strings for any other tag."""
-    for name in ("allow", "mac"):
+    """Name and value of an `allow`, `mac` or `address` tag; two empty strings for any other tag."""
+    for name in ("allow", "mac", "address"):
         if word.startswith((f"{name}:", f"{name}=")):
             return name, word[len(name) + 1 :]
     return "", ""

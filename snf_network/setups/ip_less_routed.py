@@ -27,19 +27,19 @@ def setup(nic: Nic, node: Node, config: Config) -> Iterator[Resource]:
     _refuse_what_is_not_the_guests(nic)
     if nic.network.gateway:
         yield Element("arp", "gateways", nic.interface, value=nic.network.gateway)
-    if nic.ip and node.uplink:
-        yield Sysctl(f"net/ipv4/conf/{node.uplink}/forwarding", "1")
-        yield Sysctl(f"net/ipv4/neigh/{node.uplink}/proxy_delay", "0")
+    for uplink in filter(None, (node.uplink, *node.more_uplinks)) if nic.ip else ():
+        yield Sysctl(f"net/ipv4/conf/{uplink}/forwarding", "1")
+        yield Sysctl(f"net/ipv4/neigh/{uplink}/proxy_delay", "0")
         for address in (nic.ip, *(address for address in extra(nic, config).addresses if ":" not in address)):
-            yield NeighProxy(address, node.uplink)
+            yield NeighProxy(address, uplink)
     if nic.network.gateway6 and node.ipv6:
         yield NeighProxy(nic.network.gateway6, nic.interface)
-    if nic.ip6 and node.ipv6 and node.uplink6:
-        yield Sysctl(f"net/ipv6/conf/{node.uplink6}/forwarding", "1")
-        yield Sysctl(f"net/ipv6/conf/{node.uplink6}/proxy_ndp", "1")
-        yield Sysctl(f"net/ipv6/neigh/{node.uplink6}/proxy_delay", "0")
+    for uplink in filter(None, (node.uplink6, *node.more_uplinks6)) if nic.ip6 and node.ipv6 else ():
+        yield Sysctl(f"net/ipv6/conf/{uplink}/forwarding", "1")
+        yield Sysctl(f"net/ipv6/conf/{uplink}/proxy_ndp", "1")
+        yield Sysctl(f"net/ipv6/neigh/{uplink}/proxy_delay", "0")
         for address in (nic.ip6, *(address for address in extra(nic, config).addresses if ":" in address)):
-            yield NeighProxy(address, node.uplink6)
+            yield NeighProxy(address, uplink)
 
 
 def _refuse_what_is_not_the_guests(nic: Nic) -> None:

@@ -2,7 +2,8 @@
 keeps requests and answers on the tap.
 
 Tags `nfdhcpd:<KEY>:<value>` of the network, or `snf-network:<uuid|name|index>:nfdhcpd:<KEY>:<value>` of the
-instance, add further keys, such as PRIVATE, MTU or NAMESERVERS (docs/tags.md).
+instance, add further keys, such as PRIVATE, MTU or NAMESERVERS; `dhcp:<word>:<value>` does the
+same in the words of DHCP (docs/tags.md).
 """
 
 from __future__ import annotations
@@ -19,6 +20,23 @@ FIXED = ("INDEV", "IP", "MAC", "HOSTNAME", "TAGS", "GATEWAY", "SUBNET", "GATEWAY
 """The keys of the bash package, in its order, with values from Ganeti."""
 LONGEST_TAGS = 4096
 """Maximum length of the tags, which nfdhcpd ignores; it refuses a binding of more than 8192 bytes."""
+
+WORDS = {
+    "mtu": ("MTU",),
+    "ns": ("NAMESERVERS", "NAMESERVERS6"),
+    "ntp": ("NTP",),
+    "domain": ("DOMAIN",),
+    "search": ("DOMAIN_SEARCH",),
+    "route": ("ROUTES",),
+    "lease": ("LEASE",),
+    "private": ("PRIVATE",),
+    "nodhcp6": ("NODHCP6",),
+    "slaac": ("SLAAC",),
+}
+"""The words of DHCP, each with its key; the second one is for IPv6 addresses."""
+
+OTHER_NAME = "dhcp"
+"""Begins the same tags as the setting NFDHCPD_TAG does, and those in the words of DHCP."""
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -80,19 +98,27 @@ def _said(nic: Nic, config: Config) -> dict[str, str]:
     """
     said: dict[str, list[str]] = {}
     for words in (nic.network.tags, *reversed(nic.customised(config.tag_prefix))):
-        said |= _keys(words, f"{config.nfdhcpd_tag}:")
+        said |= _keys(words, config)
     return {key: _checked(key, values) for key, values in sorted(said.items()) if any(values)}
 
 
-def _keys(words: Iterable[str], prefix: str) -> dict[str, list[str]]:
+def _keys(words: Iterable[str], config: Config) -> dict[str, list[str]]:
     """The values of each key; an empty string for `no-`."""
     found: dict[str, list[str]] = {}
     for word in words:
         plain = word.removeprefix("no-")
-        if plain.startswith(prefix):
-            key, _, value = plain[len(prefix) :].partition(":")
-            found.setdefault(key, []).append("" if plain != word else value or "yes")
+        prefix, colon, rest = plain.partition(":")
+        if colon and prefix in (config.nfdhcpd_tag, OTHER_NAME):
+            name, _, value = rest.partition(":")
+            for key in _meant(name, value) if prefix == OTHER_NAME else (name,):
+                found.setdefault(key, []).append("" if plain != word else value or "yes")
     return found
+
+
+def _meant(name: str, value: str) -> tuple[str, ...]:
+    """The keys that a word means: that of the value's family; without a value, both. Any other is a key."""
+    keys = WORDS.get(name, (name,))
+    return keys[-1:] if ":" in value else keys[:1] if value else keys
 
 
 def _checked(key: str, values: list[str]) -> str:

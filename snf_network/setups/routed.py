@@ -22,6 +22,7 @@ from snf_network.model.resources import (
 )
 from snf_network.setups.allow import Extra, extra, gateway_within
 from snf_network.setups.pins import addresses4, addresses6, macs, routers
+from snf_network.setups.tags import tags_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -46,7 +47,7 @@ def setup(nic: Nic, node: Node, config: Config) -> Iterator[Resource]:
     yield Port(nic.interface)
     yield Link(nic.interface, "" if nic.xen else config.tap_constant_mac)
     yield from _guest(nic, node)
-    yield from _allowed(nic, node, allowed)
+    yield from _allowed(nic, node, allowed, config)
     yield Alias(nic.interface, nic.alias)  # after the routes, which the guest waits for
 
 
@@ -138,14 +139,14 @@ def _guest(nic: Nic, node: Node) -> Iterator[Resource]:
     tap, table = nic.interface, str(node.table)
     ip6 = nic.ip6 if node.ipv6 else ""
     if nic.ip:
-        yield Route(f"{nic.ip}/32", tap, table)
+        yield Route(f"{nic.ip}/32", tap, table, "", node.came)
     if ip6:
-        yield Route(f"{ip6}/128", tap, table)
+        yield Route(f"{ip6}/128", tap, table, "", node.came)
     for address in filter(None, (nic.ip, ip6, nic.link_local if node.ipv6 else "")):
         yield Neighbour(address, nic.mac, tap)
 
 
-def _allowed(nic: Nic, node: Node, allowed: Extra) -> Iterator[Resource]:
+def _allowed(nic: Nic, node: Node, allowed: Extra, config: Config) -> Iterator[Resource]:
     """Routes to the other allowed addresses, via an address of the guest, whose MAC is known. A single
     address may be allowed to several guests, which pass it on among themselves.
 
@@ -153,11 +154,13 @@ def _allowed(nic: Nic, node: Node, allowed: Extra) -> Iterator[Resource]:
     device, even with `onlink`.
     """
     tap, table = nic.interface, str(node.table)
+    if (allowed.addresses or allowed.prefixes) and f"{config.bgp_tag}:" in " ".join(tags_of(nic, config)):
+        return  # the guest says by BGP what it has of them
     for value in allowed.addresses:
         via = nic.link_local if ":" in value else nic.ip
         yield FloatingRoute(f"{value}/{width(value)}", tap, table, via)
     for value in allowed.prefixes:
-        yield Route(value, tap, table, nic.link_local if ":" in value else nic.ip)
+        yield Route(value, tap, table, nic.link_local if ":" in value else nic.ip, node.came)
     gateway = gateway_within(nic, allowed)
     if gateway and node.uplink6:  # the gateway stays reachable by the uplink
         yield Route(f"{gateway}/128", node.uplink6, str(node.table))

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from snf_network.host.kernel import ifindex, ifname
 from snf_network.host.netlink import Netlink
 from snf_network.model.resources import NeighProxy, Resource
-from snf_network.observe.readback import OnDemand
+from snf_network.observe.readback import OnDemand, addresses
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -42,6 +42,11 @@ class Glimpse(OnDemand):
         """Proxy entries on the device: the kernel reports no loss of these, so they have to be asked for."""
         with Netlink() as netlink:
             return set(self._proxies(netlink))
+
+    @cached_property
+    def addresses(self) -> set[tuple[str, str]]:
+        """Those of the device, if it is there."""
+        return addresses("dev", self.interface) if ifindex(self.interface) else set()
 
     def _proxies(self, netlink: Netlink) -> Iterator[Resource]:
         for family in (AF_INET, AF_INET6):

@@ -300,7 +300,14 @@ def test_who_is_not_served_is_not_answered(text: str, conf: str) -> None:
 
 @pytest.mark.parametrize("mode", ("slaac+dhcpv6", "managed"))
 @pytest.mark.parametrize(
-    ("keys", "address"), (({}, OURS), ({"IP6": "2001:db8:1::42"}, "2001:db8:1::42"), ({"EUI64": ""}, OURS))
+    ("keys", "address"),
+    (
+        ({}, OURS),
+        ({"IP6": "2001:db8:1::42"}, "2001:db8:1::42"),
+        ({"EUI64": ""}, OURS),
+        ({"EUI64": "2001:db8:1:0:198:51:100:10"}, "2001:db8:1:0:198:51:100:10"),
+        ({"SUBNET6": "2001:db8:1::/112", "EUI64": "2001:db8:1::10"}, "2001:db8:1::10"),
+    ),
 )
 def test_the_lease_is_of_the_routed_address(mode: str, keys: dict[str, str], address: str) -> None:
     who = guest(with_(**keys), CONF.replace("[ipv6]", f"[ipv6]\nmode = {mode}"))

@@ -198,6 +198,8 @@ def test_who_is_reached_directly_is_not_answered_for(setting: str, indev: str, b
         ("managed", {"SUBNET6": "2001:db8:1::/56", "EUI64": ""}, 0x40, 0),
         ("slaac+dhcpv6", {"SUBNET6": "2001:db8:1::/56"}, 0xC0, 0),
         ("slaac+dhcpv6", {"IP6": "2001:db8:1::5"}, 0xC0, 0),
+        ("slaac+dhcpv6", {"EUI64": "2001:db8:1:0:198:51:100:10"}, 0xC0, 0),
+        ("slaac+dhcpv6", {"SUBNET6": "2001:db8:1::/112", "EUI64": "2001:db8:1::10"}, 0xC0, 0),
         ("slaac", {"IP6": "2001:db8:1::5"}, 0, 0x40),
     ),
 )

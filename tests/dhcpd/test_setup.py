@@ -11,6 +11,7 @@ from hypothesis import strategies as some
 from snf_network.dhcpd.binding import TapBinding, parse
 from snf_network.errors import BadEnvironment
 from snf_network.model.config import Config
+from snf_network.model.config import parse as parse_settings
 from snf_network.model.nic import Nic
 from snf_network.model.node import Node
 from snf_network.model.resources import Binding
@@ -65,6 +66,57 @@ TAGS = {
     "IP6": ("IP6:2001:db8:1::5", ("ip6", "2001:db8:1::5")),
     "SLAAC": ("SLAAC:yes", ("slaac", True)),
 }
+
+
+WORDS = {
+    "mtu:1400": ("mtu", 1400),
+    "ns:192.0.2.3": ("nameservers", ("192.0.2.3",)),
+    "ns:2001:db8::53": ("nameservers6", ("2001:db8::53",)),
+    "ntp:192.0.2.3": ("ntp", ("192.0.2.3",)),
+    "domain:lan.example": ("domain", "lan.example"),
+    "search:lan.example": ("domain_search", ("lan.example",)),
+    "route:10.0.0.0/8@198.51.100.2": ("routes", (("10.0.0.0/8", "198.51.100.2"),)),
+    "lease:600": ("lease", 600),
+    "private": ("private", True),
+    "nodhcp6": ("nodhcp6", True),
+    "slaac:yes": ("slaac", True),
+}
+
+
+@pytest.mark.parametrize("tag", WORDS)
+def test_a_word_of_dhcp_sets_a_key(tag: str) -> None:
+    field, value = WORDS[tag]
+    for values in ({"NETWORK_TAGS": f"nfdhcpd dhcp:{tag}"}, {"TAGS": f"snf-network:pub0:dhcp:{tag}"}):
+        found, warnings = written(**values)
+        assert getattr(found, field) == value and warnings == ()
+        plan = plan_for(Nic.from_env(BASE | values), Node(table=222), Config())
+        assert plan.ignored == ()
+
+
+def test_every_word_of_dhcp_is_tried_and_is_a_key() -> None:
+    assert {tag.partition(":")[0] for tag in WORDS} == {*nfdhcpd.WORDS}
+    assert {key for keys in nfdhcpd.WORDS.values() for key in keys} <= {*BINDING_KEYS} - {*nfdhcpd.FIXED}
+
+
+def test_an_instance_takes_away_what_its_network_says_and_a_word_is_its_key() -> None:
+    tags = "nfdhcpd dhcp:ns:192.0.2.3 nfdhcpd:NAMESERVERS6:2001:db8::53 dhcp:mtu:1400"
+    found, _ = written(NETWORK_TAGS=tags, TAGS="snf-network:0:no-dhcp:ns snf-network:0:nfdhcpd:MTU:1300")
+    assert (found.nameservers, found.nameservers6, found.mtu) == ((), (), 1300)
+    found, _ = written(NETWORK_TAGS=tags, TAGS="snf-network:0:no-dhcp:ns:192.0.2.3")
+    assert (found.nameservers, found.nameservers6) == ((), ("2001:db8::53",))
+
+
+def test_the_tag_itself_may_have_the_other_name() -> None:
+    values = BASE | {"NETWORK_TAGS": "dhcp dhcp:ns:192.0.2.3 dhcp:MTU:1400"}
+    plan = plan_for(Nic.from_env(values), Node(table=222), parse_settings("NFDHCPD_TAG=dhcp"))
+    (binding,) = (one for one in plan.resources if isinstance(one, Binding))
+    assert "NAMESERVERS=192.0.2.3\n" in binding.content and "MTU=1400\n" in binding.content
+
+
+@pytest.mark.parametrize("tag", ("nameserver:192.0.2.3", "ns:nonsense", "mtu:1", "IP:192.0.2.3", ":x", ""))
+def test_a_word_that_dhcp_does_not_have_is_refused(tag: str) -> None:
+    with pytest.raises(BadEnvironment):
+        written(NETWORK_TAGS=f"nfdhcpd dhcp:{tag}")
 
 
 @pytest.mark.parametrize("name", TAGS)

@@ -18,6 +18,7 @@ from snf_network.host import kernel
 from snf_network.model.config import Config
 from snf_network.model.nic import Nic
 from snf_network.model.resources import (
+    Address,
     Alias,
     BridgeOption,
     FloatingRoute,
@@ -88,6 +89,7 @@ def state(machine: Machine) -> dict[str, Any]:
     """All that rtnetlink can change here."""
     asked = {
         "link": ("-d", "link", "show"),
+        "address": ("address", "show", "dev", "tap0"),
         **{f"rule {family}": (family, "rule", "show") for family in ("-4", "-6")},
         **{f"route {family}": (family, "route", "show", "table", "all") for family in ("-4", "-6")},
         "permanent": ("neigh", "show", "nud", "permanent"),
@@ -117,6 +119,12 @@ KINDS: dict[str, list[Resource]] = {
         Route("203.0.113.0/28", "tap0", "500", IP4),
         Route("2001:db8:9::/56", "tap0", "500", LINK_LOCAL),
     ],
+    "a route with a metric": [
+        Route(f"{IP4}/32", "tap0", "500", "", "2499000000"),
+        Route(f"{IP6}/128", "tap0", "500", "", "2499000000"),
+        Route("203.0.113.0/28", "tap0", "500", IP4, "7"),
+    ],
+    "addresses": [Address(prefix, "tap0") for prefix in ("198.51.100.1/32", f"{IP6}/128", "fe80::1/64")],
     "rules": [
         Rule(family, table, action)
         for family in ("-4", "-6")

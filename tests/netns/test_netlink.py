@@ -126,9 +126,31 @@ def test_the_default_route_of_a_table_is_found(
     ruled_by(machine, family, table, ruled)
     found = netlink.default(family, table, ruled)
     assert found == (ifindex(machine, device) if device else 0)
+    several = {"two at once": ("eth1", "eth2")}.get(default, tuple(filter(None, (device,))))
+    assert netlink.defaults(family, table, ruled) == tuple(ifindex(machine, name) for name in several)
     shown = said(machine, FAMILY[family], "route", "show", "table", table)
     assert len(list(netlink.routes(family, table))) == len(shown)
     assert netlink.has_table(table) == bool(lines or others)
+
+
+@RULED
+def test_next_hops_of_the_other_family_are_found(
+    machine: Machine, netlink: Netlink, table: int, ruled: bool
+) -> None:
+    """As a routing daemon makes them (RFC 8950)."""
+    hops = " ".join(f"nexthop via inet6 fe80::1 dev {device}" for device in ("eth2", "eth1"))
+    fill(machine, AF_INET, table, f"default {hops}")
+    ruled_by(machine, AF_INET, table, ruled)
+    devices = tuple(ifindex(machine, name) for name in ("eth1", "eth2"))
+    assert netlink.defaults(AF_INET, table, ruled) == devices
+
+
+def test_a_route_of_a_routing_daemon_is_no_guests(machine: Machine, netlink: Netlink, table: int) -> None:
+    for number, protocol in enumerate(("148", "static", "bird", "bgp")):
+        fill(machine, AF_INET, table, f"203.0.113.{number}/32 dev eth1 proto {protocol}")
+    ruled_by(machine, AF_INET, table, True)
+    found = [netlink.holder(f"203.0.113.{number}/32", table) for number in range(4)]
+    assert found == [ifindex(machine, "eth1"), ifindex(machine, "eth1"), 0, 0]
 
 
 @FAMILIES

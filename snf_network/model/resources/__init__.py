@@ -11,24 +11,28 @@ from snf_network.model.resources.links import Alias, BridgeOption, BridgeVlan, I
 from snf_network.model.resources.nft import Element, Hook, SharedElement
 from snf_network.model.resources.routes import (
     RULE_PRIORITY,
+    Address,
     FloatingRoute,
     Neighbour,
     NeighProxy,
     Route,
     Rule,
 )
-from snf_network.model.resources.settings import Binding, OvsPort, Sysctl
+from snf_network.model.resources.settings import Binding, BirdFile, File, OvsPort, Sysctl
 
 __all__ = [
     "KINDS",
     "PROTOCOL",
     "RULE_PRIORITY",
+    "Address",
     "Alias",
     "Announcement",
     "Binding",
+    "BirdFile",
     "BridgeOption",
     "BridgeVlan",
     "Element",
+    "File",
     "FloatingRoute",
     "Hook",
     "Isolated",
@@ -60,8 +64,8 @@ KINDS: dict[str, type[Resource]] = {
     for kind in (
         *(Element, SharedElement, Hook),
         *(Port, Link, Alias, BridgeOption, BridgeVlan, Isolated),
-        *(Route, FloatingRoute, Rule, Neighbour, NeighProxy),
-        *(Sysctl, Binding, OvsPort),
+        *(Route, FloatingRoute, Rule, Neighbour, NeighProxy, Address),
+        *(Sysctl, Binding, BirdFile, OvsPort),
     )
 }
 """Every kind by its name, as written in a record."""

@@ -33,6 +33,10 @@ if TYPE_CHECKING:
             """The flags of a port's VLAN membership, by port and VLAN, as `bridge -j vlan` reports them."""
 
         @property
+        def addresses(self) -> set[tuple[str, str]]:
+            """Each device with each of its addresses, which has a prefix length."""
+
+        @property
         def ovs_ports(self) -> set[Resource]:
             """Every port of Open vSwitch."""
 
@@ -68,6 +72,7 @@ CHECKS: dict[str, Callable[[str], bool]] = {
     "prefix": _is_range,
     "table": _is_number,
     "vid": _is_number,
+    "metric": lambda text: not text or _is_number(text),
     "mac": lambda text: not text or is_mac(text),
     "via": lambda text: not text or is_address(text),
     "mtu": lambda text: not text or _is_number(text),

@@ -1,4 +1,6 @@
-"""Where packets go: routes, policy rules, and neighbours that the node knows or answers for."""
+"""Where packets go: routes, policy rules, neighbours that the node knows or answers for, and its addresses on
+taps.
+"""
 
 from __future__ import annotations
 
@@ -13,6 +15,10 @@ from snf_network.wire import (
     FRA_PRIORITY,
     FRA_PROTOCOL,
     FRA_TABLE,
+    IFA_ADDRESS,
+    IFA_FLAGS,
+    IFA_LOCAL,
+    IFADDRMSG,
     NDA_DST,
     NDA_LLADDR,
     NDA_PROTOCOL,
@@ -25,10 +31,13 @@ from snf_network.wire import (
     RTA_DST,
     RTA_GATEWAY,
     RTA_OIF,
+    RTA_PRIORITY,
     RTA_TABLE,
+    RTM_DELADDR,
     RTM_DELNEIGH,
     RTM_DELROUTE,
     RTM_DELRULE,
+    RTM_NEWADDR,
     RTM_NEWNEIGH,
     RTM_NEWROUTE,
     RTM_NEWRULE,
@@ -50,24 +59,34 @@ FAMILIES = {"-4": AF_INET, "-6": AF_INET6}
 MAIN = "254"
 """The number of table main."""
 UNICAST, RTNH_F_ONLINK = 1, 4
+IFA_F_NODAD, IFA_F_NOPREFIXROUTE = 0x02, 0x200
 SCOPE_UNIVERSE, SCOPE_LINK, SCOPE_NOWHERE = 0, 253, 255
 ACTIONS = {"lookup": 1, "unreachable": 7}
 """FR_ACT_TO_TBL, FR_ACT_UNREACHABLE."""
+METRICS = {AF_INET: ("0",), AF_INET6: ("0", "1024")}
+"""What the kernel lists for a route that was given no metric (IP6_RT_PRIO_USER)."""
 
 
 @dataclass(frozen=True)
 class Route(Rtnetlink):
     """A route to the guest, in a table."""
 
-    place: ClassVar[tuple[str, ...]] = ("prefix", "table")
     prefix: str
     interface: str
     table: str
     via: str = ""
+    metric: str = ""
+    """Empty: the kernel's default. Two routes of a prefix with different metrics are two, side by side."""
+
+    @property
+    def slot(self) -> tuple[str, ...]:
+        """The kernel replaces a route of the same prefix, table and metric."""
+        return Route.__name__, self.prefix, self.table, *filter(None, (self.metric,))
 
     def _words(self) -> str:
         via, onlink = (f" via {self.via}", " onlink") if self.via else ("", "")
-        return f"{self.prefix}{via} dev {self.interface} table {self.table} proto {PROTOCOL}{onlink}"
+        metric = f" metric {self.metric}" if self.metric else ""
+        return f"{self.prefix}{via} dev {self.interface} table {self.table} proto {PROTOCOL}{metric}{onlink}"
 
     def add(self) -> str:
         """Replaces a route of the same prefix; facts.node_for has refused an address that a live tap has."""
@@ -94,6 +113,7 @@ class Route(Rtnetlink):
             RTA_TABLE, U32.pack(int(self.table))
         )
         body += attribute(RTA_OIF, U32.pack(index(self.interface)))
+        body += attribute(RTA_PRIORITY, U32.pack(int(self.metric))) if self.metric else b""
         body += attribute(RTA_GATEWAY, inet_pton(family, self.via)) if self.via else b""
         return (RTM_NEWROUTE, NLM_F_CREATE | NLM_F_REPLACE, body) if add else (RTM_DELROUTE, 0, body)
 
@@ -101,25 +121,24 @@ class Route(Rtnetlink):
     def listed(entries: list[dict[str, Any]], family: str) -> Iterator[Route]:
         """Our routes in the output of `ip -N -j` with `family`; it does not name table main."""
         anywhere, whole = ("::/0", "/128") if family == "-6" else ("0.0.0.0/0", "/32")
+        usual = METRICS[FAMILIES[family]]
         for entry in entries:
             prefix = anywhere if entry["dst"] == "default" else entry["dst"]
             prefix += "" if "/" in prefix else whole
-            yield Route(prefix, entry.get("dev", ""), entry.get("table", MAIN), entry.get("gateway", ""))
+            device, table, via = entry.get("dev", ""), entry.get("table", MAIN), entry.get("gateway", "")
+            metric = str(entry.get("metric", 0))
+            yield Route(prefix, device, table, via, "" if metric in usual else metric)
 
 
 @dataclass(frozen=True)
 class FloatingRoute(Route):
     """A route to an address that several NICs may use, such as the virtual address of a VRRP pair (RFC 9568):
-    it leads to the guest that was up first, then to the one that announced the address last.
+    it leads to the guest that was up first, then to the one that announced the address last. It has no
+    metric, so its slot is that of the plain route: the kernel has one route of the prefix in a table.
     """
 
     shared: ClassVar[bool] = True
     floats: ClassVar[bool] = True
-
-    @property
-    def slot(self) -> tuple[str, ...]:
-        """That of the plain route: the kernel has one route of a prefix in a table."""
-        return Route.__name__, self.prefix, self.table
 
     @property
     def address(self) -> str:
@@ -273,6 +292,41 @@ def _neighbour(address: str, index: int, flags: int, more: bytes, add: bool) -> 
     if not add:
         return RTM_DELNEIGH, 0, body
     return RTM_NEWNEIGH, NLM_F_CREATE | NLM_F_REPLACE, body + attribute(NDA_PROTOCOL, bytes((PROTOCOL,)))
+
+
+@dataclass(frozen=True)
+class Address(Rtnetlink):
+    """An address of the node on a tap. It brings no route but the one in table local."""
+
+    of_device: ClassVar[bool] = True
+    place: ClassVar[tuple[str, ...]] = ("prefix", "interface")
+    prefix: str
+    interface: str
+
+    def add(self) -> str:
+        """Without DAD, which would find the same address on other taps of the guest's network."""
+        dad = " nodad" if ":" in self.prefix else ""
+        return f"address replace {self.prefix} dev {self.interface} noprefixroute{dad}"
+
+    def delete(self) -> str:
+        """Deletes the address from this device only."""
+        return f"address del {self.prefix} dev {self.interface}"
+
+    def message(self, add: bool, index: Index) -> Request:
+        """The message that ip(8) sends."""
+        address, _, length = self.prefix.partition("/")
+        family = family_of(address)
+        body = IFADDRMSG.pack(family, int(length), 0, 0, index(self.interface))
+        packed = inet_pton(family, address)
+        body += attribute(IFA_LOCAL, packed) + attribute(IFA_ADDRESS, packed)
+        if not add:
+            return RTM_DELADDR, 0, body
+        flags = IFA_F_NOPREFIXROUTE | (IFA_F_NODAD if family == AF_INET6 else 0)
+        return RTM_NEWADDR, NLM_F_CREATE | NLM_F_REPLACE, body + attribute(IFA_FLAGS, U32.pack(flags))
+
+    def is_in(self, view: View) -> bool:
+        """Addresses have no owner, so they are not among `found`."""
+        return (self.interface, self.prefix) in view.addresses
 
 
 def listed_neighbours(entries: list[dict[str, Any]], proxy: bool) -> Iterator[Resource]:

@@ -41,8 +41,8 @@ class Sysctl(Resource):
 
 
 @dataclass(frozen=True)
-class Binding(Resource):
-    """A file with the answers that nfdhcpd should give the guest."""
+class File(Resource):
+    """A file that is named after the tap, and read by another program."""
 
     door: ClassVar[str] = "file"
     heading: ClassVar[str] = "files"
@@ -71,8 +71,23 @@ class Binding(Resource):
         return f"rm {self.path}"
 
     def is_in(self, view: View) -> bool:
-        """A site may append keys of its own to ours (IFUP_EXTRA_SCRIPT)."""
+        """A site may append lines of its own to ours (IFUP_EXTRA_SCRIPT)."""
         return (view.content(self.path) or "").startswith(self.content)
+
+
+@dataclass(frozen=True)
+class Binding(File):
+    """A file with the answers that nfdhcpd should give the guest."""
+
+    HEAD: ClassVar[str] = "INDEV="
+    """How each begins."""
+
+
+@dataclass(frozen=True)
+class BirdFile(File):
+    """A part of BIRD's configuration: the sessions that it should have with the guest."""
+
+    HEAD: ClassVar[str] = "# by snf-network\n"
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ from snf_network.errors import SnfNetworkError
 from snf_network.observe.doctor import (
     bridges,
     clock,
+    fabric,
     files,
     ganeti,
     leftovers,
@@ -36,6 +37,7 @@ CHECKS: dict[str, Check] = {
     "rp_filter": routing.reverse_path,
     "router advertisements": routing.router_advertisements,
     "proxy NDP": routing.proxies,
+    "BGP": fabric.exports,
     "bridges": bridges.missing,
     "default VLANs": bridges.default_vlan,
     "MTUs": bridges.sizes,

@@ -1,4 +1,4 @@
-"""The node's clock, which signatures of DNS updates depend on."""
+"""The node's clock, which signatures of DNS updates and the metrics of routes depend on."""
 
 from __future__ import annotations
 
@@ -19,8 +19,13 @@ TIMEX = 256
 
 
 def clock(look: Look) -> Iterator[Finding]:
-    """Servers refuse what is signed more than five minutes off: TSIG (RFC 8945, 5.2.3) and Kerberos alike."""
+    """Servers refuse what is signed more than five minutes off: TSIG (RFC 8945, 5.2.3) and Kerberos alike.
+    And of two nodes' routes to a guest, the one wins that was made later by its node's clock.
+    """
     signs = dns_is_on(look.config) and look.config.authentication_method != "plain"
-    if signs and ctypes.CDLL(None).adjtimex(ctypes.create_string_buffer(TIMEX)) == TIME_ERROR:
-        what = "the clock is not synchronised: once it is 5 minutes off, no signed DNS update is accepted"
+    told = look.config.newest_route_wins
+    if (signs or told) and ctypes.CDLL(None).adjtimex(ctypes.create_string_buffer(TIMEX)) == TIME_ERROR:
+        what = "once it is 5 minutes off, no signed DNS update is accepted"
+        what = what if signs else "once it is off, an older route to a guest may win over a newer one"
+        what = f"the clock is not synchronised: {what}"
         yield Finding(WARNING, "clock", what, "apt install chrony; chronyc waitsync 10")

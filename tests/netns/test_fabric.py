@@ -1,0 +1,325 @@
+"""Routed guests behind a switch that knows them by BGP alone (docs/fabric.md): BIRD and FRR, with the
+configurations that we ship.
+
+A guest that moves is on both nodes for a moment, as the old one still has its tap and its route: the switch
+must follow the newest route, and lose nothing.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import closing
+
+import pytest
+
+from lab.fabric import WORLD, WORLD6, Daemon, Fabric
+from tests.netns.corpus import GATEWAY, GATEWAY6, IP, IP6, MAC
+from tests.netns.lab import ROOT, SCRIPTS, Lab, Machine, environment, until
+
+TAGS = "gateway-on-tap"
+ENV = environment("add-routed-ifup-1", LINK=None, NETWORK_TAGS=TAGS, TAGS="")
+SETTINGS = "/etc/default/snf-network"
+COMMAND = SCRIPTS / "snf-network"
+SENT = 1000
+
+
+@pytest.fixture(scope="module", params=("bird", "frr"))
+def switched(request: pytest.FixtureRequest) -> Iterator[Fabric]:
+    """A switch and two nodes, for all tests here."""
+    with closing(Lab()) as lab, closing(Fabric(lab, request.param)) as made:
+        assert made.ready()
+        yield made
+
+
+@pytest.fixture
+def fabric(switched: Fabric) -> Iterator[Fabric]:
+    """The same, without a guest, before and after."""
+    for node in switched.nodes:
+        node.write(SETTINGS, "NFDHCPD_ENGINE=none\nNEWEST_ROUTE_WINS=yes\n")
+    yield switched
+    for node in switched.nodes:
+        node.run("ip", "link", "del", "tap0", check=False)
+        node.run(COMMAND, "gc")
+    assert leads_to(switched, "")
+
+
+def guest(fabric: Fabric, node: Machine, tap: str = "tap0", *addresses: str) -> Machine:
+    """A guest that has only its own addresses, and the gateway on its link."""
+    own = addresses or (f"{IP}/32", f"{IP6}/128")
+    return fabric.lab.guest(node, tap, MAC, *own, gateway=GATEWAY, gateway6=GATEWAY6)
+
+
+def leads_to(fabric: Fabric, device: str, *addresses: str) -> bool:
+    return until(lambda: all(fabric.route(one) == device for one in addresses or (IP, IP6)), 10)
+
+
+class Pings:
+    """Pings from the world to an address of the guest, one each ms."""
+
+    def __init__(self, fabric: Fabric, address: str, count: int = SENT) -> None:
+        source = WORLD6 if ":" in address else WORLD
+        words = ("ping", "-nq", "-I", source, "-i", "0.001", "-c", count, "-W", 1, address)
+        self.process = subprocess.Popen(fabric.tor.command(*words), stdout=subprocess.PIPE, text=True)
+
+    def lost(self) -> tuple[int, int]:
+        """How many were sent, and how many of them were not answered."""
+        said = self.process.communicate(timeout=60)[0]
+        found = re.search(r"(\d+) packets transmitted, (\d+) received", said)
+        assert found, said
+        return int(found[1]), int(found[1]) - int(found[2])
+
+
+def metrics(node: Machine) -> set[int]:
+    """Those of the guests' routes."""
+    shown = [
+        json.loads(node.out("ip", "-j", family, "route", "show", "proto", "148")) for family in ("-4", "-6")
+    ]
+    return {route.get("metric", 0) for routes in shown for route in routes}
+
+
+# --- the newest route
+
+
+def test_a_guest_that_moves_loses_no_packet(fabric: Fabric) -> None:
+    """There and back: each time its route is the newest, though the other node has had one before."""
+    one, two = fabric.nodes
+    guest(fabric, one)
+    one.up(ENV)
+    assert leads_to(fabric, "node1")
+    for old, new, device in ((one, two, "node2"), (two, one, "node1")):
+        time.sleep(1.1)  # metrics are in seconds
+        if new is two:
+            guest(fabric, new)
+        pings = [Pings(fabric, address) for address in (IP, IP6)]
+        time.sleep(0.2)
+        new.up(ENV)
+        assert leads_to(fabric, device)
+        time.sleep(0.1)
+        old.down(ENV)
+        assert [ping.lost() for ping in pings] == [(SENT, 0), (SENT, 0)]
+        assert leads_to(fabric, device)
+        if new is two:
+            old.ip("link set tap0 up")  # the stage is set again: the guest's end was never gone
+    one.down(ENV)
+    assert leads_to(fabric, "")
+
+
+@pytest.mark.quiet
+def test_a_guest_that_starts_again_elsewhere_is_reached_within_a_second(fabric: Fabric) -> None:
+    """Its node has lost all but its carrier: the switch believes in its routes until the hold time is over."""
+    one, two = fabric.nodes
+    guest(fabric, one)
+    one.up(ENV)
+    assert leads_to(fabric, "node1")
+    time.sleep(1.1)
+    one.load("table inet dead { chain everything { type filter hook prerouting priority -500; drop; }; }")
+    guest(fabric, two)
+    try:
+        assert not fabric.tor.ping(IP, wait=0.3, source=WORLD)
+        two.up(ENV)
+        begun = time.monotonic()  # its route is there
+        assert until(lambda: fabric.tor.ping(IP, wait=0.1, source=WORLD), 5)
+        assert time.monotonic() - begun < 1
+        assert fabric.route(IP) == "node2"
+    finally:
+        one.run("nft", "delete", "table", "inet", "dead")
+        assert fabric.ready()
+
+
+def test_without_the_setting_the_old_route_stays(fabric: Fabric) -> None:
+    """The control: it is the metric that the switch follows."""
+    one, two = fabric.nodes
+    for node in fabric.nodes:
+        node.write(SETTINGS, "NFDHCPD_ENGINE=none\n")
+        guest(fabric, node)
+    one.up(ENV)
+    assert leads_to(fabric, "node1")
+    two.up(ENV)
+    time.sleep(1)
+    assert fabric.route(IP) == "node1"
+    assert metrics(one) == metrics(two) == {0, 1024}
+
+
+def test_a_nic_that_is_brought_up_again_keeps_its_metric(fabric: Fabric) -> None:
+    """Its guest may be on its way to another node, which must stay the newest. A new tap is a new guest here."""
+    node = fabric.nodes[0]
+    guest(fabric, node)
+    node.up(ENV)
+    (first,) = metrics(node)
+    time.sleep(1.1)
+    node.up(ENV)
+    node.run(COMMAND, "repair")
+    assert metrics(node) == {first}
+    node.run(COMMAND, "check")
+    node.ip("link del tap0")
+    guest(fabric, node)
+    node.up(ENV)
+    (second,) = metrics(node)
+    assert 0 < first - second < 60
+    node.down(ENV)
+    assert not metrics(node)
+
+
+# --- the doctor
+
+
+def findings(node: Machine) -> list[str]:
+    said = json.loads(node.run(COMMAND, "doctor", "--json", check=False).stdout)
+    return [one["what"] for one in said if one["check"] == "fabric"]
+
+
+def test_the_doctor_sees_what_is_told_to_no_peer(fabric: Fabric) -> None:
+    """A daemon that is told to keep the guests' routes to itself."""
+    node = fabric.nodes[0]
+    assert findings(node) == []
+    guest(fabric, node)
+    node.up(ENV)
+    assert leads_to(fabric, "node1")
+    assert findings(node) == []
+    daemon = fabric.on(node)
+    name = {"bird": "BIRD", "frr": "FRR"}[daemon.kind]
+    with daemon.silent():
+        assert until(lambda: findings(node), 10)
+        assert findings(node) == [
+            f"{name} tells no BGP peer of {IP}/32 and 1 more: nobody finds the way to these guests"
+        ]
+    assert leads_to(fabric, "node1")
+    assert until(lambda: findings(node) == [], 5)
+
+
+# --- several uplinks
+
+
+@pytest.mark.parametrize("kind", ("bird", "frr"))
+def test_a_node_with_two_uplinks(kind: str) -> None:
+    """Two ways out and in; with one of them down, the guest has the other. Nothing is told on either but BGP."""
+    with closing(Lab()) as lab, closing(Fabric(lab, kind, 1, 2)) as fabric:
+        (node,) = fabric.nodes
+        node.write(SETTINGS, "NFDHCPD_ENGINE=none\nNEWEST_ROUTE_WINS=yes\n")
+        assert until(lambda: ways_out(node) == {"-4": {"eth1", "eth2"}, "-6": {"eth1", "eth2"}}, 20)
+        inside = guest(fabric, node)
+        node.up(ENV)
+        assert until(lambda: fabric.route(IP) and fabric.route(IP6), 10)
+        assert all(inside.ping(address) for address in (WORLD, WORLD6))
+        assert fabric.tor.ping(IP, source=WORLD) and fabric.tor.ping(IP6, source=WORLD6)
+        for family in ("-4", "-6"):
+            assert node.out("ip", family, "neigh", "show", "proxy") == ""
+        assert node.run(COMMAND, "check").stdout.endswith("clean\n")
+        node.ip("link set eth1 down")
+        assert until(lambda: ways_out(node) == {"-4": {"eth2"}, "-6": {"eth2"}}, 10)
+        assert leads_to(fabric, "node1-2")
+        assert all(inside.ping(address) for address in (WORLD, WORLD6))
+        assert fabric.tor.ping(IP, source=WORLD) and fabric.tor.ping(IP6, source=WORLD6)
+        node.run(COMMAND, "repair")
+        assert node.run(COMMAND, "check").stdout.endswith("clean\n")
+
+
+def ways_out(node: Machine) -> dict[str, set[str]]:
+    """The devices of the next hops of each family's default route that are up."""
+    found = {}
+    for family in ("-4", "-6"):
+        routes = json.loads(node.out("ip", "-j", family, "route", "show", "default"))
+        hops = [hop for route in routes for hop in route.get("nexthops", [route])]
+        found[family] = {hop["dev"] for hop in hops if not {"dead", "linkdown"} & {*hop.get("flags", ())}}
+    return found
+
+
+# --- BGP with a guest
+
+GUEST_AS, OWN, OWN6 = "4200000010", "203.0.114.0/24", "2001:db8:7::/48"
+OTHERS, OTHERS6 = "198.51.100.66", "2001:db8:1::66"
+SPEAKER = """router id 198.51.100.10;
+protocol device { }
+protocol static { ipv4; route 203.0.114.0/24 blackhole; route 203.0.114.7/32 blackhole;
+	route 198.51.100.66/32 blackhole; route 0.0.0.0/0 blackhole; route 203.0.0.0/16 blackhole; }
+protocol bgp { local 198.51.100.10 as GUEST_AS; neighbor 198.51.100.1 as 65001; multihop 1; connect delay time 1;
+	SECRET ipv4 { import none; export where source = RTS_STATIC; }; }
+protocol static { ipv6; route 2001:db8:7::/48 blackhole; route 2001:db8:1::66/128 blackhole; }
+protocol bgp { local 2001:db8:1:0:a800:ff:fead:35c9 as GUEST_AS; neighbor 2001:db8:1::1 as 65001; multihop 1;
+	SECRET connect delay time 1; ipv6 { import none; export where source = RTS_STATIC; }; }
+"""
+PEER = {
+    **ENV,
+    "NETWORK_TAGS": "gateway-on-tap",
+    "TAGS": f"snf-network:0:bgp:{GUEST_AS} snf-network:0:allow:{OWN} snf-network:0:allow:{OWN6}",
+}
+
+
+OF_BIRD = pytest.mark.parametrize("switched", ("bird",), indirect=True)
+
+
+@pytest.fixture
+def peered(fabric: Fabric) -> Iterator[tuple[Fabric, Daemon]]:
+    """A fabric, and the daemon of a guest."""
+    inside = guest(fabric, fabric.nodes[0])
+    speaker = Daemon(inside, "bird")
+    speaker.begin(SPEAKER.replace("GUEST_AS", GUEST_AS).replace("SECRET", ""))
+    yield fabric, speaker
+    speaker.close()
+
+
+def sessions(fabric: Fabric) -> list[str]:
+    """Those with guests, and their states."""
+    shown = fabric.on(fabric.nodes[0]).say("show protocols").splitlines()
+    return [" ".join(line.split()[::5]) for line in shown if line.startswith("snf_guest")]
+
+
+def configure(fabric: Fabric) -> None:
+    """What snf-network-bird.path has its service do."""
+    unit = (ROOT / "debian" / "snf-network.snf-network-bird.service").read_text(encoding="utf-8")
+    (command,) = re.findall("ExecStart=(.*)", unit)
+    assert "CapabilityBoundingSet=CAP_DAC_OVERRIDE\n" in unit
+    words = ("setpriv", "--bounding-set=-all,+dac_override", "--inh-caps=-all")
+    fabric.nodes[0].run(*words, *command.split())
+
+
+@OF_BIRD
+def test_a_guest_announces_what_it_may_use_and_nothing_else(peered: tuple[Fabric, Daemon]) -> None:
+    fabric = peered[0]
+    node = fabric.nodes[0]
+    node.up(PEER)
+    configure(fabric)
+    assert until(lambda: "snf_guest_tap0_4 Established" in sessions(fabric), 15), sessions(fabric)
+    assert until(lambda: "snf_guest_tap0_6 Established" in sessions(fabric), 15), sessions(fabric)
+    assert leads_to(fabric, "node1", OWN, "203.0.114.7", IP, OWN6, IP6)
+    assert [fabric.route(one) for one in (OTHERS, "203.0.0.0/16", OTHERS6)] == ["", "", ""]
+    assert not node.out("ip", "route", "show", OTHERS) + node.out("ip", "-6", "route", "show", OTHERS6)
+    assert "via 198.51.100.10 dev tap0" in node.out("ip", "route", "show", OWN)
+    assert fabric.tor.ping(IP, source=WORLD), "the way out is not the guest's"
+    assert node.run(COMMAND, "check").stdout.endswith("clean\n")
+    node.down(PEER)
+    configure(fabric)
+    assert sessions(fabric) == []
+    assert leads_to(fabric, "", OWN, IP, OWN6, IP6)
+
+
+@OF_BIRD
+def test_a_session_goes_with_a_tap_that_is_gone(peered: tuple[Fabric, Daemon]) -> None:
+    node = peered[0].nodes[0]
+    node.up(PEER)
+    assert node.read("/var/lib/snf-network-bird/tap0")
+    node.ip("link del tap0")
+    node.run(COMMAND, "gc")
+    assert not node.read("/var/lib/snf-network-bird/tap0")
+
+
+@OF_BIRD
+def test_a_password_is_the_templates(peered: tuple[Fabric, Daemon]) -> None:
+    """Without it, there is no session."""
+    fabric, speaker = peered
+    node, daemon = fabric.nodes[0], fabric.on(fabric.nodes[0])
+    text = node.read("/etc/bird/bird.conf")
+    node.write("/etc/bird/bird.conf", text.replace('# password "..."', 'password "secret"'))
+    node.up(PEER)
+    configure(fabric)
+    try:
+        time.sleep(4)
+        assert "snf_guest_tap0_4 Established" not in sessions(fabric)
+        speaker.configure(SPEAKER.replace("GUEST_AS", GUEST_AS).replace("SECRET", 'password "secret";'))
+        assert until(lambda: "snf_guest_tap0_4 Established" in sessions(fabric), 20), sessions(fabric)
+    finally:
+        daemon.configure(text)
