@@ -43,7 +43,7 @@ class Stage:
         self.pause, self.began = pause, time.monotonic()
         self.ascii = plain or "utf" not in (sys.stdout.encoding or "").lower()
         self.coloured = not plain and wants_colour()
-        self.width = min(100, shutil.get_terminal_size((100, 24)).columns)
+        self.width = min(80, shutil.get_terminal_size((80, 24)).columns)
         self.steps = self.held = self.failed = 0
 
     def say(self, words: str = "") -> None:
@@ -66,7 +66,7 @@ class Stage:
         self.steps += 1
         self.say()
         self.say(self.paint("bold", f"{self.steps}. {title}"))
-        for line in why:
+        for line in wrap(" ".join(why), self.width - 3):
             self.say(f"   {line}")
 
     def command(self, where: str, colour: str, command: str, note: str = "") -> None:
@@ -75,7 +75,9 @@ class Stage:
             command, self.width - len(where) - 8, break_long_words=False, break_on_hyphens=False
         )
         line = self.paint("bold", " \\\n       ".join((first, *rest)))
-        self.say(f"   {self.paint(colour, where + '#')} {line}{self.paint('dim', note and f'   ← {note}')}")
+        last = rest[-1] if rest else f"{where} {first}"
+        gap = "   " if len(last) + len(note) + 12 <= self.width else "\n       "
+        self.say(f"   {self.paint(colour, where + '#')} {line}{self.paint('dim', note and f'{gap}← {note}')}")
 
     def output(self, lines: Sequence[str]) -> None:
         """What a command said, each line cut to the width."""
@@ -86,12 +88,17 @@ class Stage:
 
     def claim(self, holds: object, words: str, seen: object = "") -> bool:
         """Say that something is so: green if `holds`, else red, with what was seen instead."""
+        first, *rest = wrap(words, self.width - 5 - 6 * self.ascii, break_long_words=False)
         if holds:
             self.held += 1
-            self.say(f"   {self.paint('green', '✓')} {words}")
+            self.say(f"   {self.paint('green', '✓')} {first}")
+        else:
+            self.failed += 1
+            self.say(f"   {self.paint('red', '✗ ' + first)}")
+        for line in rest:
+            self.say(f"     {line}")
+        if holds:
             return True
-        self.failed += 1
-        self.say(f"   {self.paint('red', '✗ ' + words)}")
         for line in few(str(seen).strip() or "nothing", 8):
             self.say(self.paint("red", f"       seen: {line}"))
         return False
