@@ -81,10 +81,12 @@ class Stage:
 
     def output(self, lines: Sequence[str]) -> None:
         """What a command said, each line cut to the width."""
-        room = self.width - 6
+        room, mark = self.width - 6, "..." if self.ascii else "…"
         for line in lines:
             line = line.rstrip()
-            self.say(self.paint("dim", f"   │ {line if len(line) <= room else line[: room - 1] + '…'}"))
+            self.say(
+                self.paint("dim", f"   │ {line if len(line) <= room else line[: room - len(mark)] + mark}")
+            )
 
     def claim(self, holds: object, words: str, seen: object = "") -> bool:
         """Say that something is so: green if `holds`, else red, with what was seen instead."""
