@@ -43,7 +43,7 @@ class Stage:
         self.pause, self.began = pause, time.monotonic()
         self.ascii = plain or "utf" not in (sys.stdout.encoding or "").lower()
         self.coloured = not plain and wants_colour()
-        self.width = min(100, shutil.get_terminal_size((100, 24)).columns)
+        self.width = min(80, shutil.get_terminal_size((80, 24)).columns)
         self.steps = self.held = self.failed = 0
 
     def say(self, words: str = "") -> None:
@@ -80,7 +80,9 @@ class Stage:
             command, self.width - len(where) - 8, break_long_words=False, break_on_hyphens=False
         )
         line = self.paint("bold", " \\\n       ".join((first, *rest)))
-        self.say(f"   {self.paint(colour, where + '#')} {line}{self.paint('dim', note and f'   ← {note}')}")
+        last = rest[-1] if rest else f"{where} {first}"
+        gap = "   " if len(last) + len(note) + 12 <= self.width else "\n       "
+        self.say(f"   {self.paint(colour, where + '#')} {line}{self.paint('dim', note and f'{gap}← {note}')}")
 
     def output(self, lines: Sequence[str]) -> None:
         """What a command said, each line cut to the width."""

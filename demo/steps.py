@@ -32,16 +32,18 @@ PLAN = (
 )
 PICTURE = """
                    router   198.51.100.1   2001:db8:1::1
-            ┌─────────┴─────────┐              public network pub1, routing table snf_public
+            ┌─────────┴─────────┐        public network pub1, table snf_public
           node1               node2
      ┌──────┴──────┐
-   tap0        bridge prv0                     private networks prv1 (aa:55:60) and prv2 (aa:55:70)
-  inst1     tap1   tap3   tap4
+   tap0        bridge prv0               private networks prv1 (aa:55:60)
+  inst1     tap1   tap3   tap4            and prv2 (aa:55:70)
            inst2  inst3  inst4"""
 
 
 def play(stage: Stage) -> None:
     """All of them."""
+    if not stage.pause:
+        stage.say(stage.paint("dim", "too fast? --pause"))
     stage.say(
         stage.paint("bold", "snf-network: what the scripts of this checkout do for the NICs of Ganeti guests")
     )

@@ -16,6 +16,8 @@ from lab import ROOT
 MADE = ("__pycache__", "*.egg-info", "*.debhelper", "*.substvars", "files", "debhelper-build-stamp")
 """What a build leaves in a checkout, besides the trees of the packages."""
 PACKAGES = ("nfdhcpd", "snf-network")
+"""Those of a node."""
+BOOK = "snf-network-doc"
 KEPT: list[tempfile.TemporaryDirectory[str]] = []
 
 
@@ -48,6 +50,11 @@ def debs(directory: Path | None = None) -> list[Path]:
     return [next((directory or built()).glob(f"{name}_*.deb")) for name in PACKAGES]
 
 
+def book(directory: Path | None = None) -> Path:
+    """The package with the book."""
+    return next((directory or built()).glob(f"{BOOK}_*.deb"))
+
+
 def build(directory: Path, *options: str, checks: bool = False) -> str:
     """Make in `directory` what dpkg-buildpackage makes of a copy of the checkout without git; its words."""
     return build_from(copy(directory / "source"), *options, checks=checks)
@@ -75,7 +82,7 @@ def copy(place: Path) -> Path:
 
 def _left_out(folder: str, names: list[str]) -> set[str]:
     """Hidden files, what a build made, and, in debian/, the trees of the packages."""
-    trees = {*PACKAGES, "tmp"} if Path(folder) == ROOT / "debian" else {"build", "dist"}
+    trees = {*PACKAGES, BOOK, "tmp"} if Path(folder) == ROOT / "debian" else {"build", "dist"}
     return {
         name
         for name in names

@@ -106,7 +106,7 @@ def test_no_line_is_too_long_and_none_ends_in_blanks() -> None:
 
 
 @pytest.mark.parametrize(
-    "path", sorted((*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"))), ids=lambda path: path.name
+    "path", sorted((*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"))), ids=lambda path: path.name
 )
 def test_prose_wraps_at_100(path: Path) -> None:
     """Tables, and what a terminal shows or takes, are as wide as they are."""

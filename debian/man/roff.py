@@ -99,13 +99,17 @@ def both(indent: str) -> dict[str, str]:
 
 
 def table(block: str) -> Iterator[str]:
-    """Definitions; a first column `section` gives headings, and of several columns each says its name."""
+    """Definitions; a first column `section` gives headings, one `kind` stands before each term, and of
+    several columns each says its name.
+    """
+    kind = ""
     head, _, *rows = ([cell.strip() for cell in line.strip("|").split("|")] for line in block.split("\n"))
     for row in rows:
         cells = dict(zip(head, row, strict=True))
         if section := cells.pop("section", ""):
             yield f".SS {escaped(f'[{section}]')}"
-        term = cells.pop(next(iter(cells)))
+        kind = cells.pop("kind", "") or kind
+        term = f"{kind} {cells.pop(next(iter(cells)))}".strip()
         about = [told(name, value, len(cells)) for name, value in sorted(cells.items(), key=last) if value]
         yield from defined(inline(term if "`" in term else f"`{term}`"), " ".join(about))
 

@@ -16,6 +16,7 @@ from snf_network.commands.dns import ACTIONS
 from snf_network.dhcpd import binding, conf
 from snf_network.dns import settings
 from snf_network.model.config import CHECKS, IGNORED
+from snf_network.model.networks.keys import NETWORKS
 from snf_network.scripts.usage import USAGES
 from snf_network.values import BINDING_KEYS
 from tests.netns.lab import ROOT, SCRIPTS
@@ -92,6 +93,8 @@ def test_files_have_all_their_keys() -> None:
     assert terms("snf-network.default.5") >= {*CHECKS, *IGNORED}
     assert terms("nfdhcpd.binding.5") == {*BINDING_KEYS, *binding.IGNORED}
     assert terms("nfdhcpd.conf.5") >= {key for keys in conf.KEYS.values() for key in keys}
+    of_networks = {key for keys in NETWORKS.values() for key in keys}
+    assert set(re.findall(r"[a-z_0-9]+", text("networks.yaml.5"))) >= of_networks
     keys = set(re.findall(r"[{ ]([a-z]+):", text("dns.yaml.5"))) | set(
         re.findall(r"^([a-z]+):", text("dns.yaml.5"), re.M)
     )
@@ -105,7 +108,16 @@ def references() -> Iterator[tuple[str, str]]:
 
 
 def test_pages_refer_to_pages() -> None:
-    others = {"gnt-instance.8", "gnt-network.8", "ip.8", "nft.8", "tcpdump.8", "xl.1"}
+    others = {
+        "bridge.8",
+        "gnt-instance.8",
+        "gnt-network.8",
+        "ip-link.8",
+        "ip.8",
+        "nft.8",
+        "tcpdump.8",
+        "xl.1",
+    }
     assert {page for _, page in references()} - PAGES.keys() == others
 
 

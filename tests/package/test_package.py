@@ -68,8 +68,26 @@ def test_unit_tests_run_at_build(elsewhere: tuple[Path, str]) -> None:
 
 
 def test_builds_of_one_commit_are_equal(elsewhere: tuple[Path, str], debs: list[Path]) -> None:
-    for deb, again in zip(debs, package.debs(elsewhere[0])):
+    both = zip((*debs, package.book()), (*package.debs(elsewhere[0]), package.book(elsewhere[0])))
+    for deb, again in both:
         assert (again.name, again.read_bytes()) == (deb.name, deb.read_bytes())
+
+
+def test_the_book_is_a_package_of_its_own(built: Path, tmp_path: Path) -> None:
+    subprocess.run(("dpkg-deb", "-x", package.book(), tmp_path), check=True)
+    pages = tmp_path / "usr/share/doc/snf-network-doc/html"
+    assert (pages / "first-guest.html").exists() and (pages / "howto/public.html").exists()
+    assert not list(pages.rglob("*.doctree")) and not (pages / ".buildinfo").exists()
+    assert field(package.book(), "Architecture") == {"all"}
+
+
+def test_a_build_without_the_book_needs_no_sphinx(tmp_path: Path) -> None:
+    """With the build profile nodoc, as on a machine that lacks Sphinx; the nodes' packages are the same."""
+    source = copy(tmp_path / "source")
+    (source / "docs/make").write_text("#!/bin/sh\nexit 1\n")
+    build_from(source, "-b", "-Pnodoc")
+    assert len(package.debs(tmp_path)) == len(PACKAGES)
+    assert not list(tmp_path.glob(f"{package.BOOK}*"))
 
 
 def files(tree: Path) -> set[str]:

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from tests.blocks import block
 from tests.netns.lab import Lab, Machine, environment, settled, traces
 from tests.qemu.taps import BARE, CLEAN, Far, Party, Shout, Switch, Tap, play, snf_network
 
@@ -267,3 +268,16 @@ def refused(site: Switch, vlan: str) -> None:
     assert ran.stderr.startswith(f"kvm-ifup-custom: VLAN={vlan}: ") and ran.stderr.count("\n") == 1
     assert '"master"' not in site.node.out("ip", "-j", "link", "show", "dev", site.env("a")["INTERFACE"])
     assert not [line for line in traces(site.node, records=False) if ENV["INTERFACE"] in line]
+
+
+def test_the_bridge_and_the_nic_of_the_howto(lab: Lab) -> None:
+    """Those of docs/howto/trunk.md: the lines of "On the nodes", and the NIC that its network gives a guest."""
+    node, far = lab.machine("node3"), lab.machine("switch3")
+    lab.cable(node, "eth3", far, "trunk")
+    node.run("sh", "-exc", block("docs/howto/trunk.md", "On the nodes"))
+    assert membership(node, "eth3") == {5: TAGGED, 6: TAGGED, 7: TAGGED}
+    node.ip("tuntap add tap0 mode tap")
+    tags = {"NETWORK_TAGS": "ip-filtered trunk", "IP": "10.0.5.1", "NETWORK_SUBNET": "10.0.5.0/24"}
+    node.up({**ENV, **tags, "INTERFACE": "tap0", "LINK": "trunk0", "BRIDGE": "trunk0", "VLAN": ".5:6:7"})
+    assert membership(node, "tap0") == {5: ACCESS, 6: TAGGED, 7: TAGGED}
+    assert snf_network(node, "check") == CLEAN
