@@ -146,6 +146,45 @@ WAYS = {
             tell(1, 0, "the node asks for the guest in the gateway's name: it has no address here"),
         ),
     ),
+    "gateway-on-tap": Way(
+        "gateway-on-tap: the node is the guests' gateway",
+        ("guest|eth0", "tap0|the gateway", *ROUTED[2:4], "switch|and the world"),
+        (
+            go(0, 1, "who has the gateway?", "the tap's MAC, which is the same on each node"),
+            go(0, 4, "packets by that gateway, looked up in the network's table"),
+            go(4, 0, "to its addresses: a route to the tap"),
+            no(0, 1, "as the gateway", "ip4-src, ip6-src, arp-ip, na-target"),
+            tell(2, 1, "an address that is deleted by hand is back within a minute"),
+        ),
+    ),
+    "bgp": Way(
+        "bgp: the guest announces what it may use",
+        (
+            "guest|and its daemon",
+            "tap0|the gateway",
+            "BIRD|on the node",
+            *ROUTED[3:4],
+            "switch|and the world",
+        ),
+        (
+            go(0, 2, "its addresses, and what allow: names", "a route via the guest's own address"),
+            no(0, 2, "another's address, a default route", "ignored: no route"),
+            tell(2, 4, "what the guest announces, as long as it does"),
+            go(4, 0, "packets to what is announced"),
+            go(0, 4, "packets from its addresses, and from what allow: names"),
+        ),
+    ),
+    "address6": Way(
+        "v6-from-v4, address: another one than that of the MAC",
+        ("guest|eth0", "tap|pinned or served", "node", "router|and the world"),
+        (
+            tell(2, 0, "nfdhcpd: 2001:db8:1:0:198:51:100:10, as IP is 198.51.100.10"),
+            go(0, 3, "from that address"),
+            no(0, 1, "from the EUI-64 address", "ip6-src: it is nobody's"),
+            no(0, 1, "NA or DAD for that one", "na-target, dad-target"),
+            go(3, 0, "to that address: routed NICs have a route and a permanent neighbour entry"),
+        ),
+    ),
     "private-filtered": Way(
         "private-filtered: many private networks on one bridge",
         BRIDGED,
@@ -166,6 +205,24 @@ WAYS = {
             no(0, 1, "ARP, NA, DAD for others", "arp-ip, na-target, dad-target"),
             no(0, 1, "other ethertypes, tags", "ethertype, tagged"),
             go(0, 4, "DHCP from 0.0.0.0, ARP probes, DAD, MLD: what every host needs"),
+        ),
+    ),
+    "isolated": Way(
+        "isolated: to the gateway, and not to each other",
+        (
+            "guests A, B|on this node",
+            "their taps|isolated ports",
+            "bridge|prv0",
+            "eth2|uplink",
+            "gateway|and other nodes",
+        ),
+        (
+            go(0, 4, "to the gateway"),
+            go(4, 0, "from the gateway: its MAC has another prefix than the guests'"),
+            no(0, 2, "from A to B, whatever A sends", "the bridge keeps isolated ports apart"),
+            no(4, 1, "from guests on other nodes, known by their MAC prefix", "isolated"),
+            no(0, 1, "with another prefix", "src-mac: with ip-filtered, on every node"),
+            go(2, 0, "from the node itself"),
         ),
     ),
     "nfdhcpd": Way(
@@ -199,6 +256,18 @@ WAYS = {
             no(0, 1, "another MAC, in any VLAN", "src-mac"),
         ),
     ),
+    "limit": Way(
+        "limit: what is too much is dropped at the NIC's own device",
+        ("guest|eth0", "tap|limits, then pins", "bridge or table", "others"),
+        (
+            go(0, 3, "what is within the limits, and as its tags allow"),
+            no(0, 1, "too many octets or frames", "limit-out, limit-pps: dropped, not delayed"),
+            no(0, 1, "too much broadcast, multicast", "limit-broadcast"),
+            no(0, 1, "too many new TCP connections", "limit-new"),
+            go(3, 0, "what is within the limits"),
+            no(3, 1, "too many octets or frames, the node's own, too", "limit-in, limit-pps-in"),
+        ),
+    ),
     "allow": Way(
         "allow and mac: more addresses for one NIC",
         ROUTED,
@@ -227,6 +296,17 @@ WAYS = {
             no(0, 1, "VXLAN, Geneve, GRE, IP in IP", "to an address of UNDERLAY: tunnel"),
             go(0, 4, "anything else, as its tags allow"),
             tell(2, 4, "the node's own tunnels"),
+        ),
+    ),
+    "services": Way(
+        "NODE_SERVICES: what a routed guest may ask of its node",
+        ("guest|eth0", "tap0|pins", "node|all its addresses", "eth1|uplink", "router|and the world"),
+        (
+            go(0, 2, "ping, path MTU, neighbour discovery, traceroute"),
+            no(0, 2, "new TCP connections, UDP: sshd, noded", "refused, and counted as service"),
+            go(0, 2, "what NODE_SERVICES opens: 53/udp@192.0.2.53"),
+            go(2, 0, "the node's own TCP connections, and their answers"),
+            go(0, 4, "through the node, to others: not concerned"),
         ),
     ),
     "dns": Way(

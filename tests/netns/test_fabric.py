@@ -17,12 +17,14 @@ from contextlib import closing
 import pytest
 
 from lab.fabric import WORLD, WORLD6, Daemon, Fabric
+from tests.blocks import block
 from tests.netns.corpus import GATEWAY, GATEWAY6, IP, IP6, MAC
 from tests.netns.lab import ROOT, SCRIPTS, Lab, Machine, environment, until
 
 TAGS = "gateway-on-tap"
 ENV = environment("add-routed-ifup-1", LINK=None, NETWORK_TAGS=TAGS, TAGS="")
 SETTINGS = "/etc/default/snf-network"
+NEWEST = block("docs/fabric.md", "A network, from nothing #2")
 COMMAND = SCRIPTS / "snf-network"
 SENT = 1000
 
@@ -39,7 +41,7 @@ def switched(request: pytest.FixtureRequest) -> Iterator[Fabric]:
 def fabric(switched: Fabric) -> Iterator[Fabric]:
     """The same, without a guest, before and after."""
     for node in switched.nodes:
-        node.write(SETTINGS, "NFDHCPD_ENGINE=none\nNEWEST_ROUTE_WINS=yes\n")
+        node.write(SETTINGS, f"NFDHCPD_ENGINE=none\n{NEWEST}\n")
     yield switched
     for node in switched.nodes:
         node.run("ip", "link", "del", "tap0", check=False)
@@ -199,7 +201,7 @@ def test_a_node_with_two_uplinks(kind: str) -> None:
     """Two ways out and in; with one of them down, the guest has the other. Nothing is told on either but BGP."""
     with closing(Lab()) as lab, closing(Fabric(lab, kind, 1, 2)) as fabric:
         (node,) = fabric.nodes
-        node.write(SETTINGS, "NFDHCPD_ENGINE=none\nNEWEST_ROUTE_WINS=yes\n")
+        node.write(SETTINGS, f"NFDHCPD_ENGINE=none\n{NEWEST}\n")
         assert until(lambda: ways_out(node) == {"-4": {"eth1", "eth2"}, "-6": {"eth1", "eth2"}}, 20)
         inside = guest(fabric, node)
         node.up(ENV)

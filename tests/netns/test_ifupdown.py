@@ -9,26 +9,12 @@ from collections.abc import Iterator
 
 import pytest
 
+from tests.blocks import block
 from tests.netns.lab import ROOT, SCRIPTS, Lab, Machine, environment
 
 COMMAND = SCRIPTS / "snf-network"
-INET = """\
-iface eth1 inet manual
-    ip-routing-table public_net
-    ip-routes 198.51.100.0/24
-    ip-gateway 198.51.100.1
-    ip-forwarding 1
-    ip-proxy-arp 1
-    arp-ip 198.51.100.254
-"""
-INET6 = """\
-iface eth1 inet6 manual
-    ip-routing-table public_net
-    ip-routes 2001:db8:1::/64
-    ip-gateway 2001:db8:1::1
-    ip-forwarding 1
-    ip-proxy-ndp 1
-"""
+STANZAS = block("docs/networks.md", "In /etc/network/interfaces")
+INET, INET6 = STANZAS.removeprefix("auto eth1\n").split("\n\n")
 GUEST = environment("v32-start-ifup-1", LINK="public_net")
 
 
@@ -77,7 +63,7 @@ def ours(node: Machine) -> list[str]:
 
 
 def test_the_stanzas_of_the_bash_package(node: Machine, router: Machine, lab: Lab) -> None:
-    say(node, INET, INET6)
+    say(node, STANZAS)
     ran = node.run("ifup", "eth1")
     assert (ran.stdout + ran.stderr) == ""
     assert command(node, "net", "check") == (0, "clean\n") and command(node, "check") == (0, "clean\n")

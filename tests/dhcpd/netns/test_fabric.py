@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 from collections.abc import Iterator
 from contextlib import closing
 
 import pytest
 
+from tests.blocks import block
 from tests.dhcpd.netns.daemon import CONFIG, running
 from tests.dhcpd.netns.test_clients import GATEWAY, GATEWAY6, IP, MAC, RESOLVER, RESOLVER6, has_address
 from tests.netns.lab import Lab, Machine, environment, until
 
-TAGS = f"gateway-on-tap nfdhcpd v6-from-v4 dhcp:ns:{RESOLVER} dhcp:ns:{RESOLVER6}"
+(NETWORK_TAGS,) = re.findall("add-tags guests (.*)", block("docs/fabric.md", "A network, from nothing"))
+TAGS = f"{NETWORK_TAGS} dhcp:ns:{RESOLVER} dhcp:ns:{RESOLVER6}"
 ENV = environment("add-routed-ifup-1", LINK=None, NETWORK_TAGS=TAGS, TAGS="")
 IP6 = "2001:db8:1:0:198:51:100:10"
 
