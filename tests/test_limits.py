@@ -13,7 +13,7 @@ from snf_network.model.nic import Nic
 from snf_network.model.resources import Element, Hook
 from snf_network.model.resources.nft import listed
 from snf_network.plan import plan_for
-from snf_network.rules.ruleset import _without_hooks
+from snf_network.rules.listing import our_table
 from snf_network.setups.limit import BITS, KINDS, limits_of, number
 from tests.test_plan import BRIDGED, NODE
 
@@ -132,7 +132,7 @@ def test_the_listing_of_rules_has_no_chain_of_a_nic() -> None:
     chain = "\tchain {} {{\n\t\ttype filter hook ingress\n\t\tjump out_rate\n\t}}\n"
     rest = "table netdev snf_network {\n\tset out_rates {\n\t}\n\n\tchain new {\n\t}\n"
     last = f"{rest}\n{chain.format('out-tap0')}\n{chain.format('in-a.b-c')}}}\n"
-    assert _without_hooks(last) == f"{rest}}}\n" == _without_hooks(f"{rest}}}\n")
+    assert our_table(last, "netdev") == f"{rest}}}\n" == our_table(f"{rest}}}\n", "netdev")
 
 
 @pytest.mark.parametrize(
