@@ -115,10 +115,14 @@ def test_frame_that_no_rule_sees(site: Site) -> None:
 
 
 def test_explaining_touches_nothing(site: Site) -> None:
-    tables = [site.node.out("nft", "-s", "list", "table", family, "snf_network") for family in TABLES]
+    def everything() -> list[str]:
+        """The self-test's guests are at their limits, which `check` tells."""
+        tables = [site.node.out("nft", "-s", "list", "table", family, "snf_network") for family in TABLES]
+        return [*tables, site.node.run(COMMAND, "check", check=False).stdout]
+
+    before = everything()
     explained(site, site.guests[ROUTED], ROW["UDP"])
-    assert [site.node.out("nft", "-s", "list", "table", family, "snf_network") for family in TABLES] == tables
-    assert site.node.out(COMMAND, "check") == "clean\n"
+    assert everything() == before
 
 
 @pytest.mark.parametrize("order", "<>")
@@ -223,7 +227,7 @@ def test_trace_ends_by_itself_even_if_it_is_killed(site: Site) -> None:
         command.kill()
         command.wait(10)
     assert until(lambda: not Path(f"/proc/{monitors[0]}").exists())
-    for family in TABLES:
+    for family in ("bridge", "inet", "arp"):
         assert until(
             lambda family=family: (
                 '"tap3"' not in site.node.out("nft", "list", "set", family, "snf_trace", "traced")
