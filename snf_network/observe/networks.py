@@ -5,14 +5,16 @@ from __future__ import annotations
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
+from snf_network.host import wireguard
 from snf_network.host.kernel import boot
 from snf_network.model.networks.change import Change
-from snf_network.model.resources import Element, Port, Resource, Route
+from snf_network.model.resources import BridgeVlan, Element, Port, Resource, Route
 from snf_network.model.resources.devices import GROUP, Device, pairs
 from snf_network.model.resources.nft import VTEPS
+from snf_network.model.resources.tunnel import MAIN, Address, Seen, TunnelKey, TunnelPeer, Unreachable
 from snf_network.model.resources.underlay import Flood, IifRule, Learned
 from snf_network.observe import readback
-from snf_network.observe.readback import OnDemand, members_of, policy_rules, routes
+from snf_network.observe.readback import OnDemand, members_of, policy_rules, routes, unreachable
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -36,8 +38,15 @@ class View(OnDemand):
     @cached_property
     def entries(self) -> list[dict[str, Any]]:
         """The forwarding entries of our VXLAN devices."""
-        ours = {name for name, link in self.links.items() if _is_vxlan(link)}
+        ours = {name for name, link in self.links.items() if _is_ours(link, "vxlan")}
         return [one for one in readback.bridge("fdb", "show") if one["ifname"] in ours] if ours else []
+
+    @cached_property
+    def tunnels(self) -> dict[str, Seen]:
+        """Our WireGuard devices."""
+        return {
+            name: wireguard.read(name) for name, link in self.links.items() if _is_ours(link, "wireguard")
+        }
 
     @cached_property
     def ports(self) -> dict[str, list[str]]:
@@ -46,6 +55,11 @@ class View(OnDemand):
         for name, link in self.links.items():
             ports.setdefault(link.get("master", ""), []).append(name)
         return ports
+
+    @cached_property
+    def uplinks(self) -> set[str]:
+        """The ports that networks put into their bridges."""
+        return {one.interface for one in self.asked if isinstance(one, Port) and one.bridge}
 
     @cached_property
     def places(self) -> dict[str, list[Resource]]:
@@ -75,6 +89,8 @@ class View(OnDemand):
             found |= set(IifRule.listed(policy_rules()))
         if Route in kinds:
             found |= set(routes({link["ifindex"]: name for name, link in self.links.items()}))
+        if Address in kinds:
+            found |= {*Address.listed(readback.ip("addr", "show")), *unreachable()}
         return found
 
 
@@ -82,8 +98,8 @@ def _place(resource: Resource) -> str:
     return resource.set if isinstance(resource, Element) else resource.device
 
 
-def _is_vxlan(link: dict[str, Any]) -> bool:
-    return str(link.get("group")) == str(GROUP) and link.get("linkinfo", {}).get("info_kind") == "vxlan"
+def _is_ours(link: dict[str, Any], kind: str) -> bool:
+    return str(link.get("group")) == str(GROUP) and link.get("linkinfo", {}).get("info_kind") == kind
 
 
 def ups(wanted: Mapping[str, Sequence[Resource]], known: Mapping[str, Record]) -> list[Change]:
@@ -108,11 +124,12 @@ def _up(name: str, wanted: tuple[Resource, ...], old: Record | None, view: View)
     refused = tuple(_obstacles(name, wanted, ours, view))
     if refused:
         return Change(name, wanted, refused=refused)
-    missing = tuple(one for one in wanted if not one.is_in(view))
-    kept = set(wanted)
     before = (*old.resources, *old.stale) if old else ()
+    said = {one.slot: one.endpoint for one in before if isinstance(one, TunnelPeer)}
+    missing = tuple(one for one in wanted if not one.is_in(view) or _is_elsewhere(one, said))
+    kept = set(wanted)
     left = [one for one in before if one not in kept and _is_there(one, view, ours)]
-    left += _foreign_entries(wanted, before, view)
+    left += [*_foreign_entries(wanted, before, view), *_foreign_peers(wanted, before, view)]
     removed = (*dict.fromkeys(left), *_learned(left, view))
     return Change(name, wanted, missing, removed, tuple(_undo(removed, wanted)), tuple(_do(missing, view)))
 
@@ -139,8 +156,13 @@ def _is_there(resource: Resource, view: View, ours: set[str]) -> bool:
     """True if there is something to take away. Of devices only ours are, and what is on them."""
     if isinstance(resource, Device):
         return resource.interface in ours and not resource.obstacle(view)
-    if isinstance(resource, (Element, Flood, IifRule, Route)):
+    if isinstance(resource, (Element, Flood, IifRule, Route, Address, Unreachable)):
         return resource in view.found
+    if isinstance(resource, TunnelPeer):
+        tunnel = view.tunnels.get(resource.interface)
+        return tunnel is not None and resource.public in tunnel.peers
+    if isinstance(resource, BridgeVlan):
+        return _is_unused(resource, view)
     if isinstance(resource, Port):
         return (
             bool(resource.bridge) and view.links.get(resource.interface, {}).get("master") == resource.bridge
@@ -157,6 +179,32 @@ def _foreign_entries(
     sets = dict.fromkeys(one.set for one in wanted if isinstance(one, Element) and one.set in VTEPS)
     for place in (*devices, *sets):
         yield from (one for one in view.places.get(place, ()) if one not in known)
+
+
+def _foreign_peers(
+    wanted: Iterable[Resource], before: Iterable[Resource], view: View
+) -> Iterator[TunnelPeer]:
+    """Peers of this network's devices that nobody has on record."""
+    known = {one.slot for one in (*wanted, *before)}
+    for device in (one.interface for one in wanted if isinstance(one, Device) and one.type == "wireguard"):
+        tunnel = view.tunnels.get(device, Seen("", 0, {}))
+        every = (TunnelPeer(device, public, "", "0") for public in tunnel.peers)
+        yield from (one for one in every if one.slot not in known)
+
+
+def _is_elsewhere(resource: Resource, said: Mapping[tuple[str, ...], str]) -> bool:
+    """True for a peer that was said to be at another place before. Where it is now, it has told itself."""
+    if not isinstance(resource, TunnelPeer) or not resource.endpoint:
+        return False
+    return said.get(resource.slot, resource.endpoint) != resource.endpoint
+
+
+def _is_unused(vlan: BridgeVlan, view: View) -> bool:
+    """True if a port is in this VLAN, and of the other ports of its bridge none is: no guest needs it."""
+    bridge = view.links.get(vlan.interface, {}).get("master")
+    others = [port for port in view.ports.get(bridge, ()) if port not in view.uplinks] if bridge else []
+    used = any((port, int(vlan.vid)) in view.vlans for port in others)
+    return (vlan.interface, int(vlan.vid)) in view.vlans and not used
 
 
 def _learned(removed: Iterable[Resource], view: View) -> Iterator[Learned]:
@@ -209,6 +257,9 @@ def _obstacles(name: str, wanted: Iterable[Resource], ours: set[str], view: View
             master = view.links[one.interface].get("master", one.bridge)
             if master != one.bridge:
                 yield f"{one.interface} is in {master} already (take it out there, or from the file)"
+        elif isinstance(one, TunnelKey) and one.interface not in view.links:
+            if view.content(one.path) is None:
+                yield f"{one.path} is not there (snf-network net key makes it)"
         elif isinstance(one, Route) and one not in view.found:
             tables[one.prefix] = one
     for route in tables.values():
@@ -232,10 +283,13 @@ def _default(route: Route) -> Iterator[str]:
     family = "-6" if ":" in route.prefix else "-4"
     for found in readback.ip("-N", family, "route", "show", "table", "all", "exact", route.prefix):
         foreign = str(found.get("protocol")) != str(GROUP) and found.get("type", "unicast") == "unicast"
-        if foreign and str(found.get("table")) == route.table:
+        if foreign and str(found.get("table", MAIN)) == route.table:
+            anywhere = route.prefix.endswith("/0")
+            what = "a default route" if anywhere else f"a route to {route.prefix}"
+            ours = "gateways from networks.yaml" if anywhere else "give that node another address"
             yield (
-                f"table {route.table} has a default route by {found.get('dev', 'no device')} that is not ours"
-                " (take it from the node's own files and delete it, or gateways from networks.yaml)"
+                f"table {route.table} has {what} by {found.get('dev', 'no device')} that is not ours"
+                f" (take it from the node's own files and delete it, or {ours})"
             )
 
 

@@ -17,6 +17,7 @@ from snf_network.host.kernel import ask, read_file, run
 from snf_network.model.resources import Binding, Element, OvsPort, Resource, Route, Rule
 from snf_network.model.resources.nft import COUNTERS, FAMILIES, listed
 from snf_network.model.resources.routes import listed_neighbours
+from snf_network.model.resources.tunnel import MAIN, Unreachable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -43,6 +44,11 @@ class OnDemand:
     def ovs_ports(self) -> set[Resource]:
         """Every port of Open vSwitch. Read only if a NIC is one."""
         return set(ovs_ports())
+
+    @property
+    def tunnels(self) -> dict[str, Any]:
+        """No NIC has a WireGuard device."""
+        return {}
 
 
 class View(OnDemand):
@@ -155,6 +161,15 @@ def routes(names: dict[int, str]) -> Iterator[Route]:
     with IPRoute() as route:
         for family in (2, 10):
             yield from Route.listed(_dump(partial(route.get_routes, family=family)), names)
+
+
+def unreachable() -> Iterator[Unreachable]:
+    """Our routes to nowhere, in the node's own table. Raises KernelError."""
+    from pyroute2 import IPRoute
+
+    with IPRoute() as route:
+        for family in (2, 10):
+            yield from Unreachable.listed(_dump(partial(route.get_routes, family=family, table=int(MAIN))))
 
 
 def members_of(family: str, kind: str, name: str) -> Iterator[Element]:

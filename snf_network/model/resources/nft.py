@@ -45,9 +45,10 @@ GOTO = 0xFFFFFFFC
 ELEM_TABLE, ELEM_SET, ELEM_ELEMENTS, LIST_ELEM = 1, 2, 3, 1
 ELEM_KEY, ELEM_DATA, ELEM_KEY_END = 1, 2, 10
 DATA_VALUE, DATA_VERDICT, VERDICT_CODE, VERDICT_CHAIN = 1, 2, 1, 2
-VTEPS = ("vteps", "vtep_self", "vteps6", "vtep_self6", "vxlan_ports")
+TUNNELS = ("vtep_tunnel", "vtep_tunnel6")
+VTEPS = ("vteps", "vtep_self", "vteps6", "vtep_self6", "vxlan_ports", *TUNNELS)
 """The sets of the underlay, which are about nodes."""
-NAMED = {"masq": 1, "masq_networks": None, "masq_pairs": None} | dict.fromkeys(VTEPS)
+NAMED = {"masq": 1, "masq_networks": None, "masq_pairs": None} | dict.fromkeys(set(VTEPS).difference(TUNNELS))
 """Index of the member's part that is a device; in all other sets, the first."""
 
 

@@ -99,7 +99,7 @@ class Route(Rtnetlink):
     def listed(messages: list[Any], names: dict[int, str]) -> Iterator[Route]:
         """Our routes among the replies to RTM_GETROUTE, as pyroute2 parses them."""
         for found in messages:
-            if found["proto"] == PROTOCOL:
+            if found["proto"] == PROTOCOL and found["type"] == UNICAST:
                 anywhere = "::" if found["family"] == AF_INET6 else "0.0.0.0"
                 prefix = f"{found.get_attr('RTA_DST') or anywhere}/{found['dst_len']}"
                 device, table = names.get(found.get_attr("RTA_OIF"), ""), str(found.get_attr("RTA_TABLE"))
