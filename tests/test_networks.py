@@ -23,6 +23,7 @@ def lines(*networks: Network, site: Site = SITE, underlay: Underlay = Underlay()
     made = wanted(Networks(underlay, networks), site)
     for resources in made.values():  # what a record says of it is the same again
         assert [ALL_KINDS[type(one).__name__].read(one.fields()) for one in resources] == list(resources)
+        assert not [one for one in resources if one.unsound()]
     return {name: [one.command for one in resources] for name, resources in made.items()}
 
 

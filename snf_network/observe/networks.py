@@ -188,7 +188,10 @@ def _foreign_peers(
     known = {one.slot for one in (*wanted, *before)}
     for device in (one.interface for one in wanted if isinstance(one, Device) and one.type == "wireguard"):
         tunnel = view.tunnels.get(device, Seen("", 0, {}))
-        every = (TunnelPeer(device, public, "", "0") for public in tunnel.peers)
+        every = (
+            TunnelPeer(device, public, (*seen.prefixes, "0.0.0.0/0")[0], str(seen.keepalive))
+            for public, seen in tunnel.peers.items()
+        )
         yield from (one for one in every if one.slot not in known)
 
 
