@@ -126,9 +126,12 @@ def _up(name: str, wanted: tuple[Resource, ...], old: Record | None, view: View)
         return Change(name, wanted, refused=refused)
     before = (*old.resources, *old.stale) if old else ()
     said = {one.slot: one.endpoint for one in before if isinstance(one, TunnelPeer)}
-    missing = tuple(one for one in wanted if not one.is_in(view) or _is_elsewhere(one, said))
     kept = set(wanted)
     left = [one for one in before if one not in kept and _is_there(one, view, ours)]
+    renamed = {one.interface for one in left if isinstance(one, Address)}
+    missing = tuple(
+        one for one in wanted if not one.is_in(view) or _is_elsewhere(one, said) or _goes_along(one, renamed)
+    )
     left += [*_foreign_entries(wanted, before, view), *_foreign_peers(wanted, before, view)]
     removed = (*dict.fromkeys(left), *_learned(left, view))
     return Change(name, wanted, missing, removed, tuple(_undo(removed, wanted)), tuple(_do(missing, view)))
@@ -193,6 +196,11 @@ def _foreign_peers(
             for public, seen in tunnel.peers.items()
         )
         yield from (one for one in every if one.slot not in known)
+
+
+def _goes_along(resource: Resource, renamed: set[str]) -> bool:
+    """True for a route that the kernel deletes with the last address of its device (fib_disable_ip)."""
+    return isinstance(resource, Route) and resource.interface in renamed
 
 
 def _is_elsewhere(resource: Resource, said: Mapping[tuple[str, ...], str]) -> bool:

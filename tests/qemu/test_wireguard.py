@@ -442,7 +442,7 @@ def test_a_message_does_what_its_line_does() -> None:
         changed: list[Resource] = [TunnelPeer("wg0", moved[0].public, "10.97.0.7/32", "5", "192.0.2.7:7")]
         by_lines(theirs, changed, True)
         assert not any(by_messages(ours, changed, True)) and state(ours) == state(theirs)
-        doomed = [one for one in some if not isinstance(one, (Device, Link))]
+        doomed = [one for one in reversed(some) if not isinstance(one, (Device, Link))]
         by_lines(theirs, doomed, False)
         assert not any(by_messages(ours, doomed, False)) and state(ours) == state(theirs)
         assert not any(by_messages(ours, doomed, False)), "a second time it is no error"
