@@ -34,7 +34,9 @@ def placed(networks: Networks, names: Sequence[str]) -> tuple[Networks, list[tup
             others = (one.endpoint for one in network.nodes if one.name != me)
             found.append(replace(network, me=me, mtu=network.mtu or way_mtu(others) - OVERHEAD))
         else:
-            left_out.append((network.name, f"{names[0]} is none of its nodes (snf-network net key)"))
+            left_out.append(
+                (network.name, f"{names[0]} is none of the nodes of {network.name} (snf-network net key)")
+            )
     return Networks(networks.underlay, tuple(found)), left_out
 
 

@@ -714,6 +714,34 @@ def test_another_s_default_route_and_port_are_left_alone() -> None:
         )
 
 
+def test_without_a_place_in_a_tunnel_all_but_overlays_come_up() -> None:
+    """And what is to go through a tunnel does not go without."""
+    public = "aBcDeFgHiJkLmNoPqRsTuVwXyZ0123456789+/aBcDE="
+    wan = f"wan: {{kind: wireguard, nodes: {{node7: {{address: 10.97.0.7, public: '{public}'}}}}}}"
+    prv = "prv0: {kind: overlay, vni: 1}"
+    why = "node1.example.com is none of the nodes of wan (snf-network net key)"
+    below = "wan, which is below all overlays, is not on this node (snf-network net check)"
+    with cluster(size=1) as made:
+        node = made.nodes[0]
+        made.say(f"underlay: {{addresses: wan}}\nnetworks: {{trunk0: {{kind: bridge}}, {prv}, {wan}}}\n")
+        status, said = net(node, "up")
+        assert status == 1 and sorted(said.splitlines()) == [
+            f"snf-network: prv0: {below}",
+            f"snf-network: wan: {why}",
+            "trunk0: put in place: 3 changes",
+        ]
+        assert net(node, "check") == (1, f"wan: {why}\nprv0: {below}\n")
+        assert "vx1" not in numbers(node)
+        rows = json.loads(net(node, "list", "--json")[1])
+        assert [(row["kind"], row["state"]) for row in rows] == [
+            ("bridge", "up"),
+            ("wireguard", why),
+            ("overlay", below),
+        ]
+        made.say(f"networks: {{{wan}}}\n")
+        assert net(node, "up") == (1, f"snf-network: {why}\n")
+
+
 def test_an_address_that_changes_takes_no_route_with_it() -> None:
     """The kernel deletes the routes of a device with its last address; tunnels have one of each family."""
     with closing(Machine("node1")) as node, node.entered():

@@ -270,10 +270,9 @@ def test_a_node_leaves_and_rejoins_by_the_file(site: Site) -> None:
 def test_a_node_that_is_not_in_the_file_is_told_and_left(site: Site) -> None:
     far = site.made.nodes[2]
     site.made.say(site.file((1, 2)), far)
-    first, second = sorted(failures(far, "up"))
-    assert first.startswith("prv0: wan, which is below all overlays, is not on this node")
-    assert second.startswith("wan: node3.example.com is none of its nodes")
-    assert len(peers(far)) == 2 and site.guests[2].ping("10.1.0.1")
+    why = "node3.example.com is none of the nodes of wan (snf-network net key)"
+    assert snf_network(far, "net", "up") == (1, f"snf-network: {why}\n")
+    assert len(peers(far)) == 2 and reaches(site.guests[2], 1)
 
 
 def test_a_node_that_moves_is_followed_and_not_put_back(site: Site) -> None:
