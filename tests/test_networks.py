@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, cast
 
-from snf_network.model.networks import Bridge, Networks, Overlay, Routed, Site, Underlay
+import pytest
+
+from snf_network.host.wireguard import NEVER
+from snf_network.model.networks import Bridge, Member, Networks, Overlay, Routed, Site, Underlay, WireGuard
 from snf_network.model.resources.all import ALL_KINDS
+from snf_network.model.resources.tunnel import Seen, SeenPeer, TunnelPeer
 from snf_network.networks import wanted
 
 if TYPE_CHECKING:
@@ -19,6 +23,7 @@ def lines(*networks: Network, site: Site = SITE, underlay: Underlay = Underlay()
     made = wanted(Networks(underlay, networks), site)
     for resources in made.values():  # what a record says of it is the same again
         assert [ALL_KINDS[type(one).__name__].read(one.fields()) for one in resources] == list(resources)
+        assert not [one for one in resources if one.unsound()]
     return {name: [one.command for one in resources] for name, resources in made.items()}
 
 
@@ -80,6 +85,84 @@ def test_a_bridge() -> None:
             "ip link set dev eth3 master trunk0",
         ]
     }
+
+
+def test_a_bridge_that_filters_vlans() -> None:
+    made = lines(Bridge("trunk0", "trunk0", ("bond0",), vlan_aware=True, vlans=(2, 3)))["trunk0"]
+    assert made[0] == f"ip link add name trunk0 mtu 65535 group 148 {BRIDGE} {FILTERS}"
+    assert made[3:] == [
+        "ip link set dev bond0 master trunk0",
+        "bridge vlan add dev bond0 vid 2 master",
+        "bridge vlan add dev bond0 vid 3 master",
+    ]
+    assert lines(Bridge("b", "b", vlan_aware=False))["b"][0].endswith("vlan_filtering 0 vlan_default_pvid 1")
+
+
+FILTERS = "vlan_filtering 1 vlan_default_pvid 0"
+KEYS = [f"{letter}" * 42 + "A=" for letter in "abc"]
+WAN = WireGuard(
+    "wan",
+    "wg0",
+    (
+        Member("node1", "10.97.0.1", KEYS[0], "192.0.2.1:51820"),
+        Member("node2", "10.97.0.2", KEYS[1], "[2001:db8::2]:51821"),
+        Member("node3", "fd97::3", KEYS[2]),
+    ),
+    mtu=1420,
+    me="node1",
+)
+
+
+def test_a_tunnel_and_what_overlays_above_it_have_below() -> None:
+    site = Site("10.97.0.1", ("10.97.0.2",), tunnel="wg0")
+    made = lines(Overlay("prv0", (100,), "ov100"), WAN, site=site)
+    assert list(made) == ["underlay", "wan", "prv0"]
+    assert made["underlay"] == [
+        "nft add element inet snf_network vteps { 10.97.0.2 }",
+        'nft add element inet snf_network vtep_tunnel { "wg0" . 10.97.0.1 }',
+        "nft add element inet snf_network vxlan_ports { 4789 }",
+    ]
+    assert made["wan"] == [
+        "ip route replace unreachable 10.97.0.2/32 metric 4294967295 proto 148",
+        "ip route replace unreachable fd97::3/128 metric 4294967295 proto 148",
+        "ip link add name wg0 group 148 type wireguard",
+        "wg set wg0 listen-port 51820 private-key /etc/snf-network/wireguard.key",
+        f"wg set wg0 peer {KEYS[1]} allowed-ips 10.97.0.2/32 endpoint [2001:db8::2]:51821 "
+        "persistent-keepalive 10",
+        f"wg set wg0 peer {KEYS[2]} allowed-ips fd97::3/128 persistent-keepalive 10",
+        "ip addr replace 10.97.0.1/32 dev wg0",
+        "ip link set dev wg0 mtu 1420 up",
+        "ip route replace 10.97.0.2/32 dev wg0 table 254 proto 148",
+        "ip route replace fd97::3/128 dev wg0 table 254 proto 148",
+    ]
+    assert "local 10.97.0.1 " in made["prv0"][3]
+
+
+class Kernel:
+    """What a peer compares itself with."""
+
+    def __init__(self, *peers: tuple[str, SeenPeer]) -> None:
+        self.tunnels = {"wg0": Seen(KEYS[0], 51820, dict(peers))}
+
+
+@pytest.mark.parametrize(
+    ("seen", "expected"),
+    (
+        (SeenPeer(("10.97.0.2/32",), "192.0.2.2:51820", 10, 5.0), True),
+        (SeenPeer(("10.97.0.2/32",), "192.0.2.2:51820", 10, NEVER), True),
+        (SeenPeer(("10.97.0.2/32",), "198.51.100.7:40000", 10, 5.0), True),  # it is heard there
+        (SeenPeer(("10.97.0.2/32",), "198.51.100.7:40000", 10, 181.0), False),
+        (SeenPeer(("10.97.0.2/32",), "198.51.100.7:40000", 10, NEVER), False),
+        (SeenPeer(("10.97.0.2/32",), "", 10, 5.0), False),
+        (SeenPeer(("10.97.0.2/32",), "192.0.2.2:51820", 0, 5.0), False),
+        (SeenPeer(("10.97.0.2/32", "0.0.0.0/0"), "192.0.2.2:51820", 10, 5.0), False),
+        (SeenPeer((), "192.0.2.2:51820", 10, 5.0), False),
+    ),
+)
+def test_a_peer_that_is_heard_may_be_anywhere(seen: SeenPeer, expected: bool) -> None:
+    peer = TunnelPeer("wg0", KEYS[1], "10.97.0.2/32", "10", "192.0.2.2:51820")
+    assert peer.is_in(cast("Any", Kernel((KEYS[1], seen)))) is expected
+    assert not peer.is_in(cast("Any", Kernel((KEYS[2], seen))))
 
 
 def test_a_table_and_its_uplink() -> None:

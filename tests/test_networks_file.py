@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from snf_network.errors import BadConfig
-from snf_network.model.networks import Bridge, Overlay, Routed, Underlay
+from snf_network.model.networks import Bridge, Member, Overlay, Routed, Underlay, WireGuard
 from snf_network.model.networks.file import mistakes, parse
 
 yaml = pytest.importorskip("yaml")
@@ -29,9 +29,21 @@ networks:
   trunk0: {kind: bridge, ports: [bond0, eth3], mtu: 9000}
   prv0:   {kind: overlay, vni: 100, bridge: ov100, engine: list, mtu: 1400}
   tenants: {kind: overlay, vnis: "1000-1003,2000", bridge: "t{vni}"}
+  lan0: {kind: bridge, vlan_aware: true, vlans: "2-4,7"}
+  wan:
+    kind: wireguard
+    device: wg0
+    port: 51821
+    key: /etc/wg.key
+    keepalive: 5
+    mtu: 1400
+    nodes:
+      node1: {address: 10.97.0.1, public: "aBcDeFgHiJkLmNoPqRsTuVwXyZ0123456789+/aBcDE=", endpoint: "192.0.2.1:51820"}
+      node2.example.com: {address: "fd97::0:2", public: "bBcDeFgHiJkLmNoPqRsTuVwXyZ0123456789+/aBcDE=", endpoint: "[2001:db8::0:2]:7"}
 nodes:
   node3.example.com: {public: {uplink: eth5}}
 """
+KEY = "BcDeFgHiJkLmNoPqRsTuVwXyZ0123456789+/aBcDE="
 PUBLIC = Routed(
     *("public", 222, "eth1", ("198.51.100.1", "2001:db8:1::1")),
     rp_filter="0",
@@ -48,6 +60,15 @@ def test_all_that_it_may_say() -> None:
         Bridge("trunk0", "trunk0", ("bond0", "eth3"), 9000),
         Overlay("prv0", (100,), "ov100", 1400),
         Overlay("tenants", (1000, 1001, 1002, 1003, 2000), "t{vni}"),
+        Bridge("lan0", "lan0", vlan_aware=True, vlans=(2, 3, 4, 7)),
+        WireGuard(
+            *("wan", "wg0"),
+            (
+                Member("node1", "10.97.0.1", f"a{KEY}", "192.0.2.1:51820"),
+                Member("node2.example.com", "fd97::2", f"b{KEY}", "[2001:db8::2]:7"),
+            ),
+            *(51821, "/etc/wg.key", 5, 1400),
+        ),
     )
     assert said.of("node1") == said.of() == said.common
     theirs = said.of("node3", "node3.example.com").networks
@@ -76,17 +97,53 @@ def net(words: str, name: str = "n") -> str:
     return f"networks: {{{name}: {{{words}}}}}"
 
 
+def tunnel(words: str, more: str = "device: wg0") -> str:
+    return net(f"kind: wireguard, {more}, nodes: {{a: {{{words}}}}}")
+
+
 BAD: dict[str, tuple[str, ...]] = {
     "a: 1": ("a: is not known here; allowed: underlay, networks, nodes",),
     "network: {}": ("network: is not known here; did you mean networks?",),
     "networks: [1]": ("networks: a list is not a mapping; networks by name",),
     "networks: {n: }": ("networks.n: nothing is not a mapping; the keys of a network",),
     net("kind: overly, vni: 1"): (
-        "networks.n.kind: 'overly' cannot be used; kind: one of routed, bridge, overlay",
+        "networks.n.kind: 'overly' cannot be used; kind: one of routed, bridge, overlay, wireguard",
     ),
-    net("vni: 1"): ("networks.n: has no kind; kind: one of routed, bridge, overlay",),
+    net("vni: 1"): ("networks.n: has no kind; kind: one of routed, bridge, overlay, wireguard",),
     net("kind: wireguard, port: 1"): (
-        "networks.n.kind: kind wireguard is not yet there; one of routed, bridge, overlay",
+        "networks.n: has no nodes; nodes by name, each with address, public, endpoint",
+    ),
+    tunnel("address: 10.0.0.1"): (
+        "networks.n.nodes.a: has no public; "
+        "public: a public key, as snf-network net key prints it: 44 characters of base64",
+    ),
+    tunnel(f"address: 10.0.0.1/24, public: a{KEY}"): (
+        "networks.n.nodes.a.address: '10.0.0.1/24' cannot be used; "
+        "an address that is this node's within the tunnel",
+    ),
+    tunnel(f"address: 10.0.0.1, public: aa{KEY}"): (
+        f"networks.n.nodes.a.public: 'aa{KEY}' cannot be used; "
+        "a public key, as snf-network net key prints it: 44 characters of base64",
+    ),
+    tunnel(f"address: 10.0.0.1, public: a{KEY}, endpoint: 'host:7'"): (
+        "networks.n.nodes.a.endpoint: 'host:7' cannot be used; "
+        "an address and a port, as 192.0.2.1:51820 or [2001:db8::1]:51820",
+    ),
+    tunnel(f"address: 10.0.0.1, public: a{KEY}, endpoint: '2001:db8::1:7'"): (
+        "networks.n.nodes.a.endpoint: '2001:db8::1:7' cannot be used; "
+        "an address and a port, as 192.0.2.1:51820 or [2001:db8::1]:51820",
+    ),
+    tunnel(f"address: 10.0.0.1, public: a{KEY}, private: b{KEY}"): (
+        "networks.n.nodes.a.private: is not known here; allowed: address, public, endpoint",
+    ),
+    tunnel(f"address: 10.0.0.1, public: a{KEY}", "key: wireguard.key"): (
+        "networks.n.key: 'wireguard.key' cannot be used; the path of a file",
+    ),
+    net("kind: bridge, vlan_aware: true, vlans: 1-4095"): (
+        "networks.n.vlans: '1-4095' cannot be used; numbers from 1 to 4094 as 2-4094 or 5,7,9",
+    ),
+    net("kind: bridge, vlans: 2"): (
+        "networks.n.vlans: are of a bridge that filters VLANs; vlan_aware: true",
     ),
     net("kind: overlay, vni: 1, engine: evpn"): (
         "networks.n.engine: engine evpn is not yet there; one of list",
@@ -133,17 +190,15 @@ BAD: dict[str, tuple[str, ...]] = {
         "networks.n.sysctl.forwarding: is not known here; allowed: rp_filter, accept_ra",
     ),
     net("kind: bridge, ports: [eth0, eth0]"): ("networks.n.ports: 'eth0' is there twice; say it once",),
-    net("kind: bridge, vlan_aware: true"): (
-        "networks.n.vlan_aware: VLAN-aware bridges are not yet there; allowed: kind, bridge, ports, mtu",
-    ),
+    net("kind: bridge, vlan_aware: 1"): ("networks.n.vlan_aware: '1' cannot be used; true or false",),
     net("kind: overlay, vni: 1", "underlay"): (
         "networks.underlay: 'underlay' is no name of a network; "
         "at most 32 of a-z A-Z 0-9 . _ -, but not underlay, locks, shared, base, dns, networks",
     ),
     "underlay: {port: 0}": ("underlay.port: '0' cannot be used; a number from 1 to 65535",),
     "underlay: {addresses: ssconf_nodes}": (
-        "underlay.addresses: 'ssconf_nodes' cannot be used; "
-        "one of ssconf_node_secondary_ips, ssconf_node_primary_ips",
+        "underlay.addresses: 'ssconf_nodes' cannot be used; one of ssconf_node_secondary_ips, "
+        "ssconf_node_primary_ips, or a network of kind wireguard",
     ),
     "underlay: {peers: [224.0.0.1]}": (
         "underlay.peers: '224.0.0.1' cannot be used; addresses of other nodes, one family",
@@ -206,6 +261,18 @@ WORSE: dict[str, tuple[str, ...]] = {
     "networks: {a: {kind: routed, table: 2, uplink: e}, b: {kind: routed, table: 2, uplink: f}}": (
         "networks.b: table 2 is that of a already; one network each",
     ),
+    tunnel(f"address: 10.0.0.1, public: a{KEY}") + "\nunderlay: {addresses: n, peers: [10.0.0.9]}": (
+        "underlay.peers: are not within n; nodes of n, each with its public key",
+    ),
+    net("kind: bridge") + "\nunderlay: {addresses: n}": (
+        "underlay.addresses: 'n' cannot be used; one of ssconf_node_secondary_ips, "
+        "ssconf_node_primary_ips, or a network of kind wireguard",
+    ),
+    f"networks: {{n: {{kind: wireguard, nodes: {{a: {{address: 10.0.0.1, public: a{KEY}}}, "
+    f"b: {{address: 10.0.0.1, public: a{KEY}}}}}}}}}": (
+        "networks.n.nodes.b.address: is that of a already; one node each",
+        "networks.n.nodes.b.public: is that of a already; one node each",
+    ),
     "a: [1": ("did not find expected ',' or ']' (this is no YAML)",),
     "[" * 100000: (
         "brackets within brackets, or lists within lists, deeper than anything here (this is no YAML)",
@@ -232,7 +299,7 @@ def test_a_mistake_is_told_in_a_line(text: str, expected: tuple[str, ...]) -> No
 
 def test_the_line_is_that_of_the_mistake() -> None:
     text = FULL.replace("uplink: eth5", "uplink: 'eth 5'").replace("table: 222", "tabel: 222")
-    assert [line.split(": ")[0] for line in mistakes(text, "f")] == ["f:3", "f:5", "f:14"]
+    assert [line.split(": ")[0] for line in mistakes(text, "f")] == ["f:3", "f:5", "f:25"]
     with pytest.raises(BadConfig, match=r"^f:3: networks.public: has no table; .* \(and 2 more\)$"):
         parse(text, "f")
 
@@ -256,6 +323,8 @@ GOOD = (
     net("kind: overlay, vnis: 5"),
     net("kind: bridge"),
     net("kind: routed, table: 2, uplink: e, gateways: ['fe80::1'], iif_rule: no"),
+    net("kind: bridge, vlan_aware: no"),
+    tunnel(f"address: 10.0.0.1, public: a{KEY}") + "\nunderlay: {addresses: n}",
     net("kind: bridge") + "\nnodes: {a: {n: {mtu: 2000, ports: [eth7]}}, b: {}}",
 )
 
@@ -271,5 +340,9 @@ def test_the_schema_refuses_what_is_bad(validator: Any, text: str) -> None:
     assert not validator.is_valid(yaml.safe_load(text)) or text in ONLY_US
 
 
-ONLY_US = {net("kind: overlay, vni: 0x10")}
-"""What YAML itself makes something valid of."""
+ONLY_US = {
+    net("kind: overlay, vni: 0x10"),
+    "underlay: {addresses: ssconf_nodes}",
+    net("kind: bridge, vlan_aware: true, vlans: 1-4095"),
+}
+"""What YAML itself makes something valid of, and what needs more than one place or a sum."""

@@ -10,18 +10,21 @@ from snf_network.errors import BadConfig, BadEnvironment, KernelError, SnfNetwor
 from snf_network.host.kernel import boot, read_file
 from snf_network.host.record import Record
 from snf_network.model.config import Config
-from snf_network.model.networks import Site
+from snf_network.model.networks import Site, WireGuard
 from snf_network.model.networks.change import Change
 from snf_network.model.networks.file import PATH, File, parse
 from snf_network.model.networks.stanza import is_stanza, name_of
 from snf_network.model.networks.stanza import parse as parse_stanza
-from snf_network.model.resources import Resource, Route
+from snf_network.model.resources import Element, Resource, Route
 from snf_network.model.resources.devices import Device
+from snf_network.model.resources.routes import MAIN
 from snf_network.networks import UNDERLAY, wanted
 from snf_network.networks.routed import resources as routed
 from snf_network.observe.facts import kernel_has_ipv6, rt_tables
-from snf_network.observe.networks import MAIN, downs, foreign_routes, strangers, ups
-from snf_network.observe.nodes import SSCONF, Here, here
+from snf_network.observe.networks import downs, strangers, ups
+from snf_network.observe.nodes import SSCONF, Here, here, myself
+from snf_network.observe.obstacles import foreign_routes
+from snf_network.observe.tunnels import member
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -81,9 +84,10 @@ def selected(place: Here, names: Sequence[str], path: str) -> dict[str, tuple[Re
     that the file has not, KernelError for an overlay if the node's place is not known.
     """
     known = wanted(place.networks, place.site)
+    left_out = dict(place.left_out)
     for name in names:
-        if name in place.left_out:
-            raise KernelError(place.problem)
+        if name in left_out:
+            raise KernelError(left_out[name])
         if name not in known:
             raise BadEnvironment(f"{shown(name)} is no network of {path}", "snf-network net list")
     chosen = {name: known[name] for name in known if not names or name in names}
@@ -100,7 +104,18 @@ def removal(names: Iterable[str], known: Mapping[str, Record]) -> list[Change]:
     shared = any(
         isinstance(one, Device) and one.type == "vxlan" for record in left for one in record.resources
     )
-    return [*changes, *(() if shared or UNDERLAY not in known else downs([UNDERLAY], known))]
+    if UNDERLAY not in known:
+        return changes
+    return [_carrying(one, known) for one in changes] if shared else [*changes, *downs([UNDERLAY], known)]
+
+
+def _carrying(change: Change, known: Mapping[str, Record]) -> Change:
+    """Refuse to take away the tunnel that overlays go through: they would go in the clear."""
+    below = {one.interface for one in known[UNDERLAY].resources if isinstance(one, Element)} - {""}
+    devices = {one.interface for one in change.removed if isinstance(one, Device)}
+    if not below & devices:
+        return change
+    return Change(change.name, refused=("overlays go through it (take them away first, or all: --all)",))
 
 
 def restore(config: Config) -> list[tuple[Change, list[str]]]:
@@ -137,9 +152,10 @@ def differences(config: Config, path: str = PATH, directory: str = SSCONF) -> It
     try:
         _, place = load(path, directory, known)
         said = wanted(place.networks, place.site)
-        kept = (*said, *place.left_out, *((UNDERLAY,) if place.left_out else ()))
+        left_out = dict(place.left_out)
+        kept = (*said, *left_out, *((UNDERLAY,) if left_out else ()))
         gone = [name for name in known if name not in kept and not is_stanza(name)]
-        yield from ((name, place.problem) for name in place.left_out)
+        yield from left_out.items()
     except SnfNetworkError as error:
         yield "-", str(error)
         gone = []
@@ -159,3 +175,21 @@ def _told(changes: Iterable[Change], known: Mapping[str, Record]) -> Iterator[tu
             yield from ((change.name, f"lacking: {words}") for words in known[change.name].lacking)
         elif change.wanted and change.name != UNDERLAY:  # an overlay says it then
             yield change.name, f"is not up: snf-network net up {change.name}"
+
+
+def tunnels(path: str = PATH) -> dict[str, WireGuard]:
+    """The networks of kind wireguard in a file, by name. Raises BadConfig."""
+    networks = parse(text_of(path), path).common.networks
+    return {one.name: one for one in networks if isinstance(one, WireGuard)}
+
+
+def own_member(tunnel: WireGuard, directory: str = SSCONF) -> tuple[str, str, str]:
+    """Name, inner address and endpoint of this node in a tunnel, as far as they are known. Raises
+    KernelError.
+    """
+    names, address = myself(directory)
+    me = member(tunnel.nodes, names)
+    for one in (one for one in tunnel.nodes if one.name == me):
+        return one.name, one.address, one.endpoint
+    where = f"[{address}]" if ":" in address else address
+    return names[0], "ADDRESS", f"{where}:{tunnel.port}" if address else ""

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from snf_network.model.networks import Bridge, Overlay, Routed
-from snf_network.networks import bridge, overlay, routed
+from snf_network.model.networks import Bridge, Overlay, Routed, WireGuard
+from snf_network.networks import bridge, overlay, routed, wireguard
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -24,9 +24,14 @@ def resources(network: Network, networks: Networks, site: Site) -> Iterator[Reso
         yield from bridge.resources(network, site)
     elif isinstance(network, Overlay):
         yield from overlay.resources(network, networks.underlay, site)
+    elif isinstance(network, WireGuard):
+        yield from wireguard.resources(network)
 
 
 def wanted(networks: Networks, site: Site) -> dict[str, tuple[Resource, ...]]:
-    """What each network puts on the node, by name; what overlays share comes first."""
+    """What each network puts on the node, by name: what overlays share comes first, then tunnels, which keep
+    what is for the other nodes from going in the clear.
+    """
     shared = {UNDERLAY: tuple(overlay.members(networks.underlay, site))} if networks.has_overlays else {}
-    return shared | {one.name: tuple(resources(one, networks, site)) for one in networks.networks}
+    ordered = sorted(networks.networks, key=lambda one: not isinstance(one, WireGuard))
+    return shared | {one.name: tuple(resources(one, networks, site)) for one in ordered}

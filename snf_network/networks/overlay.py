@@ -33,7 +33,10 @@ def members(underlay: Underlay, site: Site) -> Iterator[Element]:
     suffix = "6" if ":" in site.address else ""
     for address in site.others:
         yield Element("inet", f"vteps{suffix}", "", address)
-    yield Element("inet", f"vtep_self{suffix}", "", site.address)
+    if site.tunnel:
+        yield Element("inet", f"vtep_tunnel{suffix}", site.tunnel, site.address)
+    else:
+        yield Element("inet", f"vtep_self{suffix}", "", site.address)
     yield Element("inet", "vxlan_ports", "", str(underlay.port))
 
 

@@ -5,24 +5,23 @@ from __future__ import annotations
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
+from snf_network.host import wireguard
 from snf_network.host.kernel import boot
 from snf_network.model.networks.change import Change
 from snf_network.model.networks.stanza import is_stanza
-from snf_network.model.resources import Element, Port, Resource, Route, Sysctl
-from snf_network.model.resources.devices import GROUP, Device, pairs
+from snf_network.model.resources import BridgeVlan, Element, Port, Resource, Route, Sysctl
+from snf_network.model.resources.devices import GROUP, Device
 from snf_network.model.resources.nft import VTEPS
+from snf_network.model.resources.tunnel import Address, Seen, TunnelPeer, Unreachable
 from snf_network.model.resources.underlay import Flood, IifRule, Learned
 from snf_network.observe import readback
-from snf_network.observe.readback import OnDemand, members_of, policy_rules, routes
+from snf_network.observe.obstacles import guests, obstacles
+from snf_network.observe.readback import OnDemand, members_of, policy_rules, routes, unreachable
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from snf_network.host.record import Record
-
-MAIN = "254"
-"""The table of routes that are listed without one (ip-route(8))."""
-HINT = "give the network another name or bridge, or remove what is there"
 
 
 class View(OnDemand):
@@ -44,8 +43,15 @@ class View(OnDemand):
     @cached_property
     def entries(self) -> list[dict[str, Any]]:
         """The forwarding entries of our VXLAN devices."""
-        ours = {name for name, link in self.links.items() if _is_vxlan(link)}
+        ours = {name for name, link in self.links.items() if _is_ours(link, "vxlan")}
         return [one for one in readback.bridge("fdb", "show") if one["ifname"] in ours] if ours else []
+
+    @cached_property
+    def tunnels(self) -> dict[str, Seen]:
+        """Our WireGuard devices."""
+        return {
+            name: wireguard.read(name) for name, link in self.links.items() if _is_ours(link, "wireguard")
+        }
 
     @cached_property
     def ports(self) -> dict[str, list[str]]:
@@ -54,6 +60,11 @@ class View(OnDemand):
         for name, link in self.links.items():
             ports.setdefault(link.get("master", ""), []).append(name)
         return ports
+
+    @cached_property
+    def uplinks(self) -> set[str]:
+        """The ports that networks put into their bridges."""
+        return {one.interface for one in self.asked if isinstance(one, Port) and one.bridge}
 
     @cached_property
     def places(self) -> dict[str, list[Resource]]:
@@ -83,6 +94,8 @@ class View(OnDemand):
             found |= set(IifRule.listed(policy_rules()))
         if Route in kinds:
             found |= set(routes())
+        if Address in kinds:
+            found |= {*Address.listed(readback.ip("addr", "show")), *unreachable()}
         return found
 
 
@@ -90,8 +103,8 @@ def _place(resource: Resource) -> str:
     return resource.set if isinstance(resource, Element) else resource.device
 
 
-def _is_vxlan(link: dict[str, Any]) -> bool:
-    return str(link.get("group")) == str(GROUP) and link.get("linkinfo", {}).get("info_kind") == "vxlan"
+def _is_ours(link: dict[str, Any], kind: str) -> bool:
+    return str(link.get("group")) == str(GROUP) and link.get("linkinfo", {}).get("info_kind") == kind
 
 
 def ups(wanted: Mapping[str, Sequence[Resource]], known: Mapping[str, Record]) -> list[Change]:
@@ -136,13 +149,17 @@ def _view(wanted: Iterable[Sequence[Resource]], known: Iterable[Record]) -> View
 
 def _up(name: str, wanted: tuple[Resource, ...], old: Record | None, view: View) -> Change:
     ours = _ours(old, view)
-    refused = tuple(_obstacles(name, wanted, ours, view))
+    refused = tuple(obstacles(name, wanted, ours, view))
     if refused:
         return Change(name, wanted, refused=refused)
-    missing = tuple(one for one in wanted if not one.is_in(view))
     before = (*old.resources, *old.stale) if old else ()
+    said = {one.slot: one.endpoint for one in before if isinstance(one, TunnelPeer)}
     left = [one for one in _without(before, wanted) if _is_there(one, view, ours)]
-    left += _foreign_entries(wanted, before, view)
+    renamed = {one.interface for one in left if isinstance(one, Address)}
+    missing = tuple(
+        one for one in wanted if not one.is_in(view) or _is_elsewhere(one, said) or _goes_along(one, renamed)
+    )
+    left += [*_foreign_entries(wanted, before, view), *_foreign_peers(wanted, before, view)]
     removed = (*dict.fromkeys(left), *_learned(left, view))
     return Change(name, wanted, missing, removed, tuple(_undo(removed, wanted)), tuple(_do(missing, view)))
 
@@ -158,7 +175,7 @@ def _without(before: tuple[Resource, ...], wanted: tuple[Resource, ...]) -> Iter
 def _down(record: Record, view: View) -> Change:
     ours = _ours(record, view)
     known = dict.fromkeys((*record.resources, *record.stale))
-    refused = tuple(_guests(known, view))
+    refused = tuple(guests(known, view))
     if refused:
         return Change(record.interface, refused=refused)
     removed = tuple(one for one in known if one.delete() and _is_there(one, view, ours))
@@ -177,8 +194,13 @@ def _is_there(resource: Resource, view: View, ours: set[str]) -> bool:
     """True if there is something to take away. Of devices only ours are, and what is on them."""
     if isinstance(resource, Device):
         return resource.interface in ours and not resource.obstacle(view)
-    if isinstance(resource, (Element, Flood, IifRule, Route)):
+    if isinstance(resource, (Element, Flood, IifRule, Route, Address, Unreachable)):
         return resource in view.found
+    if isinstance(resource, TunnelPeer):
+        tunnel = view.tunnels.get(resource.interface)
+        return tunnel is not None and resource.public in tunnel.peers
+    if isinstance(resource, BridgeVlan):
+        return _is_unused(resource, view)
     if isinstance(resource, Port):
         return (
             bool(resource.bridge) and view.links.get(resource.interface, {}).get("master") == resource.bridge
@@ -195,6 +217,40 @@ def _foreign_entries(
     sets = dict.fromkeys(one.set for one in wanted if isinstance(one, Element) and one.set in VTEPS)
     for place in (*devices, *sets):
         yield from (one for one in view.places.get(place, ()) if one not in known)
+
+
+def _foreign_peers(
+    wanted: Iterable[Resource], before: Iterable[Resource], view: View
+) -> Iterator[TunnelPeer]:
+    """Peers of this network's devices that nobody has on record."""
+    known = {one.slot for one in (*wanted, *before)}
+    for device in (one.interface for one in wanted if isinstance(one, Device) and one.type == "wireguard"):
+        tunnel = view.tunnels.get(device, Seen("", 0, {}))
+        every = (
+            TunnelPeer(device, public, (*seen.prefixes, "0.0.0.0/0")[0], str(seen.keepalive))
+            for public, seen in tunnel.peers.items()
+        )
+        yield from (one for one in every if one.slot not in known)
+
+
+def _goes_along(resource: Resource, renamed: set[str]) -> bool:
+    """True for a route that the kernel deletes with the last address of its device (fib_disable_ip)."""
+    return isinstance(resource, Route) and resource.interface in renamed
+
+
+def _is_elsewhere(resource: Resource, said: Mapping[tuple[str, ...], str]) -> bool:
+    """True for a peer that was said to be at another place before. Where it is now, it has told itself."""
+    if not isinstance(resource, TunnelPeer) or not resource.endpoint:
+        return False
+    return said.get(resource.slot, resource.endpoint) != resource.endpoint
+
+
+def _is_unused(vlan: BridgeVlan, view: View) -> bool:
+    """True if a port is in this VLAN, and of the other ports of its bridge none is: no guest needs it."""
+    bridge = view.links.get(vlan.interface, {}).get("master")
+    others = [port for port in view.ports.get(bridge, ()) if port not in view.uplinks] if bridge else []
+    used = any((port, int(vlan.vid)) in view.vlans for port in others)
+    return (vlan.interface, int(vlan.vid)) in view.vlans and not used
 
 
 def _learned(removed: Iterable[Resource], view: View) -> Iterator[Learned]:
@@ -232,70 +288,3 @@ def strangers(known: Iterable[Record], wanted: Iterable[Sequence[Resource]]) -> 
     for name in view.links:
         if name in view.grouped and name not in ours:
             yield f"{name} is in group {GROUP} and of no network (ip link del {name}, if nobody needs it)"
-
-
-# --- what may not be touched
-
-
-def _obstacles(name: str, wanted: Iterable[Resource], ours: set[str], view: View) -> Iterator[str]:
-    """Why a network cannot come up without touching what is another's."""
-    routes: dict[tuple[str, str], Route] = {}
-    for one in wanted:
-        if isinstance(one, Device):
-            yield from _device(name, one, ours, view)
-        elif isinstance(one, Port) and one.interface in view.links:
-            master = view.links[one.interface].get("master", one.bridge)
-            if master != one.bridge:
-                yield f"{one.interface} is in {master} already (take it out there, or from the file)"
-        elif isinstance(one, Route) and one not in view.found:
-            routes[one.prefix, one.table] = one
-    for route in routes.values():
-        yield from _route(route)
-
-
-def _device(name: str, device: Device, ours: set[str], view: View) -> Iterator[str]:
-    wrong = device.obstacle(view)
-    if device.interface in view.links and device.interface not in ours:
-        yield f"{device.interface} is there, and not ours ({HINT})"
-    elif wrong:
-        yield f"{device.interface} {wrong}, which cannot be changed (snf-network net down {name}, then up)"
-    elif device.type == "vxlan" and device.interface not in view.links:
-        options = dict(pairs(device.fixed))
-        other = view.vnis.get((options["id"], options["dstport"]))
-        if other:
-            yield f"{other} has VNI {options['id']} already, and is not ours ({HINT})"
-
-
-def foreign_routes(route: Route) -> list[str]:
-    """The devices of routes to the same prefix, in the same table, that are not ours. Raises KernelError."""
-    family = "-6" if ":" in route.prefix else "-4"
-    listed = readback.ip("-N", family, "route", "show", "table", "all", "exact", route.prefix)
-    return [
-        found.get("dev", "no device")
-        for found in listed
-        if str(found.get("protocol")) != str(GROUP)
-        and found.get("type", "unicast") == "unicast"
-        and str(found.get("table", MAIN)) == route.table
-    ]
-
-
-def _route(route: Route) -> Iterator[str]:
-    default = route.prefix in ("0.0.0.0/0", "::/0")
-    what = "a default route" if default else f"a route to {route.prefix}"
-    mine = "gateways from networks.yaml" if default else "the prefix from what asks for it"
-    for device in foreign_routes(route):
-        yield (
-            f"table {route.table} has {what} by {device} that is not ours"
-            f" (take it from the node's own files and delete it, or {mine})"
-        )
-
-
-def _guests(resources: Iterable[Resource], view: View) -> Iterator[str]:
-    """Ports of a network's bridges that it did not put there: guests."""
-    ports = {one.interface for one in resources if isinstance(one, Port)}
-    bridges = {one.interface for one in resources if isinstance(one, Device) and one.type == "bridge"}
-    for bridge in sorted(bridges & view.links.keys()):
-        guests = [name for name in view.ports.get(bridge, ()) if name not in ports]
-        if guests:
-            more = f" and {len(guests) - 3} more" if len(guests) > 3 else ""
-            yield f"{bridge} has {', '.join(guests[:3])}{more} (move or stop these guests first)"

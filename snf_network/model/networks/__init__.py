@@ -14,6 +14,13 @@ if TYPE_CHECKING:
 
 VXLAN_PORT = 4789
 """RFC 7348, 5."""
+WIREGUARD_PORT = 51820
+WIREGUARD_KEY = "/etc/snf-network/wireguard.key"
+"""Where a node's private key is, unless networks.yaml says otherwise."""
+KEEPALIVE = 10
+"""Seconds after which a node that has nothing to say shows the others where it is: they follow it to another
+address that late at the most.
+"""
 
 
 @dataclass(frozen=True)
@@ -21,7 +28,9 @@ class Underlay:
     """What all overlays of a node have below them."""
 
     addresses: str = ""
-    """The file of Ganeti's ssconf with the nodes' addresses; empty: secondary ones, else primary ones."""
+    """The file of Ganeti's ssconf with the nodes' addresses; empty: secondary ones, else primary ones. Or the
+    network of kind wireguard whose inner addresses they are.
+    """
     peers: tuple[str, ...] = ()
     """Addresses of nodes that are in no such file."""
     port: int = VXLAN_PORT
@@ -59,6 +68,10 @@ class Bridge:
     bridge: str
     ports: tuple[str, ...] = ()
     mtu: int = 1500
+    vlan_aware: bool | None = None
+    """It filters VLANs; None: as somebody has set it."""
+    vlans: tuple[int, ...] = ()
+    """Those that its ports are in, tagged, whether or not a guest is."""
 
 
 @dataclass(frozen=True)
@@ -76,8 +89,38 @@ class Overlay:
         return ((vni, self.bridge.replace("{vni}", str(vni))) for vni in self.vnis)
 
 
+@dataclass(frozen=True)
+class Member:
+    """A node of a tunnel."""
+
+    name: str
+    address: str
+    """Its inner address."""
+    public: str
+    """Its public key, in base64."""
+    endpoint: str = ""
+    """Where it can be reached, as 192.0.2.1:51820 or [2001:db8::1]:51820; empty: it has to speak first."""
+
+
+@dataclass(frozen=True)
+class WireGuard:
+    """A device whose packets to the other nodes are encrypted."""
+
+    name: str
+    device: str
+    nodes: tuple[Member, ...]
+    port: int = WIREGUARD_PORT
+    key: str = WIREGUARD_KEY
+    """The file with this node's private key."""
+    keepalive: int = KEEPALIVE
+    mtu: int = 0
+    """0: as the way to the other nodes allows, which `observe.nodes` finds out."""
+    me: str = ""
+    """The member that is this node; `observe.nodes` finds it out."""
+
+
 if TYPE_CHECKING:
-    Network: TypeAlias = Routed | Bridge | Overlay
+    Network: TypeAlias = Routed | Bridge | Overlay | WireGuard
 
 
 @dataclass(frozen=True)
@@ -90,6 +133,8 @@ class Site:
     """Those of all other nodes that are not offline."""
     ipv6: bool = True
     """The node's kernel has IPv6."""
+    tunnel: str = ""
+    """The only device that packets of the underlay come in by; empty: any."""
 
 
 @dataclass(frozen=True)

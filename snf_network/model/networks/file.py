@@ -10,9 +10,20 @@ from typing import TYPE_CHECKING, Any
 from snf_network.addresses import family_of, is_name
 from snf_network.errors import BadConfig, shown
 from snf_network.lean import dataclass
-from snf_network.model.networks import Bridge, Networks, Overlay, Routed, Underlay
+from snf_network.model.networks import Bridge, Member, Networks, Overlay, Routed, Underlay, WireGuard
 from snf_network.model.networks.document import Mistakes, Value, compose, unknown
-from snf_network.model.networks.keys import LATER, NETWORKS, NODES_OWN, SYSCTLS, UNDERLAY, VNI, Key
+from snf_network.model.networks.keys import (
+    LATER,
+    LISTS,
+    MEMBER,
+    NETWORKS,
+    NODES_OWN,
+    PARTS,
+    SYSCTLS,
+    UNDERLAY,
+    VNI,
+    Key,
+)
 
 if TYPE_CHECKING:
     from snf_network.model.networks import Network
@@ -65,6 +76,8 @@ def _parsed(text: str, path: str) -> tuple[File | None, list[str]]:
     underlay = _underlay(said.get("underlay"))
     known = said["networks"].entries("networks by name") if "networks" in said else {}
     common = Networks(underlay, _networks(known, {}))
+    if "underlay" in said:
+        _check_underlay(said["underlay"], common, known)
     nodes = said["nodes"].entries("nodes by name") if "nodes" in said else {}
     differing = [
         (name, Networks(underlay, _networks(known, _changes(node, known)))) for name, node in nodes.items()
@@ -95,6 +108,18 @@ def _underlay(value: Value | None) -> Underlay:
     return Underlay(**found)
 
 
+def _check_underlay(value: Value, common: Networks, known: dict[str, Value]) -> None:
+    """Note a mistake if the addresses are those of nothing."""
+    name, said = common.underlay.addresses, value.entries("the keys " + ", ".join(UNDERLAY))
+    valid = {one.name: isinstance(one, WireGuard) for one in common.networks}
+    if name in ("", *LISTS) or "addresses" not in said:
+        return
+    if not valid.get(name, name in known):
+        said["addresses"].wrong(f"{shown(name)} cannot be used", UNDERLAY["addresses"].allowed)
+    elif common.underlay.peers:
+        said["peers"].wrong(f"are not within {name}", f"nodes of {name}, each with its public key")
+
+
 def _networks(known: dict[str, Value], changes: dict[str, dict[str, Value]]) -> tuple[Network, ...]:
     """The valid networks of a node, and none that takes what another has."""
     taken: dict[str, str] = {}
@@ -121,17 +146,45 @@ def _network(name: str, value: Value, said: dict[str, Value]) -> Network | None:
         wrong = f"{kind.shown()} cannot be used" if kind else "has no kind"
         (kind or value).wrong(wrong, f"kind: one of {', '.join(NETWORKS)}")
     else:
-        keys = NETWORKS[word]
-        sysctls = said.pop("sysctl", None) if word == "routed" else None
+        parts = {one: said.pop(one) for one in PARTS.get(word, ()) if one in said}
         before = len(value.mistakes.lines)
-        found = _values(said, keys, ("kind", "sysctl") if word == "routed" else ("kind",))
-        found |= _values(sysctls.entries("the keys " + ", ".join(SYSCTLS)), SYSCTLS) if sysctls else {}
-        missing = [one for one, key in keys.items() if key.needed and one not in said]
-        for one in missing:
-            value.wrong(f"has no {one}", f"{one}: {keys[one].allowed}")
+        found = _values(said, NETWORKS[word], ("kind", *PARTS.get(word, ())))
+        if "sysctl" in parts:
+            found |= _values(parts["sysctl"].entries("the keys " + ", ".join(SYSCTLS)), SYSCTLS)
+        if word == "wireguard":
+            found["nodes"] = _members(parts.get("nodes"), value)
+        _note_missing(value, said, NETWORKS[word])
         if len(value.mistakes.lines) == before:
             return MAKERS[word](name, value, said, found)
     return None
+
+
+def _note_missing(value: Value, said: dict[str, Value], keys: dict[str, Key]) -> None:
+    for one in (one for one, key in keys.items() if key.needed and one not in said):
+        value.wrong(f"has no {one}", f"{one}: {keys[one].allowed}")
+
+
+def _members(value: Value | None, network: Value) -> tuple[Member, ...]:
+    """The valid nodes of a tunnel; no two have one address or one key."""
+    allowed = f"nodes by name, each with {', '.join(MEMBER)}"
+    found: list[Member] = []
+    if value is None:
+        network.wrong("has no nodes", allowed)
+        return ()
+    taken: dict[str, str] = {}
+    for name, node in value.entries(allowed).items():
+        said = node.entries(f"the keys {', '.join(MEMBER)}")
+        values = _values(said, MEMBER)
+        if not is_name(name):
+            node.wrong(f"{shown(name)} is no name of a node", "a-z A-Z 0-9 . _ -")
+        elif node.node.id == "mapping":
+            _note_missing(node, said, MEMBER)
+        for key in ("address", "public"):
+            if (other := taken.setdefault(str(values.get(key)), name)) != name and key in values:
+                said[key].wrong(f"is that of {other} already", "one node each")
+        if {"address", "public"} <= values.keys():
+            found.append(Member(name, **values))
+    return tuple(found)
 
 
 def _values(said: dict[str, Value], keys: dict[str, Key], others: tuple[str, ...] = ()) -> dict[str, Any]:
@@ -167,7 +220,20 @@ def _bridge(name: str, value: Value, said: dict[str, Value], found: dict[str, An
             f"{shown(bridge)} is too long for a bridge", "bridge: a device name of at most 15 characters"
         )
         return None
+    if "vlans" in found and not found.get("vlan_aware"):
+        said["vlans"].wrong("are of a bridge that filters VLANs", "vlan_aware: true")
+        return None
     return Bridge(name, **found)
+
+
+def _wireguard(name: str, value: Value, said: dict[str, Value], found: dict[str, Any]) -> WireGuard | None:
+    device = found.setdefault("device", name)
+    if len(device) > 15:
+        value.wrong(
+            f"{shown(device)} is too long for a device", "device: a device name of at most 15 characters"
+        )
+        return None
+    return WireGuard(name, **found)
 
 
 def _overlay(name: str, value: Value, said: dict[str, Value], found: dict[str, Any]) -> Overlay | None:
@@ -191,7 +257,7 @@ def _overlay(name: str, value: Value, said: dict[str, Value], found: dict[str, A
     return None
 
 
-MAKERS = {"routed": _routed, "bridge": _bridge, "overlay": _overlay}
+MAKERS = {"routed": _routed, "bridge": _bridge, "overlay": _overlay, "wireguard": _wireguard}
 
 
 def _is_free(network: Network, value: Value, taken: dict[str, str]) -> bool:
@@ -211,4 +277,6 @@ def _things(network: Network) -> list[str]:
         return [*(f"VNI {vni}" for vni, _ in pairs), *devices]
     if isinstance(network, Bridge):
         return [f"device {network.bridge}", *(f"port {port}" for port in network.ports)]
+    if isinstance(network, WireGuard):
+        return [f"device {network.device}", f"UDP port {network.port}"]
     return [f"table {network.table}"]

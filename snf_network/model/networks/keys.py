@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from snf_network.addresses import canonical6, is_global6, is_interface, is_ip4, is_ip6
+from snf_network.addresses import canonical6, is_global6, is_interface, is_ip4, is_ip6, is_name
 from snf_network.lean import dataclass
 from snf_network.model.networks.document import FALSE, TRUE
 
@@ -17,7 +17,10 @@ if TYPE_CHECKING:
     from snf_network.model.networks.document import Value
 
 VNI = "{vni}"
-LAST_VNI = (1 << 24) - 1
+LAST_VNI, LAST_VLAN = (1 << 24) - 1, 4094
+BASE64 = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/")
+LAST_OF_KEY = frozenset("AEIMQUYcgkosw048")
+"""What can be the last character of 32 octets in base64: its last two bits are none of theirs."""
 MOST_VNIS = 4096
 """In one network: each is two devices on each node."""
 
@@ -81,6 +84,43 @@ def numbers(text: str) -> Sequence[int]:
     return tuple(found) if 0 < len(found) <= MOST_VNIS else ()
 
 
+def are_vlans(text: str) -> bool:
+    """VLANs of 802.1Q, as 2-4094 or 5,7,9."""
+    return bool(numbers(text)) and max(numbers(text)) <= LAST_VLAN
+
+
+def canonical(address: str) -> str:
+    """An address as the kernel writes it."""
+    return canonical6(address) if ":" in address else address
+
+
+def is_public(text: str) -> bool:
+    """A key of Curve25519 in base64: 32 octets."""
+    return len(text) == 44 and text[43] == "=" and text[42] in LAST_OF_KEY and set(text[:42]) <= BASE64
+
+
+def is_endpoint(text: str) -> bool:
+    """An address and a UDP port, as 192.0.2.1:51820 or [2001:db8::1]:51820."""
+    address, port = _endpoint(text)
+    return is_single(address) and is_number(port, 1, 65535) and (":" in address) is text.startswith("[")
+
+
+def endpoint(text: str) -> str:
+    """It as the kernel has it."""
+    address, port = _endpoint(text)
+    return f"[{canonical6(address)}]:{port}" if ":" in address else f"{address}:{port}"
+
+
+def _endpoint(text: str) -> tuple[str, str]:
+    address, _, port = text.rpartition(":")
+    return address.removeprefix("[").removesuffix("]") if text.startswith("[") else address, port
+
+
+def is_path(text: str) -> bool:
+    """The absolute path of a file, none of it hidden."""
+    return text.startswith("/") and all(map(is_name, text[1:].split("/")))
+
+
 def is_bridge(text: str) -> bool:
     """A device name, in which `{vni}` may stand once."""
     return is_interface(text.replace(VNI, "", 1) or "x") and text.count(VNI) < 2 and "{" not in text[:1]
@@ -112,7 +152,17 @@ NETWORKS: dict[str, dict[str, Key]] = {
         "forwarding": BOOLEAN,
         "arp_source": Key(is_ip4, "an IPv4 address"),
     },
-    "bridge": {"bridge": INTERFACE, "ports": Key(INTERFACE.is_valid, "device names", many=True), "mtu": MTU},
+    "bridge": {
+        "bridge": INTERFACE,
+        "ports": Key(INTERFACE.is_valid, "device names", many=True),
+        "mtu": MTU,
+        "vlan_aware": BOOLEAN,
+        "vlans": Key(
+            are_vlans,
+            f"numbers from 1 to {LAST_VLAN} as 2-4094 or 5,7,9",
+            lambda text: tuple(dict.fromkeys(numbers(text))),
+        ),
+    },
     "overlay": {
         "vni": number(1, LAST_VNI),
         "vnis": Key(
@@ -124,21 +174,39 @@ NETWORKS: dict[str, dict[str, Key]] = {
         "engine": choice("list"),
         "mtu": MTU,
     },
+    "wireguard": {
+        "device": INTERFACE,
+        "port": number(1, 65535),
+        "key": Key(is_path, "the path of a file"),
+        "keepalive": number(1, 65535),
+        "mtu": MTU,
+    },
 }
-"""The kinds of networks, and the keys of each, besides `kind`, and `sysctl` of the kind routed."""
+"""The kinds of networks, and the keys of each, besides `kind` and those of PARTS."""
+PARTS: dict[str, tuple[str, ...]] = {"routed": ("sysctl",), "wireguard": ("nodes",)}
+"""Keys that have keys themselves, by kind."""
+MEMBER: dict[str, Key] = {
+    "address": Key(is_single, "an address that is this node's within the tunnel", canonical, needed=True),
+    "public": Key(
+        is_public, "a public key, as snf-network net key prints it: 44 characters of base64", needed=True
+    ),
+    "endpoint": Key(
+        is_endpoint, "an address and a port, as 192.0.2.1:51820 or [2001:db8::1]:51820", endpoint
+    ),
+}
+"""What each node of a network of kind wireguard has."""
+LISTS = ("ssconf_node_secondary_ips", "ssconf_node_primary_ips")
+"""Ganeti's lists of its nodes, the better one first."""
 UNDERLAY: dict[str, Key] = {
-    "addresses": choice("ssconf_node_secondary_ips", "ssconf_node_primary_ips"),
+    "addresses": Key(is_name, f"one of {', '.join(LISTS)}, or a network of kind wireguard"),
     "peers": Key(is_single, "addresses of other nodes, one family", many=True),
     "port": number(1, 65535),
 }
 LATER: dict[str, str] = {
-    "wireguard": "kind wireguard is not yet there",
     "evpn": "engine evpn is not yet there",
     "guest_mtu": "an MTU for the guests of one network is not yet there (MTU in nfdhcpd.conf is for all)",
     "gateway": "gateways in an overlay are not yet there",
     "frr": "engine evpn is not yet there",
     "export": "routes to a BGP router are not yet there",
-    "vlan_aware": "VLAN-aware bridges are not yet there",
-    "vlans": "VLAN-aware bridges are not yet there",
 }
 """What other sites have in such files, and this version cannot do."""

@@ -61,9 +61,10 @@ HOOK = "hook"
 THOUSANDS = {"bytes": 1, "kbytes": 1 << 10, "mbytes": 1 << 20}
 """The units in which nft lists limits."""
 DATA_VALUE, DATA_VERDICT, VERDICT_CODE, VERDICT_CHAIN = 1, 2, 1, 2
-VTEPS = ("vteps", "vtep_self", "vteps6", "vtep_self6", "vxlan_ports")
+TUNNELS = ("vtep_tunnel", "vtep_tunnel6")
+VTEPS = ("vteps", "vtep_self", "vteps6", "vtep_self6", "vxlan_ports", *TUNNELS)
 """The sets of the underlay, which are about nodes."""
-NAMED = {"masq": 1, "masq_networks": None, "masq_pairs": None} | dict.fromkeys(VTEPS)
+NAMED = {"masq": 1, "masq_networks": None, "masq_pairs": None} | dict.fromkeys(set(VTEPS).difference(TUNNELS))
 """Index of the member's part that is a device; in all other sets, the first."""
 
 

@@ -99,12 +99,15 @@ class Route(Rtnetlink):
 
     @staticmethod
     def listed(entries: list[dict[str, Any]], family: str) -> Iterator[Route]:
-        """Our routes in the output of `ip -N -j` with `family`; it does not name table main."""
+        """Our routes to a device in the output of `ip -N -j` with `family`; it names neither table main nor
+        type unicast.
+        """
         anywhere, whole = ("::/0", "/128") if family == "-6" else ("0.0.0.0/0", "/32")
         for entry in entries:
-            prefix = anywhere if entry["dst"] == "default" else entry["dst"]
-            prefix += "" if "/" in prefix else whole
-            yield Route(prefix, entry.get("dev", ""), entry.get("table", MAIN), entry.get("gateway", ""))
+            if "type" not in entry:
+                prefix = anywhere if entry["dst"] == "default" else entry["dst"]
+                prefix += "" if "/" in prefix else whole
+                yield Route(prefix, entry.get("dev", ""), entry.get("table", MAIN), entry.get("gateway", ""))
 
 
 @dataclass(frozen=True)
