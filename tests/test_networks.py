@@ -4,9 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import pytest
+
+from snf_network.addresses import is_alias
 from snf_network.model.networks import Bridge, Networks, Overlay, Routed, Site, Underlay
+from snf_network.model.node import overlay_of
 from snf_network.model.resources.all import ALL_KINDS
 from snf_network.networks import wanted
+from snf_network.networks.overlay import alias, guest_mtu
 
 if TYPE_CHECKING:
     from snf_network.model.networks import Network
@@ -34,6 +39,7 @@ def test_an_overlay() -> None:
             f"ip link add name ov100 mtu 65535 group 148 {BRIDGE}",
             "ip link set dev ov100 addrgenmode none",
             "ip link set dev ov100 mtu 1500 up",
+            'ip link set dev ov100 alias "snf-network overlay prv0"',
             "ip link add name vx100 group 148 type vxlan id 100 dstport 4789 local 10.99.0.1 ttl 64 tos 0x2 learning",
             "ip link set dev vx100 addrgenmode none",
             "ip link set dev vx100 mtu 1500 master ov100",
@@ -68,6 +74,38 @@ def test_overlays_share_the_underlay_and_each_vni_has_its_devices() -> None:
         "ip link set dev vx9 mtu 9000 master t9x",
     ]
     assert not [line for line in made["prv0"] if "addrgenmode" in line]
+
+
+@pytest.mark.parametrize(
+    ("mtu", "told", "site", "expected"),
+    [
+        (1500, 0, Site("10.99.0.1", mtu=1500), 1450),
+        (1500, 0, Site("fd99::1", mtu=1500), 1430),
+        (1500, 0, Site("10.97.0.1", mtu=1420), 1370),
+        (1500, 0, Site("10.99.0.1", mtu=9000), 1500),
+        (9000, 0, Site("10.99.0.1", mtu=9000), 8950),
+        (1500, 0, Site("10.99.0.1", mtu=1300), 1280),
+        (1500, 0, Site("10.99.0.1"), 1500),
+        (1500, 1400, Site("10.99.0.1", mtu=9000), 1400),
+    ],
+)
+def test_what_guests_are_told_as_their_mtu(mtu: int, told: int, site: Site, expected: int) -> None:
+    network = Overlay("prv0", (100,), "ov100", mtu, told)
+    assert guest_mtu(network, site) == expected
+    said = alias(network, site)
+    assert overlay_of(said) == ("prv0", expected if expected < mtu else 0) and is_alias(said)
+
+
+@pytest.mark.parametrize(
+    "alias",
+    ["", "n", "snf-network", "snf-network overlay", "snf-network overlay ", "guest_mtu 1400"]
+    + [
+        f"snf-network overlay n guest_mtu {value}"
+        for value in ("", "1279", "65536", "1e3", "-1", "\u0661\u0664\u0660\u0660")
+    ],
+)
+def test_an_alias_of_another_form_tells_of_no_mtu(alias: str) -> None:
+    assert overlay_of(alias)[1] == 0
 
 
 def test_a_bridge() -> None:

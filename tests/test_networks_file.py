@@ -27,7 +27,7 @@ networks:
     sysctl: {rp_filter: 0, accept_ra: 0}
     arp_source: 198.51.100.9
   trunk0: {kind: bridge, ports: [bond0, eth3], mtu: 9000}
-  prv0:   {kind: overlay, vni: 100, bridge: ov100, engine: list, mtu: 1400}
+  prv0:   {kind: overlay, vni: 100, bridge: ov100, engine: list, mtu: 1400, guest_mtu: 1350}
   tenants: {kind: overlay, vnis: "1000-1003,2000", bridge: "t{vni}"}
 nodes:
   node3.example.com: {public: {uplink: eth5}}
@@ -46,7 +46,7 @@ def test_all_that_it_may_say() -> None:
     assert said.common.networks == (
         PUBLIC,
         Bridge("trunk0", "trunk0", ("bond0", "eth3"), 9000),
-        Overlay("prv0", (100,), "ov100", 1400),
+        Overlay("prv0", (100,), "ov100", 1400, 1350),
         Overlay("tenants", (1000, 1001, 1002, 1003, 2000), "t{vni}"),
     )
     assert said.of("node1") == said.of() == said.common
@@ -87,7 +87,7 @@ BAD: dict[str, tuple[str, ...]] = {
     ),
     net("kind: overlay, vni: 1, gateway: 10.0.0.1"): (
         "networks.n.gateway: gateways in an overlay are not yet there; allowed: "
-        "kind, vni, vnis, bridge, engine, mtu",
+        "kind, vni, vnis, bridge, engine, mtu, guest_mtu",
     ),
     net("kind: overlay, vni: 1, brige: b"): ("networks.n.brige: is not known here; did you mean bridge?",),
     net("kind: overlay, vni: 0"): ("networks.n.vni: '0' cannot be used; a number from 1 to 16777215",),
@@ -98,6 +98,9 @@ BAD: dict[str, tuple[str, ...]] = {
     net("kind: overlay, vni: [1]"): ("networks.n.vni: a list cannot be used; a number from 1 to 16777215",),
     net("kind: overlay, vni: 1, mtu: 500"): (
         "networks.n.mtu: '500' cannot be used; a number from 1280 to 65485",
+    ),
+    net("kind: overlay, vni: 1, guest_mtu: 500"): (
+        "networks.n.guest_mtu: '500' cannot be used; a number from 1280 to 65485",
     ),
     net("kind: overlay, vni: 1, bridge: 'a b'"): (
         "networks.n.bridge: 'a b' cannot be used; a device name, in which {vni} stands for the VNI",
@@ -158,6 +161,9 @@ WORSE: dict[str, tuple[str, ...]] = {
     ),
     "networks:\n  n: {kind: bridge}\n  n: {kind: bridge}": ("networks.n: is already in line 2; say it once",),
     net("kind: overlay, vni: 1, vnis: 2"): ("networks.n: has both vni and vnis; one of them",),
+    net("kind: overlay, vni: 1, guest_mtu: 1501"): (
+        "networks.n.guest_mtu: is more than the network's mtu; at most 1500",
+    ),
     net("kind: overlay"): ("networks.n: has neither vni nor vnis; one of them",),
     net("kind: overlay, vnis: 1-9, bridge: br"): (
         "networks.n.bridge: 'br' is one bridge for several VNIs; a name with {vni}, as ov{vni}",

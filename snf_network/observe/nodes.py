@@ -7,18 +7,18 @@ are replaced by rename. A node that has left the cluster keeps its old ones.
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from snf_network.addresses import canonical6, family_of, is_global6, is_ip4, is_name
 from snf_network.errors import KernelError, shown
 from snf_network.host.kernel import read_file
-from snf_network.lean import dataclass
+from snf_network.lean import dataclass, replace
 from snf_network.model.networks import Networks, Overlay, Site
 from snf_network.observe.facts import kernel_has_ipv6
 from snf_network.observe.readback import ip
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator, Sequence
 
     from snf_network.model.networks import Underlay
     from snf_network.model.networks.file import File
@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 SSCONF = "/var/lib/ganeti"
 LISTS = ("ssconf_node_secondary_ips", "ssconf_node_primary_ips")
 OFFLINE = "ssconf_offline_nodes"
+ASKED = 4
+"""How many nodes' routes are looked up for the MTU of a routed underlay: all lead through the same fabric."""
 
 
 @dataclass(frozen=True)
@@ -45,7 +47,8 @@ def here(file: File, directory: str = SSCONF) -> Here:
     """Which node of the file this is, its networks, and the other nodes. Raises KernelError if all of its
     networks need an address on the underlay and none of the list is its own.
     """
-    own = addresses()
+    links = ip("addr", "show")
+    own = {found["local"] for link in links for found in link["addr_info"] if "local" in found}
     path, known = _listed(file.common.underlay, directory)
     mine = [(name, address) for name, address in known if address in own]
     names = [*(name for name, _ in mine[:1]), os.uname().nodename]
@@ -54,7 +57,8 @@ def here(file: File, directory: str = SSCONF) -> Here:
     if not networks.has_overlays:
         return Here(names[0], networks, Site(ipv6=kernel_has_ipv6()))
     try:
-        return Here(names[0], networks, _site(networks.underlay, path, known, own, directory))
+        site = _site(networks.underlay, path, known, own, directory)
+        return Here(names[0], networks, replace(site, mtu=_mtu(site, links)))
     except KernelError as error:
         others = tuple(one for one in networks.networks if not isinstance(one, Overlay))
         if not others:
@@ -62,11 +66,6 @@ def here(file: File, directory: str = SSCONF) -> Here:
         left_out = tuple(one.name for one in networks.networks if isinstance(one, Overlay))
         plain = Networks(networks.underlay, others)
         return Here(names[0], plain, Site(ipv6=kernel_has_ipv6()), left_out, str(error))
-
-
-def addresses() -> set[str]:
-    """All addresses that the node has, as the kernel writes them."""
-    return {found["local"] for link in ip("addr", "show") for found in link["addr_info"] if "local" in found}
 
 
 def _listed(underlay: Underlay, directory: str) -> tuple[str, list[tuple[str, str]]]:
@@ -106,3 +105,24 @@ def _site(
         if family_of(address) != family_of(mine):
             raise KernelError(f"{path}: {address} and this node's {mine} are of different families")
     return Site(mine, tuple(dict.fromkeys(others)), kernel_has_ipv6())
+
+
+def _mtu(site: Site, links: Sequence[dict[str, Any]]) -> int:
+    """The MTU of the device with the node's address there. If that is on lo, as with a routed underlay, that
+    of the devices that lead to the other nodes; 0 if there is no way to any.
+    """
+    by_name = {link["ifname"]: link["mtu"] for link in links}
+    own = {found.get("local"): link for link in links for found in link["addr_info"]}
+    device = own.get(site.address, {})
+    if "LOOPBACK" not in device.get("flags", ()) and not device.get("ifname", "").startswith("dummy"):
+        return int(device.get("mtu", 0))
+    ways = (route for other in site.others[:ASKED] for route in _ways(other))
+    return min((int(by_name[way]) for way in ways if by_name.get(way)), default=0)
+
+
+def _ways(address: str) -> Iterator[str]:
+    """The device that leads to an address; none if it cannot be reached now."""
+    try:
+        yield from (found["dev"] for found in ip("route", "get", address) if "dev" in found)
+    except KernelError:
+        return

@@ -64,6 +64,8 @@ class Overlay:
     bridge: str
     """The bridge's name; `{vni}` in it stands for the VNI."""
     mtu: int = 1500
+    guest_mtu: int = 0
+    """What guests are told; 0: as much as passes the underlay in one packet, and at most `mtu`."""
 
     def bridges(self) -> Iterator[tuple[int, str]]:
         """Each VNI, and its bridge."""
@@ -84,6 +86,8 @@ class Site:
     """Those of all other nodes that are not offline."""
     ipv6: bool = True
     """The node's kernel has IPv6."""
+    mtu: int = 0
+    """The MTU of the device that leads to the others; 0: not known."""
 
 
 @dataclass(frozen=True)

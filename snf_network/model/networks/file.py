@@ -186,6 +186,8 @@ def _overlay(name: str, value: Value, said: dict[str, Value], found: dict[str, A
         where.wrong(f"{shown(bridge)} is one bridge for several VNIs", f"a name with {VNI}, as ov{VNI}")
     elif len(longest) > 15:
         where.wrong(f"{shown(longest)} is too long for a bridge", "at most 15 characters, with the VNI in it")
+    elif found.get("guest_mtu", 0) > found.get("mtu", Overlay.mtu):
+        said["guest_mtu"].wrong("is more than the network's mtu", f"at most {found.get('mtu', Overlay.mtu)}")
     else:
         return Overlay(name, vnis, **found)
     return None

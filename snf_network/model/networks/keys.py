@@ -116,6 +116,7 @@ NETWORKS: dict[str, dict[str, Key]] = {
         "bridge": Key(is_bridge, f"a device name, in which {VNI} stands for the VNI"),
         "engine": choice("list"),
         "mtu": MTU,
+        "guest_mtu": MTU,
     },
 }
 """The kinds of networks, and the keys of each, besides `kind`, and `sysctl` of the kind routed."""
@@ -127,7 +128,6 @@ UNDERLAY: dict[str, Key] = {
 LATER: dict[str, str] = {
     "wireguard": "kind wireguard is not yet there",
     "evpn": "engine evpn is not yet there",
-    "guest_mtu": "an MTU for the guests of one network is not yet there (MTU in nfdhcpd.conf is for all)",
     "gateway": "gateways in an overlay are not yet there",
     "frr": "engine evpn is not yet there",
     "export": "routes to a BGP router are not yet there",
