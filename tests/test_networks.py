@@ -36,6 +36,7 @@ def test_an_overlay() -> None:
             "nft add element inet snf_network vxlan_ports { 4789 }",
         ],
         "prv0": [
+            'nft add element bridge snf_network overlays { "vx100" }',
             f"ip link add name ov100 mtu 65535 group 148 {BRIDGE}",
             "ip link set dev ov100 addrgenmode none",
             "ip link set dev ov100 mtu 1500 up",
@@ -52,6 +53,44 @@ def test_an_overlay() -> None:
     }
 
 
+def test_a_gateway() -> None:
+    network = Overlay(*("prv0", (100,), "ov100"), gateway=("198.51.100.1/24", "2001:db8:1::1/64"), table=222)
+    plain = lines(Overlay("prv0", (100,), "ov100"))["prv0"]
+    local = "fe80::53:4eff:fe00:64"
+    added = [
+        'nft add element bridge snf_network ingress { "vx100" : goto beyond }',
+        'nft add element bridge snf_network prefixed { "vx100" }',
+        'nft add element bridge snf_network router_ips { "vx100" . 198.51.100.1 }',
+        'nft add element bridge snf_network routers { "vx100" . 2001:db8:1::1 }',
+        'nft add element bridge snf_network router_targets { "vx100" . 0x20010db8000100000000000000000001 }',
+        f'nft add element bridge snf_network routers {{ "vx100" . {local} }}',
+        'nft add element bridge snf_network router_targets { "vx100" . 0xfe80000000000000 }'.replace(
+            "0000 }", "000000534efffe000064 }"
+        ),
+        "ip link set dev ov100 address 02:53:4e:00:00:64 mtu 1500 up",
+        "sysctl net/ipv4/conf/ov100/forwarding=1",
+        "sysctl net/ipv4/conf/ov100/arp_ignore=1",
+        "sysctl net/ipv4/conf/ov100/arp_announce=2",
+        "sysctl net/ipv6/conf/all/forwarding=1",
+        "sysctl net/ipv6/conf/ov100/forwarding=1",
+        "sysctl net/ipv6/conf/ov100/accept_ra=0",
+        "ip addr replace 198.51.100.1/24 dev ov100",
+        "ip addr replace 2001:db8:1::1/64 dev ov100 nodad",
+        f"ip addr replace {local}/64 dev ov100 nodad",
+        "ip -4 rule add pref 14700 iif ov100 lookup 222 proto 148",
+        "ip -4 rule add pref 14701 iif ov100 unreachable proto 148",
+        "ip -6 rule add pref 14700 iif ov100 lookup 222 proto 148",
+        "ip -6 rule add pref 14701 iif ov100 unreachable proto 148",
+        "ip route replace 198.51.100.0/24 dev ov100 table 222 proto 148",
+        "ip route replace 2001:db8:1::/64 dev ov100 table 222 proto 148",
+    ]
+    made = lines(network)["prv0"]
+    assert [line for line in made if line not in plain] == added
+    assert [line for line in plain if line not in made] == ["ip link set dev ov100 mtu 1500 up"]
+    ipv4 = lines(network, site=Site("10.99.0.1", ipv6=False))["prv0"]
+    assert 'ingress { "vx100" : goto beyond4 }' in ipv4[1] and not [line for line in ipv4 if "::" in line]
+
+
 def test_overlays_share_the_underlay_and_each_vni_has_its_devices() -> None:
     made = lines(
         Overlay("prv0", (7, 9), "t{vni}x", 9000),
@@ -63,7 +102,7 @@ def test_overlays_share_the_underlay_and_each_vni_has_its_devices() -> None:
         "nft add element inet snf_network vtep_self6 { fd99::1 }",
         "nft add element inet snf_network vxlan_ports { 4790 }",
     ]
-    assert [line for line in made["prv0"] if " add " in line or "mtu" in line] == [
+    assert [line for line in made["prv0"] if "link add " in line or "mtu" in line] == [
         f"ip link add name t7x mtu 65535 group 148 {BRIDGE}",
         "ip link set dev t7x mtu 9000 up",
         "ip link add name vx7 group 148 type vxlan id 7 dstport 4790 local fd99::1 ttl 64 tos 0x2 learning",

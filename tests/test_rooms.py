@@ -32,7 +32,7 @@ ROOMS = {
     "model": ("addresses",),
     # decide
     "setups": ("addresses", "model", "values"),
-    "networks": ("model",),
+    "networks": ("addresses", "model"),
     "plan": ("model", "setups"),
     # do
     "host": ("addresses", "model"),

@@ -25,9 +25,11 @@ def resources(network: Bridge, site: Site) -> Iterator[Resource]:
         yield Port(port, network.bridge)
 
 
-def bridge(name: str, mtu: int, site: Site) -> Iterator[Resource]:
-    """A bridge without an address of the node, up. An MTU that was set stays when ports come."""
+def bridge(name: str, mtu: int, site: Site, mac: str = "") -> Iterator[Resource]:
+    """A bridge without an address of the node, up. An MTU that was set stays when ports come, and so does a
+    MAC.
+    """
     yield Device(name, "bridge", "", OPTIONS)
     if site.ipv6:
         yield NoAddress(name)
-    yield Link(name, mtu=str(mtu))
+    yield Link(name, mac, str(mtu))

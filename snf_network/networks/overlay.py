@@ -10,6 +10,7 @@ from snf_network.model.node import GUEST_MTU, OVERLAY, SMALLEST_MTU
 from snf_network.model.resources import Alias, Element, Link, Port
 from snf_network.model.resources.devices import Device, NoAddress, PortOption
 from snf_network.model.resources.underlay import Flood
+from snf_network.networks import gateway
 from snf_network.networks.bridge import bridge
 
 TYPE_CHECKING = False
@@ -45,8 +46,13 @@ def members(underlay: Underlay, site: Site) -> Iterator[Element]:
 def resources(network: Overlay, underlay: Underlay, site: Site) -> Iterator[Resource]:
     """Bridges and devices of all VNIs; a device is up when all its entries are there."""
     for vni, name in network.bridges():
-        yield from bridge(name, network.mtu, site)
+        yield Element("bridge", "overlays", f"vx{vni}")
+        if network.gateway:
+            yield from gateway.guards(network, vni, f"vx{vni}", site)
+        yield from bridge(name, network.mtu, site, gateway.mac(vni) if network.gateway else "")
         yield Alias(name, alias(network, site))
+        if network.gateway:
+            yield from gateway.resources(network, vni, name, site)
         yield from _device(f"vx{vni}", vni, name, network.mtu, underlay, site)
 
 

@@ -6,9 +6,10 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from snf_network.host.kernel import boot
-from snf_network.model.networks.change import Change
+from snf_network.model.networks.change import Change, vanishes
 from snf_network.model.resources import Element, Port, Resource, Route
 from snf_network.model.resources.devices import GROUP, Device, pairs
+from snf_network.model.resources.hosts import HostAddress, IifEnd
 from snf_network.model.resources.nft import VTEPS
 from snf_network.model.resources.underlay import Flood, IifRule, Learned
 from snf_network.observe import readback
@@ -32,6 +33,11 @@ class View(OnDemand):
     def links(self) -> dict[str, dict[str, Any]]:
         """Every device by name, with its options."""
         return {link["ifname"]: link for link in readback.ip("-N", "-d", "link", "show")}
+
+    @cached_property
+    def addresses(self) -> list[HostAddress]:
+        """Every address of the node."""
+        return list(HostAddress.listed(readback.ip("-N", "addr", "show")))
 
     @cached_property
     def entries(self) -> list[dict[str, Any]]:
@@ -72,7 +78,10 @@ class View(OnDemand):
         found: set[Resource] = {one for words in sets for one in members_of(*words)}
         found |= set(Flood.listed(self.entries))
         if IifRule in kinds:
-            found |= set(IifRule.listed(policy_rules()))
+            said = policy_rules()
+            found |= {*IifRule.listed(said), *IifEnd.listed(said)}
+        if HostAddress in kinds:
+            found |= set(self.addresses)
         if Route in kinds:
             found |= set(routes({link["ifindex"]: name for name, link in self.links.items()}))
         return found
@@ -139,7 +148,7 @@ def _is_there(resource: Resource, view: View, ours: set[str]) -> bool:
     """True if there is something to take away. Of devices only ours are, and what is on them."""
     if isinstance(resource, Device):
         return resource.interface in ours and not resource.obstacle(view)
-    if isinstance(resource, (Element, Flood, IifRule, Route)):
+    if isinstance(resource, (Element, Flood, HostAddress, IifEnd, IifRule, Route)):
         return resource in view.found
     if isinstance(resource, Port):
         return (
@@ -172,8 +181,7 @@ def _undo(removed: Sequence[Resource], wanted: Iterable[Resource] = ()) -> Itera
     taken = {one.slot for one in wanted}
     devices = {one.interface for one in removed if isinstance(one, Device) and one.slot not in taken}
     for one in sorted(removed, key=lambda one: one.rank):
-        on_it = one.device in devices and not isinstance(one, Device)
-        if one.delete() and one.slot not in taken and not on_it:
+        if one.delete() and one.slot not in taken and not vanishes(one, devices):
             yield f"{one.tool} {one.delete()}"
 
 
@@ -209,10 +217,19 @@ def _obstacles(name: str, wanted: Iterable[Resource], ours: set[str], view: View
             master = view.links[one.interface].get("master", one.bridge)
             if master != one.bridge:
                 yield f"{one.interface} is in {master} already (take it out there, or from the file)"
+        elif isinstance(one, HostAddress):
+            yield from _elsewhere(one, view)
         elif isinstance(one, Route) and one not in view.found:
             tables[one.prefix] = one
     for route in tables.values():
-        yield from _default(route)
+        yield from _taken(route)
+
+
+def _elsewhere(address: HostAddress, view: View) -> Iterator[str]:
+    plain = address.prefix.partition("/")[0]
+    for one in view.addresses:
+        if one.interface != address.interface and one.prefix.partition("/")[0] == plain:
+            yield f"{one.interface} has {plain} (take it from there, or from gateway in networks.yaml)"
 
 
 def _device(name: str, device: Device, ours: set[str], view: View) -> Iterator[str]:
@@ -228,14 +245,16 @@ def _device(name: str, device: Device, ours: set[str], view: View) -> Iterator[s
             yield f"{other} has VNI {options['id']} already, and is not ours ({HINT})"
 
 
-def _default(route: Route) -> Iterator[str]:
+def _taken(route: Route) -> Iterator[str]:
     family = "-6" if ":" in route.prefix else "-4"
     for found in readback.ip("-N", family, "route", "show", "table", "all", "exact", route.prefix):
         foreign = str(found.get("protocol")) != str(GROUP) and found.get("type", "unicast") == "unicast"
         if foreign and str(found.get("table")) == route.table:
+            anywhere = route.prefix in ("0.0.0.0/0", "::/0")
+            what, key = ("default route", "gateways") if anywhere else (f"route to {route.prefix}", "gateway")
             yield (
-                f"table {route.table} has a default route by {found.get('dev', 'no device')} that is not ours"
-                " (take it from the node's own files and delete it, or gateways from networks.yaml)"
+                f"table {route.table} has a {what} by {found.get('dev', 'no device')} that is not ours"
+                f" (take it from the node's own files and delete it, or {key} from networks.yaml)"
             )
 
 

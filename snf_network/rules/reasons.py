@@ -31,6 +31,7 @@ REASONS = {
     "ll-dst": "sent to 01:80:c2:00:00:0x, or to the node past its bridge",
     "tunnel": "a tunnel to one of the nodes (UNDERLAY)",
     "vxlan": "VXLAN from no node of the list, or not to this node's own address there",
+    "gateway": "in the name of an overlay's gateway, or to it, from another node: each node has its own",
     "masq": "from one masq network to another",
     "mac-prefix": "kept from this NIC: it comes from another private network",
 }

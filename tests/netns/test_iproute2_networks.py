@@ -14,6 +14,8 @@ import pytest
 from snf_network.model.networks import Networks, Overlay, Site, Underlay
 from snf_network.model.resources import Element, Port, Resource
 from snf_network.model.resources.devices import Device, NoAddress, PortOption
+from snf_network.model.resources.hosts import HostAddress, IifEnd
+from snf_network.model.resources.routes import PolicyRule
 from snf_network.model.resources.underlay import Flood, IifRule, Learned
 from snf_network.networks import wanted
 from snf_network.networks.bridge import OPTIONS
@@ -55,11 +57,16 @@ def by_lines(machine: Machine, resources: Sequence[Resource], add: bool) -> None
         if isinstance(resource, Device) and add and present(machine, resource.interface):
             line = resource.amend()
         if line:
-            machine.run(*resource.tool.split(), *shlex.split(line), check=not isinstance(resource, IifRule))
+            machine.run(
+                *resource.tool.split(), *shlex.split(line), check=not isinstance(resource, PolicyRule)
+            )
 
 
 def present(machine: Machine, device: str) -> bool:
     return machine.run("ip", "link", "show", device, check=False).returncode == 0
+
+
+WANTED = ("198.51.100.1", "2001:db8:1::1", "fe80::53:4eff:fe00:64")
 
 
 def state(machine: Machine) -> dict[str, Any]:
@@ -68,6 +75,12 @@ def state(machine: Machine) -> dict[str, Any]:
     return {
         "links": [stripped(link) | {"up": "UP" in link["flags"]} for link in links],
         "fdb": sorted(json.dumps(entry) for entry in entries if "dst" in entry),
+        "addresses": [
+            (link["ifname"], one["local"], one["prefixlen"], one["scope"], one.get("nodad"))
+            for link in json.loads(machine.out("ip", "-j", "addr", "show"))
+            for one in link["addr_info"]
+            if link["ifname"] == "ov100" and one["local"].partition("/")[0] in WANTED
+        ],
         "rules": [machine.out("ip", family, "rule", "show") for family in ("-4", "-6")],
     }
 
@@ -80,6 +93,7 @@ def stripped(thing: Any) -> Any:
 
 
 DEVICES: list[Resource] = [BRIDGE, VXLAN]
+ADDRESSES = [f"{address}/{24 if '.' in address else 64}" for address in WANTED]
 PORT: list[Resource] = [*DEVICES, Port("vx100", "ov100", "1500")]
 KINDS: dict[str, list[Resource]] = {
     "a bridge": [BRIDGE],
@@ -92,6 +106,8 @@ KINDS: dict[str, list[Resource]] = {
     "a port apart": [*PORT, PortOption("vx100", "isolated", "on")],
     "entries": [VXLAN, Flood("vx100", "10.99.0.2"), Flood("vx100", "10.99.0.3")],
     "entries of IPv6": [VXLAN6, Flood("vx100", "fd99::2"), Flood("vx100", "fd99::3")],
+    "addresses": [BRIDGE, *(HostAddress("ov100", one) for one in ADDRESSES)],
+    "the ends of rules": [IifEnd(family, "eth1") for family in ("-4", "-6")],
     "rules": [IifRule(family, "eth1", table) for family in ("-4", "-6") for table in ("222", "70000")],
     "a whole overlay": [
         one

@@ -5,14 +5,15 @@ The file is the same on all nodes; what differs is under `nodes`. It is checked 
 
 from __future__ import annotations
 
+from ipaddress import ip_interface
 from typing import TYPE_CHECKING, Any
 
 from snf_network.addresses import family_of, is_name
 from snf_network.errors import BadConfig, shown
 from snf_network.lean import dataclass
-from snf_network.model.networks import Bridge, Networks, Overlay, Routed, Underlay
+from snf_network.model.networks import Bridge, Dhcp, Networks, Overlay, Routed, Underlay
 from snf_network.model.networks.document import Mistakes, Value, compose, unknown
-from snf_network.model.networks.keys import LATER, NETWORKS, SYSCTLS, UNDERLAY, VNI, Key
+from snf_network.model.networks.keys import LATER, NETWORKS, PARTS, UNDERLAY, VNI, Key
 
 if TYPE_CHECKING:
     from snf_network.model.networks import Network
@@ -21,6 +22,7 @@ PATH = "/etc/snf-network/networks.yaml"
 TOP = ("underlay", "networks", "nodes")
 RESERVED = ("underlay", "locks", "shared", "base", "dns", "networks")
 """Names of other things in the directory of records."""
+NODES_TABLES = (253, 254, 255)
 
 
 @dataclass(frozen=True)
@@ -122,10 +124,12 @@ def _network(name: str, value: Value, said: dict[str, Value]) -> Network | None:
         (kind or value).wrong(wrong, f"kind: one of {', '.join(NETWORKS)}")
     else:
         keys = NETWORKS[word]
-        sysctls = said.pop("sysctl", None) if word == "routed" else None
+        part, inner = PARTS.get(word, ("", {}))
+        below = said.pop(part, None)
         before = len(value.mistakes.lines)
-        found = _values(said, keys, ("kind", "sysctl") if word == "routed" else ("kind",))
-        found |= _values(sysctls.entries("the keys " + ", ".join(SYSCTLS)), SYSCTLS) if sysctls else {}
+        found = _values(said, keys, ("kind", part) if part else ("kind",))
+        more = _values(below.entries("the keys " + ", ".join(inner)), inner) if below else {}
+        found |= more if part == "sysctl" else {"dhcp": Dhcp(**more)} if more else {}
         missing = [one for one, key in keys.items() if key.needed and one not in said]
         for one in missing:
             value.wrong(f"has no {one}", f"{one}: {keys[one].allowed}")
@@ -155,7 +159,7 @@ def _routed(name: str, value: Value, said: dict[str, Value], found: dict[str, An
     families = [family_of(gateway) for gateway in found.get("gateways", ())]
     if len(set(families)) < len(families):
         said["gateways"].wrong("has two routers of one family", "one of IPv4, one of IPv6")
-    if found["table"] in (253, 254, 255):
+    if found["table"] in NODES_TABLES:
         said["table"].wrong(f"{found['table']} is a table of the node itself", "any but 253, 254 and 255")
     return Routed(name, **found)
 
@@ -186,11 +190,30 @@ def _overlay(name: str, value: Value, said: dict[str, Value], found: dict[str, A
         where.wrong(f"{shown(bridge)} is one bridge for several VNIs", f"a name with {VNI}, as ov{VNI}")
     elif len(longest) > 15:
         where.wrong(f"{shown(longest)} is too long for a bridge", "at most 15 characters, with the VNI in it")
+    elif _wrong_gateway(value, said, found, several):
+        pass
     elif found.get("guest_mtu", 0) > found.get("mtu", Overlay.mtu):
         said["guest_mtu"].wrong("is more than the network's mtu", f"at most {found.get('mtu', Overlay.mtu)}")
     else:
         return Overlay(name, vnis, **found)
     return None
+
+
+def _wrong_gateway(value: Value, said: dict[str, Value], found: dict[str, Any], several: bool) -> bool:
+    """Note what is wrong with the gateway of an overlay; True if anything is."""
+    families = [family_of(one) for one in found.get("gateway", ())]
+    table = found.get("table", 0)
+    if table and not families:
+        said["table"].wrong("has no gateway", "gateway: the addresses by which guests reach the table")
+    elif several and families:
+        said["gateway"].wrong("cannot be that of several VNIs", "a network of its own, with vni")
+    elif len(set(families)) < len(families):
+        said["gateway"].wrong("has two addresses of one family", "one of IPv4, one of IPv6")
+    elif table in NODES_TABLES:
+        said["table"].wrong(f"{table} is a table of the node itself", "any but 253, 254 and 255")
+    else:
+        return False
+    return True
 
 
 MAKERS = {"routed": _routed, "bridge": _bridge, "overlay": _overlay}
@@ -210,7 +233,8 @@ def _things(network: Network) -> list[str]:
     if isinstance(network, Overlay):
         pairs = list(network.bridges())
         devices = [f"device {name}" for vni, bridge in pairs for name in (bridge, f"vx{vni}")]
-        return [*(f"VNI {vni}" for vni, _ in pairs), *devices]
+        gateways = [f"network {ip_interface(one).network}" for one in network.gateway]
+        return [*(f"VNI {vni}" for vni, _ in pairs), *devices, *gateways]
     if isinstance(network, Bridge):
         return [f"device {network.bridge}", *(f"port {port}" for port in network.ports)]
     return [f"table {network.table}"]

@@ -5,9 +5,10 @@ docs/networks.schema.json says the same for editors; a test compares the two.
 
 from __future__ import annotations
 
+from ipaddress import ip_interface
 from typing import TYPE_CHECKING, Any
 
-from snf_network.addresses import is_global6, is_interface, is_ip4, is_ip6
+from snf_network.addresses import is_domain, is_global6, is_interface, is_ip4, is_ip6, is_length, is_name
 from snf_network.lean import dataclass
 from snf_network.model.networks.document import FALSE, TRUE
 
@@ -91,8 +92,31 @@ def is_single(text: str) -> bool:
     return is_ip4(text) or is_global6(text)
 
 
+def is_host(text: str) -> bool:
+    """An address of one host, with the length of a prefix that has room for others: neither its first nor,
+    with IPv4, its last address.
+    """
+    address, _, length = text.partition("/")
+    if not is_single(address) or not is_length(length, 126 if ":" in address else 30) or length == "0":
+        return False
+    network = ip_interface(text).network
+    ends = (network.network_address, *(() if ":" in text else (network.broadcast_address,)))
+    return ip_interface(text).ip not in ends
+
+
+def is_file(text: str) -> bool:
+    """A path that needs no quotes in any server's configuration."""
+    return 0 < len(text) < 128 and all(part == "" or is_name(part) for part in text.split("/"))
+
+
+def canonical(text: str) -> str:
+    """An address with a prefix length, as the kernel writes it."""
+    return str(ip_interface(text))
+
+
 INTERFACE = Key(is_interface, "a device name: at most 15 of a-z A-Z 0-9 . _ -, and neither . nor - first")
 BOOLEAN = Key(lambda text: text.lower() in TRUE + FALSE, "true or false", lambda text: text.lower() in TRUE)
+FILENAME = "a path of at most 127 of a-z A-Z 0-9 . _ - /"
 MTU = number(1280, 65485)
 """IPv6 needs 1280; VXLAN over IPv4 takes 50."""
 SYSCTLS = {"rp_filter": choice("0", "1", "2"), "accept_ra": choice("0", "1", "2")}
@@ -117,9 +141,27 @@ NETWORKS: dict[str, dict[str, Key]] = {
         "engine": choice("list"),
         "mtu": MTU,
         "guest_mtu": MTU,
+        "gateway": Key(
+            is_host,
+            "addresses with prefix lengths, one of IPv4, one of IPv6: 198.51.100.1/24",
+            canonical,
+            many=True,
+        ),
+        "table": number(1, (1 << 31) - 1),
     },
 }
-"""The kinds of networks, and the keys of each, besides `kind`, and `sysctl` of the kind routed."""
+"""The kinds of networks, and the keys of each, besides `kind`, and those of PARTS."""
+DHCP: dict[str, Key] = {
+    "nameservers": Key(is_ip4, "IPv4 addresses", many=True),
+    "domain": Key(is_domain, "a domain name"),
+    "lease": number(60, 4294967294),
+    "next_server": Key(is_ip4, "an IPv4 address"),
+    "filename": Key(lambda text: is_file(text), FILENAME),
+    "uefi_filename": Key(lambda text: is_file(text), FILENAME),
+}
+"""The keys of `dhcp`, of the kind overlay."""
+PARTS: dict[str, tuple[str, dict[str, Key]]] = {"routed": ("sysctl", SYSCTLS), "overlay": ("dhcp", DHCP)}
+"""The key of a kind that is a mapping itself, and its keys."""
 UNDERLAY: dict[str, Key] = {
     "addresses": choice("ssconf_node_secondary_ips", "ssconf_node_primary_ips"),
     "peers": Key(is_single, "addresses of other nodes, one family", many=True),
@@ -128,7 +170,6 @@ UNDERLAY: dict[str, Key] = {
 LATER: dict[str, str] = {
     "wireguard": "kind wireguard is not yet there",
     "evpn": "engine evpn is not yet there",
-    "gateway": "gateways in an overlay are not yet there",
     "frr": "engine evpn is not yet there",
     "export": "routes to a BGP router are not yet there",
     "vlan_aware": "VLAN-aware bridges are not yet there",
