@@ -102,7 +102,7 @@ def plan_for(nic: Nic, node: Node, config: Config) -> Plan:
         resources = [resource for resource in resources if not _draws_traffic(resource, nic)]
     members = {resource.set for resource in resources if isinstance(resource, Element)}
     resources += pins.ingress(nic, members)
-    resources += firewall.setup(nic, node, config, "prefixed" in members)
+    resources += firewall.setup(nic, node, config, members)
     resources = list(dict.fromkeys(_options_first(resources)))
     told = (
         Announcement(one.address, one.interface)

@@ -1,5 +1,5 @@
-"""Show dropped frames by NIC and reason. Only frames from guests are counted, except `mac-prefix`, which
-counts frames to a NIC.
+"""Show dropped frames by NIC and reason. Only frames from guests are counted, except `mac-prefix` and
+`foreign`, which count frames to a NIC. A device vx... is an overlay's: those are frames from other nodes.
 
 Counters belong to the interface's number in the kernel, so a later tap of the same name starts at zero; they
 expire after seven days without a drop. A NIC that is gone shows as its number.

@@ -32,6 +32,7 @@ REASONS = {
     "tunnel": "a tunnel to one of the nodes (UNDERLAY)",
     "vxlan": "VXLAN from no node of the list, or not to this node's own address there",
     "gateway": "in the name of an overlay's gateway, or to it, from another node: each node has its own",
+    "foreign": "kept from this NIC, as nfdhcpd serves it: a DHCP server or a router beyond the overlay",
     "masq": "from one masq network to another",
     "mac-prefix": "kept from this NIC: it comes from another private network",
 }

@@ -314,7 +314,8 @@ def _profiles(closed: Collection[str], loaded: set[str]) -> Iterator[str]:
 
 
 def _chains(name: str, body: str) -> Iterator[str]:
-    """A profile in inet; in bridge, where it does not apply to ARP; and in bridge after the MAC prefix check.
+    """A profile in inet; in bridge, where it does not apply to ARP; in bridge after the MAC prefix check; and
+    both for a served NIC of an overlay.
 
     `meta protocol` looks behind one VLAN tag, as the guest does; frames with two tags and LLC (4,
     ETH_P_802_2), which no profile can judge, drop. Comparing is cheaper here than a lookup. Protocols that
@@ -328,7 +329,9 @@ def _chains(name: str, body: str) -> Iterator[str]:
         f"meta protocol vmap {{ 0x0004 : drop, 8021q : drop, 8021ad : drop, {inside} }}\naccept\n}}\n"
         f"chain ip_profile_{name} {{\n{body}\n}}\n"
         f"chain filtered_profile_{name} {{\n"
-        f"oifname . ether saddr & $MAC_MASK @prefixes goto profile_{name}\ngoto no_mac_prefix\n}}\n}}"
+        f"oifname . ether saddr & $MAC_MASK @prefixes goto profile_{name}\ngoto no_mac_prefix\n}}\n"
+        f"chain sole_profile_{name} {{\njump foreign\ngoto profile_{name}\n}}\n"
+        f"chain sole_filtered_profile_{name} {{\njump foreign\ngoto filtered_profile_{name}\n}}\n}}"
     )
 
 

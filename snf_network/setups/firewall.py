@@ -7,7 +7,7 @@ from snf_network.model.resources import Element, Resource
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Container, Iterator
 
     from snf_network.model.config import Config
     from snf_network.model.nic import Nic
@@ -17,10 +17,11 @@ RECONFIGURE = "reconfigure"
 """Not a profile: asks snf-network-reconfigure to bring the NIC up again."""
 
 
-def setup(nic: Nic, node: Node, config: Config, filtered: bool) -> Iterator[Resource]:
+def setup(nic: Nic, node: Node, config: Config, members: Container[str]) -> Iterator[Resource]:
     """One verdict for everything that goes to the tap, so a flooded broadcast costs one lookup per port.
 
-    `filtered`: the NIC is in a filtered network; in the bridge, the MAC prefix is checked before its profile.
+    `members`: the sets that the NIC is in. In a filtered network, the bridge checks the MAC prefix before its
+    profile. A served NIC of an overlay hears no server and no router from beyond it.
     """
     profile = profile_of(nic, config)
     if profile and nic.mode not in ("routed", "bridged"):
@@ -33,7 +34,10 @@ def setup(nic: Nic, node: Node, config: Config, filtered: bool) -> Iterator[Reso
             f"TAGS: {shown(profile)} is no firewall profile",
             f"there are {', '.join(node.profiles)}; a file in /etc/snf-network/profiles makes another",
         )
-    chain = "_".join(filter(None, ("filtered" if filtered else "", f"profile_{profile}" if profile else "")))
+    answered = "served" in members or "queued" in members
+    sole = "sole" if node.overlay and answered else ""
+    filtered = "filtered" if "prefixed" in members else ""
+    chain = "_".join(filter(None, (sole, filtered, f"profile_{profile}" if profile else "")))
     if nic.mode == "routed" and profile:
         yield Element("inet", "egress", nic.interface, value=f"goto profile_{profile}")
     if nic.mode == "bridged" and chain:

@@ -5,15 +5,18 @@ advertisements.
 from __future__ import annotations
 
 import json
+import subprocess
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 
 import pytest
 
 from lab.overlay import Cluster, cluster, environment
+from snf_network.selftest import frames as f
 from tests.dhcpd.netns.daemon import running
 from tests.netns.lab import Machine, until
-from tests.netns.test_networks import command, net
+from tests.netns.test_hooks import RECONFIGURE, after
+from tests.netns.test_networks import command, listening, net
 
 FILE = "networks: {prv0: {kind: overlay, vni: 100, bridge: ov100}}\n"
 MAC = "aa:00:00:00:01:%02x"
@@ -146,3 +149,129 @@ def test_an_underlay_whose_address_is_on_lo(nodes: Cluster) -> None:
     finally:
         node.ip("addr del 10.99.0.1/32 dev lo", "addr flush dev eth0", "addr add 10.99.0.1/24 dev eth0")
         node.ip("link set eth0 mtu 1500")
+
+
+# --- who tells them
+
+
+DNSMASQ = """\
+port=0
+interface=eth0
+dhcp-range=10.1.0.100,10.1.0.120,255.255.255.0,300
+dhcp-option=option:router,10.1.0.66
+dhcp-range=2001:db8:66::,ra-only
+ra-param=eth0,4,60
+enable-ra
+"""
+
+
+@contextmanager
+def another_server(machine: Machine) -> Iterator[None]:
+    """A real DHCP server and router in a guest: advertises itself every four seconds."""
+    machine.write("/etc/dnsmasq.x", DNSMASQ)
+    words = ("-k", "-C", "/etc/dnsmasq.x", "-u", "root", "-l", "/var/leases", "-x", "/var/x.pid")
+    server = subprocess.Popen(
+        machine.command("dnsmasq", *words), stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL
+    )
+    try:
+        assert until(lambda: ":67 " in machine.out("ss", "-uln"), 5)
+        yield
+    finally:
+        server.terminate()
+        server.wait(10)
+
+
+def advertised(guest: Machine, by: str, seconds: float = 6) -> bool:
+    """True if an advertisement of that MAC comes to the guest."""
+    with listening(guest, seconds) as heard:
+        pass
+    return any(one[6:12] == f.octets(by) and one[12:14] == b"\x86\xdd" and one[54] == 134 for one in heard)
+
+
+def leased(guest: Machine) -> str:
+    """The address that a DHCP client gets."""
+    guest.run("udhcpc", "-i", "eth0", "-n", "-q", "-f", "-t", "10", "-T", "1")
+    found = json.loads(guest.out("ip", "-j", "-4", "addr", "show", "eth0"))[0]["addr_info"]
+    return str(found[0]["local"])
+
+
+def reconfigured(node: Machine, said: Mapping[str, str]) -> None:
+    """The instance has been modified, and asks for it to reach its running NIC."""
+    env = after("SET_PARAMS", {**said, "TAGS": "synnefo:network:0:reconfigure"})
+    assert node.script(RECONFIGURE, env).returncode == 0
+
+
+def test_nfdhcpd_goes_on_and_off_for_a_live_guest_and_others_are_heard_or_not(nodes: Cluster) -> None:
+    """A DHCP server and router on the bridge of another node."""
+    nodes.say(FILE)
+    one, two = nodes.nodes
+    for node in nodes.nodes:
+        assert net(node, "up")[0] == 0
+    addresses = ("10.1.0.66/24", "2001:db8:66::1/64")
+    with (
+        guest(nodes, one, nic(1)) as asking,
+        guest(nodes, one, nic(3, "")) as beside,
+        guest(nodes, two, nic(2, ""), *addresses) as server,
+        running(one) as daemon,
+        another_server(server),
+    ):
+        assert leased(asking) == "10.1.0.1" and not advertised(asking, MAC % 2)
+        assert leased(beside).startswith("10.1.0.1") and leased(beside) != "10.1.0.1", "of that server"
+        assert advertised(beside, MAC % 2)
+        assert "foreign" in command(one, "drops")[1]
+        reconfigured(one, nic(1, ""))
+        assert until(lambda: daemon.states() == {}, 3) and command(one, "check") == (0, "clean\n")
+        assert advertised(asking, MAC % 2)
+        asking.ip("addr flush dev eth0")
+        assert leased(asking) not in ("10.1.0.1", "")
+        reconfigured(one, nic(1))
+        assert until(lambda: daemon.states() == {"tap1": "served"}, 3)
+        assert leased(asking) == "10.1.0.1" and not advertised(asking, MAC % 2)
+        assert command(one, "check") == (0, "clean\n")
+
+
+@pytest.mark.parametrize("tags", ["nfdhcpd", "nfdhcpd private-filtered", "nfdhcpd ip-filtered"])
+@pytest.mark.parametrize("profile", ["", "protected"])
+def test_a_served_guest_hears_no_server_beyond_whatever_else_it_has(
+    nodes: Cluster, tags: str, profile: str
+) -> None:
+    nodes.say(FILE)
+    one, two = nodes.nodes
+    for node in nodes.nodes:
+        assert net(node, "up")[0] == 0
+    said = nic(1, tags, TAGS=f"synnefo:network:0:{profile}" if profile else "")
+    source, lies = (
+        MAC % 2,
+        {
+            "DHCP": f.udp("10.1.0.2", "10.1.0.1", 67, 68),
+            "DHCPv6": f.udp("fe80::2", f.eui64(MAC % 1), 547, 546),
+            "RA": f.icmp6("fe80::2", f.ALL_NODES, 134, bytes(12)),
+            "redirect": f.icmp6("fe80::2", f.ALL_NODES, 137, bytes(36)),
+        },
+    )
+    good = {
+        "UDP": f.udp("10.1.0.2", "10.1.0.1", 53, 4000),
+        "fragment": f.ip("10.1.0.2", "10.1.0.1", f.UDP, bytes((0, 67, 0, 68, 1, 2, 3, 4)), fragment=100),
+        "ARP": f.arp(1, source, "10.1.0.2", "10.1.0.1"),
+        "echo": f.ping("10.1.0.2", "10.1.0.1"),
+        "NS": f.ns("fe80::2", f.eui64(MAC % 1)),
+    }
+
+    def heard(packets: Mapping[str, f.Packet]) -> set[str]:
+        found = set()
+        for name, packet in packets.items():
+            frame = f.ethernet(source, f.BROADCAST, packet)
+            with listening(mine, 0.05) as caught:
+                mouth.send(frame)
+            found |= {name for got in caught if got[:40] == frame[:40]}  # br_netfilter cuts off what pads it
+        return found
+
+    with (
+        guest(nodes, one, said) as mine,
+        guest(nodes, two, nic(2, "")) as other,
+        closing(other.packet_socket("eth0")) as mouth,
+    ):
+        assert heard(lies) == set() and heard(good) == good.keys()
+        one.run("nft", "flush", "set", "bridge", "snf_network", "overlays")
+        assert heard(lies) == lies.keys(), "without our rule they would be heard"
+        assert command(one, "repair")[0] == 0 and heard(lies) == set()
