@@ -3,8 +3,8 @@
 
 `plan` prints what `up` would do, as lines to type. `up` does it: a second time it does nothing, and after a
 change in the file only what differs. `down` takes networks away again, unless a guest is in one. `check`
-compares the file, the records and the kernel; with --file it only reads the file. docs/networks.md has the
-keys of the file.
+compares the file, the records and the kernel; with --file it only reads the file. `dhcp-config` prints what a
+DHCP server of your own needs for the guests of one network. docs/networks.md has the keys of the file.
 """
 
 from __future__ import annotations
@@ -21,11 +21,12 @@ from snf_network.model.networks import Bridge, Overlay, Routed
 from snf_network.model.networks.change import Change
 from snf_network.model.networks.file import PATH, mistakes
 from snf_network.networks import UNDERLAY
+from snf_network.networks.dhcp import FORMATS
 from snf_network.observe.networks import ups
 from snf_network.observe.nodes import SSCONF
 from snf_network.scripts.process import Log
 
-from . import table
+from . import dhcp_config, table
 from .networks import differences, load, removal, selected, text_of
 
 TYPE_CHECKING = False
@@ -41,6 +42,9 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("name", nargs="*", help="networks; without any, all")
     parser.add_argument("--all", action="store_true", help="down: all networks that are up")
     parser.add_argument("--json", action="store_true", help="print JSON")
+    parser.add_argument(
+        "--format", choices=FORMATS, default="isc", help="dhcp-config: for ISC dhcpd, Kea or dnsmasq"
+    )
     parser.add_argument("--file", metavar="FILE", help=f"another file than {PATH}")
     parser.add_argument(
         "--ssconf", metavar="DIRECTORY", default=SSCONF, help=f"where Ganeti's ssconf files are ({SSCONF})"
@@ -162,4 +166,11 @@ def _print(what: object) -> None:
     sys.stdout.write(json.dumps(what, indent=2) + "\n")
 
 
-ACTIONS = {"list": _list, "plan": _plan, "up": _up, "down": _down, "check": _check}
+ACTIONS = {
+    "list": _list,
+    "plan": _plan,
+    "up": _up,
+    "down": _down,
+    "check": _check,
+    "dhcp-config": dhcp_config.run,
+}

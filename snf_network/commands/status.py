@@ -39,12 +39,17 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         "--wide", action="store_true", help="also show IPv6 address, MAC and tags, and which tags are unknown"
     )
     parser.add_argument("--json", action="store_true", help="print JSON: a list of objects")
+    parser.add_argument("--network", metavar="NETWORK", help="one network of the node: its peers and NICs")
 
 
 def run(options: argparse.Namespace, config: Config) -> int:
     """Print the table or the list."""
     records = chosen.records(config, options.interface)
     rows = [row(record, config) for record in records]
+    if options.network:
+        from .network_status import show
+
+        return show(options.network, rows, options.json, config)
     silent = chosen.silent(records, config)
     if options.json:
         facts = [
