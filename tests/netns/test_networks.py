@@ -377,9 +377,11 @@ def test_a_second_up_does_nothing_and_a_change_only_what_differs(nodes: Cluster)
     nodes.say(FILE.replace("vni: 100,", "vni: 100, mtu: 1400,"), node)
     assert net(node, "plan") == (
         0,
-        "# prv0\nip link set dev ov100 mtu 1400 up\nip link set dev vx100 mtu 1400 master ov100\n",
+        "# prv0\nip link set dev ov100 mtu 1400 up\n"
+        'ip link set dev ov100 alias "snf-network overlay prv0"\n'
+        "ip link set dev vx100 mtu 1400 master ov100\n",
     )
-    assert net(node, "up") == (0, "prv0: put in place: 2 changes\n")
+    assert net(node, "up") == (0, "prv0: put in place: 3 changes\n")
     assert numbers(node) == before, "no device is made anew"
 
 
@@ -451,7 +453,7 @@ def test_down_refuses_while_a_guest_is_in_it(nodes: Cluster) -> None:
         assert one.ping("10.1.0.2")
         assert net(node, "down", "--all") == (
             1,
-            "prv1: taken away: 2 changes\n"
+            "prv1: taken away: 3 changes\n"
             "snf-network: prv0: ov100 has tap1 (move or stop these guests first)\n",
         )
         assert one.ping("10.1.0.2") and "vteps" not in net(node, "check")[1]
