@@ -8,7 +8,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import cached_property
 
-from snf_network.selftest.matrix import COLUMNS, MAC, QUEUED, UNCOUNTED, VRRP, Column, Guest, Row
+from snf_network.selftest.matrix import COLUMNS, FAR, MAC, QUEUED, UNCOUNTED, VRRP, Column, Guest, Row
 from snf_network.selftest.site import ROOM, ROWS, Heard, Site
 from snf_network.selftest.world import drops
 
@@ -24,8 +24,10 @@ EARS = {
     "VXLAN device",
     "forwarding table",
 }
-TO_GUESTS = "mac-prefix"
-"""The reason for frames kept from a guest; those of the node itself are counted with it too."""
+TO_GUESTS = ("mac-prefix", "foreign")
+"""The reasons for frames kept from a guest; those of the node itself, and those that are flooded, are counted
+with them too.
+"""
 
 
 @dataclass(frozen=True)
@@ -59,6 +61,12 @@ class Cell:
     def reason(self) -> str:
         """Why it must be dropped; empty if it must pass."""
         return self.row.reason(self.guest.column)
+
+    @property
+    def counted(self) -> str:
+        """The device that its drop is counted for: where it comes from, or the NIC that it is kept from."""
+        beyond = self.row.sender == "beyond" and self.reason != "foreign"
+        return FAR if beyond else self.guest.tap
 
     @property
     def shown(self) -> str:
@@ -168,10 +176,10 @@ def _miscounted(cells: tuple[Cell, ...], counted: Counter[tuple[str, str]]) -> I
     wanted, most = Counter[tuple[str, str]](), Counter[tuple[str, str]]()
     for cell in cells:
         if cell.reason and cell.reason not in UNCOUNTED and cell.verdict != WRONG:
-            wanted[cell.guest.tap, cell.reason] += cell.verdicts.count(D)
-            most[cell.guest.tap, cell.reason] += len(cell.trials)
+            wanted[cell.counted, cell.reason] += cell.verdicts.count(D)
+            most[cell.counted, cell.reason] += len(cell.trials)
     names = {cell.guest.tap: cell.guest.column.name for cell in cells}
     for key in sorted(wanted.keys() | counted.keys()):
-        if counted[key] < wanted[key] or (key[1] != TO_GUESTS and counted[key] > most[key]):
+        if counted[key] < wanted[key] or (key[1] not in TO_GUESTS and counted[key] > most[key]):
             name = names.get(key[0], key[0])
             yield f"{name}: {counted[key]} frames counted as {key[1]}, {wanted[key]} expected"

@@ -289,4 +289,7 @@ def test_nothing_is_left_even_if_it_is_killed() -> None:
 
 
 def test_reason_of_what_is_kept_from_a_guest_is_one_that_is_counted() -> None:
-    assert f'"{TO_GUESTS}"' in (ROOT / "snf_network" / "rules" / "base.nft").read_text()
+    rules = "".join(
+        (ROOT / "snf_network" / "rules" / f"{name}.nft").read_text() for name in ("base", "overlay")
+    )
+    assert all(f'"{reason}"' in rules for reason in TO_GUESTS)
