@@ -12,7 +12,8 @@ import pytest
 
 from lab.overlay import Cluster, cluster, environment
 from snf_network.selftest import frames as f
-from tests.netns.lab import Ear, Machine
+from tests.dhcpd.netns.daemon import running
+from tests.netns.lab import Ear, Machine, until
 from tests.netns.test_networks import MACS, command, killed, listening, local, net
 
 GATEWAY, GATEWAY6, LOCAL6 = "10.1.0.254", "2001:db8:9::fe", "fe80::53:4eff:fe00:64"
@@ -328,3 +329,53 @@ def test_an_address_that_the_node_has_elsewhere_is_not_taken(nodes: Cluster) -> 
         assert left(node) == ""
     finally:
         node.ip(f"addr del {GATEWAY}/32 dev lo")
+
+
+def test_a_guest_with_nfdhcpd_is_led_to_the_gateway_of_its_node(nodes: Cluster) -> None:
+    """By DHCP to its address; by an advertisement to its link-local one, which no node but its own has."""
+    node = nodes.nodes[1]
+    tap, said = "tap1", environment("tap1", MACS[1], "ov100", "nfdhcpd ip-filtered", "10.1.0.1")
+    more = {
+        "NETWORK_GATEWAY": GATEWAY,
+        "NETWORK_SUBNET6": "2001:db8:9::/64",
+        "NETWORK_GATEWAY6": GATEWAY6,
+        "TAGS": "snf-network:0:allow:2001:db8:9::/64",
+    }
+    router = nodes.lab.machines["world"]
+    machine = nodes.lab.guest(node, tap, MACS[1])
+    lead(router, 1, 2)
+    try:
+        node.up({**said, **more})
+        with running(node):
+            machine.run("udhcpc", "-i", "eth0", "-n", "-q", "-f", "-t", "10", "-T", "1")
+            assert until(lambda: LOCAL6 in machine.out("ip", "-6", "route", "show", "default"), 5)
+            assert f"default via {GATEWAY}" in machine.out("ip", "route")
+            machine.ip("addr add 2001:db8:9::1/64 dev eth0 nodad")
+            for address in (GATEWAY, WORLD, LOCAL6 + "%eth0", WORLD6):
+                source = "2001:db8:9::1" if address == WORLD6 else ""
+                assert machine.ping(address, source=source), address
+            assert neighbours(machine)[LOCAL6] == MAC
+    finally:
+        lead(router, 1, 1)
+        node.run("ip", "link", "del", tap, check=False)
+        machine.close()
+        command(node, "gc")
+
+
+def test_what_is_sent_to_the_gateway_s_mac_by_another_node_is_not_routed(nodes: Cluster) -> None:
+    """As by a node that is not, or not yet, its gateway: each node would send it on."""
+    one, two = nodes.nodes
+    frame = f.ethernet(MACS[2], MAC, f.udp("10.1.0.2", WORLD))
+    router = nodes.lab.machines["world"]
+
+    def arrives() -> bool:
+        ear = Ear(router, "w1")
+        with closing(two.packet_socket("vx100")) as mouth, closing(ear.socket):
+            mouth.send(frame)
+            heard = [got for _, got in ear.frames(0.5)]
+        return any(f.octets("10.1.0.2") + f.octets(WORLD) in got for got in heard)
+
+    assert not arrives() and "gateway" in command(one, "drops")[1]
+    one.run("nft", "delete", "element", "bridge", "snf_network", "ingress", '{ "vx100" }')
+    assert arrives()
+    assert command(one, "repair")[0] == 0 and not arrives()
