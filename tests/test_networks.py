@@ -6,11 +6,14 @@ from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 
+from snf_network.addresses import is_alias
 from snf_network.host.wireguard import NEVER
 from snf_network.model.networks import Bridge, Member, Networks, Overlay, Routed, Site, Underlay, WireGuard
+from snf_network.model.node import overlay_of
 from snf_network.model.resources.all import ALL_KINDS
 from snf_network.model.resources.tunnel import Seen, SeenPeer, TunnelPeer
 from snf_network.networks import wanted
+from snf_network.networks.overlay import alias, guest_mtu
 
 if TYPE_CHECKING:
     from snf_network.model.networks import Network
@@ -36,9 +39,11 @@ def test_an_overlay() -> None:
             "nft add element inet snf_network vxlan_ports { 4789 }",
         ],
         "prv0": [
+            'nft add element bridge snf_network overlays { "vx100" }',
             f"ip link add name ov100 mtu 65535 group 148 {BRIDGE}",
             "ip link set dev ov100 addrgenmode none",
             "ip link set dev ov100 mtu 1500 up",
+            'ip link set dev ov100 alias "snf-network overlay prv0"',
             "ip link add name vx100 group 148 type vxlan id 100 dstport 4789 local 10.99.0.1 ttl 64 tos 0x2 learning",
             "ip link set dev vx100 addrgenmode none",
             "ip link set dev vx100 mtu 1500 master ov100",
@@ -49,6 +54,44 @@ def test_an_overlay() -> None:
             "ip link set dev vx100 up",
         ],
     }
+
+
+def test_a_gateway() -> None:
+    network = Overlay(*("prv0", (100,), "ov100"), gateway=("198.51.100.1/24", "2001:db8:1::1/64"), table=222)
+    plain = lines(Overlay("prv0", (100,), "ov100"))["prv0"]
+    local = "fe80::53:4eff:fe00:64"
+    added = [
+        'nft add element bridge snf_network ingress { "vx100" : goto beyond }',
+        'nft add element bridge snf_network prefixed { "vx100" }',
+        'nft add element bridge snf_network router_ips { "vx100" . 198.51.100.1 }',
+        'nft add element bridge snf_network routers { "vx100" . 2001:db8:1::1 }',
+        'nft add element bridge snf_network router_targets { "vx100" . 0x20010db8000100000000000000000001 }',
+        f'nft add element bridge snf_network routers {{ "vx100" . {local} }}',
+        'nft add element bridge snf_network router_targets { "vx100" . 0xfe80000000000000 }'.replace(
+            "0000 }", "000000534efffe000064 }"
+        ),
+        "ip link set dev ov100 address 02:53:4e:00:00:64 mtu 1500 up",
+        "sysctl net/ipv4/conf/ov100/forwarding=1",
+        "sysctl net/ipv4/conf/ov100/arp_ignore=1",
+        "sysctl net/ipv4/conf/ov100/arp_announce=2",
+        "sysctl net/ipv6/conf/all/forwarding=1",
+        "sysctl net/ipv6/conf/ov100/forwarding=1",
+        "sysctl net/ipv6/conf/ov100/accept_ra=0",
+        "ip addr replace 198.51.100.1/24 dev ov100",
+        "ip addr replace 2001:db8:1::1/64 dev ov100 nodad",
+        f"ip addr replace {local}/64 dev ov100 nodad",
+        "ip -4 rule add pref 14700 iif ov100 lookup 222 proto 148",
+        "ip -4 rule add pref 14701 iif ov100 unreachable proto 148",
+        "ip -6 rule add pref 14700 iif ov100 lookup 222 proto 148",
+        "ip -6 rule add pref 14701 iif ov100 unreachable proto 148",
+        "ip route replace 198.51.100.0/24 dev ov100 table 222 proto 148",
+        "ip route replace 2001:db8:1::/64 dev ov100 table 222 proto 148",
+    ]
+    made = lines(network)["prv0"]
+    assert [line for line in made if line not in plain] == added
+    assert [line for line in plain if line not in made] == ["ip link set dev ov100 mtu 1500 up"]
+    ipv4 = lines(network, site=Site("10.99.0.1", ipv6=False))["prv0"]
+    assert 'ingress { "vx100" : goto beyond4 }' in ipv4[1] and not [line for line in ipv4 if "::" in line]
 
 
 def test_overlays_share_the_underlay_and_each_vni_has_its_devices() -> None:
@@ -62,7 +105,7 @@ def test_overlays_share_the_underlay_and_each_vni_has_its_devices() -> None:
         "nft add element inet snf_network vtep_self6 { fd99::1 }",
         "nft add element inet snf_network vxlan_ports { 4790 }",
     ]
-    assert [line for line in made["prv0"] if " add " in line or "mtu" in line] == [
+    assert [line for line in made["prv0"] if "link add " in line or "mtu" in line] == [
         f"ip link add name t7x mtu 65535 group 148 {BRIDGE}",
         "ip link set dev t7x mtu 9000 up",
         "ip link add name vx7 group 148 type vxlan id 7 dstport 4790 local fd99::1 ttl 64 tos 0x2 learning",
@@ -73,6 +116,38 @@ def test_overlays_share_the_underlay_and_each_vni_has_its_devices() -> None:
         "ip link set dev vx9 mtu 9000 master t9x",
     ]
     assert not [line for line in made["prv0"] if "addrgenmode" in line]
+
+
+@pytest.mark.parametrize(
+    ("mtu", "told", "site", "expected"),
+    [
+        (1500, 0, Site("10.99.0.1", mtu=1500), 1450),
+        (1500, 0, Site("fd99::1", mtu=1500), 1430),
+        (1500, 0, Site("10.97.0.1", mtu=1420), 1370),
+        (1500, 0, Site("10.99.0.1", mtu=9000), 1500),
+        (9000, 0, Site("10.99.0.1", mtu=9000), 8950),
+        (1500, 0, Site("10.99.0.1", mtu=1300), 1280),
+        (1500, 0, Site("10.99.0.1"), 1500),
+        (1500, 1400, Site("10.99.0.1", mtu=9000), 1400),
+    ],
+)
+def test_what_guests_are_told_as_their_mtu(mtu: int, told: int, site: Site, expected: int) -> None:
+    network = Overlay("prv0", (100,), "ov100", mtu, told)
+    assert guest_mtu(network, site) == expected
+    said = alias(network, site)
+    assert overlay_of(said) == ("prv0", expected if expected < mtu else 0) and is_alias(said)
+
+
+@pytest.mark.parametrize(
+    "alias",
+    ["", "n", "snf-network", "snf-network overlay", "snf-network overlay ", "guest_mtu 1400"]
+    + [
+        f"snf-network overlay n guest_mtu {value}"
+        for value in ("", "1279", "65536", "1e3", "-1", "\u0661\u0664\u0660\u0660")
+    ],
+)
+def test_an_alias_of_another_form_tells_of_no_mtu(alias: str) -> None:
+    assert overlay_of(alias)[1] == 0
 
 
 def test_a_bridge() -> None:
@@ -135,7 +210,7 @@ def test_a_tunnel_and_what_overlays_above_it_have_below() -> None:
         "ip route replace 10.97.0.2/32 dev wg0 table 254 proto 148",
         "ip route replace fd97::3/128 dev wg0 table 254 proto 148",
     ]
-    assert "local 10.97.0.1 " in made["prv0"][3]
+    assert any("type vxlan" in line and "local 10.97.0.1 " in line for line in made["prv0"])
 
 
 class Kernel:

@@ -27,7 +27,7 @@ networks:
     sysctl: {rp_filter: 0, accept_ra: 0}
     arp_source: 198.51.100.9
   trunk0: {kind: bridge, ports: [bond0, eth3], mtu: 9000}
-  prv0:   {kind: overlay, vni: 100, bridge: ov100, engine: list, mtu: 1400}
+  prv0:   {kind: overlay, vni: 100, bridge: ov100, engine: list, mtu: 1400, guest_mtu: 1350}
   tenants: {kind: overlay, vnis: "1000-1003,2000", bridge: "t{vni}"}
   lan0: {kind: bridge, vlan_aware: true, vlans: "2-4,7"}
   wan:
@@ -58,7 +58,7 @@ def test_all_that_it_may_say() -> None:
     assert said.common.networks == (
         PUBLIC,
         Bridge("trunk0", "trunk0", ("bond0", "eth3"), 9000),
-        Overlay("prv0", (100,), "ov100", 1400),
+        Overlay("prv0", (100,), "ov100", 1400, 1350),
         Overlay("tenants", (1000, 1001, 1002, 1003, 2000), "t{vni}"),
         Bridge("lan0", "lan0", vlan_aware=True, vlans=(2, 3, 4, 7)),
         WireGuard(
@@ -149,8 +149,30 @@ BAD: dict[str, tuple[str, ...]] = {
         "networks.n.engine: engine evpn is not yet there; one of list",
     ),
     net("kind: overlay, vni: 1, gateway: 10.0.0.1"): (
-        "networks.n.gateway: gateways in an overlay are not yet there; allowed: "
-        "kind, vni, vnis, bridge, engine, mtu",
+        "networks.n.gateway: '10.0.0.1' is not a list; "
+        "a list of addresses with prefix lengths, one of IPv4, one of IPv6: 198.51.100.1/24",
+    ),
+    net("kind: overlay, vni: 1, gateway: [10.0.0.1]"): (
+        "networks.n.gateway: '10.0.0.1' cannot be used; "
+        "addresses with prefix lengths, one of IPv4, one of IPv6: 198.51.100.1/24",
+    ),
+    net("kind: overlay, vni: 1, export: {}"): (
+        "networks.n.export: routes to a BGP router are not yet there; allowed: "
+        "kind, dhcp, vni, vnis, bridge, engine, mtu, guest_mtu, gateway, table",
+    ),
+    net("kind: overlay, vni: 1, dhcp: {filename: 'a\"; b'}"): (
+        "networks.n.dhcp.filename: 'a\"; b' cannot be used; a path of at most 127 of a-z A-Z 0-9 . _ - /",
+    ),
+    net("kind: overlay, vni: 1, dhcp: {router: 10.0.0.1}"): (
+        "networks.n.dhcp.router: is not known here; allowed: "
+        "nameservers, domain, lease, next_server, filename, uefi_filename",
+    ),
+    net("kind: overlay, vni: 1, dhcp: {next_server: '::1', lease: 5}"): (
+        "networks.n.dhcp.next_server: '::1' cannot be used; an IPv4 address",
+        "networks.n.dhcp.lease: '5' cannot be used; a number from 60 to 4294967294",
+    ),
+    net("kind: overlay, vni: 1, gateway: [10.0.0.1/24], table: 254"): (
+        "networks.n.table: 254 is a table of the node itself; any but 253, 254 and 255",
     ),
     net("kind: overlay, vni: 1, brige: b"): ("networks.n.brige: is not known here; did you mean bridge?",),
     net("kind: overlay, vni: 0"): ("networks.n.vni: '0' cannot be used; a number from 1 to 16777215",),
@@ -161,6 +183,9 @@ BAD: dict[str, tuple[str, ...]] = {
     net("kind: overlay, vni: [1]"): ("networks.n.vni: a list cannot be used; a number from 1 to 16777215",),
     net("kind: overlay, vni: 1, mtu: 500"): (
         "networks.n.mtu: '500' cannot be used; a number from 1280 to 65485",
+    ),
+    net("kind: overlay, vni: 1, guest_mtu: 500"): (
+        "networks.n.guest_mtu: '500' cannot be used; a number from 1280 to 65485",
     ),
     net("kind: overlay, vni: 1, bridge: 'a b'"): (
         "networks.n.bridge: 'a b' cannot be used; a device name, in which {vni} stands for the VNI",
@@ -219,6 +244,36 @@ WORSE: dict[str, tuple[str, ...]] = {
     ),
     "networks:\n  n: {kind: bridge}\n  n: {kind: bridge}": ("networks.n: is already in line 2; say it once",),
     net("kind: overlay, vni: 1, vnis: 2"): ("networks.n: has both vni and vnis; one of them",),
+    **{
+        net(f"kind: overlay, vni: 1, gateway: ['{wrong}']"): (
+            f"networks.n.gateway: '{wrong}' cannot be used; "
+            "addresses with prefix lengths, one of IPv4, one of IPv6: 198.51.100.1/24",
+        )
+        for wrong in (
+            "10.0.0.0/24",
+            "10.0.0.255/24",
+            "10.0.0.1/31",
+            "10.0.0.1/0",
+            "fe80::1/64",
+            "2001:db8::/64",
+        )
+    },
+    net("kind: overlay, vni: 1, table: 5"): (
+        "networks.n.table: has no gateway; gateway: the addresses by which guests reach the table",
+    ),
+    net("kind: overlay, vnis: 1-2, gateway: [10.0.0.1/24]"): (
+        "networks.n.gateway: cannot be that of several VNIs; a network of its own, with vni",
+    ),
+    net("kind: overlay, vni: 1, gateway: [10.0.0.1/24, 10.0.1.1/24]"): (
+        "networks.n.gateway: has two addresses of one family; one of IPv4, one of IPv6",
+    ),
+    "networks: {a: {kind: overlay, vni: 1, gateway: [10.0.0.1/24]}, "
+    "b: {kind: overlay, vni: 2, gateway: [10.0.0.9/24]}}": (
+        "networks.b: network 10.0.0.0/24 is that of a already; one network each",
+    ),
+    net("kind: overlay, vni: 1, guest_mtu: 1501"): (
+        "networks.n.guest_mtu: is more than the network's mtu; at most 1500",
+    ),
     net("kind: overlay"): ("networks.n: has neither vni nor vnis; one of them",),
     net("kind: overlay, vnis: 1-9, bridge: br"): (
         "networks.n.bridge: 'br' is one bridge for several VNIs; a name with {vni}, as ov{vni}",
@@ -321,6 +376,8 @@ GOOD = (
     "networks: {}",
     net("kind: overlay, vni: 1, mtu: 1400"),
     net("kind: overlay, vnis: 5"),
+    net("kind: overlay, vni: 1, dhcp: {domain: example.com, lease: 60, filename: /a/b.efi}"),
+    net("kind: overlay, vni: 1, gateway: [198.51.100.1/24, '2001:db8::1/64'], table: 5"),
     net("kind: bridge"),
     net("kind: routed, table: 2, uplink: e, gateways: ['fe80::1'], iif_rule: no"),
     net("kind: bridge, vlan_aware: no"),

@@ -13,6 +13,7 @@ from snf_network.host import kernel, wireguard
 from snf_network.host.lock import Lock
 from snf_network.host.record import ALWAYS, FAILED, NETWORKS, Record, Records
 from snf_network.lean import replace as changed
+from snf_network.model.networks.change import vanishes
 from snf_network.model.resources import Element, Route
 from snf_network.model.resources.all import ALL_KINDS
 from snf_network.model.resources.devices import Device
@@ -100,7 +101,7 @@ class Networks:
             one
             for one in sorted(removed, key=lambda one: one.rank)
             if (one.slot not in wanted or isinstance(one, Route))
-            and not (one.device in devices and not isinstance(one, Device))
+            and not vanishes(one, devices)
             and not isinstance(one, (Learned, Unreachable))
         ]
         wireguard.send([one for one in doomed if isinstance(one, TunnelPeer)], False)

@@ -5,7 +5,8 @@
 change in the file only what differs. `down` takes networks away again, unless a guest is in one. `check`
 compares the file, the records and the kernel; with --file it only reads the file. `key` makes this node's
 private key of WireGuard, if it has none yet, and prints this node's line for networks.yaml, with the public
-one. docs/networks.md has the keys of the file. `ifup` and `ifdown` do the same for one stanza of
+one. `dhcp-config` prints what a DHCP server of your own needs for the guests of one network.
+docs/networks.md has the keys of the file. `ifup` and `ifdown` do the same for one stanza of
 /etc/network/interfaces, whose options ifupdown has put into the environment; the package's scripts in
 /etc/network/if-*.d run them.
 """
@@ -27,11 +28,12 @@ from snf_network.model.networks.change import Change
 from snf_network.model.networks.file import PATH, mistakes
 from snf_network.model.networks.stanza import is_stanza, name_of, uplink_of
 from snf_network.networks import UNDERLAY
+from snf_network.networks.dhcp import FORMATS
 from snf_network.observe.networks import ups
 from snf_network.observe.nodes import SSCONF
 from snf_network.scripts.process import Log
 
-from . import table
+from . import dhcp_config, table
 from .networks import (
     differences,
     load,
@@ -60,6 +62,9 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("name", nargs="*", help="networks; without any, all")
     parser.add_argument("--all", action="store_true", help="down: all networks that are up")
     parser.add_argument("--json", action="store_true", help="print JSON")
+    parser.add_argument(
+        "--format", choices=FORMATS, default="isc", help="dhcp-config: for ISC dhcpd, Kea or dnsmasq"
+    )
     parser.add_argument("--file", metavar="FILE", help=f"another file than {PATH}")
     parser.add_argument(
         "--ssconf", metavar="DIRECTORY", default=SSCONF, help=f"where Ganeti's ssconf files are ({SSCONF})"
@@ -244,6 +249,7 @@ ACTIONS = {
     "up": _up,
     "down": _down,
     "check": _check,
+    "dhcp-config": dhcp_config.run,
     "key": _key,
     "ifup": _ifup,
     "ifdown": _ifdown,

@@ -35,11 +35,11 @@ def resources(network: Bridge, site: Site) -> Iterator[Resource]:
             yield BridgeVlan(port, str(vid))
 
 
-def bridge(name: str, mtu: int, site: Site, more: str = "") -> Iterator[Resource]:
-    """A bridge without an address of the node, up. An MTU that was set stays when ports come. `more`: further
-    options.
+def bridge(name: str, mtu: int, site: Site, more: str = "", mac: str = "") -> Iterator[Resource]:
+    """A bridge without an address of the node, up. An MTU that was set stays when ports come, and so does a
+    MAC. `more`: further options.
     """
     yield Device(name, "bridge", "", OPTIONS + more)
     if site.ipv6:
         yield NoAddress(name)
-    yield Link(name, mtu=str(mtu))
+    yield Link(name, mac, str(mtu))

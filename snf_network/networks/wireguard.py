@@ -6,8 +6,9 @@ from __future__ import annotations
 
 from snf_network.model.resources import Link, Route
 from snf_network.model.resources.devices import Device
+from snf_network.model.resources.hosts import HostAddress
 from snf_network.model.resources.routes import MAIN
-from snf_network.model.resources.tunnel import Address, TunnelKey, TunnelPeer, Unreachable
+from snf_network.model.resources.tunnel import TunnelKey, TunnelPeer, Unreachable
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -28,7 +29,7 @@ def resources(network: WireGuard) -> Iterator[Resource]:
     yield TunnelKey(device, str(network.port), network.key, mine.public)
     for other, prefix in others:
         yield TunnelPeer(device, other.public, prefix, str(network.keepalive), other.endpoint)
-    yield Address(device, host(mine.address))
+    yield HostAddress(device, host(mine.address))
     yield Link(device, mtu=str(network.mtu))
     for _, prefix in others:
         yield Route(prefix, device, MAIN)

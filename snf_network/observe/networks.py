@@ -2,109 +2,24 @@
 
 from __future__ import annotations
 
-from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from snf_network.host import wireguard
 from snf_network.host.kernel import boot
-from snf_network.model.networks.change import Change
+from snf_network.model.networks.change import Change, vanishes
 from snf_network.model.networks.stanza import is_stanza
 from snf_network.model.resources import BridgeVlan, Element, Port, Resource, Route, Sysctl
 from snf_network.model.resources.devices import GROUP, Device
+from snf_network.model.resources.hosts import HostAddress, IifEnd
 from snf_network.model.resources.nft import VTEPS
-from snf_network.model.resources.tunnel import Address, Seen, TunnelPeer, Unreachable
+from snf_network.model.resources.tunnel import Seen, TunnelPeer, Unreachable
 from snf_network.model.resources.underlay import Flood, IifRule, Learned
-from snf_network.observe import readback
+from snf_network.observe.held import View
 from snf_network.observe.obstacles import guests, obstacles
-from snf_network.observe.readback import OnDemand, members_of, policy_rules, routes, unreachable
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from snf_network.host.record import Record
-
-
-class View(OnDemand):
-    """What the kernel has of networks; each part is read if a Resource asks for it."""
-
-    def __init__(self, resources: Iterable[Resource]) -> None:
-        self.asked = list(resources)
-
-    @cached_property
-    def links(self) -> dict[str, dict[str, Any]]:
-        """Every device by name, with its options."""
-        return {link["ifname"]: link for link in readback.ip("-N", "-d", "link", "show")}
-
-    @cached_property
-    def grouped(self) -> set[str]:
-        """The devices in our group."""
-        return {name for name, link in self.links.items() if str(link.get("group")) == str(GROUP)}
-
-    @cached_property
-    def entries(self) -> list[dict[str, Any]]:
-        """The forwarding entries of our VXLAN devices."""
-        ours = {name for name, link in self.links.items() if _is_ours(link, "vxlan")}
-        return [one for one in readback.bridge("fdb", "show") if one["ifname"] in ours] if ours else []
-
-    @cached_property
-    def tunnels(self) -> dict[str, Seen]:
-        """Our WireGuard devices."""
-        return {
-            name: wireguard.read(name) for name, link in self.links.items() if _is_ours(link, "wireguard")
-        }
-
-    @cached_property
-    def ports(self) -> dict[str, list[str]]:
-        """The ports of each bridge."""
-        ports: dict[str, list[str]] = {}
-        for name, link in self.links.items():
-            ports.setdefault(link.get("master", ""), []).append(name)
-        return ports
-
-    @cached_property
-    def uplinks(self) -> set[str]:
-        """The ports that networks put into their bridges."""
-        return {one.interface for one in self.asked if isinstance(one, Port) and one.bridge}
-
-    @cached_property
-    def places(self) -> dict[str, list[Resource]]:
-        """The entries of each device, and the members of each set, in an order."""
-        places: dict[str, list[Resource]] = {}
-        for one in self.found:
-            if isinstance(one, (Flood, Element)):
-                places.setdefault(_place(one), []).append(one)
-        return {place: sorted(some, key=repr) for place, some in places.items()}
-
-    @cached_property
-    def vnis(self) -> dict[tuple[str, str], str]:
-        """The device of each VNI and port, whoever made it."""
-        infos = ((name, link.get("linkinfo", {})) for name, link in self.links.items())
-        said = ((name, info.get("info_data", {})) for name, info in infos if info.get("info_kind") == "vxlan")
-        return {(str(data.get("id")), str(data.get("port"))): name for name, data in said}
-
-    @cached_property
-    def found(self) -> set[Resource]:
-        """Our Resources of the kinds that are asked for."""
-        kinds = {type(one) for one in self.asked}
-        members = (one for one in self.asked if isinstance(one, Element))
-        sets = {(one.family, "map" if one.value else "set", one.set) for one in members}
-        found: set[Resource] = {one for words in sets for one in members_of(*words)}
-        found |= set(Flood.listed(self.entries))
-        if IifRule in kinds:
-            found |= set(IifRule.listed(policy_rules()))
-        if Route in kinds:
-            found |= set(routes())
-        if Address in kinds:
-            found |= {*Address.listed(readback.ip("addr", "show")), *unreachable()}
-        return found
-
-
-def _place(resource: Resource) -> str:
-    return resource.set if isinstance(resource, Element) else resource.device
-
-
-def _is_ours(link: dict[str, Any], kind: str) -> bool:
-    return str(link.get("group")) == str(GROUP) and link.get("linkinfo", {}).get("info_kind") == kind
 
 
 def ups(wanted: Mapping[str, Sequence[Resource]], known: Mapping[str, Record]) -> list[Change]:
@@ -155,7 +70,7 @@ def _up(name: str, wanted: tuple[Resource, ...], old: Record | None, view: View)
     before = (*old.resources, *old.stale) if old else ()
     said = {one.slot: one.endpoint for one in before if isinstance(one, TunnelPeer)}
     left = [one for one in _without(before, wanted) if _is_there(one, view, ours)]
-    renamed = {one.interface for one in left if isinstance(one, Address)}
+    renamed = {one.interface for one in left if isinstance(one, HostAddress)}
     missing = tuple(
         one for one in wanted if not one.is_in(view) or _is_elsewhere(one, said) or _goes_along(one, renamed)
     )
@@ -194,7 +109,7 @@ def _is_there(resource: Resource, view: View, ours: set[str]) -> bool:
     """True if there is something to take away. Of devices only ours are, and what is on them."""
     if isinstance(resource, Device):
         return resource.interface in ours and not resource.obstacle(view)
-    if isinstance(resource, (Element, Flood, IifRule, Route, Address, Unreachable)):
+    if isinstance(resource, (Element, Flood, HostAddress, IifEnd, IifRule, Route, Unreachable)):
         return resource in view.found
     if isinstance(resource, TunnelPeer):
         tunnel = view.tunnels.get(resource.interface)
@@ -266,8 +181,7 @@ def _undo(removed: Sequence[Resource], wanted: Iterable[Resource] = ()) -> Itera
     taken = {one.slot for one in wanted} if removed else set()
     devices = {one.interface for one in removed if isinstance(one, Device) and one.slot not in taken}
     for one in sorted(removed, key=lambda one: one.rank):
-        on_it = one.device in devices and not isinstance(one, Device)
-        if one.delete() and one.slot not in taken and not on_it:
+        if one.delete() and one.slot not in taken and not vanishes(one, devices):
             yield f"{one.tool} {one.delete()}"
 
 

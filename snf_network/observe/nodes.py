@@ -7,12 +7,12 @@ are replaced by rename. A node that has left the cluster keeps its old ones.
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from snf_network.addresses import canonical6, family_of, is_global6, is_ip4, is_name
 from snf_network.errors import KernelError, shown
 from snf_network.host.kernel import read_file
-from snf_network.lean import dataclass
+from snf_network.lean import dataclass, replace
 from snf_network.model.networks import Networks, Overlay, Site, Underlay, WireGuard
 from snf_network.model.networks.keys import LISTS
 from snf_network.observe.facts import kernel_has_ipv6
@@ -20,12 +20,14 @@ from snf_network.observe.readback import ip
 from snf_network.observe.tunnels import placed
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from snf_network.model.networks.file import File
 
 SSCONF = "/var/lib/ganeti"
 OFFLINE = "ssconf_offline_nodes"
+ASKED = 4
+"""How many nodes' routes are looked up for the MTU of a routed underlay: all lead through the same fabric."""
 
 
 @dataclass(frozen=True)
@@ -45,7 +47,8 @@ def here(file: File, directory: str = SSCONF) -> Here:
     """Which node of the file this is, its networks, and the other nodes. Raises KernelError if all of its
     networks need a place among the nodes, and it has none.
     """
-    own = addresses()
+    links = ip("addr", "show")
+    own = _addresses(links)
     path, known = _listed(file.common.underlay, directory)
     names = names_of([(name, address) for name, address in known if address in own])
     networks, left_out = placed(file.of(*names), names)
@@ -53,6 +56,7 @@ def here(file: File, directory: str = SSCONF) -> Here:
     if networks.has_overlays:
         try:
             site = _site(networks, path, known, own, directory)
+            site = replace(site, mtu=site.mtu or _mtu(site, links))
         except KernelError as error:
             overlays = [one.name for one in networks.networks if isinstance(one, Overlay)]
             left_out += [(name, str(error)) for name in overlays]
@@ -67,7 +71,7 @@ def myself(directory: str = SSCONF) -> tuple[list[str], str]:
     """What this node may be called, and its primary address in Ganeti's list, if it is there. Raises
     KernelError.
     """
-    own = addresses()
+    own = _addresses(ip("addr", "show"))
     mine = [one for one in _listed(Underlay(LISTS[1]), directory)[1] if one[1] in own]
     return names_of(mine), mine[0][1] if mine else ""
 
@@ -78,9 +82,9 @@ def names_of(mine: Sequence[tuple[str, str]]) -> list[str]:
     return names + [name.partition(".")[0] for name in names]
 
 
-def addresses() -> set[str]:
+def _addresses(links: Iterable[dict[str, Any]]) -> set[str]:
     """All addresses that the node has, as the kernel writes them."""
-    return {found["local"] for link in ip("addr", "show") for found in link["addr_info"] if "local" in found}
+    return {found["local"] for link in links for found in link["addr_info"] if "local" in found}
 
 
 def _listed(underlay: Underlay, directory: str) -> tuple[str, list[tuple[str, str]]]:
@@ -140,4 +144,25 @@ def _within(networks: Networks, offline: set[str]) -> Site:
     for address in known:
         if family_of(address) != family_of(mine):
             raise KernelError(f"{name}: {address} and this node's {mine} are of different families")
-    return Site(mine, known, kernel_has_ipv6(), tunnel.device)
+    return Site(mine, known, kernel_has_ipv6(), tunnel.device, tunnel.mtu)
+
+
+def _mtu(site: Site, links: Sequence[dict[str, Any]]) -> int:
+    """The MTU of the device with the node's address there. If that is on lo, as with a routed underlay, that
+    of the devices that lead to the other nodes; 0 if there is no way to any.
+    """
+    by_name = {link["ifname"]: link["mtu"] for link in links}
+    own = {found.get("local"): link for link in links for found in link["addr_info"]}
+    device = own.get(site.address, {})
+    if "LOOPBACK" not in device.get("flags", ()) and not device.get("ifname", "").startswith("dummy"):
+        return int(device.get("mtu", 0))
+    ways = (route for other in site.others[:ASKED] for route in _ways(other))
+    return min((int(by_name[way]) for way in ways if by_name.get(way)), default=0)
+
+
+def _ways(address: str) -> Iterator[str]:
+    """The device that leads to an address; none if it cannot be reached now."""
+    try:
+        yield from (found["dev"] for found in ip("route", "get", address) if "dev" in found)
+    except KernelError:
+        return

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from snf_network.model.resources import Port, Resource, Route
 from snf_network.model.resources.devices import GROUP, Device, pairs
+from snf_network.model.resources.hosts import HostAddress
 from snf_network.model.resources.routes import MAIN
 from snf_network.model.resources.tunnel import TunnelKey
 from snf_network.observe import readback
@@ -15,7 +16,7 @@ from snf_network.observe import readback
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from snf_network.observe.networks import View
+    from snf_network.observe.held import View
 
 HINT = "give the network another name or bridge, or remove what is there"
 
@@ -33,6 +34,8 @@ def obstacles(name: str, wanted: Iterable[Resource], ours: set[str], view: View)
         elif isinstance(one, TunnelKey) and one.interface not in view.links:
             if view.content(one.path) is None:
                 yield f"{one.path} is not there (snf-network net key makes it)"
+        elif isinstance(one, HostAddress):
+            yield from _elsewhere(one, view)
         elif isinstance(one, Route) and one not in view.found:
             routes[one.prefix, one.table] = one
     for route in routes.values():
@@ -50,6 +53,13 @@ def _device(name: str, device: Device, ours: set[str], view: View) -> Iterator[s
         other = view.vnis.get((options["id"], options["dstport"]))
         if other:
             yield f"{other} has VNI {options['id']} already, and is not ours ({HINT})"
+
+
+def _elsewhere(address: HostAddress, view: View) -> Iterator[str]:
+    plain = address.prefix.partition("/")[0]
+    for one in view.addresses:
+        if one.interface != address.interface and one.prefix.partition("/")[0] == plain:
+            yield f"{one.interface} has {plain} (take it from there, or from networks.yaml)"
 
 
 def foreign_routes(route: Route) -> list[str]:

@@ -19,8 +19,9 @@ from snf_network.apply.networks import Networks
 from snf_network.model.config import Config
 from snf_network.model.resources import Link, Route
 from snf_network.model.resources.devices import Device
+from snf_network.model.resources.hosts import HostAddress
 from snf_network.model.resources.routes import MAIN
-from snf_network.model.resources.tunnel import Address, Unreachable
+from snf_network.model.resources.tunnel import Unreachable
 from snf_network.networks.bridge import OPTIONS
 from snf_network.observe.networks import ups
 from snf_network.selftest import frames as f
@@ -316,9 +317,11 @@ def test_a_second_up_does_nothing_and_a_change_only_what_differs(nodes: Cluster)
     nodes.say(FILE.replace("vni: 100,", "vni: 100, mtu: 1400,"), node)
     assert net(node, "plan") == (
         0,
-        "# prv0\nip link set dev ov100 mtu 1400 up\nip link set dev vx100 mtu 1400 master ov100\n",
+        "# prv0\nip link set dev ov100 mtu 1400 up\n"
+        'ip link set dev ov100 alias "snf-network overlay prv0"\n'
+        "ip link set dev vx100 mtu 1400 master ov100\n",
     )
-    assert net(node, "up") == (0, "prv0: put in place: 2 changes\n")
+    assert net(node, "up") == (0, "prv0: put in place: 3 changes\n")
     assert numbers(node) == before, "no device is made anew"
 
 
@@ -390,7 +393,7 @@ def test_down_refuses_while_a_guest_is_in_it(nodes: Cluster) -> None:
         assert one.ping("10.1.0.2")
         assert net(node, "down", "--all") == (
             1,
-            "prv1: taken away: 2 changes\n"
+            "prv1: taken away: 3 changes\n"
             "snf-network: prv0: ov100 has tap1 (move or stop these guests first)\n",
         )
         assert one.ping("10.1.0.2") and "vteps" not in net(node, "check")[1]
@@ -679,7 +682,7 @@ def test_an_address_that_changes_takes_no_route_with_it() -> None:
         engine = Networks(Config.load())
         for address in ("10.97.0.1/32", "10.97.0.9/32"):
             wanted = (
-                *(Device("b0", "bridge", "", OPTIONS), Address("b0", address), Link("b0")),
+                *(Device("b0", "bridge", "", OPTIONS), HostAddress("b0", address), Link("b0")),
                 *(Route("10.97.0.2/32", "b0", MAIN), Unreachable("10.97.0.2/32")),
             )
             for _ in range(2):

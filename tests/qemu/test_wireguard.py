@@ -18,7 +18,8 @@ from snf_network.host import kernel, wireguard
 from snf_network.model.networks import Member, WireGuard
 from snf_network.model.resources import Link, Resource, Route
 from snf_network.model.resources.devices import Device
-from snf_network.model.resources.tunnel import Address, TunnelKey, TunnelPeer, Unreachable
+from snf_network.model.resources.hosts import HostAddress
+from snf_network.model.resources.tunnel import TunnelKey, TunnelPeer, Unreachable
 from snf_network.networks.wireguard import resources
 from snf_network.selftest import frames as f
 from tests.netns.lab import Ear, Machine, until
@@ -430,7 +431,7 @@ def test_a_message_does_what_its_line_does() -> None:
             TunnelKey(one.interface, one.port, one.path, public) if isinstance(one, TunnelKey) else one
             for one in resources(TUNNEL)
         ]
-        kinds = {Unreachable, Device, TunnelKey, TunnelPeer, Address, Link, Route}
+        kinds = {Unreachable, Device, TunnelKey, TunnelPeer, HostAddress, Link, Route}
         assert {type(one) for one in some} == kinds
         by_lines(theirs, some, True)
         for _ in range(2):

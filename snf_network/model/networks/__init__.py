@@ -75,6 +75,21 @@ class Bridge:
 
 
 @dataclass(frozen=True)
+class Dhcp:
+    """What a DHCP server other than nfdhcpd tells the guests of a network, besides their addresses."""
+
+    nameservers: tuple[str, ...] = ()
+    domain: str = ""
+    lease: int = 3600
+    """Seconds."""
+    next_server: str = ""
+    """Where a guest that boots by network finds its file."""
+    filename: str = ""
+    uefi_filename: str = ""
+    """The same for one whose firmware is UEFI, x86-64."""
+
+
+@dataclass(frozen=True)
 class Overlay:
     """Bridges that span all nodes: one for each VNI."""
 
@@ -83,6 +98,14 @@ class Overlay:
     bridge: str
     """The bridge's name; `{vni}` in it stands for the VNI."""
     mtu: int = 1500
+    guest_mtu: int = 0
+    """What guests are told; 0: as much as passes the underlay in one packet, and at most `mtu`."""
+
+    gateway: tuple[str, ...] = ()
+    """Addresses with prefix lengths that every node has on the bridge; empty: the node is not in it."""
+    dhcp: Dhcp = Dhcp()
+    table: int = 0
+    """Where what the guests send to the gateway is looked up; 0: where the node's own packets are."""
 
     def bridges(self) -> Iterator[tuple[int, str]]:
         """Each VNI, and its bridge."""
@@ -135,6 +158,8 @@ class Site:
     """The node's kernel has IPv6."""
     tunnel: str = ""
     """The only device that packets of the underlay come in by; empty: any."""
+    mtu: int = 0
+    """The MTU of the device that leads to the others; 0: not known."""
 
 
 @dataclass(frozen=True)

@@ -3,10 +3,20 @@
 from __future__ import annotations
 
 from snf_network.lean import dataclass
+from snf_network.model.resources import Element
+from snf_network.model.resources.devices import Device
+from snf_network.model.resources.routes import PolicyRule
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Container
+
     from snf_network.model.resources import Resource
+
+
+def vanishes(resource: Resource, devices: Container[str]) -> bool:
+    """True if it goes with one of these devices by itself. Members and policy rules do not."""
+    return resource.device in devices and not isinstance(resource, (Device, Element, PolicyRule))
 
 
 @dataclass(frozen=True)

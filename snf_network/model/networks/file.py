@@ -5,14 +5,16 @@ The file is the same on all nodes; what differs is under `nodes`. It is checked 
 
 from __future__ import annotations
 
+from ipaddress import ip_interface
 from typing import TYPE_CHECKING, Any
 
 from snf_network.addresses import family_of, is_name
 from snf_network.errors import BadConfig, shown
 from snf_network.lean import dataclass
-from snf_network.model.networks import Bridge, Member, Networks, Overlay, Routed, Underlay, WireGuard
+from snf_network.model.networks import Bridge, Dhcp, Member, Networks, Overlay, Routed, Underlay, WireGuard
 from snf_network.model.networks.document import Mistakes, Value, compose, unknown
 from snf_network.model.networks.keys import (
+    DHCP,
     LATER,
     LISTS,
     MEMBER,
@@ -150,13 +152,19 @@ def _network(name: str, value: Value, said: dict[str, Value]) -> Network | None:
         before = len(value.mistakes.lines)
         found = _values(said, NETWORKS[word], ("kind", *PARTS.get(word, ())))
         if "sysctl" in parts:
-            found |= _values(parts["sysctl"].entries("the keys " + ", ".join(SYSCTLS)), SYSCTLS)
+            found |= _part(parts["sysctl"], SYSCTLS)
+        if more := _part(parts["dhcp"], DHCP) if "dhcp" in parts else {}:
+            found["dhcp"] = Dhcp(**more)
         if word == "wireguard":
             found["nodes"] = _members(parts.get("nodes"), value)
         _note_missing(value, said, NETWORKS[word])
         if len(value.mistakes.lines) == before:
             return MAKERS[word](name, value, said, found)
     return None
+
+
+def _part(value: Value, keys: dict[str, Key]) -> dict[str, Any]:
+    return _values(value.entries("the keys " + ", ".join(keys)), keys)
 
 
 def _note_missing(value: Value, said: dict[str, Value], keys: dict[str, Key]) -> None:
@@ -252,9 +260,30 @@ def _overlay(name: str, value: Value, said: dict[str, Value], found: dict[str, A
         where.wrong(f"{shown(bridge)} is one bridge for several VNIs", f"a name with {VNI}, as ov{VNI}")
     elif len(longest) > 15:
         where.wrong(f"{shown(longest)} is too long for a bridge", "at most 15 characters, with the VNI in it")
+    elif _wrong_gateway(value, said, found, several):
+        pass
+    elif found.get("guest_mtu", 0) > found.get("mtu", Overlay.mtu):
+        said["guest_mtu"].wrong("is more than the network's mtu", f"at most {found.get('mtu', Overlay.mtu)}")
     else:
         return Overlay(name, vnis, **found)
     return None
+
+
+def _wrong_gateway(value: Value, said: dict[str, Value], found: dict[str, Any], several: bool) -> bool:
+    """Note what is wrong with the gateway of an overlay; True if anything is."""
+    families = [family_of(one) for one in found.get("gateway", ())]
+    table = found.get("table", 0)
+    if table and not families:
+        said["table"].wrong("has no gateway", "gateway: the addresses by which guests reach the table")
+    elif several and families:
+        said["gateway"].wrong("cannot be that of several VNIs", "a network of its own, with vni")
+    elif len(set(families)) < len(families):
+        said["gateway"].wrong("has two addresses of one family", "one of IPv4, one of IPv6")
+    elif table in NODES_OWN:
+        said["table"].wrong(f"{table} is a table of the node itself", "any but 253, 254 and 255")
+    else:
+        return False
+    return True
 
 
 MAKERS = {"routed": _routed, "bridge": _bridge, "overlay": _overlay, "wireguard": _wireguard}
@@ -274,7 +303,8 @@ def _things(network: Network) -> list[str]:
     if isinstance(network, Overlay):
         pairs = list(network.bridges())
         devices = [f"device {name}" for vni, bridge in pairs for name in (bridge, f"vx{vni}")]
-        return [*(f"VNI {vni}" for vni, _ in pairs), *devices]
+        gateways = [f"network {ip_interface(one).network}" for one in network.gateway]
+        return [*(f"VNI {vni}" for vni, _ in pairs), *devices, *gateways]
     if isinstance(network, Bridge):
         return [f"device {network.bridge}", *(f"port {port}" for port in network.ports)]
     if isinstance(network, WireGuard):

@@ -5,9 +5,19 @@ docs/networks.schema.json says the same for editors; a test compares the two.
 
 from __future__ import annotations
 
+from ipaddress import ip_interface
 from typing import TYPE_CHECKING, Any
 
-from snf_network.addresses import canonical6, is_global6, is_interface, is_ip4, is_ip6, is_name
+from snf_network.addresses import (
+    canonical6,
+    is_domain,
+    is_global6,
+    is_interface,
+    is_ip4,
+    is_ip6,
+    is_length,
+    is_name,
+)
 from snf_network.lean import dataclass
 from snf_network.model.networks.document import FALSE, TRUE
 
@@ -89,11 +99,6 @@ def are_vlans(text: str) -> bool:
     return bool(numbers(text)) and max(numbers(text)) <= LAST_VLAN
 
 
-def canonical(address: str) -> str:
-    """An address as the kernel writes it."""
-    return canonical6(address) if ":" in address else address
-
-
 def is_public(text: str) -> bool:
     """A key of Curve25519 in base64: 32 octets."""
     return len(text) == 44 and text[43] == "=" and text[42] in LAST_OF_KEY and set(text[:42]) <= BASE64
@@ -136,10 +141,33 @@ def is_single(text: str) -> bool:
     return is_ip4(text) or is_global6(text)
 
 
+def is_host(text: str) -> bool:
+    """An address of one host, with the length of a prefix that has room for others: neither its first nor,
+    with IPv4, its last address.
+    """
+    address, _, length = text.partition("/")
+    if not is_single(address) or not is_length(length, 126 if ":" in address else 30) or length == "0":
+        return False
+    network = ip_interface(text).network
+    ends = (network.network_address, *(() if ":" in text else (network.broadcast_address,)))
+    return ip_interface(text).ip not in ends
+
+
+def is_file(text: str) -> bool:
+    """A path that needs no quotes in any server's configuration."""
+    return 0 < len(text) < 128 and all(part == "" or is_name(part) for part in text.split("/"))
+
+
+def canonical(text: str) -> str:
+    """An address with a prefix length, as the kernel writes it."""
+    return str(ip_interface(text))
+
+
 INTERFACE = Key(is_interface, "a device name: at most 15 of a-z A-Z 0-9 . _ -, and neither . nor - first")
 BOOLEAN = Key(lambda text: text.lower() in TRUE + FALSE, "true or false", lambda text: text.lower() in TRUE)
 NODES_OWN = (253, 254, 255)
 """Tables that are the node's: default, main and local (ip-route(8))."""
+FILENAME = "a path of at most 127 of a-z A-Z 0-9 . _ - /"
 MTU = number(1280, 65485)
 """IPv6 needs 1280; VXLAN over IPv4 takes 50."""
 SYSCTLS = {"rp_filter": choice("0", "1", "2"), "accept_ra": choice("0", "1", "2")}
@@ -173,6 +201,14 @@ NETWORKS: dict[str, dict[str, Key]] = {
         "bridge": Key(is_bridge, f"a device name, in which {VNI} stands for the VNI"),
         "engine": choice("list"),
         "mtu": MTU,
+        "guest_mtu": MTU,
+        "gateway": Key(
+            is_host,
+            "addresses with prefix lengths, one of IPv4, one of IPv6: 198.51.100.1/24",
+            canonical,
+            many=True,
+        ),
+        "table": number(1, (1 << 31) - 1),
     },
     "wireguard": {
         "device": INTERFACE,
@@ -183,10 +219,10 @@ NETWORKS: dict[str, dict[str, Key]] = {
     },
 }
 """The kinds of networks, and the keys of each, besides `kind` and those of PARTS."""
-PARTS: dict[str, tuple[str, ...]] = {"routed": ("sysctl",), "wireguard": ("nodes",)}
+PARTS: dict[str, tuple[str, ...]] = {"routed": ("sysctl",), "overlay": ("dhcp",), "wireguard": ("nodes",)}
 """Keys that have keys themselves, by kind."""
 MEMBER: dict[str, Key] = {
-    "address": Key(is_single, "an address that is this node's within the tunnel", canonical, needed=True),
+    "address": Key(is_single, "an address that is this node's within the tunnel", listed, needed=True),
     "public": Key(
         is_public, "a public key, as snf-network net key prints it: 44 characters of base64", needed=True
     ),
@@ -197,6 +233,15 @@ MEMBER: dict[str, Key] = {
 """What each node of a network of kind wireguard has."""
 LISTS = ("ssconf_node_secondary_ips", "ssconf_node_primary_ips")
 """Ganeti's lists of its nodes, the better one first."""
+DHCP: dict[str, Key] = {
+    "nameservers": Key(is_ip4, "IPv4 addresses", many=True),
+    "domain": Key(is_domain, "a domain name"),
+    "lease": number(60, 4294967294),
+    "next_server": Key(is_ip4, "an IPv4 address"),
+    "filename": Key(lambda text: is_file(text), FILENAME),
+    "uefi_filename": Key(lambda text: is_file(text), FILENAME),
+}
+"""The keys of `dhcp`, of the kind overlay."""
 UNDERLAY: dict[str, Key] = {
     "addresses": Key(is_name, f"one of {', '.join(LISTS)}, or a network of kind wireguard"),
     "peers": Key(is_single, "addresses of other nodes, one family", many=True),
@@ -204,8 +249,6 @@ UNDERLAY: dict[str, Key] = {
 }
 LATER: dict[str, str] = {
     "evpn": "engine evpn is not yet there",
-    "guest_mtu": "an MTU for the guests of one network is not yet there (MTU in nfdhcpd.conf is for all)",
-    "gateway": "gateways in an overlay are not yet there",
     "frr": "engine evpn is not yet there",
     "export": "routes to a BGP router are not yet there",
 }

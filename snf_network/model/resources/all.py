@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from snf_network.model.resources import KINDS, Resource
 from snf_network.model.resources.devices import Device, NoAddress, PortOption
-from snf_network.model.resources.tunnel import Address, TunnelKey, TunnelPeer, Unreachable
+from snf_network.model.resources.hosts import HostAddress, IifEnd
+from snf_network.model.resources.tunnel import TunnelKey, TunnelPeer, Unreachable
 from snf_network.model.resources.underlay import Flood, IifRule
 
 ALL_KINDS: dict[str, type[Resource]] = KINDS | {
     kind.__name__: kind
     for kind in (
-        *(Device, NoAddress, PortOption, Flood, IifRule),
-        *(Address, TunnelKey, TunnelPeer, Unreachable),
+        *(Device, NoAddress, PortOption, Flood, IifRule, HostAddress, IifEnd),
+        *(TunnelKey, TunnelPeer, Unreachable),
     )
 }
 """Every kind by its name, as written in the record of a network."""

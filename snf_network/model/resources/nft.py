@@ -30,12 +30,12 @@ KEYS = {
         ("ingress", "egress", "guarded", "ports", "prefixed", "owned", "hosts", "routed", "served"),
         "interface",
     ),
-    **dict.fromkeys(("queued", "tables", "gateways"), "interface"),
+    **dict.fromkeys(("queued", "tables", "gateways", "overlays"), "interface"),
     **dict.fromkeys(("macs", "prefixes", "apart"), "interface mac"),
     **dict.fromkeys(("src4", "nets4", "src6", "nets6"), "interface mac address"),
     **dict.fromkeys(("targets", "tgtnets", "ndmacs", "router_targets"), "interface digits"),
     **dict.fromkeys(("limited", "broadcasts", "openings"), "interface"),
-    "routers": "interface address",
+    **dict.fromkeys(("routers", "router_ips"), "interface address"),
     "trunks": "interface vlan",
 }
 """The parts of a key, by set or map: those that a NIC's own members are in."""

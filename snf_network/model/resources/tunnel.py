@@ -29,9 +29,6 @@ if TYPE_CHECKING:
 
     from snf_network.model.resources.base import Index, Request, View
 
-RTM_NEWADDR, RTM_DELADDR = 20, 21
-IFA_ADDRESS, IFA_LOCAL = 1, 2
-IFA_F_NODAD = 0x02
 RTA_PRIORITY = 6
 UNREACHABLE = 7
 """RTN_UNREACHABLE."""
@@ -123,42 +120,6 @@ class TunnelPeer(Resource):
         if found is None or (found.prefixes, found.keepalive) != ((self.prefix,), int(self.keepalive)):
             return False
         return self.endpoint in ("", found.endpoint) or (bool(found.endpoint) and found.age < ALIVE)
-
-
-@dataclass(frozen=True)
-class Address(Rtnetlink):
-    """An address of the node on a device."""
-
-    of_device: ClassVar[bool] = True
-    interface: str
-    prefix: str
-
-    def add(self) -> str:
-        """An address that it has already is not an error."""
-        nodad = " nodad" if ":" in self.prefix else ""
-        return f"addr replace {self.prefix} dev {self.interface}{nodad}"
-
-    def delete(self) -> str:
-        """The line of ip-address(8)."""
-        return f"addr del {self.prefix} dev {self.interface}"
-
-    def message(self, add: bool, index: Index) -> Request:
-        """The message that ip(8) sends."""
-        address, _, length = self.prefix.partition("/")
-        family = family_of(address)
-        flags = IFA_F_NODAD if add and family == AF_INET6 else 0
-        body = bytes((family, int(length), flags, 0)) + U32.pack(index(self.interface))
-        packed = inet_pton(family, address)
-        body += attribute(IFA_LOCAL, packed) + attribute(IFA_ADDRESS, packed)
-        return (RTM_NEWADDR, NLM_F_CREATE | NLM_F_REPLACE, body) if add else (RTM_DELADDR, 0, body)
-
-    @staticmethod
-    def listed(links: list[dict[str, Any]]) -> Iterator[Address]:
-        """Those among the output of `ip -j addr show`, whoever set them."""
-        for link in links:
-            for one in link["addr_info"]:
-                if "local" in one:
-                    yield Address(link["ifname"], f"{one['local']}/{one['prefixlen']}")
 
 
 @dataclass(frozen=True)
