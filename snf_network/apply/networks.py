@@ -10,12 +10,14 @@ from __future__ import annotations
 from snf_network.apply import steps
 from snf_network.errors import KernelError
 from snf_network.host import kernel
+from snf_network.host.amend import amend_file
 from snf_network.host.lock import Lock
 from snf_network.host.record import ALWAYS, FAILED, NETWORKS, Record, Records
 from snf_network.lean import replace as changed
 from snf_network.model.resources import Element, Route
 from snf_network.model.resources.all import ALL_KINDS
 from snf_network.model.resources.devices import Device
+from snf_network.model.resources.frr import FrrBlock
 from snf_network.model.resources.underlay import Learned
 from snf_network.rules.ruleset import Ruleset
 
@@ -103,6 +105,9 @@ class Networks:
         members = [one for one in removed if isinstance(one, Element) and one.slot not in wanted]
         self.ruleset.change(members, (), ())
         steps.undo((one for one in removed if isinstance(one, Learned)), self.host)  # it sends in vain by now
+        for one in removed:
+            if isinstance(one, FrrBlock) and one.slot not in wanted:
+                amend_file(one.path, one.without)
 
     def _add(self, changes: Sequence[Change]) -> dict[str, list[str]]:
         """Put in place what is missing: devices, members, then all else in the order given. Returns failures
@@ -114,13 +119,25 @@ class Networks:
         taken = {one.slot for one in everything}
         replaced = [one for change in changes for one in change.removed if one.slot in taken]
         self.ruleset.change((), _members(replaced), _members(everything))
-        refused = steps.put(everything, self.host, {})[1] if everything else []
+        blocks = [one for one in everything if isinstance(one, FrrBlock)]
+        others = [one for one in everything if not isinstance(one, FrrBlock)]
+        refused = steps.put(others, self.host, {})[1] if others else []
+        refused += [words for one in blocks if (words := _amended(one))]
         found = {
             name: [words for words in refused if _concerns(words, some)] for name, some in missing.items()
         }
         if refused and not any(found.values()):
             raise KernelError(refused[0])
         return {name: words for name, words in found.items() if words}
+
+
+def _amended(block: FrrBlock) -> str:
+    """Write a block; why it could not be, with its command, or nothing."""
+    try:
+        amend_file(block.path, block.within)
+        return ""
+    except KernelError as error:
+        return f"{block.command}: {error}"
 
 
 def _concerns(words: str, resources: Iterable[Resource]) -> bool:

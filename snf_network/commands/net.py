@@ -12,7 +12,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from snf_network.apply.networks import Networks, records
 from snf_network.errors import BadEnvironment, shown
@@ -20,13 +20,12 @@ from snf_network.model.config import Config
 from snf_network.model.networks import Bridge, Overlay, Routed
 from snf_network.model.networks.change import Change
 from snf_network.model.networks.file import PATH, mistakes
-from snf_network.networks import UNDERLAY
-from snf_network.observe.networks import ups
+from snf_network.networks import EVPN, FRR_CONF, UNDERLAY
 from snf_network.observe.nodes import SSCONF
 from snf_network.scripts.process import Log
 
-from . import table
-from .networks import differences, load, removal, selected, text_of
+from . import evpn, table
+from .networks import bring_up, differences, load, removal, selected, text_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -40,6 +39,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("action", choices=ACTIONS, help="what to do")
     parser.add_argument("name", nargs="*", help="networks; without any, all")
     parser.add_argument("--all", action="store_true", help="down: all networks that are up")
+    parser.add_argument("--frr", action="store_true", help="plan: print only the lines for FRR (engine evpn)")
     parser.add_argument("--json", action="store_true", help="print JSON")
     parser.add_argument("--file", metavar="FILE", help=f"another file than {PATH}")
     parser.add_argument(
@@ -56,10 +56,10 @@ def _list(options: argparse.Namespace, config: Config) -> int:
     place = load(options.file or PATH, options.ssconf)[1]
     known = {record.interface: record for record in records(config)}
     chosen = selected(place, options.name, options.file or PATH)
-    states = {one.name: _state(one, one.name in known) for one in ups(chosen, known)}
+    states = {one.name: _state(one, one.name in known) for one in evpn.ups(chosen, known)}
     rows = [(*_row(one), states[one.name]) for one in place.networks.networks if one.name in states]
     if not options.name:
-        gone = sorted(known.keys() - states.keys() - {UNDERLAY, *place.left_out})
+        gone = sorted(known.keys() - states.keys() - {UNDERLAY, EVPN, *place.left_out})
         rows += [(name, "", "", "", "", "up, and not in the file") for name in gone]
         rows += [(name, "overlay", "", "", "", place.problem) for name in place.left_out]
     if options.json:
@@ -91,30 +91,47 @@ def _state(change: Change, recorded: bool) -> str:
 
 def _plan(options: argparse.Namespace, config: Config) -> int:
     place = load(options.file or PATH, options.ssconf)[1]
+    lines = evpn.lines(place.networks, place.site)
+    if options.frr:
+        return _frr(lines, options)
     known = {record.interface: record for record in records(config)}
-    changes = ups(selected(place, options.name, options.file or PATH), known)
+    changes = bring_up(place, selected(place, options.name, options.file or PATH), known)
     if options.json:
         _print(
             [{"network": one.name, "lines": list(one.lines), "refused": list(one.refused)} for one in changes]
         )
     else:
         for one in changes:
-            lines = [*(f"# refused: {words}" for words in one.refused), *one.lines]
-            sys.stdout.write("".join(f"{table.plain(line)}\n" for line in (f"# {one.name}", *lines) if lines))
+            said = [*(f"# refused: {words}" for words in one.refused), *one.lines]
+            sys.stdout.write("".join(f"{table.plain(line)}\n" for line in (f"# {one.name}", *said) if said))
+        if lines and not (place.networks.evpn and place.networks.evpn.block):
+            sys.stdout.write(f"# FRR: {FRR_CONF} must have these lines (only them: --frr)\n")
+            sys.stdout.write("".join(f"# {line}\n" for line in lines))
     return int(any(one.refused for one in changes))
+
+
+def _frr(lines: Sequence[str], options: argparse.Namespace) -> int:
+    """The lines for FRR alone: to be read, or for `vtysh -f`."""
+    if not lines:
+        raise BadEnvironment(f"no network of {options.file or PATH} has engine evpn", "docs/networks.md")
+    if options.json:
+        _print({"frr": list(lines)})
+    else:
+        sys.stdout.write("".join(f"{line}\n" for line in lines))
+    return 0
 
 
 def _up(options: argparse.Namespace, config: Config) -> int:
     place = load(options.file or PATH, options.ssconf)[1]
     wanted = selected(place, options.name, options.file or PATH)
-    done = Networks(config).change(lambda known: ups(wanted, known))
+    done = Networks(config).change(lambda known: bring_up(place, wanted, known))
     left = [(name, place.problem) for name in place.left_out if not options.name]
     return _report(options, config, [*done, *((Change(name), [why]) for name, why in left)])
 
 
 def _down(options: argparse.Namespace, config: Config) -> int:
     engine = Networks(config)
-    known = [record.interface for record in engine.records if record.interface != UNDERLAY]
+    known = [record.interface for record in engine.records if record.interface not in (UNDERLAY, EVPN)]
     for name in options.name:
         if name not in known:
             raise BadEnvironment(f"{shown(name)} is not up", "snf-network net list")
@@ -128,12 +145,15 @@ def _report(options: argparse.Namespace, config: Config, done: Iterable[tuple[Ch
     log, failed, told = Log("snf-network", path=config.logfile), [], []
     for change, why in done:
         failed += [{"network": change.name, "what": words} for words in why]
+        if not why and change.given and not options.json:
+            sys.stdout.write(f"{change.name}: {len(change.given)} entries are FRR's now\n")
         if not why and change.lines:
             told.append({"network": change.name, "lines": list(change.lines)})
             verb = "taken away" if change.goes else "put in place"
             log.of(change.name).log(f"network {verb}: {len(change.lines)} changes: {change.lines[0]}")
             if not options.json:
                 sys.stdout.write(f"{change.name}: {verb}: {len(change.lines)} changes\n")
+                sys.stdout.write(f"{EVPN}: {evpn.READ_AGAIN}\n" if change.name == EVPN else "")
     if options.json:
         _print({"done": told, "failed": failed})
     for one in failed:

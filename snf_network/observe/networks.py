@@ -9,16 +9,18 @@ from snf_network.host.kernel import boot
 from snf_network.model.networks.change import Change
 from snf_network.model.resources import Element, Port, Resource, Route
 from snf_network.model.resources.devices import GROUP, Device, pairs
+from snf_network.model.resources.frr import ByFrr, FrrBlock, has_block
 from snf_network.model.resources.nft import VTEPS
 from snf_network.model.resources.underlay import Flood, IifRule, Learned
 from snf_network.observe import readback
 from snf_network.observe.readback import OnDemand, members_of, policy_rules, routes
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 
     from snf_network.host.record import Record
 
+NO_FRR = "is not there, or is no regular file (apt install frr)"
 HINT = "give the network another name or bridge, or remove what is there"
 
 
@@ -86,10 +88,14 @@ def _is_vxlan(link: dict[str, Any]) -> bool:
     return str(link.get("group")) == str(GROUP) and link.get("linkinfo", {}).get("info_kind") == "vxlan"
 
 
-def ups(wanted: Mapping[str, Sequence[Resource]], known: Mapping[str, Record]) -> list[Change]:
-    """What `net up` has to do for these networks."""
+def ups(
+    wanted: Mapping[str, Sequence[Resource]], known: Mapping[str, Record], given: Set[Resource] = frozenset()
+) -> list[Change]:
+    """What `net up` has to do for these networks. What is `given` is another's by now: it goes off the
+    records and stays where it is.
+    """
     view = _view(wanted.values(), known.values())
-    return [_up(name, tuple(resources), known.get(name), view) for name, resources in wanted.items()]
+    return [_up(name, tuple(resources), known.get(name), view, given) for name, resources in wanted.items()]
 
 
 def downs(names: Iterable[str], known: Mapping[str, Record]) -> list[Change]:
@@ -103,18 +109,21 @@ def _view(wanted: Iterable[Sequence[Resource]], known: Iterable[Record]) -> View
     return View([*(one for some in wanted for one in some), *recorded])
 
 
-def _up(name: str, wanted: tuple[Resource, ...], old: Record | None, view: View) -> Change:
+def _up(
+    name: str, wanted: tuple[Resource, ...], old: Record | None, view: View, given: Set[Resource]
+) -> Change:
     ours = _ours(old, view)
     refused = tuple(_obstacles(name, wanted, ours, view))
     if refused:
         return Change(name, wanted, refused=refused)
     missing = tuple(one for one in wanted if not one.is_in(view))
-    kept = set(wanted)
+    kept = {*wanted, *given}
     before = (*old.resources, *old.stale) if old else ()
     left = [one for one in before if one not in kept and _is_there(one, view, ours)]
     left += _foreign_entries(wanted, before, view)
     removed = (*dict.fromkeys(left), *_learned(left, view))
-    return Change(name, wanted, missing, removed, tuple(_undo(removed, wanted)), tuple(_do(missing, view)))
+    lines = tuple(_undo(removed, wanted)), tuple(_do(missing, view))
+    return Change(name, wanted, missing, removed, *lines, tuple(one for one in before if one in given))
 
 
 def _down(record: Record, view: View) -> Change:
@@ -141,6 +150,8 @@ def _is_there(resource: Resource, view: View, ours: set[str]) -> bool:
         return resource.interface in ours and not resource.obstacle(view)
     if isinstance(resource, (Element, Flood, IifRule, Route)):
         return resource in view.found
+    if isinstance(resource, FrrBlock):
+        return has_block(view.content(resource.path) or "")
     if isinstance(resource, Port):
         return (
             bool(resource.bridge) and view.links.get(resource.interface, {}).get("master") == resource.bridge
@@ -151,9 +162,13 @@ def _is_there(resource: Resource, view: View, ours: set[str]) -> bool:
 def _foreign_entries(
     wanted: Iterable[Resource], before: Iterable[Resource], view: View
 ) -> Iterator[Resource]:
-    """What nobody has on record: entries of nodes on a device of this network, and members of its sets."""
+    """What nobody has on record: entries of nodes on a device of this network, unless they are FRR's, and
+    members of its sets.
+    """
     known = {*wanted, *before}
-    devices = [one.interface for one in wanted if isinstance(one, Device) and one.type == "vxlan"]
+    others = {one.interface for one in wanted if isinstance(one, ByFrr)}
+    vxlans = (one.interface for one in wanted if isinstance(one, Device) and one.type == "vxlan")
+    devices = [name for name in vxlans if name not in others]
     sets = dict.fromkeys(one.set for one in wanted if isinstance(one, Element) and one.set in VTEPS)
     for place in (*devices, *sets):
         yield from (one for one in view.places.get(place, ()) if one not in known)
@@ -211,6 +226,9 @@ def _obstacles(name: str, wanted: Iterable[Resource], ours: set[str], view: View
                 yield f"{one.interface} is in {master} already (take it out there, or from the file)"
         elif isinstance(one, Route) and one not in view.found:
             tables[one.prefix] = one
+        elif isinstance(one, FrrBlock):
+            text = view.content(one.path)
+            yield from filter(None, [f"{one.path} {NO_FRR}" if text is None else one.trouble(text)])
     for route in tables.values():
         yield from _default(route)
 

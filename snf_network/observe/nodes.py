@@ -54,7 +54,10 @@ def here(file: File, directory: str = SSCONF) -> Here:
     if not networks.has_overlays:
         return Here(names[0], networks, Site(ipv6=kernel_has_ipv6()))
     try:
-        return Here(names[0], networks, _site(networks.underlay, path, known, own, directory))
+        site = _site(networks.underlay, path, known, own, directory)
+        if networks.evpn and ":" in site.address:
+            raise KernelError(f"{path}: {site.address} is of IPv6", "engine evpn needs IPv4 below")
+        return Here(names[0], networks, site)
     except KernelError as error:
         others = tuple(one for one in networks.networks if not isinstance(one, Overlay))
         if not others:

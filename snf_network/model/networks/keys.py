@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 VNI = "{vni}"
 LAST_VNI = (1 << 24) - 1
+LAST_AS = (1 << 32) - 2
+"""RFC 7300."""
 MOST_VNIS = 4096
 """In one network: each is two devices on each node."""
 
@@ -114,7 +116,7 @@ NETWORKS: dict[str, dict[str, Key]] = {
             lambda text: tuple(numbers(text)),
         ),
         "bridge": Key(is_bridge, f"a device name, in which {VNI} stands for the VNI"),
-        "engine": choice("list"),
+        "engine": choice("list", "evpn"),
         "mtu": MTU,
     },
 }
@@ -124,12 +126,18 @@ UNDERLAY: dict[str, Key] = {
     "peers": Key(is_single, "addresses of other nodes, one family", many=True),
     "port": number(1, 65535),
 }
+EVPN: dict[str, Key] = {
+    "as": number(1, LAST_AS, needed=True),
+    "reflectors": Key(is_ip4, "IPv4 addresses of route reflectors", many=True),
+    "mesh": BOOLEAN,
+    "unnumbered": Key(INTERFACE.is_valid, "device names", many=True),
+    "frr": choice("print", "block"),
+}
 LATER: dict[str, str] = {
     "wireguard": "kind wireguard is not yet there",
-    "evpn": "engine evpn is not yet there",
     "guest_mtu": "an MTU for the guests of one network is not yet there (MTU in nfdhcpd.conf is for all)",
     "gateway": "gateways in an overlay are not yet there",
-    "frr": "engine evpn is not yet there",
+    "frr": "belongs to the section evpn at the top",
     "export": "routes to a BGP router are not yet there",
     "vlan_aware": "VLAN-aware bridges are not yet there",
     "vlans": "VLAN-aware bridges are not yet there",
