@@ -183,6 +183,7 @@ def test_bgpd_dies_and_the_fallback_stands_in_until_it_is_back(whole: Site) -> N
         )
         assert command(two, "check")[1].startswith("network    evpn            bgpd does not run: ")
         assert until(lambda: floods(one, "vx100") == {"10.99.0.3"} and not floods(two, "vx100"))
+        first.ip("neigh flush dev eth0")  # what the devices have learned themselves outlives bgpd
         assert not first.ping("10.1.0.2", wait=0.5)
         assert command(one, "repair") == (0, "clean: nothing to repair\n"), "only if it is asked for"
         for node, count in zip(whole.nodes, (1, 2, 1), strict=True):
@@ -312,6 +313,8 @@ def test_from_list_to_evpn_nothing_is_lost_and_back_all_is_there() -> None:
             made.say(FILES["mesh"].replace("engine: evpn", "engine: list"))
             for node in made.nodes:
                 assert net(node, "up") == (0, "")
+            frrs[0].kill("bgpd")
+            assert until(lambda: not floods(made.nodes[0], "vx100")), "why all overlays have one engine"
             for frr in frrs:
                 frr.stop()
         for node in made.nodes:
