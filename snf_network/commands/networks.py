@@ -38,8 +38,9 @@ def load(path: str = PATH, directory: str = SSCONF) -> tuple[File, Here]:
 
 
 def selected(place: Here, names: Sequence[str], path: str) -> dict[str, tuple[Resource, ...]]:
-    """What these networks, or all, put on the node, and what overlays share. Raises BadEnvironment for a name
-    that the file has not, KernelError for an overlay if the node's place is not known.
+    """What these networks, or all, put on the node, what overlays share, and our block in frr.conf if one
+    needs it. Raises BadEnvironment for a name that the file has not, KernelError for an overlay if the node's
+    place is not known.
     """
     known = wanted(place.networks, place.site)
     for name in names:
@@ -48,9 +49,11 @@ def selected(place: Here, names: Sequence[str], path: str) -> dict[str, tuple[Re
         if name not in known:
             raise BadEnvironment(f"{shown(name)} is no network of {path}", "snf-network net list")
     chosen = {name: known[name] for name in known if not names or name in names}
-    devices = (one for some in chosen.values() for one in some if isinstance(one, Device))
-    shared = UNDERLAY in known and any(one.type == "vxlan" for one in devices)
-    return ({UNDERLAY: known[UNDERLAY]} if shared else {}) | chosen
+    parts = [one for some in chosen.values() for one in some]
+    shared = UNDERLAY in known and any(isinstance(one, Device) and one.type == "vxlan" for one in parts)
+    block = EVPN in known and any(isinstance(one, ByFrr) for one in parts)
+    last = {EVPN: known[EVPN]} if block else {}
+    return ({UNDERLAY: known[UNDERLAY]} if shared else {}) | chosen | last
 
 
 def bring_up(
