@@ -8,11 +8,22 @@ import pytest
 
 from snf_network.addresses import is_alias
 from snf_network.host.wireguard import NEVER
-from snf_network.model.networks import Bridge, Member, Networks, Overlay, Routed, Site, Underlay, WireGuard
+from snf_network.model.networks import (
+    Bridge,
+    Evpn,
+    Member,
+    Networks,
+    Overlay,
+    Routed,
+    Site,
+    Underlay,
+    WireGuard,
+)
 from snf_network.model.node import overlay_of
 from snf_network.model.resources.all import ALL_KINDS
+from snf_network.model.resources.frr import BEGIN, END, FrrBlock, has_block
 from snf_network.model.resources.tunnel import Seen, SeenPeer, TunnelPeer
-from snf_network.networks import wanted
+from snf_network.networks import evpn, wanted
 from snf_network.networks.overlay import alias, guest_mtu
 
 if TYPE_CHECKING:
@@ -263,3 +274,105 @@ def test_a_table_and_its_uplink() -> None:
         line for line in lines(network)["public"] if "6" not in line and "::" not in line
     ]
     assert lines(Routed("bare", 5, "eth1", iif_rule=False, forwarding=False))["bare"] == []
+
+
+# --- engine evpn
+
+
+def test_with_evpn_an_overlay_has_no_entries_of_ours() -> None:
+    listed = lines(Overlay("prv0", (100,), "ov100"))
+    made = lines(Overlay("prv0", (100,), "ov100", engine="evpn"))
+    assert made["underlay"] == listed["underlay"]
+    assert [one for one in made["prv0"] if one] == [one for one in listed["prv0"] if " fdb " not in one]
+
+
+def said(section: Evpn, site: Site = SITE) -> list[str]:
+    return list(evpn.lines(section, site))
+
+
+GROUP = """\
+router bgp 65000
+ bgp router-id 10.99.0.1
+ neighbor snf-network peer-group
+ neighbor snf-network remote-as 65000
+ neighbor snf-network timers 3 9
+ neighbor snf-network timers connect 2
+{neighbours}
+ address-family ipv4 unicast
+  no neighbor snf-network activate
+ exit-address-family
+ address-family l2vpn evpn
+  neighbor snf-network activate
+  advertise-all-vni
+ exit-address-family
+exit
+"""
+
+
+def test_the_lines_for_frr() -> None:
+    """None of them is about neighbours of others."""
+    group = " neighbor {} peer-group snf-network"
+    for section, names in (
+        (Evpn(65000, reflectors=("10.99.0.8", "10.99.0.9")), ("10.99.0.8", "10.99.0.9")),
+        (Evpn(65000, reflectors=("10.99.0.1", "10.99.0.9")), ("10.99.0.9",)),
+        (Evpn(65000, mesh=True), ("10.99.0.2", "10.99.0.3")),
+    ):
+        text = GROUP.format(neighbours="\n".join(map(group.format, names)))
+        assert said(section) == text.splitlines() and evpn.neighbours(section, SITE) == names
+    made = said(Evpn(65001, unnumbered=("eth1", "eth2")))
+    assert " neighbor eth2 interface remote-as external" in made and "  network 10.99.0.1/32" in made
+    families = "\n".join(made).split(" address-family ")[1:]
+    for family in families:
+        for one in ("eth1", "eth2"):
+            assert f"  neighbor {one} activate" in family
+            assert family.count(f"  neighbor {one} route-map ") == 2, "or RFC 8212 refuses all"
+    assert made.index("route-map snf-network-evpn permit 10") < made.index("router bgp 65001")
+
+
+def test_the_block_is_wanted_only_if_it_is_asked_for() -> None:
+    overlay = Overlay("prv0", (100,), "ov100", engine="evpn")
+    for block in (False, True):
+        made = wanted(Networks(Underlay(), (overlay,), Evpn(65000, mesh=True, block=block)), SITE)
+        assert list(made) == ["underlay", "prv0", *(["evpn"] if block else [])]
+    (one,) = made["evpn"]
+    assert ALL_KINDS["FrrBlock"].read(one.fields()) == one and not one.unsound()
+
+
+BLOCK = FrrBlock("/etc/frr/frr.conf", "router bgp 65000\n bgp router-id 10.99.0.1\nexit")
+THEIRS = "hostname a\n!\nrouter bgp 65000\n neighbor 10.0.0.1 remote-as 65000\nexit\n! end \udcff\n"
+
+
+def test_a_block_leaves_all_other_lines_as_they_are() -> None:
+    for text in (THEIRS, "", "! only\n"):
+        made = BLOCK.within(text)
+        assert made == f"{text}{BEGIN}\n{BLOCK.content}\n{END}\n"
+        assert BLOCK.within(made) == made and BLOCK.without(made) == text
+        assert has_block(made) and not has_block(text) and not BLOCK.trouble(made)
+        more = f"{made}line vty\n"
+        other = FrrBlock(BLOCK.path, "router bgp 65000\nexit")
+        assert other.within(more) == f"{text}{BEGIN}\n{other.content}\n{END}\nline vty\n", "where it was"
+        assert other.without(more) == f"{text}line vty\n"
+    assert BLOCK.within("no end") == f"no end\n{BLOCK.within('')}"
+    old = BLOCK.within(THEIRS).replace(BEGIN, "! BEGIN snf-network of another version")
+    assert BLOCK.within(old) == BLOCK.within(THEIRS)
+
+
+def test_the_router_id_of_the_admin_stays() -> None:
+    made = BLOCK.within(THEIRS.replace("exit", " bgp router-id 10.0.0.9\nexit"))
+    assert made.count("router-id") == 1 and BLOCK.within(made) == made
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        (f"{BEGIN}\nrouter bgp 1\n", "markers"),
+        (f"{END}\n{BEGIN}\n", "markers"),
+        (BLOCK.within("") * 2, "markers"),
+        ("router bgp 65001\n", "has 'router bgp 65001'"),
+        ("router bgp 1.5\n", "has 'router bgp 1.5'"),
+        ("router bgp 65000\nrouter bgp 65001 vrf red\nrouter bgp 0.65000\n", ""),
+    ],
+)
+def test_a_file_in_which_no_block_can_be(text: str, words: str) -> None:
+    found = BLOCK.trouble(text)
+    assert words in found and bool(found) == bool(words) and found.isprintable()

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from snf_network.errors import BadConfig
-from snf_network.model.networks import Bridge, Member, Overlay, Routed, Underlay, WireGuard
+from snf_network.model.networks import Bridge, Evpn, Member, Overlay, Routed, Underlay, WireGuard
 from snf_network.model.networks.file import mistakes, parse
 
 yaml = pytest.importorskip("yaml")
@@ -93,6 +93,25 @@ def test_what_is_not_said_has_a_default() -> None:
         assert parse(nothing).common.networks == () and not parse(nothing).common.has_overlays
 
 
+EVPN = """\
+evpn: {as: 65000, unnumbered: [eth1, eth2], frr: block}
+networks: {prv0: {kind: overlay, vni: 7, engine: evpn}}
+nodes: {node3: {evpn: {as: 65003, unnumbered: [eth5]}}}
+"""
+
+
+def test_engine_evpn() -> None:
+    said = parse(EVPN)
+    assert said.common.evpn == Evpn(65000, unnumbered=("eth1", "eth2"), block=True)
+    assert said.of("node3").evpn == Evpn(65003, unnumbered=("eth5",), block=True)
+    assert said.common.networks == (Overlay("prv0", (7,), "prv0", engine="evpn"),)
+    mesh = EVPN.replace("unnumbered: [eth1, eth2], frr: block", "mesh: true").partition("nodes")[0]
+    assert parse(mesh).common.evpn == Evpn(65000, mesh=True)
+    reflectors = mesh.replace("mesh: true", "mesh: false, reflectors: [10.0.0.1, 10.0.0.2], frr: print")
+    assert parse(reflectors).common.evpn == Evpn(65000, reflectors=("10.0.0.1", "10.0.0.2"))
+    assert parse(mesh.replace("engine: evpn", "engine: list")).common.evpn is None, "nobody uses it"
+
+
 def net(words: str, name: str = "n") -> str:
     return f"networks: {{{name}: {{{words}}}}}"
 
@@ -102,7 +121,7 @@ def tunnel(words: str, more: str = "device: wg0") -> str:
 
 
 BAD: dict[str, tuple[str, ...]] = {
-    "a: 1": ("a: is not known here; allowed: underlay, networks, nodes",),
+    "a: 1": ("a: is not known here; allowed: underlay, evpn, networks, nodes",),
     "network: {}": ("network: is not known here; did you mean networks?",),
     "networks: [1]": ("networks: a list is not a mapping; networks by name",),
     "networks: {n: }": ("networks.n: nothing is not a mapping; the keys of a network",),
@@ -145,8 +164,27 @@ BAD: dict[str, tuple[str, ...]] = {
     net("kind: bridge, vlans: 2"): (
         "networks.n.vlans: are of a bridge that filters VLANs; vlan_aware: true",
     ),
-    net("kind: overlay, vni: 1, engine: evpn"): (
-        "networks.n.engine: engine evpn is not yet there; one of list",
+    net("kind: overlay, vni: 1, engine: bgp"): (
+        "networks.n.engine: 'bgp' cannot be used; one of list, evpn",
+    ),
+    net("kind: overlay, vni: 1, frr: block"): (
+        "networks.n.frr: belongs to the section evpn at the top; allowed: "
+        "kind, dhcp, vni, vnis, bridge, engine, mtu, guest_mtu, gateway, table",
+    ),
+    "evpn: {mesh: true}": ("evpn: has no as; as: a number from 1 to 4294967294",),
+    "evpn: {as: 0, mesh: true}": ("evpn.as: '0' cannot be used; a number from 1 to 4294967294",),
+    "evpn: {as: 65000, mesh: always}": ("evpn.mesh: 'always' cannot be used; true or false",),
+    "evpn: {as: 65000, reflectors: ['fd99::1']}": (
+        "evpn.reflectors: 'fd99::1' cannot be used; IPv4 addresses of route reflectors",
+    ),
+    "evpn: {as: 65000, unnumbered: [a b]}": ("evpn.unnumbered: 'a b' cannot be used; device names",),
+    "evpn: {as: 65000, mesh: true, frr: file}": ("evpn.frr: 'file' cannot be used; one of print, block",),
+    "evpn: {as: 65000, mesh: true, reflector: [10.0.0.1]}": (
+        "evpn.reflector: is not known here; did you mean reflectors?",
+    ),
+    "evpn: [65000]": ("evpn: a list is not a mapping; the keys as, reflectors, mesh, unnumbered, frr",),
+    "evpn: {as: 65000, mesh: true}\nnodes: {a: {evpn: {as: x}}}": (
+        "nodes.a.evpn.as: 'x' cannot be used; a number from 1 to 4294967294",
     ),
     net("kind: overlay, vni: 1, gateway: 10.0.0.1"): (
         "networks.n.gateway: '10.0.0.1' is not a list; "
@@ -218,7 +256,7 @@ BAD: dict[str, tuple[str, ...]] = {
     net("kind: bridge, vlan_aware: 1"): ("networks.n.vlan_aware: '1' cannot be used; true or false",),
     net("kind: overlay, vni: 1", "underlay"): (
         "networks.underlay: 'underlay' is no name of a network; "
-        "at most 32 of a-z A-Z 0-9 . _ -, but not underlay, locks, shared, base, dns, networks",
+        "at most 32 of a-z A-Z 0-9 . _ -, but not underlay, evpn, locks, shared, base, dns, networks",
     ),
     "underlay: {port: 0}": ("underlay.port: '0' cannot be used; a number from 1 to 65535",),
     "underlay: {addresses: ssconf_nodes}": (
@@ -238,8 +276,24 @@ BAD: dict[str, tuple[str, ...]] = {
 }
 """What is wrong by itself, which the schema says as well."""
 WORSE: dict[str, tuple[str, ...]] = {
+    "evpn: {as: 65000}": ("evpn: has not one way to the other nodes; one of reflectors, mesh, unnumbered",),
+    "evpn: {as: 65000, mesh: true, unnumbered: [eth1]}": (
+        "evpn: has not one way to the other nodes; one of reflectors, mesh, unnumbered",
+    ),
+    net("kind: overlay, vni: 1, engine: evpn"): (
+        "networks.n: has engine evpn; evpn: {as: 65000, mesh: true} at the top",
+    ),
+    "evpn: {as: 65000, mesh: true}\n"
+    "networks: {a: {kind: overlay, vni: 1, engine: evpn}, b: {kind: overlay, vni: 2}}": (
+        "networks.b: has another engine than other overlays; one for all: FRR takes every VNI of the node",
+    ),
+    "evpn: {as: 65000, mesh: true}\nunderlay: {peers: ['2001:db8::1']}\n"
+    + net("kind: overlay, vni: 1, engine: evpn"): (
+        "underlay: has peers of IPv6; engine evpn needs addresses of IPv4",
+    ),
+    "nodes: {a: {evpn: {as: 1}}}": ("nodes.a.evpn: is not known here; allowed: ",),
     "a: 1\na: 2": (
-        "a: is not known here; allowed: underlay, networks, nodes",
+        "a: is not known here; allowed: underlay, evpn, networks, nodes",
         "a: is already in line 1; say it once",
     ),
     "networks:\n  n: {kind: bridge}\n  n: {kind: bridge}": ("networks.n: is already in line 2; say it once",),
@@ -333,9 +387,11 @@ WORSE: dict[str, tuple[str, ...]] = {
         "brackets within brackets, or lists within lists, deeper than anything here (this is no YAML)",
     ),
     "a: *b": ("found undefined alias (this is no YAML)",),
-    "a: &a [*a]": ("a: is not known here; allowed: underlay, networks, nodes",),
+    "a: &a [*a]": ("a: is not known here; allowed: underlay, evpn, networks, nodes",),
     "a: \ud800": ("surrogates not allowed (this is no YAML)",),
-    "a: !!python/object/apply:os.system [x]": ("a: is not known here; allowed: underlay, networks, nodes",),
+    "a: !!python/object/apply:os.system [x]": (
+        "a: is not known here; allowed: underlay, evpn, networks, nodes",
+    ),
 }
 """What only the whole file shows, or YAML itself."""
 
@@ -372,6 +428,9 @@ def validator() -> Any:
 
 GOOD = (
     FULL,
+    EVPN,
+    "evpn: {as: 4200000000, mesh: yes}",
+    "evpn: {as: 65000, reflectors: [10.0.0.1], frr: print}",
     "",
     "networks: {}",
     net("kind: overlay, vni: 1, mtu: 1400"),

@@ -10,6 +10,7 @@ from __future__ import annotations
 from snf_network.apply import steps
 from snf_network.errors import KernelError
 from snf_network.host import kernel, wireguard
+from snf_network.host.amend import amend_file
 from snf_network.host.lock import Lock
 from snf_network.host.record import ALWAYS, FAILED, NETWORKS, Record, Records
 from snf_network.lean import replace as changed
@@ -17,6 +18,7 @@ from snf_network.model.networks.change import vanishes
 from snf_network.model.resources import Element, Route
 from snf_network.model.resources.all import ALL_KINDS
 from snf_network.model.resources.devices import Device
+from snf_network.model.resources.frr import FrrBlock
 from snf_network.model.resources.tunnel import TunnelPeer, Unreachable
 from snf_network.model.resources.underlay import Learned
 from snf_network.rules.ruleset import Ruleset
@@ -111,6 +113,9 @@ class Networks:
         self.ruleset.change(members, (), ())
         last = (one for one in removed if isinstance(one, (Learned, Unreachable)) and one.slot not in wanted)
         steps.undo(last, self.host)  # it sends in vain by now
+        for one in removed:
+            if isinstance(one, FrrBlock) and one.slot not in wanted:
+                amend_file(one.path, one.without)
 
     def _add(self, changes: Sequence[Change]) -> dict[str, list[str]]:
         """Put in place what is missing: devices, members, then all else in the order given. Returns failures
@@ -123,8 +128,10 @@ class Networks:
         replaced = [one for change in changes for one in change.removed if one.slot in taken]
         self.ruleset.change((), _members(replaced), _members(everything))
         refused = _configure([one for one in everything if one.door == "wireguard"])
-        rest = [one for one in everything if one.door != "wireguard"]
+        rest = [one for one in everything if one.door != "wireguard" and not isinstance(one, FrrBlock)]
         refused += steps.put(rest, self.host, {})[1] if rest else []
+        blocks = [one for one in everything if isinstance(one, FrrBlock)]
+        refused += [words for one in blocks if (words := _amended(one))]
         found = {
             name: [words for words in refused if _concerns(words, some)] for name, some in missing.items()
         }
@@ -146,6 +153,15 @@ def _configure(resources: Sequence[Resource]) -> list[str]:
     except KernelError as error:
         said = [str(error)] * len(resources)
     return [f"{one.command}: {why}" for one, why in zip(resources, said, strict=True) if why]
+
+
+def _amended(block: FrrBlock) -> str:
+    """Write a block; why it could not be, with its command, or nothing."""
+    try:
+        amend_file(block.path, block.within)
+        return ""
+    except KernelError as error:
+        return f"{block.command}: {error}"
 
 
 def _concerns(words: str, resources: Iterable[Resource]) -> bool:

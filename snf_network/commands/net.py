@@ -27,14 +27,15 @@ from snf_network.model.networks import Bridge, Overlay, Routed, WireGuard
 from snf_network.model.networks.change import Change
 from snf_network.model.networks.file import PATH, mistakes
 from snf_network.model.networks.stanza import is_stanza, name_of, uplink_of
-from snf_network.networks import UNDERLAY
+from snf_network.networks import EVPN, FRR_CONF, UNDERLAY
 from snf_network.networks.dhcp import FORMATS
 from snf_network.observe.networks import ups
 from snf_network.observe.nodes import SSCONF
 from snf_network.scripts.process import Log
 
-from . import dhcp_config, table
+from . import dhcp_config, evpn, table
 from .networks import (
+    bring_up,
     differences,
     load,
     of_stanza,
@@ -61,6 +62,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("action", choices=ACTIONS, help="what to do")
     parser.add_argument("name", nargs="*", help="networks; without any, all")
     parser.add_argument("--all", action="store_true", help="down: all networks that are up")
+    parser.add_argument("--frr", action="store_true", help="plan: print only the lines for FRR (engine evpn)")
     parser.add_argument("--json", action="store_true", help="print JSON")
     parser.add_argument(
         "--format", choices=FORMATS, default="isc", help="dhcp-config: for ISC dhcpd, Kea or dnsmasq"
@@ -80,13 +82,13 @@ def _list(options: argparse.Namespace, config: Config) -> int:
     known = {record.interface: record for record in records(config)}
     file, place = load(options.file or PATH, options.ssconf, known)
     chosen = selected(place, options.name, options.file or PATH)
-    states = {one.name: _state(one, one.name in known) for one in ups(chosen, known)}
+    states = {one.name: _state(one, one.name in known) for one in evpn.ups(chosen, known)}
     rows = [(*_row(one), states[one.name]) for one in place.networks.networks if one.name in states]
     if not options.name:
         stanzas = {name: known[name].resources for name in sorted(known) if is_stanza(name)}
         found = ((one.name, _state(one, True)) for one in ups(stanzas, known))
         rows += [(name, "routed", uplink_of(name), "", "", state) for name, state in found]
-        gone = sorted(known.keys() - states.keys() - stanzas.keys() - {UNDERLAY, *dict(place.left_out)})
+        gone = sorted(known.keys() - states.keys() - stanzas.keys() - {UNDERLAY, EVPN, *dict(place.left_out)})
         rows += [(name, "", "", "", "", "up, and not in the file") for name in gone]
         every = {one.name: _row(one) for one in file.common.networks}
         rows += [(name, every[name][1], "", "", "", why) for name, why in place.left_out]
@@ -121,30 +123,47 @@ def _state(change: Change, recorded: bool) -> str:
 
 def _plan(options: argparse.Namespace, config: Config) -> int:
     place = load(options.file or PATH, options.ssconf)[1]
+    lines = evpn.lines(place.networks, place.site)
+    if options.frr:
+        return _frr(lines, options)
     known = {record.interface: record for record in records(config)}
-    changes = ups(selected(place, options.name, options.file or PATH), known)
+    changes = bring_up(place, selected(place, options.name, options.file or PATH), known)
     if options.json:
         _print(
             [{"network": one.name, "lines": list(one.lines), "refused": list(one.refused)} for one in changes]
         )
     else:
         for one in changes:
-            lines = [*(f"# refused: {words}" for words in one.refused), *one.lines]
-            sys.stdout.write("".join(f"{table.plain(line)}\n" for line in (f"# {one.name}", *lines) if lines))
+            said = [*(f"# refused: {words}" for words in one.refused), *one.lines]
+            sys.stdout.write("".join(f"{table.plain(line)}\n" for line in (f"# {one.name}", *said) if said))
+        if lines and not (place.networks.evpn and place.networks.evpn.block):
+            sys.stdout.write(f"# FRR: {FRR_CONF} must have these lines (only them: --frr)\n")
+            sys.stdout.write("".join(f"# {line}\n" for line in lines))
     return int(any(one.refused for one in changes))
+
+
+def _frr(lines: Sequence[str], options: argparse.Namespace) -> int:
+    """The lines for FRR alone: to be read, or for `vtysh -f`."""
+    if not lines:
+        raise BadEnvironment(f"no network of {options.file or PATH} has engine evpn", "docs/networks.md")
+    if options.json:
+        _print({"frr": list(lines)})
+    else:
+        sys.stdout.write("".join(f"{line}\n" for line in lines))
+    return 0
 
 
 def _up(options: argparse.Namespace, config: Config) -> int:
     place = load(options.file or PATH, options.ssconf)[1]
     wanted = selected(place, options.name, options.file or PATH)
-    done = Networks(config).change(lambda known: ups(wanted, known))
+    done = Networks(config).change(lambda known: bring_up(place, wanted, known))
     left = [(name, why) for name, why in place.left_out if not options.name]
     return _report(options, config, [*done, *((Change(name), [why]) for name, why in left)])
 
 
 def _down(options: argparse.Namespace, config: Config) -> int:
     engine = Networks(config)
-    known = [record.interface for record in engine.records if record.interface != UNDERLAY]
+    known = [record.interface for record in engine.records if record.interface not in (UNDERLAY, EVPN)]
     for name in options.name:
         if name not in known:
             raise BadEnvironment(f"{shown(name)} is not up", "snf-network net list")
@@ -158,12 +177,15 @@ def _report(options: argparse.Namespace, config: Config, done: Iterable[tuple[Ch
     log, failed, told = Log("snf-network", path=config.logfile), [], []
     for change, why in done:
         failed += [{"network": change.name, "what": words} for words in why]
+        if not why and change.given and not options.json:
+            sys.stdout.write(f"{change.name}: {len(change.given)} entries are FRR's now\n")
         if not why and change.lines:
             told.append({"network": change.name, "lines": list(change.lines)})
             verb = "taken away" if change.goes else "put in place"
             log.of(change.name).log(f"network {verb}: {len(change.lines)} changes: {change.lines[0]}")
             if not options.json:
                 sys.stdout.write(f"{change.name}: {verb}: {len(change.lines)} changes\n")
+                sys.stdout.write(f"{EVPN}: {evpn.READ_AGAIN}\n" if change.name == EVPN else "")
     if options.json:
         _print({"done": told, "failed": failed})
     for one in failed:

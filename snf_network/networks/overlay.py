@@ -1,5 +1,6 @@
-"""Kind overlay, engine list: for each VNI a bridge and a VXLAN device. A broadcast goes to each node of the
-list; where a MAC is, the device learns from what comes in.
+"""Kind overlay: for each VNI a bridge and a VXLAN device. With engine list a broadcast goes to each node of
+the list; with engine evpn, FRR says to which. Where a MAC is, the device learns from what comes in, with
+either.
 
 docs/networks.md says what this promises.
 """
@@ -9,6 +10,7 @@ from __future__ import annotations
 from snf_network.model.node import GUEST_MTU, OVERLAY, SMALLEST_MTU
 from snf_network.model.resources import Alias, Element, Link, Port
 from snf_network.model.resources.devices import Device, NoAddress, PortOption
+from snf_network.model.resources.frr import ByFrr
 from snf_network.model.resources.underlay import Flood
 from snf_network.networks import gateway
 from snf_network.networks.bridge import bridge
@@ -56,7 +58,7 @@ def resources(network: Overlay, underlay: Underlay, site: Site) -> Iterator[Reso
         yield Alias(name, alias(network, site))
         if network.gateway:
             yield from gateway.resources(network, vni, name, site)
-        yield from _device(f"vx{vni}", vni, name, network.mtu, underlay, site)
+        yield from _device(network, vni, name, underlay, site)
 
 
 def alias(network: Overlay, site: Site) -> str:
@@ -74,17 +76,21 @@ def guest_mtu(network: Overlay, site: Site) -> int:
 
 
 def _device(
-    device: str, vni: int, bridge_name: str, mtu: int, underlay: Underlay, site: Site
+    network: Overlay, vni: int, bridge_name: str, underlay: Underlay, site: Site
 ) -> Iterator[Resource]:
+    device = f"vx{vni}"
     fixed = f"id {vni} dstport {underlay.port}"
     yield Device(device, "vxlan", fixed, f"local {site.address} ttl {TTL} tos {TOS} learning")
     if site.ipv6:
         yield NoAddress(device)
-    yield Port(device, bridge_name, str(mtu))
+    yield Port(device, bridge_name, str(network.mtu))
+    # with evpn too: a guest that moved is found by its first frame, before BGP has told of it
     yield PortOption(device, "learning", "on")
     yield PortOption(
         device, "neigh_suppress", "off"
     )  # on, it keeps back ARP probes and DAD (docs/networks.md)
-    for address in site.others:
-        yield Flood(device, address)
+    if network.engine == "evpn":
+        yield ByFrr(device, str(vni))
+    else:
+        yield from (Flood(device, address) for address in site.others)
     yield Link(device)

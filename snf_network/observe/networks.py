@@ -9,6 +9,7 @@ from snf_network.model.networks.change import Change, vanishes
 from snf_network.model.networks.stanza import is_stanza
 from snf_network.model.resources import BridgeVlan, Element, Port, Resource, Route, Sysctl
 from snf_network.model.resources.devices import GROUP, Device
+from snf_network.model.resources.frr import ByFrr, FrrBlock, has_block
 from snf_network.model.resources.hosts import HostAddress, IifEnd
 from snf_network.model.resources.nft import VTEPS
 from snf_network.model.resources.tunnel import Seen, TunnelPeer, Unreachable
@@ -17,15 +18,19 @@ from snf_network.observe.held import View
 from snf_network.observe.obstacles import guests, obstacles
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 
     from snf_network.host.record import Record
 
 
-def ups(wanted: Mapping[str, Sequence[Resource]], known: Mapping[str, Record]) -> list[Change]:
-    """What `net up` has to do for these networks."""
+def ups(
+    wanted: Mapping[str, Sequence[Resource]], known: Mapping[str, Record], given: Set[Resource] = frozenset()
+) -> list[Change]:
+    """What `net up` has to do for these networks. What is `given` is another's by now: it goes off the
+    records and stays where it is.
+    """
     view = _view(wanted.values(), known.values())
-    found = [_up(name, tuple(resources), known.get(name), view) for name, resources in wanted.items()]
+    found = [_up(name, tuple(resources), known.get(name), view, given) for name, resources in wanted.items()]
     taken = {kind: _taken(known.values(), not kind) for kind in set(map(is_stanza, wanted))}
     return [_unless_taken(one, taken[is_stanza(one.name)]) for one in found]
 
@@ -62,21 +67,25 @@ def _view(wanted: Iterable[Sequence[Resource]], known: Iterable[Record]) -> View
     return View([*(one for some in wanted for one in some), *recorded])
 
 
-def _up(name: str, wanted: tuple[Resource, ...], old: Record | None, view: View) -> Change:
+def _up(
+    name: str, wanted: tuple[Resource, ...], old: Record | None, view: View, given: Set[Resource]
+) -> Change:
     ours = _ours(old, view)
     refused = tuple(obstacles(name, wanted, ours, view))
     if refused:
         return Change(name, wanted, refused=refused)
     before = (*old.resources, *old.stale) if old else ()
     said = {one.slot: one.endpoint for one in before if isinstance(one, TunnelPeer)}
-    left = [one for one in _without(before, wanted) if _is_there(one, view, ours)]
+    gone = (one for one in _without(before, wanted) if one not in given)
+    left = [one for one in gone if _is_there(one, view, ours)]
     renamed = {one.interface for one in left if isinstance(one, HostAddress)}
     missing = tuple(
         one for one in wanted if not one.is_in(view) or _is_elsewhere(one, said) or _goes_along(one, renamed)
     )
     left += [*_foreign_entries(wanted, before, view), *_foreign_peers(wanted, before, view)]
     removed = (*dict.fromkeys(left), *_learned(left, view))
-    return Change(name, wanted, missing, removed, tuple(_undo(removed, wanted)), tuple(_do(missing, view)))
+    lines = tuple(_undo(removed, wanted)), tuple(_do(missing, view))
+    return Change(name, wanted, missing, removed, *lines, tuple(one for one in before if one in given))
 
 
 def _without(before: tuple[Resource, ...], wanted: tuple[Resource, ...]) -> Iterator[Resource]:
@@ -116,6 +125,8 @@ def _is_there(resource: Resource, view: View, ours: set[str]) -> bool:
         return tunnel is not None and resource.public in tunnel.peers
     if isinstance(resource, BridgeVlan):
         return _is_unused(resource, view)
+    if isinstance(resource, FrrBlock):
+        return has_block(view.content(resource.path) or "")
     if isinstance(resource, Port):
         return (
             bool(resource.bridge) and view.links.get(resource.interface, {}).get("master") == resource.bridge
@@ -126,9 +137,13 @@ def _is_there(resource: Resource, view: View, ours: set[str]) -> bool:
 def _foreign_entries(
     wanted: Iterable[Resource], before: Iterable[Resource], view: View
 ) -> Iterator[Resource]:
-    """What nobody has on record: entries of nodes on a device of this network, and members of its sets."""
+    """What nobody has on record: entries of nodes on a device of this network, unless they are FRR's, and
+    members of its sets.
+    """
     known = {one for some in (wanted, before) for one in some if isinstance(one, (Flood, Element))}
-    devices = [one.interface for one in wanted if isinstance(one, Device) and one.type == "vxlan"]
+    others = {one.interface for one in wanted if isinstance(one, ByFrr)}
+    vxlans = (one.interface for one in wanted if isinstance(one, Device) and one.type == "vxlan")
+    devices = [name for name in vxlans if name not in others]
     sets = dict.fromkeys(one.set for one in wanted if isinstance(one, Element) and one.set in VTEPS)
     for place in (*devices, *sets):
         yield from (one for one in view.places.get(place, ()) if one not in known)

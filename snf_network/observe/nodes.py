@@ -56,6 +56,8 @@ def here(file: File, directory: str = SSCONF) -> Here:
     if networks.has_overlays:
         try:
             site = _site(networks, path, known, own, directory)
+            if networks.evpn and ":" in site.address:
+                raise KernelError(f"{path}: {site.address} is of IPv6", "engine evpn needs IPv4 below")
             site = replace(site, mtu=site.mtu or _mtu(site, links))
         except KernelError as error:
             overlays = [one.name for one in networks.networks if isinstance(one, Overlay)]

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from snf_network.model.resources import Port, Resource, Route
 from snf_network.model.resources.devices import GROUP, Device, pairs
+from snf_network.model.resources.frr import FrrBlock
 from snf_network.model.resources.hosts import HostAddress
 from snf_network.model.resources.routes import MAIN
 from snf_network.model.resources.tunnel import TunnelKey
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 
     from snf_network.observe.held import View
 
+NO_FRR = "is not there, or is no regular file (apt install frr)"
 HINT = "give the network another name or bridge, or remove what is there"
 
 
@@ -27,19 +29,26 @@ def obstacles(name: str, wanted: Iterable[Resource], ours: set[str], view: View)
     for one in wanted:
         if isinstance(one, Device):
             yield from _device(name, one, ours, view)
+        elif isinstance(one, HostAddress):
+            yield from _elsewhere(one, view)
+        elif isinstance(one, (FrrBlock, TunnelKey)):
+            yield from _file(one, view)
         elif isinstance(one, Port) and one.interface in view.links:
             master = view.links[one.interface].get("master", one.bridge)
             if master != one.bridge:
                 yield f"{one.interface} is in {master} already (take it out there, or from the file)"
-        elif isinstance(one, TunnelKey) and one.interface not in view.links:
-            if view.content(one.path) is None:
-                yield f"{one.path} is not there (snf-network net key makes it)"
-        elif isinstance(one, HostAddress):
-            yield from _elsewhere(one, view)
         elif isinstance(one, Route) and one not in view.found:
             routes[one.prefix, one.table] = one
     for route in routes.values():
         yield from _route(route)
+
+
+def _file(one: FrrBlock | TunnelKey, view: View) -> Iterator[str]:
+    if isinstance(one, FrrBlock):
+        text = view.content(one.path)
+        yield from filter(None, [f"{one.path} {NO_FRR}" if text is None else one.trouble(text)])
+    elif one.interface not in view.links and view.content(one.path) is None:
+        yield f"{one.path} is not there (snf-network net key makes it)"
 
 
 def _device(name: str, device: Device, ours: set[str], view: View) -> Iterator[str]:

@@ -37,7 +37,7 @@ def placed(networks: Networks, names: Sequence[str]) -> tuple[Networks, list[tup
             left_out.append(
                 (network.name, f"{names[0]} is none of the nodes of {network.name} (snf-network net key)")
             )
-    return Networks(networks.underlay, tuple(found)), left_out
+    return replace(networks, networks=tuple(found)), left_out
 
 
 def member(nodes: Iterable[Member], names: Sequence[str]) -> str:

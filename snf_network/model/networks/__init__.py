@@ -37,6 +37,22 @@ class Underlay:
 
 
 @dataclass(frozen=True)
+class Evpn:
+    """Where FRR's BGP finds the other nodes of overlays of engine evpn. One of three ways."""
+
+    number: int
+    """The AS."""
+    reflectors: tuple[str, ...] = ()
+    """Addresses of route reflectors."""
+    mesh: bool = False
+    """Each node has a session with each other one."""
+    unnumbered: tuple[str, ...] = ()
+    """Devices with a router at the other end, by RFC 5549."""
+    block: bool = False
+    """We keep the lines in frr.conf; else its admin does."""
+
+
+@dataclass(frozen=True)
 class Routed:
     """A routing table for routed guests, and its way out."""
 
@@ -106,6 +122,8 @@ class Overlay:
     dhcp: Dhcp = Dhcp()
     table: int = 0
     """Where what the guests send to the gateway is looked up; 0: where the node's own packets are."""
+    engine: str = "list"
+    """Who tells the devices where the other nodes are: list (we do) or evpn (FRR does)."""
 
     def bridges(self) -> Iterator[tuple[int, str]]:
         """Each VNI, and its bridge."""
@@ -168,6 +186,8 @@ class Networks:
 
     underlay: Underlay
     networks: tuple[Network, ...]
+    evpn: Evpn | None = None
+    """Only if an overlay of engine evpn is among them."""
 
     @property
     def has_overlays(self) -> bool:

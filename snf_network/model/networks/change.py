@@ -34,6 +34,8 @@ class Change:
     """What takes away the removed by hand, line by line; what vanishes with its device has none."""
     do: tuple[str, ...] = ()
     """The same for the missing: first `undo`, then this."""
+    given: tuple[Resource, ...] = ()
+    """What was ours and is another's by now: it stays in the kernel."""
     refused: tuple[str, ...] = ()
     """Why nothing may be done to it."""
 

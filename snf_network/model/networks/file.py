@@ -11,10 +11,21 @@ from typing import TYPE_CHECKING, Any
 from snf_network.addresses import family_of, is_name
 from snf_network.errors import BadConfig, shown
 from snf_network.lean import dataclass
-from snf_network.model.networks import Bridge, Dhcp, Member, Networks, Overlay, Routed, Underlay, WireGuard
+from snf_network.model.networks import (
+    Bridge,
+    Dhcp,
+    Evpn,
+    Member,
+    Networks,
+    Overlay,
+    Routed,
+    Underlay,
+    WireGuard,
+)
 from snf_network.model.networks.document import Mistakes, Value, compose, unknown
 from snf_network.model.networks.keys import (
     DHCP,
+    EVPN,
     LATER,
     LISTS,
     MEMBER,
@@ -31,8 +42,9 @@ if TYPE_CHECKING:
     from snf_network.model.networks import Network
 
 PATH = "/etc/snf-network/networks.yaml"
-TOP = ("underlay", "networks", "nodes")
-RESERVED = ("underlay", "locks", "shared", "base", "dns", "networks")
+TOP = ("underlay", "evpn", "networks", "nodes")
+WAYS = ("reflectors", "mesh", "unnumbered")
+RESERVED = ("underlay", "evpn", "locks", "shared", "base", "dns", "networks")
 """Names of other things in the directory of records."""
 
 
@@ -77,14 +89,46 @@ def _parsed(text: str, path: str) -> tuple[File | None, list[str]]:
             unknown(value, name, list(TOP))
     underlay = _underlay(said.get("underlay"))
     known = said["networks"].entries("networks by name") if "networks" in said else {}
-    common = Networks(underlay, _networks(known, {}))
+    evpn = {"evpn": said["evpn"]} if "evpn" in said else {}
+    common = _of_node(underlay, known, evpn, {})
     if "underlay" in said:
         _check_underlay(said["underlay"], common, known)
     nodes = said["nodes"].entries("nodes by name") if "nodes" in said else {}
     differing = [
-        (name, Networks(underlay, _networks(known, _changes(node, known)))) for name, node in nodes.items()
+        (name, _of_node(underlay, known, evpn, _changes(node, evpn | known))) for name, node in nodes.items()
     ]
+    if common.evpn and any(":" in peer for peer in underlay.peers):
+        said["underlay"].wrong("has peers of IPv6", "engine evpn needs addresses of IPv4")
     return File(common, tuple(differing)), noted.lines
+
+
+def _of_node(
+    underlay: Underlay, known: dict[str, Value], evpn: dict[str, Value], changes: dict[str, dict[str, Value]]
+) -> Networks:
+    networks = _networks(known, changes)
+    engines = {one.engine: known[one.name] for one in networks if isinstance(one, Overlay)}
+    section = _evpn(evpn["evpn"], changes.get("evpn", {})) if evpn else None
+    if "evpn" in engines and not evpn:
+        engines["evpn"].wrong("has engine evpn", "evpn: {as: 65000, mesh: true} at the top")
+    if len(engines) > 1:
+        list(engines.values())[-1].wrong(
+            "has another engine than other overlays", "one for all: FRR takes every VNI of the node"
+        )
+    return Networks(underlay, networks, section if "evpn" in engines else None)
+
+
+def _evpn(value: Value, changes: dict[str, Value]) -> Evpn | None:
+    said = value.entries("the keys " + ", ".join(EVPN)) | changes
+    found = _values(said, EVPN)
+    if value.node.id == "mapping" and "as" not in said:
+        value.wrong("has no as", f"as: {EVPN['as'].allowed}")
+    elif value.node.id == "mapping" and len([way for way in WAYS if found.get(way)]) != 1:
+        if not any(way in said and way not in found for way in WAYS):  # else that is told already
+            value.wrong("has not one way to the other nodes", f"one of {', '.join(WAYS)}")
+    elif "as" in found:
+        block = found.pop("frr", "") == "block"
+        return Evpn(found.pop("as"), **found, block=block)
+    return None
 
 
 def _changes(node: Value, known: dict[str, Value]) -> dict[str, dict[str, Value]]:
@@ -245,7 +289,6 @@ def _wireguard(name: str, value: Value, said: dict[str, Value], found: dict[str,
 
 
 def _overlay(name: str, value: Value, said: dict[str, Value], found: dict[str, Any]) -> Overlay | None:
-    found.pop("engine", None)
     if ("vni" in found) == ("vnis" in found):
         value.wrong("has both vni and vnis" if "vni" in found else "has neither vni nor vnis", "one of them")
         return None

@@ -31,6 +31,8 @@ LAST_VNI, LAST_VLAN = (1 << 24) - 1, 4094
 BASE64 = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/")
 LAST_OF_KEY = frozenset("AEIMQUYcgkosw048")
 """What can be the last character of 32 octets in base64: its last two bits are none of theirs."""
+LAST_AS = (1 << 32) - 2
+"""RFC 7300."""
 MOST_VNIS = 4096
 """In one network: each is two devices on each node."""
 
@@ -199,7 +201,7 @@ NETWORKS: dict[str, dict[str, Key]] = {
             lambda text: tuple(numbers(text)),
         ),
         "bridge": Key(is_bridge, f"a device name, in which {VNI} stands for the VNI"),
-        "engine": choice("list"),
+        "engine": choice("list", "evpn"),
         "mtu": MTU,
         "guest_mtu": MTU,
         "gateway": Key(
@@ -247,9 +249,15 @@ UNDERLAY: dict[str, Key] = {
     "peers": Key(is_single, "addresses of other nodes, one family", many=True),
     "port": number(1, 65535),
 }
+EVPN: dict[str, Key] = {
+    "as": number(1, LAST_AS, needed=True),
+    "reflectors": Key(is_ip4, "IPv4 addresses of route reflectors", many=True),
+    "mesh": BOOLEAN,
+    "unnumbered": Key(INTERFACE.is_valid, "device names", many=True),
+    "frr": choice("print", "block"),
+}
 LATER: dict[str, str] = {
-    "evpn": "engine evpn is not yet there",
-    "frr": "engine evpn is not yet there",
+    "frr": "belongs to the section evpn at the top",
     "export": "routes to a BGP router are not yet there",
 }
 """What other sites have in such files, and this version cannot do."""
