@@ -79,7 +79,7 @@ class Cell:
     @property
     def counted(self) -> str:
         """The device that its drop is counted for: where it comes from, or the NIC that it is kept from."""
-        beyond = self.row.sender == "beyond" and self.reason != "foreign"
+        beyond = self.row.sender == "beyond" and self.reason not in ("foreign", "isolated")
         return FAR if beyond else self.guest.tap
 
     @property

@@ -184,7 +184,7 @@ def test_a_learned_entry_is_deleted_alone(twins: tuple[Machine, Machine]) -> Non
 
 
 def test_an_address_and_a_route_are_read_back(twins: tuple[Machine, Machine]) -> None:
-    ours, some = twins[1], [*KINDS["addresses"], *KINDS["routes to nowhere"]]
+    ours, some = twins[1], [*KINDS["addresses of a tunnel"], *KINDS["routes to nowhere"]]
     assert not any(by_messages(ours, some, True))
     with ours.entered():
         found = {*HostAddress.listed(readback.ip("addr", "show")), *readback.unreachable()}
