@@ -58,7 +58,9 @@ def here(file: File, directory: str = SSCONF) -> Here:
             site = _site(networks, path, known, own, directory)
             if networks.evpn and ":" in site.address:
                 raise KernelError(f"{path}: {site.address} is of IPv6", "engine evpn needs IPv4 below")
-            site = replace(site, mtu=site.mtu or _mtu(site, links))
+            site = replace(
+                site, mtu=site.mtu or _mtu(site, links, networks.evpn.unnumbered if networks.evpn else ())
+            )
         except KernelError as error:
             overlays = [one.name for one in networks.networks if isinstance(one, Overlay)]
             left_out += [(name, str(error)) for name in overlays]
@@ -149,16 +151,17 @@ def _within(networks: Networks, offline: set[str]) -> Site:
     return Site(mine, known, kernel_has_ipv6(), tunnel.device, tunnel.mtu)
 
 
-def _mtu(site: Site, links: Sequence[dict[str, Any]]) -> int:
+def _mtu(site: Site, links: Sequence[dict[str, Any]], uplinks: Iterable[str] = ()) -> int:
     """The MTU of the device with the node's address there. If that is on lo, as with a routed underlay, that
-    of the devices that lead to the other nodes; 0 if there is no way to any.
+    of its `uplinks`, which are there before any route is, or else of the devices that lead to the other nodes;
+    0 if there is no way to any.
     """
     by_name = {link["ifname"]: link["mtu"] for link in links}
     own = {found.get("local"): link for link in links for found in link["addr_info"]}
     device = own.get(site.address, {})
     if "LOOPBACK" not in device.get("flags", ()) and not device.get("ifname", "").startswith("dummy"):
         return int(device.get("mtu", 0))
-    ways = (route for other in site.others[:ASKED] for route in _ways(other))
+    ways = tuple(uplinks) or (route for other in site.others[:ASKED] for route in _ways(other))
     return min((int(by_name[way]) for way in ways if by_name.get(way)), default=0)
 
 

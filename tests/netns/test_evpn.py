@@ -18,21 +18,11 @@ import pytest
 from lab.frr import CONF, Frr, floods, reflector, running
 from lab.network import Lab
 from lab.overlay import SSCONF, Cluster, cluster, environment
+from lab.stream import Stream, announce, local
 from snf_network.model.resources.frr import BEGIN, END
 from snf_network.selftest import frames as f
 from tests.netns.lab import ROOT, Ear, Machine, until
-from tests.netns.test_networks import (
-    COMMAND,
-    MACS,
-    Stream,
-    announce,
-    command,
-    guests,
-    local,
-    net,
-    numbers,
-    silent,
-)
+from tests.netns.test_networks import COMMAND, MACS, command, guests, net, numbers
 
 REFLECTOR = "10.99.0.66"
 NETWORKS = """\
@@ -146,26 +136,23 @@ def test_a_network_that_goes_is_withdrawn_at_once(whole: Site) -> None:
 def test_a_guest_that_moves_loses_nothing(whole: Site) -> None:
     """Before BGP has told of it: there and back, under traffic at 1 ms spacing."""
     with guests(whole.cluster, (1, "ov100")) as (one,):
-        places = [silent(whole.cluster, 2), silent(whole.cluster, 3)]
-        announce(places[0])
+        places = [whole.cluster.silent(place, "ov100", MACS[2]) for place in (2, 3)]
+        announce(places[0], MACS[2])
         time.sleep(0.5)
         for old, new in (places, places[::-1]):
             moves(one, old, new)
-        for node, guest in zip(whole.nodes[1:], places, strict=True):
-            node.run("ip", "link", "del", "tap9")
-            command(node, "gc")
-            guest.close()
+        for place in (2, 3):
+            whole.cluster.leave(place)
 
 
 def moves(one: Machine, old: Machine, new: Machine) -> None:
-    began: list[int] = []
     with Stream(one, MACS[1], MACS[2], old, new) as stream:
-        announce(new, lambda: began.append(stream.sent))
+        moment = announce(new, MACS[2])
         time.sleep(0.3)  # BGP has told of it meanwhile
     assert stream.lost <= 1
-    before, after = stream.heard
-    assert 0 <= min(after) - began[0] <= 10 and max(before) <= min(after) + 1
-    assert began[0] > 50 and len(after) > 100, "and stays there"
+    (before, after), began = stream.heard, stream.sent_by(moment)
+    assert 0 <= min(after) - began <= 10 and max(before) <= min(after) + 1
+    assert began > 50 and len(after) > 100, "and stays there"
 
 
 # --- what dies

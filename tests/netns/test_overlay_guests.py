@@ -182,9 +182,11 @@ def another_server(machine: Machine) -> Iterator[None]:
 
 
 def advertised(guest: Machine, by: str, seconds: float = 6) -> bool:
-    """True if an advertisement of that MAC comes to the guest."""
-    with listening(guest, seconds) as heard:
-        pass
+    """True if an advertisement of that MAC comes to the guest, which asks for one (dnsmasq waits up to 20 s)."""
+    mac = json.loads(guest.out("ip", "-j", "link", "show", "eth0"))[0]["address"]
+    solicitation = f.icmp6("::", "ff02::2", 133, bytes(4))
+    with listening(guest, seconds) as heard, closing(guest.packet_socket("eth0")) as mouth:
+        mouth.send(f.ethernet(mac, "33:33:00:00:00:02", solicitation))
     return any(one[6:12] == f.octets(by) and one[12:14] == b"\x86\xdd" and one[54] == 134 for one in heard)
 
 
