@@ -58,9 +58,8 @@ def here(file: File, directory: str = SSCONF) -> Here:
             site = _site(networks, path, known, own, directory)
             if networks.evpn and ":" in site.address:
                 raise KernelError(f"{path}: {site.address} is of IPv6", "engine evpn needs IPv4 below")
-            site = replace(
-                site, mtu=site.mtu or _mtu(site, links, networks.evpn.unnumbered if networks.evpn else ())
-            )
+            uplinks = networks.evpn.unnumbered if networks.evpn else ()
+            site = replace(site, mtu=site.mtu or _mtu(site, links, uplinks))
         except KernelError as error:
             overlays = [one.name for one in networks.networks if isinstance(one, Overlay)]
             left_out += [(name, str(error)) for name in overlays]
@@ -153,8 +152,8 @@ def _within(networks: Networks, offline: set[str]) -> Site:
 
 def _mtu(site: Site, links: Sequence[dict[str, Any]], uplinks: Iterable[str] = ()) -> int:
     """The MTU of the device with the node's address there. If that is on lo, as with a routed underlay, that
-    of its `uplinks`, which are there before any route is, or else of the devices that lead to the other nodes;
-    0 if there is no way to any.
+    of its `uplinks`, which are there before any route is, or else of the devices that lead to the other
+    nodes; 0 if there is no way to any.
     """
     by_name = {link["ifname"]: link["mtu"] for link in links}
     own = {found.get("local"): link for link in links for found in link["addr_info"]}
