@@ -48,7 +48,8 @@ FILES = (
     "profiles/unprotected.nft",
 )
 """masq.nft is not among them: source NAT is off in the self-test, tests/netns/test_masq.py has it. Nor is
-underlay.nft, as the self-test has VXLAN from guests alone: tests/netns/test_networks.py has the rest.
+underlay.nft, as the self-test has VXLAN from guests alone: tests/netns/test_networks.py has the rest. Nor is
+overlay.nft: tests/netns/test_gateway.py and test_overlay_guests.py have what no guest of the self-test sees.
 """
 
 

@@ -32,7 +32,7 @@ ROOMS = {
     "model": ("addresses",),
     # decide
     "setups": ("addresses", "model", "values"),
-    "networks": ("model",),
+    "networks": ("addresses", "model"),
     "plan": ("model", "setups"),
     # do
     "host": ("addresses", "model"),
@@ -341,7 +341,7 @@ def test_nothing_heavy_comes_in_by_a_back_door() -> None:
         ("/usr/bin/python3", "-ISB", "-c", script), capture_output=True, text=True, check=True
     ).stdout.split()
     assert not {name.partition(".")[0] for name in loaded} & HEAVY
-    assert len(loaded) < 102, "each costs; see docs/design.md"
+    assert len(loaded) < 103, "each costs; see docs/design.md"
 
 
 # --- size, and a sentence for each

@@ -9,13 +9,17 @@ from __future__ import annotations
 
 from snf_network.apply import steps
 from snf_network.errors import KernelError
-from snf_network.host import kernel
+from snf_network.host import kernel, wireguard
+from snf_network.host.amend import amend_file
 from snf_network.host.lock import Lock
 from snf_network.host.record import ALWAYS, FAILED, NETWORKS, Record, Records
 from snf_network.lean import replace as changed
+from snf_network.model.networks.change import vanishes
 from snf_network.model.resources import Element, Route
 from snf_network.model.resources.all import ALL_KINDS
 from snf_network.model.resources.devices import Device
+from snf_network.model.resources.frr import FrrBlock
+from snf_network.model.resources.tunnel import TunnelPeer, Unreachable
 from snf_network.model.resources.underlay import Learned
 from snf_network.rules.ruleset import Ruleset
 
@@ -99,14 +103,19 @@ class Networks:
             one
             for one in sorted(removed, key=lambda one: one.rank)
             if (one.slot not in wanted or isinstance(one, Route))
-            and not (one.device in devices and not isinstance(one, Device))
-            and not isinstance(one, Learned)
+            and not vanishes(one, devices)
+            and not isinstance(one, (Learned, Unreachable))
         ]
+        wireguard.send([one for one in doomed if isinstance(one, TunnelPeer)], False)
         for start in range(0, len(doomed), DELETED_AT_ONCE):
             steps.undo(doomed[start : start + DELETED_AT_ONCE], self.host)
         members = [one for one in removed if isinstance(one, Element) and one.slot not in wanted]
         self.ruleset.change(members, (), ())
-        steps.undo((one for one in removed if isinstance(one, Learned)), self.host)  # it sends in vain by now
+        last = (one for one in removed if isinstance(one, (Learned, Unreachable)) and one.slot not in wanted)
+        steps.undo(last, self.host)  # it sends in vain by now
+        for one in removed:
+            if isinstance(one, FrrBlock) and one.slot not in wanted:
+                amend_file(one.path, one.without)
 
     def _add(self, changes: Sequence[Change]) -> dict[str, list[str]]:
         """Put in place what is missing: devices, members, then all else in the order given. Returns failures
@@ -118,7 +127,11 @@ class Networks:
         taken = {one.slot for one in everything}
         replaced = [one for change in changes for one in change.removed if one.slot in taken]
         self.ruleset.change((), _members(replaced), _members(everything))
-        refused = steps.put(everything, self.host, {})[1] if everything else []
+        refused = _configure([one for one in everything if one.door == "wireguard"])
+        rest = [one for one in everything if one.door != "wireguard" and not isinstance(one, FrrBlock)]
+        refused += steps.put(rest, self.host, {})[1] if rest else []
+        blocks = [one for one in everything if isinstance(one, FrrBlock)]
+        refused += [words for one in blocks if (words := _amended(one))]
         found = {
             name: [words for words in refused if _concerns(words, some)] for name, some in missing.items()
         }
@@ -131,6 +144,24 @@ def _is_as_recorded(change: Change, old: Record) -> bool:
     """True if there is nothing to do and nothing to note."""
     noted = old.boot == kernel.boot() and not (old.stale or old.lacking)
     return noted and not (change.missing or change.removed) and old.resources == change.wanted
+
+
+def _configure(resources: Sequence[Resource]) -> list[str]:
+    """Keys and peers; returns errors."""
+    try:
+        said = wireguard.send(resources, True)
+    except KernelError as error:
+        said = [str(error)] * len(resources)
+    return [f"{one.command}: {why}" for one, why in zip(resources, said, strict=True) if why]
+
+
+def _amended(block: FrrBlock) -> str:
+    """Write a block; why it could not be, with its command, or nothing."""
+    try:
+        amend_file(block.path, block.within)
+        return ""
+    except KernelError as error:
+        return f"{block.command}: {error}"
 
 
 def _concerns(words: str, resources: Iterable[Resource]) -> bool:

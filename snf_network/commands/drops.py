@@ -1,5 +1,6 @@
-"""Show dropped frames by NIC and reason. Only frames from guests are counted, except `mac-prefix` and
-`dst-mac`, which count frames to a NIC.
+"""Show dropped frames by NIC and reason. Only frames from guests are counted, except those whose
+meaning is "kept from this NIC" and those of limits on the way in. A device vx... is an overlay's: those are
+frames from other nodes.
 
 Counters belong to the interface's number in the kernel, so a later tap of the same name starts at zero; they
 expire after seven days without a drop. A NIC that is gone shows as its number.

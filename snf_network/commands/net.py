@@ -3,9 +3,12 @@
 
 `plan` prints what `up` would do, as lines to type. `up` does it: a second time it does nothing, and after a
 change in the file only what differs. `down` takes networks away again, unless a guest is in one. `check`
-compares the file, the records and the kernel; with --file it only reads the file. docs/networks.md has the
-keys of the file. `ifup` and `ifdown` do the same for one stanza of /etc/network/interfaces, whose options
-ifupdown has put into the environment; the package's scripts in /etc/network/if-*.d run them.
+compares the file, the records and the kernel; with --file it only reads the file. `key` makes this node's
+private key of WireGuard, if it has none yet, and prints this node's line for networks.yaml, with the public
+one. `dhcp-config` prints what a DHCP server of your own needs for the guests of one network.
+docs/networks.md has the keys of the file. `ifup` and `ifdown` do the same for one stanza of
+/etc/network/interfaces, whose options ifupdown has put into the environment; the package's scripts in
+/etc/network/if-*.d run them.
 """
 
 from __future__ import annotations
@@ -14,22 +17,35 @@ import argparse
 import json
 import os
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from snf_network.apply.networks import Networks, records
-from snf_network.errors import BadEnvironment, SnfNetworkError, shown
+from snf_network.errors import BadConfig, BadEnvironment, SnfNetworkError, shown
+from snf_network.host.wireguard import make_key, public_of
 from snf_network.model.config import Config
-from snf_network.model.networks import Bridge, Overlay, Routed
+from snf_network.model.networks import Bridge, Overlay, Routed, WireGuard
 from snf_network.model.networks.change import Change
 from snf_network.model.networks.file import PATH, mistakes
 from snf_network.model.networks.stanza import is_stanza, name_of, uplink_of
-from snf_network.networks import UNDERLAY
+from snf_network.networks import EVPN, FRR_CONF, UNDERLAY
+from snf_network.networks.dhcp import FORMATS
 from snf_network.observe.networks import ups
 from snf_network.observe.nodes import SSCONF
 from snf_network.scripts.process import Log
 
-from . import table
-from .networks import differences, load, of_stanza, removal, selected, stanza_change, text_of
+from . import dhcp_config, evpn, table
+from .networks import (
+    bring_up,
+    differences,
+    load,
+    of_stanza,
+    own_member,
+    removal,
+    selected,
+    stanza_change,
+    text_of,
+    tunnels,
+)
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -46,7 +62,11 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("action", choices=ACTIONS, help="what to do")
     parser.add_argument("name", nargs="*", help="networks; without any, all")
     parser.add_argument("--all", action="store_true", help="down: all networks that are up")
+    parser.add_argument("--frr", action="store_true", help="plan: print only the lines for FRR (engine evpn)")
     parser.add_argument("--json", action="store_true", help="print JSON")
+    parser.add_argument(
+        "--format", choices=FORMATS, default="isc", help="dhcp-config: for ISC dhcpd, Kea or dnsmasq"
+    )
     parser.add_argument("--file", metavar="FILE", help=f"another file than {PATH}")
     parser.add_argument(
         "--ssconf", metavar="DIRECTORY", default=SSCONF, help=f"where Ganeti's ssconf files are ({SSCONF})"
@@ -60,17 +80,18 @@ def run(options: argparse.Namespace, config: Config) -> int:
 
 def _list(options: argparse.Namespace, config: Config) -> int:
     known = {record.interface: record for record in records(config)}
-    place = load(options.file or PATH, options.ssconf, known)[1]
+    file, place = load(options.file or PATH, options.ssconf, known)
     chosen = selected(place, options.name, options.file or PATH)
-    states = {one.name: _state(one, one.name in known) for one in ups(chosen, known)}
+    states = {one.name: _state(one, one.name in known) for one in evpn.ups(chosen, known)}
     rows = [(*_row(one), states[one.name]) for one in place.networks.networks if one.name in states]
     if not options.name:
         stanzas = {name: known[name].resources for name in sorted(known) if is_stanza(name)}
         found = ((one.name, _state(one, True)) for one in ups(stanzas, known))
         rows += [(name, "routed", uplink_of(name), "", "", state) for name, state in found]
-        gone = sorted(known.keys() - states.keys() - stanzas.keys() - {UNDERLAY, *place.left_out})
+        gone = sorted(known.keys() - states.keys() - stanzas.keys() - {UNDERLAY, EVPN, *dict(place.left_out)})
         rows += [(name, "", "", "", "", "up, and not in the file") for name in gone]
-        rows += [(name, "overlay", "", "", "", place.problem) for name in place.left_out]
+        every = {one.name: _row(one) for one in file.common.networks}
+        rows += [(name, every[name][1], "", "", "", why) for name, why in place.left_out]
     if options.json:
         _print([dict(zip(map(str.lower, HEADING), row, strict=True)) for row in rows])
     else:
@@ -86,6 +107,8 @@ def _row(network: Network) -> tuple[str, ...]:
         first, last = network.vnis[0], network.vnis[-1]
         vnis = str(first) if len(network.vnis) == 1 else f"{first}..{last} ({len(network.vnis)})"
         return network.name, "overlay", network.bridge, vnis, str(network.mtu)
+    if isinstance(network, WireGuard):
+        return network.name, "wireguard", network.device, "", str(network.mtu)
     if isinstance(network, Bridge):
         return network.name, "bridge", network.bridge, "", str(network.mtu)
     assert isinstance(network, Routed)
@@ -100,30 +123,47 @@ def _state(change: Change, recorded: bool) -> str:
 
 def _plan(options: argparse.Namespace, config: Config) -> int:
     place = load(options.file or PATH, options.ssconf)[1]
+    lines = evpn.lines(place.networks, place.site)
+    if options.frr:
+        return _frr(lines, options)
     known = {record.interface: record for record in records(config)}
-    changes = ups(selected(place, options.name, options.file or PATH), known)
+    changes = bring_up(place, selected(place, options.name, options.file or PATH), known)
     if options.json:
         _print(
             [{"network": one.name, "lines": list(one.lines), "refused": list(one.refused)} for one in changes]
         )
     else:
         for one in changes:
-            lines = [*(f"# refused: {words}" for words in one.refused), *one.lines]
-            sys.stdout.write("".join(f"{table.plain(line)}\n" for line in (f"# {one.name}", *lines) if lines))
+            said = [*(f"# refused: {words}" for words in one.refused), *one.lines]
+            sys.stdout.write("".join(f"{table.plain(line)}\n" for line in (f"# {one.name}", *said) if said))
+        if lines and not (place.networks.evpn and place.networks.evpn.block):
+            sys.stdout.write(f"# FRR: {FRR_CONF} must have these lines (only them: --frr)\n")
+            sys.stdout.write("".join(f"# {line}\n" for line in lines))
     return int(any(one.refused for one in changes))
+
+
+def _frr(lines: Sequence[str], options: argparse.Namespace) -> int:
+    """The lines for FRR alone: to be read, or for `vtysh -f`."""
+    if not lines:
+        raise BadEnvironment(f"no network of {options.file or PATH} has engine evpn", "docs/networks.md")
+    if options.json:
+        _print({"frr": list(lines)})
+    else:
+        sys.stdout.write("".join(f"{line}\n" for line in lines))
+    return 0
 
 
 def _up(options: argparse.Namespace, config: Config) -> int:
     place = load(options.file or PATH, options.ssconf)[1]
     wanted = selected(place, options.name, options.file or PATH)
-    done = Networks(config).change(lambda known: ups(wanted, known))
-    left = [(name, place.problem) for name in place.left_out if not options.name]
+    done = Networks(config).change(lambda known: bring_up(place, wanted, known))
+    left = [(name, why) for name, why in place.left_out if not options.name]
     return _report(options, config, [*done, *((Change(name), [why]) for name, why in left)])
 
 
 def _down(options: argparse.Namespace, config: Config) -> int:
     engine = Networks(config)
-    known = [record.interface for record in engine.records if record.interface != UNDERLAY]
+    known = [record.interface for record in engine.records if record.interface not in (UNDERLAY, EVPN)]
     for name in options.name:
         if name not in known:
             raise BadEnvironment(f"{shown(name)} is not up", "snf-network net list")
@@ -137,12 +177,15 @@ def _report(options: argparse.Namespace, config: Config, done: Iterable[tuple[Ch
     log, failed, told = Log("snf-network", path=config.logfile), [], []
     for change, why in done:
         failed += [{"network": change.name, "what": words} for words in why]
+        if not why and change.given and not options.json:
+            sys.stdout.write(f"{change.name}: {len(change.given)} entries are FRR's now\n")
         if not why and change.lines:
             told.append({"network": change.name, "lines": list(change.lines)})
             verb = "taken away" if change.goes else "put in place"
             log.of(change.name).log(f"network {verb}: {len(change.lines)} changes: {change.lines[0]}")
             if not options.json:
                 sys.stdout.write(f"{change.name}: {verb}: {len(change.lines)} changes\n")
+                sys.stdout.write(f"{EVPN}: {evpn.READ_AGAIN}\n" if change.name == EVPN else "")
     if options.json:
         _print({"done": told, "failed": failed})
     for one in failed:
@@ -193,12 +236,43 @@ def _of_stanza(options: argparse.Namespace, config: Config, made: Callable[[], L
     return _report(options, config, done)
 
 
+def _key(options: argparse.Namespace, config: Config) -> int:
+    """Make the key unless it is there, and print what the other nodes need to know of it."""
+    tunnel = _tunnel(options.name, options.file or PATH)
+    made, public = make_key(tunnel.key), public_of(tunnel.key)
+    sys.stderr.write(f"{tunnel.key}: {'made' if made else 'is there already, and stays'}\n")
+    name, address, endpoint = own_member(tunnel, options.ssconf)
+    where = f', endpoint: "{endpoint}"' if endpoint else ""
+    line = f'{name}: {{address: "{address}", public: "{public}"{where}}}'
+    if options.json:
+        _print({"key": tunnel.key, "made": made, "public": public, "line": line})
+    else:
+        sys.stdout.write(f"{line}\n")
+    return 0
+
+
+def _tunnel(names: Sequence[str], path: str) -> WireGuard:
+    """The network of that name; without a name, the only one in the file, or one as if it were there."""
+    try:
+        known = tunnels(path)
+    except BadConfig:
+        if names:
+            raise
+        known = {}
+    chosen = [known[name] for name in names or known if name in known]
+    if names and len(chosen) != 1:
+        raise BadEnvironment(f"{shown(names[0])} is no network of kind wireguard in {path}", "net list")
+    return chosen[0] if len(chosen) == 1 else WireGuard("", "", ())
+
+
 ACTIONS = {
     "list": _list,
     "plan": _plan,
     "up": _up,
     "down": _down,
     "check": _check,
+    "dhcp-config": dhcp_config.run,
+    "key": _key,
     "ifup": _ifup,
     "ifdown": _ifdown,
 }

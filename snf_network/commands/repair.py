@@ -27,6 +27,11 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     acts.arguments(parser)
     parser.add_argument("--quiet", action="store_true", help="print failures only")
     parser.add_argument(
+        "--fallback",
+        action="store_true",
+        help="overlays of engine evpn: an entry for each node that FRR does not have, until it has it",
+    )
+    parser.add_argument(
         "--pending",
         action="store_true",
         help="exit status 0 if no NIC lacks anything any more, even if something else differs",
@@ -37,9 +42,9 @@ def run(options: argparse.Namespace, config: Config) -> int:
     """Repair, then compare again."""
     with Acts(options) as told:
         filter_first(config, Log("snf-network", path=config.logfile), told)
+        status = _networks(config, told, options.fallback)
         found = compare(config)
         told.know(*found.gone, *found.live)
-        status = _networks(config, told)
         if found:
             return _repair(options, found, config, told) or status
         if not options.quiet and not told.acted:
@@ -47,12 +52,12 @@ def run(options: argparse.Namespace, config: Config) -> int:
         return status
 
 
-def _networks(config: Config, told: Acts) -> int:
+def _networks(config: Config, told: Acts, fallback: bool) -> int:
     """Put back what networks have lost, before their guests' NICs. What differs from the file is left to
     `snf-network net up`.
     """
     log, status = Log("snf-network", path=config.logfile), 0
-    for change, failed in networks.restore(config):
+    for change, failed in networks.restore(config, fallback):
         for words in failed:
             told.failed(change.name, words)
             log.of(change.name).say(f"network {change.name}: {words}")
@@ -62,6 +67,9 @@ def _networks(config: Config, told: Acts) -> int:
             log.of(change.name).log(f"repair: network: {line}")
         if change.lines and not failed:
             told.say(f"network {change.name}: {len(change.lines)} changes")
+        if change.given and not failed:
+            told.done(change.name, f"{len(change.given)} entries are FRR's again")
+            told.say(f"network {change.name}: {len(change.given)} entries are FRR's again")
     return status
 
 

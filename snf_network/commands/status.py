@@ -45,12 +45,15 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         help="also show IPv6 address, MAC and tags, which tags are unknown, and what limits have cut",
     )
     parser.add_argument("--json", action="store_true", help="print JSON: a list of objects")
+    parser.add_argument("--network", metavar="NETWORK", help="one network of the node: its peers and NICs")
 
 
 def run(options: argparse.Namespace, config: Config) -> int:
     """Print the table or the list."""
     records = chosen.records(config, options.interface)
     rows = [row(record, config) for record in records]
+    if options.network:
+        return _network(options, rows, config)
     silent = chosen.silent(records, config)
     limited = limits(records, config) if options.json or options.wide else {}
     if options.json:
@@ -84,6 +87,12 @@ def run(options: argparse.Namespace, config: Config) -> int:
     if options.wide or sys.stdout.isatty():  # who reads the table by a program wants the table alone
         sys.stdout.write(f"{_watch()}\n")
     return 0
+
+
+def _network(options: argparse.Namespace, rows: list[dict[str, str]], config: Config) -> int:
+    from .network_status import show  # all that networks need, which the table of NICs does not
+
+    return show(options.network, rows, options.json, config)
 
 
 def _watch() -> str:

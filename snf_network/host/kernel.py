@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from snf_network.host.nftables import Changes
     from snf_network.model.resources import Resource, Route
 
-
 PATHS = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 PACKAGES = {
     "nft": "nftables",
@@ -27,6 +26,7 @@ PACKAGES = {
     "ovs-vsctl": "openvswitch-switch",
     "nsupdate": "bind9-dnsutils",
     "kinit": "krb5-user",
+    "wg": "wireguard-tools",
 }
 PAGE = 4096
 """Maximum size of a kernel setting in bytes; stat(2) reports it as empty."""

@@ -2,7 +2,15 @@
 
 from __future__ import annotations
 
+from snf_network.addresses import is_name
 from snf_network.lean import dataclass
+
+OVERLAY = "snf-network overlay "
+"""How the alias of an overlay's bridge begins. The network's name follows, then words and their values. A
+NIC's plan reads it with the bridge itself, so it costs nothing.
+"""
+GUEST_MTU = "guest_mtu"
+SMALLEST_MTU, LARGEST_MTU = 1280, 65535
 
 
 @dataclass(frozen=True)
@@ -23,6 +31,10 @@ class Node:
     """False if the kernel was built or booted without IPv6: no repair can enable it."""
     mtu: int = 0
     """MTU of the bridge (bridged)."""
+    overlay: str = ""
+    """The overlay whose bridge LINK is (bridged)."""
+    guest_mtu: int = 0
+    """What its guests are told as their MTU; 0: nothing else than that of the bridge."""
     wan: str = ""
     """Device of the node's own IPv4 default route; read for masq only."""
     vlan_aware: bool = False
@@ -46,3 +58,17 @@ class Node:
         """
         values = {name: value for name, value in self.__dict__.items() if name not in ("profiles", "came")}
         return tuple((name, str(value)) for name, value in values.items())
+
+
+def overlay_of(alias: str) -> tuple[str, int]:
+    """The overlay that the alias of a bridge tells of, and the MTU of its guests; empty and 0 if it tells of
+    none. Anybody with the right to configure the bridge may have written it.
+    """
+    if not alias.startswith(OVERLAY):
+        return "", 0
+    words = alias[len(OVERLAY) :].split()
+    name = words[0] if words and is_name(words[0]) else ""
+    said = dict(zip(words[1::2], words[2::2]))
+    value = said.get(GUEST_MTU, "")
+    valid = value.isascii() and value.isdigit() and len(value) < 6
+    return name, int(value) if valid and SMALLEST_MTU <= int(value) <= LARGEST_MTU else 0

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from snf_network.model.resources import Link, Port
+from snf_network.model.resources import BridgeVlan, Link, Port
 from snf_network.model.resources.devices import Device, NoAddress
 
 TYPE_CHECKING = False
@@ -18,16 +18,28 @@ which come past all filters of a NIC, teach it nothing.
 """
 
 
+FILTERS = {
+    None: "",
+    True: " vlan_filtering 1 vlan_default_pvid 0",
+    False: " vlan_filtering 0 vlan_default_pvid 1",
+}
+"""A bridge that filters puts no port into a VLAN by itself: a NIC without VLAN is then in none."""
+
+
 def resources(network: Bridge, site: Site) -> Iterator[Resource]:
-    """The bridge, then its ports."""
-    yield from bridge(network.bridge, network.mtu, site)
+    """The bridge, then its ports and their VLANs."""
+    yield from bridge(network.bridge, network.mtu, site, FILTERS[network.vlan_aware])
     for port in network.ports:
         yield Port(port, network.bridge)
+        for vid in network.vlans:
+            yield BridgeVlan(port, str(vid))
 
 
-def bridge(name: str, mtu: int, site: Site) -> Iterator[Resource]:
-    """A bridge without an address of the node, up. An MTU that was set stays when ports come."""
-    yield Device(name, "bridge", "", OPTIONS)
+def bridge(name: str, mtu: int, site: Site, more: str = "", mac: str = "") -> Iterator[Resource]:
+    """A bridge without an address of the node, up. An MTU that was set stays when ports come, and so does a
+    MAC. `more`: further options.
+    """
+    yield Device(name, "bridge", "", OPTIONS + more)
     if site.ipv6:
         yield NoAddress(name)
-    yield Link(name, mtu=str(mtu))
+    yield Link(name, mac, str(mtu))

@@ -95,12 +95,13 @@ def compare(config: Config) -> Difference:
 
 
 def _is_of_networks(resource: Resource, unreadable: bool) -> bool:
-    """True for what no NIC has, only a network of the node: `net check` judges the overlays' members, and a
-    default route may be that of a network whose record is unreadable.
+    """True for what no NIC has, only a network of the node: `net check` judges the overlays' members. A
+    route that is not to one host, and a member of a VXLAN device, may be that of a network whose record is
+    unreadable.
     """
     if isinstance(resource, Element):
-        return resource.set in VTEPS
-    return unreadable and isinstance(resource, Route) and resource.prefix in ("0.0.0.0/0", "::/0")
+        return resource.set in (*VTEPS, "overlays") or (unreadable and resource.interface.startswith("vx"))
+    return unreadable and isinstance(resource, Route) and not resource.prefix.endswith(("/32", "/128"))
 
 
 def confirmed(one: Difference, other: Difference) -> Difference:

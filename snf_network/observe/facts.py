@@ -10,7 +10,7 @@ from snf_network.errors import BadEnvironment, NodesOwn
 from snf_network.host.kernel import ifindex, ifname, read_file
 from snf_network.host.netlink import Netlink
 from snf_network.lean import replace
-from snf_network.model.node import Node
+from snf_network.model.node import Node, overlay_of
 from snf_network.model.resources import Rule
 
 TYPE_CHECKING = False
@@ -137,7 +137,8 @@ class Facts:
         if not bridge or bridge.kind != "bridge":
             hint = f"ip link add {nic.link} type bridge"
             raise BadEnvironment(f"LINK={nic.link} is not a bridge of this node", hint)
-        facts: dict[str, object] = {"mtu": bridge.mtu}
+        overlay, guest_mtu = overlay_of(bridge.alias)
+        facts: dict[str, object] = {"mtu": bridge.mtu, "overlay": overlay, "guest_mtu": guest_mtu}
         if nic.vlan:
             ports = self.netlink.ports(ifindex(nic.link))
             uplinks = tuple(

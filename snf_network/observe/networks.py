@@ -2,102 +2,35 @@
 
 from __future__ import annotations
 
-from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from snf_network.host.kernel import boot
-from snf_network.model.networks.change import Change
+from snf_network.model.networks.change import Change, vanishes
 from snf_network.model.networks.stanza import is_stanza
-from snf_network.model.resources import Element, Port, Resource, Route, Sysctl
-from snf_network.model.resources.devices import GROUP, Device, pairs
+from snf_network.model.resources import BridgeVlan, Element, Port, Resource, Route, Sysctl
+from snf_network.model.resources.devices import GROUP, Device
+from snf_network.model.resources.frr import ByFrr, FrrBlock, has_block
+from snf_network.model.resources.hosts import HostAddress, IifEnd
 from snf_network.model.resources.nft import VTEPS
+from snf_network.model.resources.tunnel import Seen, TunnelPeer, Unreachable
 from snf_network.model.resources.underlay import Flood, IifRule, Learned
-from snf_network.observe import readback
-from snf_network.observe.readback import OnDemand, members_of, policy_rules, routes
+from snf_network.observe.held import View
+from snf_network.observe.obstacles import guests, obstacles
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 
     from snf_network.host.record import Record
 
-MAIN = "254"
-"""The table of routes that are listed without one (ip-route(8))."""
-HINT = "give the network another name or bridge, or remove what is there"
 
-
-class View(OnDemand):
-    """What the kernel has of networks; each part is read if a Resource asks for it."""
-
-    def __init__(self, resources: Iterable[Resource]) -> None:
-        self.asked = list(resources)
-
-    @cached_property
-    def links(self) -> dict[str, dict[str, Any]]:
-        """Every device by name, with its options."""
-        return {link["ifname"]: link for link in readback.ip("-N", "-d", "link", "show")}
-
-    @cached_property
-    def grouped(self) -> set[str]:
-        """The devices in our group."""
-        return {name for name, link in self.links.items() if str(link.get("group")) == str(GROUP)}
-
-    @cached_property
-    def entries(self) -> list[dict[str, Any]]:
-        """The forwarding entries of our VXLAN devices."""
-        ours = {name for name, link in self.links.items() if _is_vxlan(link)}
-        return [one for one in readback.bridge("fdb", "show") if one["ifname"] in ours] if ours else []
-
-    @cached_property
-    def ports(self) -> dict[str, list[str]]:
-        """The ports of each bridge."""
-        ports: dict[str, list[str]] = {}
-        for name, link in self.links.items():
-            ports.setdefault(link.get("master", ""), []).append(name)
-        return ports
-
-    @cached_property
-    def places(self) -> dict[str, list[Resource]]:
-        """The entries of each device, and the members of each set, in an order."""
-        places: dict[str, list[Resource]] = {}
-        for one in self.found:
-            if isinstance(one, (Flood, Element)):
-                places.setdefault(_place(one), []).append(one)
-        return {place: sorted(some, key=repr) for place, some in places.items()}
-
-    @cached_property
-    def vnis(self) -> dict[tuple[str, str], str]:
-        """The device of each VNI and port, whoever made it."""
-        infos = ((name, link.get("linkinfo", {})) for name, link in self.links.items())
-        said = ((name, info.get("info_data", {})) for name, info in infos if info.get("info_kind") == "vxlan")
-        return {(str(data.get("id")), str(data.get("port"))): name for name, data in said}
-
-    @cached_property
-    def found(self) -> set[Resource]:
-        """Our Resources of the kinds that are asked for."""
-        kinds = {type(one) for one in self.asked}
-        members = (one for one in self.asked if isinstance(one, Element))
-        sets = {(one.family, "map" if one.value else "set", one.set) for one in members}
-        found: set[Resource] = {one for words in sets for one in members_of(*words)}
-        found |= set(Flood.listed(self.entries))
-        if IifRule in kinds:
-            found |= set(IifRule.listed(policy_rules()))
-        if Route in kinds:
-            found |= set(routes())
-        return found
-
-
-def _place(resource: Resource) -> str:
-    return resource.set if isinstance(resource, Element) else resource.device
-
-
-def _is_vxlan(link: dict[str, Any]) -> bool:
-    return str(link.get("group")) == str(GROUP) and link.get("linkinfo", {}).get("info_kind") == "vxlan"
-
-
-def ups(wanted: Mapping[str, Sequence[Resource]], known: Mapping[str, Record]) -> list[Change]:
-    """What `net up` has to do for these networks."""
+def ups(
+    wanted: Mapping[str, Sequence[Resource]], known: Mapping[str, Record], given: Set[Resource] = frozenset()
+) -> list[Change]:
+    """What `net up` has to do for these networks. What is `given` is another's by now: it goes off the
+    records and stays where it is.
+    """
     view = _view(wanted.values(), known.values())
-    found = [_up(name, tuple(resources), known.get(name), view) for name, resources in wanted.items()]
+    found = [_up(name, tuple(resources), known.get(name), view, given) for name, resources in wanted.items()]
     taken = {kind: _taken(known.values(), not kind) for kind in set(map(is_stanza, wanted))}
     return [_unless_taken(one, taken[is_stanza(one.name)]) for one in found]
 
@@ -134,17 +67,25 @@ def _view(wanted: Iterable[Sequence[Resource]], known: Iterable[Record]) -> View
     return View([*(one for some in wanted for one in some), *recorded])
 
 
-def _up(name: str, wanted: tuple[Resource, ...], old: Record | None, view: View) -> Change:
+def _up(
+    name: str, wanted: tuple[Resource, ...], old: Record | None, view: View, given: Set[Resource]
+) -> Change:
     ours = _ours(old, view)
-    refused = tuple(_obstacles(name, wanted, ours, view))
+    refused = tuple(obstacles(name, wanted, ours, view))
     if refused:
         return Change(name, wanted, refused=refused)
-    missing = tuple(one for one in wanted if not one.is_in(view))
     before = (*old.resources, *old.stale) if old else ()
-    left = [one for one in _without(before, wanted) if _is_there(one, view, ours)]
-    left += _foreign_entries(wanted, before, view)
+    said = {one.slot: one.endpoint for one in before if isinstance(one, TunnelPeer)}
+    gone = (one for one in _without(before, wanted) if one not in given)
+    left = [one for one in gone if _is_there(one, view, ours)]
+    renamed = {one.interface for one in left if isinstance(one, HostAddress)}
+    missing = tuple(
+        one for one in wanted if not one.is_in(view) or _is_elsewhere(one, said) or _goes_along(one, renamed)
+    )
+    left += [*_foreign_entries(wanted, before, view), *_foreign_peers(wanted, before, view)]
     removed = (*dict.fromkeys(left), *_learned(left, view))
-    return Change(name, wanted, missing, removed, tuple(_undo(removed, wanted)), tuple(_do(missing, view)))
+    lines = tuple(_undo(removed, wanted)), tuple(_do(missing, view))
+    return Change(name, wanted, missing, removed, *lines, tuple(one for one in before if one in given))
 
 
 def _without(before: tuple[Resource, ...], wanted: tuple[Resource, ...]) -> Iterator[Resource]:
@@ -158,7 +99,7 @@ def _without(before: tuple[Resource, ...], wanted: tuple[Resource, ...]) -> Iter
 def _down(record: Record, view: View) -> Change:
     ours = _ours(record, view)
     known = dict.fromkeys((*record.resources, *record.stale))
-    refused = tuple(_guests(known, view))
+    refused = tuple(guests(known, view))
     if refused:
         return Change(record.interface, refused=refused)
     removed = tuple(one for one in known if one.delete() and _is_there(one, view, ours))
@@ -177,8 +118,15 @@ def _is_there(resource: Resource, view: View, ours: set[str]) -> bool:
     """True if there is something to take away. Of devices only ours are, and what is on them."""
     if isinstance(resource, Device):
         return resource.interface in ours and not resource.obstacle(view)
-    if isinstance(resource, (Element, Flood, IifRule, Route)):
+    if isinstance(resource, (Element, Flood, HostAddress, IifEnd, IifRule, Route, Unreachable)):
         return resource in view.found
+    if isinstance(resource, TunnelPeer):
+        tunnel = view.tunnels.get(resource.interface)
+        return tunnel is not None and resource.public in tunnel.peers
+    if isinstance(resource, BridgeVlan):
+        return _is_unused(resource, view)
+    if isinstance(resource, FrrBlock):
+        return has_block(view.content(resource.path) or "")
     if isinstance(resource, Port):
         return (
             bool(resource.bridge) and view.links.get(resource.interface, {}).get("master") == resource.bridge
@@ -189,12 +137,50 @@ def _is_there(resource: Resource, view: View, ours: set[str]) -> bool:
 def _foreign_entries(
     wanted: Iterable[Resource], before: Iterable[Resource], view: View
 ) -> Iterator[Resource]:
-    """What nobody has on record: entries of nodes on a device of this network, and members of its sets."""
+    """What nobody has on record: entries of nodes on a device of this network, unless they are FRR's, and
+    members of its sets.
+    """
     known = {one for some in (wanted, before) for one in some if isinstance(one, (Flood, Element))}
-    devices = [one.interface for one in wanted if isinstance(one, Device) and one.type == "vxlan"]
+    others = {one.interface for one in wanted if isinstance(one, ByFrr)}
+    vxlans = (one.interface for one in wanted if isinstance(one, Device) and one.type == "vxlan")
+    devices = [name for name in vxlans if name not in others]
     sets = dict.fromkeys(one.set for one in wanted if isinstance(one, Element) and one.set in VTEPS)
     for place in (*devices, *sets):
         yield from (one for one in view.places.get(place, ()) if one not in known)
+
+
+def _foreign_peers(
+    wanted: Iterable[Resource], before: Iterable[Resource], view: View
+) -> Iterator[TunnelPeer]:
+    """Peers of this network's devices that nobody has on record."""
+    known = {one.slot for one in (*wanted, *before)}
+    for device in (one.interface for one in wanted if isinstance(one, Device) and one.type == "wireguard"):
+        tunnel = view.tunnels.get(device, Seen("", 0, {}))
+        every = (
+            TunnelPeer(device, public, (*seen.prefixes, "0.0.0.0/0")[0], str(seen.keepalive))
+            for public, seen in tunnel.peers.items()
+        )
+        yield from (one for one in every if one.slot not in known)
+
+
+def _goes_along(resource: Resource, renamed: set[str]) -> bool:
+    """True for a route that the kernel deletes with the last address of its device (fib_disable_ip)."""
+    return isinstance(resource, Route) and resource.interface in renamed
+
+
+def _is_elsewhere(resource: Resource, said: Mapping[tuple[str, ...], str]) -> bool:
+    """True for a peer that was said to be at another place before. Where it is now, it has told itself."""
+    if not isinstance(resource, TunnelPeer) or not resource.endpoint:
+        return False
+    return said.get(resource.slot, resource.endpoint) != resource.endpoint
+
+
+def _is_unused(vlan: BridgeVlan, view: View) -> bool:
+    """True if a port is in this VLAN, and of the other ports of its bridge none is: no guest needs it."""
+    bridge = view.links.get(vlan.interface, {}).get("master")
+    others = [port for port in view.ports.get(bridge, ()) if port not in view.uplinks] if bridge else []
+    used = any((port, int(vlan.vid)) in view.vlans for port in others)
+    return (vlan.interface, int(vlan.vid)) in view.vlans and not used
 
 
 def _learned(removed: Iterable[Resource], view: View) -> Iterator[Learned]:
@@ -210,8 +196,7 @@ def _undo(removed: Sequence[Resource], wanted: Iterable[Resource] = ()) -> Itera
     taken = {one.slot for one in wanted} if removed else set()
     devices = {one.interface for one in removed if isinstance(one, Device) and one.slot not in taken}
     for one in sorted(removed, key=lambda one: one.rank):
-        on_it = one.device in devices and not isinstance(one, Device)
-        if one.delete() and one.slot not in taken and not on_it:
+        if one.delete() and one.slot not in taken and not vanishes(one, devices):
             yield f"{one.tool} {one.delete()}"
 
 
@@ -232,70 +217,3 @@ def strangers(known: Iterable[Record], wanted: Iterable[Sequence[Resource]]) -> 
     for name in view.links:
         if name in view.grouped and name not in ours:
             yield f"{name} is in group {GROUP} and of no network (ip link del {name}, if nobody needs it)"
-
-
-# --- what may not be touched
-
-
-def _obstacles(name: str, wanted: Iterable[Resource], ours: set[str], view: View) -> Iterator[str]:
-    """Why a network cannot come up without touching what is another's."""
-    routes: dict[tuple[str, str], Route] = {}
-    for one in wanted:
-        if isinstance(one, Device):
-            yield from _device(name, one, ours, view)
-        elif isinstance(one, Port) and one.interface in view.links:
-            master = view.links[one.interface].get("master", one.bridge)
-            if master != one.bridge:
-                yield f"{one.interface} is in {master} already (take it out there, or from the file)"
-        elif isinstance(one, Route) and one not in view.found:
-            routes[one.prefix, one.table] = one
-    for route in routes.values():
-        yield from _route(route)
-
-
-def _device(name: str, device: Device, ours: set[str], view: View) -> Iterator[str]:
-    wrong = device.obstacle(view)
-    if device.interface in view.links and device.interface not in ours:
-        yield f"{device.interface} is there, and not ours ({HINT})"
-    elif wrong:
-        yield f"{device.interface} {wrong}, which cannot be changed (snf-network net down {name}, then up)"
-    elif device.type == "vxlan" and device.interface not in view.links:
-        options = dict(pairs(device.fixed))
-        other = view.vnis.get((options["id"], options["dstport"]))
-        if other:
-            yield f"{other} has VNI {options['id']} already, and is not ours ({HINT})"
-
-
-def foreign_routes(route: Route) -> list[str]:
-    """The devices of routes to the same prefix, in the same table, that are not ours. Raises KernelError."""
-    family = "-6" if ":" in route.prefix else "-4"
-    listed = readback.ip("-N", family, "route", "show", "table", "all", "exact", route.prefix)
-    return [
-        found.get("dev", "no device")
-        for found in listed
-        if str(found.get("protocol")) != str(GROUP)
-        and found.get("type", "unicast") == "unicast"
-        and str(found.get("table", MAIN)) == route.table
-    ]
-
-
-def _route(route: Route) -> Iterator[str]:
-    default = route.prefix in ("0.0.0.0/0", "::/0")
-    what = "a default route" if default else f"a route to {route.prefix}"
-    mine = "gateways from networks.yaml" if default else "the prefix from what asks for it"
-    for device in foreign_routes(route):
-        yield (
-            f"table {route.table} has {what} by {device} that is not ours"
-            f" (take it from the node's own files and delete it, or {mine})"
-        )
-
-
-def _guests(resources: Iterable[Resource], view: View) -> Iterator[str]:
-    """Ports of a network's bridges that it did not put there: guests."""
-    ports = {one.interface for one in resources if isinstance(one, Port)}
-    bridges = {one.interface for one in resources if isinstance(one, Device) and one.type == "bridge"}
-    for bridge in sorted(bridges & view.links.keys()):
-        guests = [name for name in view.ports.get(bridge, ()) if name not in ports]
-        if guests:
-            more = f" and {len(guests) - 3} more" if len(guests) > 3 else ""
-            yield f"{bridge} has {', '.join(guests[:3])}{more} (move or stop these guests first)"

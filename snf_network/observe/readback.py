@@ -18,6 +18,7 @@ from snf_network.model.resources import Binding, BirdFile, Element, Hook, OvsPor
 from snf_network.model.resources.base import PROTOCOL
 from snf_network.model.resources.nft import COUNTERS, FAMILIES, listed
 from snf_network.model.resources.routes import listed_neighbours
+from snf_network.model.resources.tunnel import Unreachable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -55,6 +56,11 @@ class OnDemand:
     def ovs_ports(self) -> set[Resource]:
         """Every port of Open vSwitch. Read only if a NIC is one."""
         return set(ovs_ports())
+
+    @property
+    def tunnels(self) -> dict[str, Any]:
+        """No NIC has a WireGuard device."""
+        return {}
 
 
 class View(OnDemand):
@@ -185,10 +191,20 @@ def routes() -> Iterator[Route]:
     """Our routes in all tables. The kernel leaves others out, so 1000 NICs take 20 ms (pyroute2: 0.5 s).
     Raises KernelError.
     """
-    with _readable("ip"):
-        for family in ("-4", "-6"):
-            words = ("route", "show", "table", "all", "proto", str(PROTOCOL))
-            yield from Route.listed(_json("ip", "-N", "-j", family, *words), family)
+    for family in ("-4", "-6"):
+        with _readable("ip"):
+            yield from Route.listed(_routes(family), family)
+
+
+def unreachable() -> Iterator[Unreachable]:
+    """Our routes to nowhere, in the node's own table. Raises KernelError."""
+    for family in ("-4", "-6"):
+        with _readable("ip"):
+            yield from Unreachable.listed(_routes(family))
+
+
+def _routes(family: str) -> list[dict[str, Any]]:
+    return _json("ip", "-N", "-j", family, "route", "show", "table", "all", "proto", str(PROTOCOL))
 
 
 def members_of(family: str, kind: str, name: str) -> Iterator[Element]:

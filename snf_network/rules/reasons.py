@@ -34,6 +34,8 @@ REASONS = {
     "neighbours": "more link-local addresses, or addresses of a prefix, than a NIC may use within a minute",
     "arp-neighbours": "the same, as ARP sender",
     "service": "to a service of the node itself, which NODE_SERVICES does not open",
+    "gateway": "in the name of an overlay's gateway, or to it, from another node: each node has its own",
+    "foreign": "kept from this NIC, as nfdhcpd serves it: a DHCP server or a router beyond the overlay",
     "masq": "from one masq network to another",
     "dst-mac": "kept from this NIC: it is for another MAC, which the bridge has not learned",
     "isolated": "kept from this NIC: it comes from another guest",

@@ -17,7 +17,7 @@ from snf_network.model.resources.nft import FAMILIES, LIMIT, Element
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Iterator, Sequence
+    from collections.abc import Collection, Iterable, Sequence
 
     from snf_network.host import Host
     from snf_network.host.nftables import Changes
@@ -25,16 +25,6 @@ if TYPE_CHECKING:
 
 PROFILES = (f"{RULES}/profiles", "/etc/snf-network/profiles")
 """Directories of profiles; a file in the second replaces one of the same name in the first."""
-CARRIERS = ("0x8847", "0x8848", "0x8863", "0x8864", "0x894f", "0x9100", "0x9200", "0x9300")
-MATCH = "oifname . ether saddr & $MAC_MASK"
-CHECKS = {
-    "filtered": f"{MATCH} @prefixes goto profile_{{name}}\ngoto no_mac_prefix",
-    "owned": "ether daddr & 01:00:00:00:00:00 == 01:00:00:00:00:00 goto profile_{name}\n"
-    "oifname . ether daddr @macs goto profile_{name}\ngoto no_dst_mac",
-    "isolated": f"{MATCH} @apart goto no_isolated\ngoto profile_{{name}}",
-    "isolated_owned": f"{MATCH} @apart goto no_isolated\ngoto owned_profile_{{name}}",
-}
-"""The checks of base.nft for frames to a bridged tap, each followed by a profile."""
 NAME = frozenset("abcdefghijklmnopqrstuvwxyz0123456789_")
 CLOSED = "# closed profiles: "
 """Prefix of the note's first line."""
@@ -61,14 +51,16 @@ class Ruleset:
         """The input of `nft -I snf_network/rules -f -`: it can be loaded repeatedly, without a window, and
         keeps all members. Profiles named in `closed` or `gone`, and unusable ones, drop everything.
         """
+        from snf_network.rules.text import no_tunnels, services, text_of_profiles  # not if they are loaded
+
         closed = {*closed, *unusable()}
         return "\n".join(
             (
                 f"define MAC_MASK = {self.config.mac_mask}",
                 'include "base.nft"',
-                *_profiles(closed, {*self._loaded(), *gone}),
-                *_no_tunnels(self.config),
-                *_services(self.config),
+                *text_of_profiles(profiles(), closed, {*self._loaded(), *gone}),
+                *no_tunnels(self.config),
+                *services(self.config),
                 *(('include "masq.nft"',) if self.config.masq else ()),
                 "",
             )
@@ -324,63 +316,6 @@ def _adds(elements: Iterable[Element]) -> list[tuple[Element, bool]]:
 def _deletes(elements: Iterable[Element]) -> list[tuple[Element, bool]]:
     """Deletions that succeed for absent members too: each is added first."""
     return [(element, add) for element in elements for add in (True, False)]
-
-
-def _no_tunnels(config: Config) -> Iterator[str]:
-    """Rules against tunnels from a guest to UNDERLAY, the addresses that the nodes use among themselves."""
-    rules = "".join(
-        f"{'ip6' if ':' in prefix else 'ip'} daddr {prefix} goto no_tunnel\n"
-        for prefix in config.underlay.split()
-    )
-    for family in ("bridge", "inet") if rules else ():
-        yield f"table {family} snf_network {{\nchain tunnel {{\n{rules}}}\n}}"
-
-
-def _services(config: Config) -> Iterator[str]:
-    """Rules that open the node's services to routed guests: NODE_SERVICES."""
-    rules = "".join(f"{_service(word)} accept\n" for word in config.node_services.split())
-    if rules:
-        yield f"table inet snf_network {{\nchain services {{\n{rules}}}\n}}"
-
-
-def _service(word: str) -> str:
-    """A word of NODE_SERVICES as an nft condition; `any` has none."""
-    port, _, rest = word.partition("/")
-    protocol, _, address = rest.partition("@")
-    where = address and f"{'ip6' if ':' in address else 'ip'} daddr {address} "
-    return f"{where}{protocol} dport {port}" if rest else ""
-
-
-def _profiles(closed: Collection[str], loaded: set[str]) -> Iterator[str]:
-    known = profiles()
-    for name, path in known.items():
-        yield from _chains(name, "drop" if name in closed else f'include "{path}"')
-    for name in loaded - known.keys():  # file gone, but NICs may point at it: an empty chain would be open
-        yield from _chains(name, "drop")
-
-
-def _chains(name: str, body: str) -> Iterator[str]:
-    """A profile in inet; in bridge, where it does not apply to ARP; and in bridge after the check of the MAC
-    prefix, or of the destination.
-
-    `meta protocol` looks behind one VLAN tag, as the guest does; frames with two tags and LLC (4,
-    ETH_P_802_2), which no profile can judge, drop. Comparing is cheaper here than a lookup. Protocols that
-    can carry IP (MPLS, PPPoE, older tags, NSH) go to the profile: one that accepts everything accepts them.
-    """
-    inside = ", ".join(f"{kind} : goto ip_profile_{name}" for kind in CARRIERS)
-    yield f"table inet snf_network {{\nchain profile_{name} {{\n{body}\n}}\n}}"
-    yield (
-        f"table bridge snf_network {{\nchain profile_{name} {{\nmeta protocol ip goto ip_profile_{name}\n"
-        f"meta protocol ip6 goto ip_profile_{name}\n"
-        f"meta protocol vmap {{ 0x0004 : drop, 8021q : drop, 8021ad : drop, {inside} }}\naccept\n}}\n"
-        f"chain ip_profile_{name} {{\n{body}\n}}\n"
-        f"{''.join(_checked(check, name) for check in CHECKS)}}}"
-    )
-
-
-def _checked(check: str, name: str) -> str:
-    """A profile's chain for NICs to which a frame must pass a check before."""
-    return f"chain {check}_profile_{name} {{\n{CHECKS[check].format(name=name)}\n}}\n"
 
 
 def _refused(said: str) -> KernelError:

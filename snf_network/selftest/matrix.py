@@ -20,6 +20,10 @@ STRANGER, SISTER, UNKNOWN = "02:00:00:00:00:77", "aa:55:61:00:00:77", "aa:55:61:
 """A MAC of another private network, one of the guest's own by MAC_MASK, and one that never sends."""
 VTEP, VTEP6 = "192.0.2.78", "2001:db8:fffe::78"
 """The other node of an overlay."""
+GATEWAY_MAC, GATEWAY_LOCAL = "02:53:4e:00:00:64", "fe80::53:4eff:fe00:64"
+"""Of a gateway that every node of an overlay is."""
+FAR = "far0"
+"""The port that leads to the other nodes of the overlay."""
 UNROUTED, UNROUTED6 = "203.0.113.130", "2001:db8:fffd::130"
 """Addresses that only table main has a route to, not the guest's table."""
 SERVICE = "service of the node"
@@ -227,7 +231,9 @@ class Row:
     routed: bool = False
     """Sent only on a routed tap."""
     sender: str = "guest"
-    """guest; for frames to the guest, peer (for routed ones the router), node, or stack: the node's own."""
+    """guest; for frames to the guest, peer (for routed ones the router), beyond (another node of its
+    overlay), node, or stack: the node's own.
+    """
     outside: bool = False
     """Sent from a tap that is in no bridge."""
     trunk: bool = False

@@ -8,7 +8,18 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import cached_property
 
-from snf_network.selftest.matrix import COLUMNS, MAC, QUEUED, SERVICE, UNCOUNTED, VRRP, Column, Guest, Row
+from snf_network.selftest.matrix import (
+    COLUMNS,
+    FAR,
+    MAC,
+    QUEUED,
+    SERVICE,
+    UNCOUNTED,
+    VRRP,
+    Column,
+    Guest,
+    Row,
+)
 from snf_network.selftest.site import ROOM, ROWS, Heard, Site
 from snf_network.selftest.world import drops
 
@@ -25,7 +36,7 @@ EARS = {
     SERVICE,
     "forwarding table",
 }
-TO_GUESTS = ("mac-prefix", "limit-in", "limit-pps-in")
+TO_GUESTS = ("mac-prefix", "foreign", "limit-in", "limit-pps-in")
 """The reasons for frames kept from a guest; those of the node itself are counted with it too."""
 MORE = {*TO_GUESTS, "dst-mac", "isolated", "service", "neighbours", "arp-neighbours"}
 """Reasons that more frames are dropped for than rows: other rows' frames to the node, or
@@ -64,6 +75,12 @@ class Cell:
     def reason(self) -> str:
         """Why it must be dropped; empty if it must pass."""
         return self.row.reason(self.guest.column)
+
+    @property
+    def counted(self) -> str:
+        """The device that its drop is counted for: where it comes from, or the NIC that it is kept from."""
+        beyond = self.row.sender == "beyond" and self.reason not in ("foreign", "isolated")
+        return FAR if beyond else self.guest.tap
 
     @property
     def shown(self) -> str:
@@ -173,8 +190,8 @@ def _miscounted(cells: tuple[Cell, ...], counted: Counter[tuple[str, str]]) -> I
     wanted, most = Counter[tuple[str, str]](), Counter[tuple[str, str]]()
     for cell in cells:
         if cell.reason and cell.reason not in UNCOUNTED and cell.verdict != WRONG:
-            wanted[cell.guest.tap, cell.reason] += cell.verdicts.count(D)
-            most[cell.guest.tap, cell.reason] += len(cell.trials)
+            wanted[cell.counted, cell.reason] += cell.verdicts.count(D)
+            most[cell.counted, cell.reason] += len(cell.trials)
     names = {cell.guest.tap: cell.guest.column.name for cell in cells}
     for key in sorted(wanted.keys() | counted.keys()):
         if counted[key] < wanted[key] or (key[1] not in MORE and counted[key] > most[key]):

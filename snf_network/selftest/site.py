@@ -8,13 +8,16 @@ from contextlib import ExitStack, closing, contextmanager
 from itertools import product
 
 from snf_network.selftest import frames as f
+from snf_network.selftest.beyond import FROM_BEYOND, HEARD
 from snf_network.selftest.controls import LEGAL
 from snf_network.selftest.inward import PASSING, STOPPED, unknown
 from snf_network.selftest.limits import LIMITED, lifted, primer, used_up
 from snf_network.selftest.matrix import (
     COLUMNS,
+    FAR,
     GATEWAY,
     GATEWAY6,
+    GATEWAY_LOCAL,
     NODE,
     NODE6,
     OPEN_PORT,
@@ -46,7 +49,7 @@ from snf_network.selftest.world import (
     witnessed,
 )
 
-ROWS = (*FORGED, *LEGAL, *STOPPED, *PASSING, *LIMITED)
+ROWS = (*FORGED, *LEGAL, *STOPPED, *FROM_BEYOND, *PASSING, *HEARD, *LIMITED)
 ROOM = 16000
 """Distance between the first numbers of two plays: more than the number of frames in a play."""
 UNCOUNTED = 64999
@@ -55,6 +58,18 @@ MARKS = 65000
 """First number of the frames that mark the end of a play; they pass every filter."""
 TABLES = ("bridge", "inet", "arp", "netdev")
 VTEP_SETS = ("vteps", "vteps6", "vtep_self", "vtep_self6")
+GATEWAY_MEMBERS = (
+    ("bridge", "overlays", f'"{FAR}"'),
+    ("bridge", "ingress", f'"{FAR}" : goto beyond'),
+    ("bridge", "prefixed", f'"{FAR}"'),
+    ("bridge", "router_ips", f'"{FAR}" . {GATEWAY}'),
+    *(("bridge", "routers", f'"{FAR}" . {address}') for address in (GATEWAY6, GATEWAY_LOCAL)),
+    *(
+        ("bridge", "router_targets", f'"{FAR}" . 0x{f.octets(address).hex()}')
+        for address in (GATEWAY6, GATEWAY_LOCAL)
+    ),
+)
+"""Those of networks/gateway.py."""
 UNROUTED_NETS = ("203.0.113.128/25", "2001:db8:fffd::/48")
 Heard = dict[int, set[str]]
 """The receivers of each frame, by its index among all frames of a play."""
@@ -75,6 +90,7 @@ class Site:
             machine.sysctl("net/ipv6/conf/default/disable_ipv6", "1")
         self._cable("peer0", self.peer, "eth0")
         self._cable("up0", self.router, "eth0")
+        self._cable(FAR, self.peer, "eth2")
         self._cable("eth1", self.router, "eth1")
         for guest in self.guests:
             self._cable(guest.tap, self.guest, guest.tap)
@@ -111,6 +127,8 @@ class Site:
             f"link set br0 address {TAP_MAC} up",
             "link set peer0 master br0 up",
             "link set up0 master br0 up",
+            f"link set {FAR} master br0 up",
+            'link set br0 alias "snf-network overlay selftest"',
             f"link set eth1 address {UPLINK_MAC} up",
             f"addr add {NODE}/32 dev lo",
             f"addr add {NODE6}/128 dev lo",
@@ -153,6 +171,8 @@ class Site:
         """
         for name, member in (("vxlan_ports", 4789), *zip(VTEP_SETS, (VTEP, VTEP6, NODE, NODE6), strict=True)):
             self.node.load(f"add element inet snf_network {name} {{ {member} }}\n")
+        for family, name, member in GATEWAY_MEMBERS:
+            self.node.load(f"add element {family} snf_network {name} {{ {member} }}\n")
         for guest in self.guests:
             if guest.column.trunk:
                 self.node.load(f'add element bridge snf_network trunks {{ "{guest.tap}" . {TRUNK} }}\n')
@@ -216,6 +236,7 @@ class Site:
                 self._ask(guest)
             for sender, machine, device in (
                 ("peer", *((self.router, "eth1") if guest.column.routed else (self.peer, "eth0"))),
+                ("beyond", self.peer, "eth2"),
                 ("node", self.node, "br0"),
                 ("guest", self.guest, guest.tap),
             ):

@@ -22,7 +22,8 @@ def setup(nic: Nic, node: Node, config: Config, members: Collection[str]) -> Ite
 
     What the sets tell that contain the NIC, `members`, is checked before its profile, in the bridge: that the
     frame comes from no other guest, if isolated; the MAC prefix of a private network; or else, if its
-    addresses are pinned, that it is for its MAC or a group.
+    addresses are pinned, that it is for its MAC or a group. A served NIC of an overlay hears no server and no
+    router from beyond it.
     """
     profile = profile_of(nic, config)
     if profile and nic.mode not in ("routed", "bridged"):
@@ -37,7 +38,9 @@ def setup(nic: Nic, node: Node, config: Config, members: Collection[str]) -> Ite
         )
     check = "filtered" if "prefixes" in members else "owned" if "ndmacs" in members else ""
     apart = "isolated" if "apart" in members else ""
-    chain = "_".join(filter(None, (apart, check, f"profile_{profile}" if profile else "")))
+    answered = "served" in members or "queued" in members
+    sole = "sole" if node.overlay and answered else ""
+    chain = "_".join(filter(None, (sole, apart, check, f"profile_{profile}" if profile else "")))
     if nic.mode == "routed" and profile:
         yield Element("inet", "egress", nic.interface, value=f"goto profile_{profile}")
     if nic.mode == "bridged" and check == "owned":

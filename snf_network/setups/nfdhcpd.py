@@ -50,7 +50,10 @@ if TYPE_CHECKING:
 def setup(nic: Nic, node: Node, config: Config) -> Iterator[Resource]:
     """The binding and the guard. Raises BadEnvironment for a tag whose key or value nfdhcpd would refuse."""
     yield from _guard(nic, config)
-    values = _values(nic, config) | _said(nic, config)
+    values = _values(nic, config)
+    if node.guest_mtu:
+        values["MTU"] = str(node.guest_mtu)
+    values |= _said(nic, config)
     content = "".join(f"{key}={value}\n" for key, value in values.items())
     yield Binding(f"{config.nfdhcpd_state_dir}/{nic.interface}", content)
 

@@ -14,9 +14,13 @@ import pytest
 from snf_network.model.networks import Networks, Overlay, Site, Underlay
 from snf_network.model.resources import Element, Port, Resource
 from snf_network.model.resources.devices import Device, NoAddress, PortOption
+from snf_network.model.resources.hosts import HostAddress, IifEnd
+from snf_network.model.resources.routes import PolicyRule
+from snf_network.model.resources.tunnel import Unreachable
 from snf_network.model.resources.underlay import Flood, IifRule, Learned
 from snf_network.networks import wanted
 from snf_network.networks.bridge import OPTIONS
+from snf_network.observe import readback
 from tests.netns.lab import Machine
 from tests.netns.test_iproute2 import by_messages
 
@@ -55,19 +59,35 @@ def by_lines(machine: Machine, resources: Sequence[Resource], add: bool) -> None
         if isinstance(resource, Device) and add and present(machine, resource.interface):
             line = resource.amend()
         if line:
-            machine.run(*resource.tool.split(), *shlex.split(line), check=not isinstance(resource, IifRule))
+            machine.run(
+                *resource.tool.split(), *shlex.split(line), check=not isinstance(resource, PolicyRule)
+            )
 
 
 def present(machine: Machine, device: str) -> bool:
     return machine.run("ip", "link", "show", device, check=False).returncode == 0
 
 
+WANTED = ("198.51.100.1", "2001:db8:1::1", "fe80::53:4eff:fe00:64")
+
+
 def state(machine: Machine) -> dict[str, Any]:
     links = json.loads(machine.out("ip", "-j", "-d", "link", "show"))
     entries = json.loads(machine.out("bridge", "-j", "fdb", "show"))
     return {
+        "own": machine.out("ip", "-o", "addr", "show", "dev", "lo"),
+        "routes": [
+            machine.out("ip", family, "route", "show", "table", "all", "proto", "148")
+            for family in ("-4", "-6")
+        ],
         "links": [stripped(link) | {"up": "UP" in link["flags"]} for link in links],
         "fdb": sorted(json.dumps(entry) for entry in entries if "dst" in entry),
+        "addresses": [
+            (link["ifname"], one["local"], one["prefixlen"], one["scope"], one.get("nodad"))
+            for link in json.loads(machine.out("ip", "-j", "addr", "show"))
+            for one in link["addr_info"]
+            if link["ifname"] == "ov100" and one["local"].partition("/")[0] in WANTED
+        ],
         "rules": [machine.out("ip", family, "rule", "show") for family in ("-4", "-6")],
     }
 
@@ -80,6 +100,7 @@ def stripped(thing: Any) -> Any:
 
 
 DEVICES: list[Resource] = [BRIDGE, VXLAN]
+ADDRESSES = [f"{address}/{24 if '.' in address else 64}" for address in WANTED]
 PORT: list[Resource] = [*DEVICES, Port("vx100", "ov100", "1500")]
 KINDS: dict[str, list[Resource]] = {
     "a bridge": [BRIDGE],
@@ -92,6 +113,10 @@ KINDS: dict[str, list[Resource]] = {
     "a port apart": [*PORT, PortOption("vx100", "isolated", "on")],
     "entries": [VXLAN, Flood("vx100", "10.99.0.2"), Flood("vx100", "10.99.0.3")],
     "entries of IPv6": [VXLAN6, Flood("vx100", "fd99::2"), Flood("vx100", "fd99::3")],
+    "addresses": [BRIDGE, *(HostAddress("ov100", one) for one in ADDRESSES)],
+    "addresses of a tunnel": [HostAddress("lo", "10.97.0.1/32"), HostAddress("lo", "fd97::1/128")],
+    "the ends of rules": [IifEnd(family, "eth1") for family in ("-4", "-6")],
+    "routes to nowhere": [Unreachable("10.97.0.2/32"), Unreachable("fd97::2/128")],
     "rules": [IifRule(family, "eth1", table) for family in ("-4", "-6") for table in ("222", "70000")],
     "a whole overlay": [
         one
@@ -156,6 +181,15 @@ def test_a_learned_entry_is_deleted_alone(twins: tuple[Machine, Machine]) -> Non
     by_lines(theirs, [learned], False)
     assert by_messages(ours, [learned, learned], False) == ["", ""]
     assert state(ours) == state(theirs) and len(state(ours)["fdb"]) == 2
+
+
+def test_an_address_and_a_route_are_read_back(twins: tuple[Machine, Machine]) -> None:
+    ours, some = twins[1], [*KINDS["addresses of a tunnel"], *KINDS["routes to nowhere"]]
+    assert not any(by_messages(ours, some, True))
+    with ours.entered():
+        found = {*HostAddress.listed(readback.ip("addr", "show")), *readback.unreachable()}
+        assert set(some) <= found and not list(readback.routes())
+    assert not any(by_messages(ours, some, False) + by_messages(ours, some, False))
 
 
 def test_a_refusal_is_told(twins: tuple[Machine, Machine]) -> None:

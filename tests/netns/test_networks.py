@@ -8,12 +8,22 @@ import json
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
+from functools import partial
 
 import pytest
 
 from lab import overlay
 from lab.overlay import Cluster, cluster, environment
 from lab.stream import Stream, announce, local
+from snf_network.apply.networks import Networks
+from snf_network.model.config import Config
+from snf_network.model.resources import Link, Route
+from snf_network.model.resources.devices import Device
+from snf_network.model.resources.hosts import HostAddress
+from snf_network.model.resources.routes import MAIN
+from snf_network.model.resources.tunnel import Unreachable
+from snf_network.networks.bridge import OPTIONS
+from snf_network.observe.networks import ups
 from snf_network.selftest import frames as f
 from tests.netns.lab import SCRIPTS, Ear, Machine, until
 
@@ -307,9 +317,11 @@ def test_a_second_up_does_nothing_and_a_change_only_what_differs(nodes: Cluster)
     nodes.say(FILE.replace("vni: 100,", "vni: 100, mtu: 1400,"), node)
     assert net(node, "plan") == (
         0,
-        "# prv0\nip link set dev ov100 mtu 1400 up\nip link set dev vx100 mtu 1400 master ov100\n",
+        "# prv0\nip link set dev ov100 mtu 1400 up\n"
+        'ip link set dev ov100 alias "snf-network overlay prv0"\n'
+        "ip link set dev vx100 mtu 1400 master ov100\n",
     )
-    assert net(node, "up") == (0, "prv0: put in place: 2 changes\n")
+    assert net(node, "up") == (0, "prv0: put in place: 3 changes\n")
     assert numbers(node) == before, "no device is made anew"
 
 
@@ -381,7 +393,7 @@ def test_down_refuses_while_a_guest_is_in_it(nodes: Cluster) -> None:
         assert one.ping("10.1.0.2")
         assert net(node, "down", "--all") == (
             1,
-            "prv1: taken away: 2 changes\n"
+            "prv1: taken away: 3 changes\n"
             "snf-network: prv0: ov100 has tap1 (move or stop these guests first)\n",
         )
         assert one.ping("10.1.0.2") and "vteps" not in net(node, "check")[1]
@@ -634,6 +646,53 @@ def test_another_s_default_route_and_port_are_left_alone() -> None:
         assert "proto" not in node.out("ip", "route", "show", "table", "222") and "trunk0" not in numbers(
             node
         )
+
+
+def test_without_a_place_in_a_tunnel_all_but_overlays_come_up() -> None:
+    """And what is to go through a tunnel does not go without."""
+    public = "aBcDeFgHiJkLmNoPqRsTuVwXyZ0123456789+/aBcDE="
+    wan = f"wan: {{kind: wireguard, nodes: {{node7: {{address: 10.97.0.7, public: '{public}'}}}}}}"
+    prv = "prv0: {kind: overlay, vni: 1}"
+    why = "node1.example.com is none of the nodes of wan (snf-network net key)"
+    below = "wan, which is below all overlays, is not on this node (snf-network net check)"
+    with cluster(size=1) as made:
+        node = made.nodes[0]
+        made.say(f"underlay: {{addresses: wan}}\nnetworks: {{trunk0: {{kind: bridge}}, {prv}, {wan}}}\n")
+        status, said = net(node, "up")
+        assert status == 1 and sorted(said.splitlines()) == [
+            f"snf-network: prv0: {below}",
+            f"snf-network: wan: {why}",
+            "trunk0: put in place: 3 changes",
+        ]
+        assert net(node, "check") == (1, f"wan: {why}\nprv0: {below}\n")
+        assert "vx1" not in numbers(node)
+        rows = json.loads(net(node, "list", "--json")[1])
+        assert [(row["kind"], row["state"]) for row in rows] == [
+            ("bridge", "up"),
+            ("wireguard", why),
+            ("overlay", below),
+        ]
+        made.say(f"networks: {{{wan}}}\n")
+        assert net(node, "up") == (1, f"snf-network: {why}\n")
+
+
+def test_an_address_that_changes_takes_no_route_with_it() -> None:
+    """The kernel deletes the routes of a device with its last address; tunnels have one of each family."""
+    with closing(Machine("node1")) as node, node.entered():
+        engine = Networks(Config.load())
+        for address in ("10.97.0.1/32", "10.97.0.9/32"):
+            wanted = (
+                *(Device("b0", "bridge", "", OPTIONS), HostAddress("b0", address), Link("b0")),
+                *(Route("10.97.0.2/32", "b0", MAIN), Unreachable("10.97.0.2/32")),
+            )
+            for _ in range(2):
+                done = engine.change(partial(ups, {"wan": wanted}))
+                assert [why for _, why in done] == [[]]
+                with_it = node.out("ip", "route", "show", "proto", "148").splitlines()
+                assert with_it[0].startswith("10.97.0.2 dev b0") and with_it[1].startswith("unreachable")
+                assert address in node.out("ip", "addr", "show", "dev", "b0")
+            assert not ups({"wan": wanted}, {one.interface: one for one in engine.records})[0].lines
+        assert "10.97.0.1/" not in node.out("ip", "addr", "show", "dev", "b0")
 
 
 def test_an_underlay_of_ipv6() -> None:

@@ -3,10 +3,20 @@
 from __future__ import annotations
 
 from snf_network.lean import dataclass
+from snf_network.model.resources import Element
+from snf_network.model.resources.devices import Device
+from snf_network.model.resources.routes import PolicyRule
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Container
+
     from snf_network.model.resources import Resource
+
+
+def vanishes(resource: Resource, devices: Container[str]) -> bool:
+    """True if it goes with one of these devices by itself. Members and policy rules do not."""
+    return resource.device in devices and not isinstance(resource, (Device, Element, PolicyRule))
 
 
 @dataclass(frozen=True)
@@ -24,6 +34,8 @@ class Change:
     """What takes away the removed by hand, line by line; what vanishes with its device has none."""
     do: tuple[str, ...] = ()
     """The same for the missing: first `undo`, then this."""
+    given: tuple[Resource, ...] = ()
+    """What was ours and is another's by now: it stays in the kernel."""
     refused: tuple[str, ...] = ()
     """Why nothing may be done to it."""
 

@@ -40,6 +40,10 @@ if TYPE_CHECKING:
         def ovs_ports(self) -> set[Resource]:
             """Every port of Open vSwitch."""
 
+        @property
+        def tunnels(self) -> dict[str, Any]:
+            """Our WireGuard devices by name, each a `tunnel.Seen`."""
+
         def content(self, path: str) -> str | None:
             """The content of a file; None if it cannot be read."""
 

@@ -18,6 +18,8 @@ from snf_network.wire import (
     IFINFOMSG,
     IFLA_AF_SPEC,
     IFLA_BR_MULTI_BOOLOPT,
+    IFLA_BR_VLAN_DEFAULT_PVID,
+    IFLA_BR_VLAN_FILTERING,
     IFLA_IFNAME,
     IFLA_INFO_DATA,
     IFLA_INFO_KIND,
@@ -71,7 +73,10 @@ OPTIONS: dict[str, dict[str, Callable[[str], bytes]]] = {
         "stp_state": _number(5, "=I"),
         "mcast_snooping": _number(23, "=B"),
         "no_linklocal_learn": lambda value: attribute(IFLA_BR_MULTI_BOOLOPT, pack("=II", int(value), 1)),
+        "vlan_filtering": _number(IFLA_BR_VLAN_FILTERING, "=B"),
+        "vlan_default_pvid": _number(IFLA_BR_VLAN_DEFAULT_PVID, "=H"),
     },
+    "wireguard": {},
 }
 """The options of each type, as netlink attributes."""
 READ = {"dstport": ("port",), "local": ("local", "local6"), "learning": ("learning",)}
@@ -86,8 +91,8 @@ nothing otherwise). Any other follows its ports: then one tap of 1400 would make
 
 @dataclass(frozen=True)
 class Device(Rtnetlink):
-    """A bridge or a VXLAN device. It is never remade: what can change is changed, and another of that name is
-    not touched.
+    """A bridge, a VXLAN or a WireGuard device. It is never remade: what can change is changed, and another of
+    that name is not touched.
     """
 
     early: ClassVar[bool] = True
@@ -95,7 +100,7 @@ class Device(Rtnetlink):
     place: ClassVar[tuple[str, ...]] = ("interface",)
     interface: str
     type: str
-    """bridge or vxlan."""
+    """bridge, vxlan or wireguard."""
     fixed: str = ""
     """Options that are those of its whole life, as ip(8) takes them."""
     changeable: str = ""
@@ -103,13 +108,14 @@ class Device(Rtnetlink):
 
     def add(self) -> str:
         """Makes it, down and in our group."""
-        options = " ".join(filter(None, (self.fixed, self.changeable)))
         mtu = f" mtu {BIRTH_MTU[self.type]}" if self.type in BIRTH_MTU else ""
-        return f"link add name {self.interface}{mtu} group {GROUP} type {self.type} {options}"
+        words = " ".join(filter(None, (self.type, self.fixed, self.changeable)))
+        return f"link add name {self.interface}{mtu} group {GROUP} type {words}"
 
     def amend(self) -> str:
         """Sets what can be changed of one that is there."""
-        return f"link set dev {self.interface} group {GROUP} type {self.type} {self.changeable}"
+        options = f" type {self.type} {self.changeable}" if self.changeable else ""
+        return f"link set dev {self.interface} group {GROUP}{options}"
 
     def delete(self) -> str:
         """Takes with it its ports' membership and its entries."""
@@ -134,7 +140,8 @@ class Device(Rtnetlink):
         data = b"".join(known[name](value) for name, value in pairs(options))
         info = attribute(IFLA_INFO_KIND, self.type.encode()) + attribute(IFLA_INFO_DATA, data)
         group = attribute(IFLA_GROUP, U32.pack(GROUP))
-        return IFINFOMSG.pack(0, 0, number, 0, 0) + group + attribute(IFLA_LINKINFO, info)
+        linkinfo = attribute(IFLA_LINKINFO, info) if options.strip() or not number else b""
+        return IFINFOMSG.pack(0, 0, number, 0, 0) + group + linkinfo
 
     def is_in(self, view: View) -> bool:
         """True if it is there, in our group, with all options."""

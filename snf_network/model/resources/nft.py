@@ -30,12 +30,12 @@ KEYS = {
         ("ingress", "egress", "guarded", "ports", "prefixed", "owned", "hosts", "routed", "served"),
         "interface",
     ),
-    **dict.fromkeys(("queued", "tables", "gateways"), "interface"),
+    **dict.fromkeys(("queued", "tables", "gateways", "overlays"), "interface"),
     **dict.fromkeys(("macs", "prefixes", "apart"), "interface mac"),
     **dict.fromkeys(("src4", "nets4", "src6", "nets6"), "interface mac address"),
     **dict.fromkeys(("targets", "tgtnets", "ndmacs", "router_targets"), "interface digits"),
     **dict.fromkeys(("limited", "broadcasts", "openings"), "interface"),
-    "routers": "interface address",
+    **dict.fromkeys(("routers", "router_ips"), "interface address"),
     "trunks": "interface vlan",
 }
 """The parts of a key, by set or map: those that a NIC's own members are in."""
@@ -61,9 +61,10 @@ HOOK = "hook"
 THOUSANDS = {"bytes": 1, "kbytes": 1 << 10, "mbytes": 1 << 20}
 """The units in which nft lists limits."""
 DATA_VALUE, DATA_VERDICT, VERDICT_CODE, VERDICT_CHAIN = 1, 2, 1, 2
-VTEPS = ("vteps", "vtep_self", "vteps6", "vtep_self6", "vxlan_ports")
+TUNNELS = ("vtep_tunnel", "vtep_tunnel6")
+VTEPS = ("vteps", "vtep_self", "vteps6", "vtep_self6", "vxlan_ports", *TUNNELS)
 """The sets of the underlay, which are about nodes."""
-NAMED = {"masq": 1, "masq_networks": None, "masq_pairs": None} | dict.fromkeys(VTEPS)
+NAMED = {"masq": 1, "masq_networks": None, "masq_pairs": None} | dict.fromkeys(set(VTEPS).difference(TUNNELS))
 """Index of the member's part that is a device; in all other sets, the first."""
 
 

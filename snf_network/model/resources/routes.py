@@ -119,10 +119,14 @@ class Route(Rtnetlink):
 
     @staticmethod
     def listed(entries: list[dict[str, Any]], family: str) -> Iterator[Route]:
-        """Our routes in the output of `ip -N -j` with `family`; it does not name table main."""
+        """Our routes to a device in the output of `ip -N -j` with `family`; it names neither table main nor
+        type unicast.
+        """
         anywhere, whole = ("::/0", "/128") if family == "-6" else ("0.0.0.0/0", "/32")
         usual = METRICS[FAMILIES[family]]
         for entry in entries:
+            if "type" in entry:
+                continue
             prefix = anywhere if entry["dst"] == "default" else entry["dst"]
             prefix += "" if "/" in prefix else whole
             device, table, via = entry.get("dev", ""), entry.get("table", MAIN), entry.get("gateway", "")
@@ -314,19 +318,26 @@ class Address(Rtnetlink):
 
     def message(self, add: bool, index: Index) -> Request:
         """The message that ip(8) sends."""
-        address, _, length = self.prefix.partition("/")
-        family = family_of(address)
-        body = IFADDRMSG.pack(family, int(length), 0, 0, index(self.interface))
-        packed = inet_pton(family, address)
-        body += attribute(IFA_LOCAL, packed) + attribute(IFA_ADDRESS, packed)
-        if not add:
-            return RTM_DELADDR, 0, body
-        flags = IFA_F_NOPREFIXROUTE | (IFA_F_NODAD if family == AF_INET6 else 0)
-        return RTM_NEWADDR, NLM_F_CREATE | NLM_F_REPLACE, body + attribute(IFA_FLAGS, U32.pack(flags))
+        return address_message(self.prefix, index(self.interface), IFA_F_NOPREFIXROUTE, add)
 
     def is_in(self, view: View) -> bool:
         """Addresses have no owner, so they are not among `found`."""
         return (self.interface, self.prefix) in view.addresses
+
+
+def address_message(prefix: str, device: int, flags: int, add: bool) -> Request:
+    """Adds or deletes an address of the node; nobody asks whether an IPv6 one is free, as other nodes have the
+    same (RFC 4862, 5.4).
+    """
+    address, _, length = prefix.partition("/")
+    family, packed = family_of(address), inet_pton(family_of(address), address)
+    scope = SCOPE_LINK if address.startswith("fe80:") else SCOPE_UNIVERSE
+    body = IFADDRMSG.pack(family, int(length), 0, scope, device)
+    body += attribute(IFA_LOCAL, packed) + attribute(IFA_ADDRESS, packed)
+    if not add:
+        return RTM_DELADDR, 0, body
+    flags |= IFA_F_NODAD if family == AF_INET6 else 0
+    return RTM_NEWADDR, NLM_F_CREATE | NLM_F_REPLACE, body + attribute(IFA_FLAGS, U32.pack(flags))
 
 
 def listed_neighbours(entries: list[dict[str, Any]], proxy: bool) -> Iterator[Resource]:
