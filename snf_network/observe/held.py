@@ -35,7 +35,7 @@ class View(OnDemand):
         return {name for name, link in self.links.items() if str(link.get("group")) == str(GROUP)}
 
     @cached_property
-    def addresses(self) -> list[HostAddress]:
+    def own_addresses(self) -> list[HostAddress]:
         """Every address of the node."""
         return list(HostAddress.listed(readback.ip("-N", "addr", "show")))
 
@@ -93,7 +93,7 @@ class View(OnDemand):
             said = policy_rules()
             found |= {*IifRule.listed(said), *IifEnd.listed(said)}
         if HostAddress in kinds:
-            found |= set(self.addresses)
+            found |= set(self.own_addresses)
         if Route in kinds:
             found |= set(routes())
         if Unreachable in kinds:

@@ -66,7 +66,7 @@ def _device(name: str, device: Device, ours: set[str], view: View) -> Iterator[s
 
 def _elsewhere(address: HostAddress, view: View) -> Iterator[str]:
     plain = address.prefix.partition("/")[0]
-    for one in view.addresses:
+    for one in view.own_addresses:
         if one.interface != address.interface and one.prefix.partition("/")[0] == plain:
             yield f"{one.interface} has {plain} (take it from there, or from networks.yaml)"
 

@@ -326,8 +326,8 @@ class Address(Rtnetlink):
 
 
 def address_message(prefix: str, device: int, flags: int, add: bool) -> Request:
-    """Adds or deletes an address of the node; nobody asks whether an IPv6 one is free, as other nodes have the
-    same (RFC 4862, 5.4).
+    """Adds or deletes an address of the node; nobody asks whether an IPv6 one is free (RFC 4862, 5.4), as
+    other nodes have the same.
     """
     address, _, length = prefix.partition("/")
     family, packed = family_of(address), inet_pton(family_of(address), address)
