@@ -53,8 +53,8 @@ USELESS = (
 QUICK = ("mitigations=off", "init_on_alloc=0", "apparmor=0", "audit=0")
 """What makes the emulated kernel twice as quick, and is nothing to a packet."""
 HERE = Path(__file__).parent
-SILENCE = 300
-"""Seconds without a line after which a machine is given up: it may have less than half a CPU."""
+SILENCE = 900
+"""Seconds without a line after which a machine is given up: five at once may have less than half a CPU."""
 NOTHING: Mapping[str, bytes] = {}
 
 
