@@ -159,7 +159,8 @@ def test_every_script_is_in_it_as_it_is(tree: Path) -> None:
 
 
 def test_owners_and_modes(debs: list[Path]) -> None:
-    executable = {*LAUNCHERS.values(), "/usr/lib/snf-network/nft-keep"}
+    hooks = (f"/etc/network/if-{when}.d/snf-network" for when in ("up", "down"))
+    executable = {*LAUNCHERS.values(), "/usr/lib/snf-network/nft-keep", *hooks}
     for deb in debs:
         listed = subprocess.run(("dpkg-deb", "-c", deb), capture_output=True, text=True, check=True).stdout
         for line in listed.splitlines():
