@@ -200,7 +200,7 @@ def unreachable() -> Iterator[Unreachable]:
     """Our routes to nowhere, in the node's own table. Raises KernelError."""
     for family in ("-4", "-6"):
         with _readable("ip"):
-            yield from Unreachable.listed(_routes(family))
+            yield from Unreachable.listed(_routes(family), family)
 
 
 def _routes(family: str) -> list[dict[str, Any]]:

@@ -98,20 +98,9 @@ class Route(Rtnetlink):
 
     def message(self, add: bool, index: Index) -> Request:
         """IPv4 has a scope: a destination without a gateway is on-link; a delete matches any scope."""
-        address, _, length = self.prefix.partition("/")
-        family = family_of(address)
-        scope = SCOPE_UNIVERSE if family == AF_INET6 or self.via else SCOPE_LINK
-        body = RTMSG.pack(
-            *(family, int(length), 0, 0, 0, PROTOCOL),
-            *(
-                scope if add or family == AF_INET6 else SCOPE_NOWHERE,
-                UNICAST,
-                RTNH_F_ONLINK if self.via else 0,
-            ),
-        )
-        body += attribute(RTA_DST, inet_pton(family, address)) + attribute(
-            RTA_TABLE, U32.pack(int(self.table))
-        )
+        family = family_of(self.prefix)
+        scope, flags = (SCOPE_UNIVERSE, RTNH_F_ONLINK) if self.via else (SCOPE_LINK, 0)
+        body = route_head(self.prefix, self.table, UNICAST, scope if add else SCOPE_NOWHERE, flags)
         body += attribute(RTA_OIF, U32.pack(index(self.interface)))
         body += attribute(RTA_PRIORITY, U32.pack(int(self.metric))) if self.metric else b""
         body += attribute(RTA_GATEWAY, inet_pton(family, self.via)) if self.via else b""
@@ -122,16 +111,30 @@ class Route(Rtnetlink):
         """Our routes to a device in the output of `ip -N -j` with `family`; it names neither table main nor
         type unicast.
         """
-        anywhere, whole = ("::/0", "/128") if family == "-6" else ("0.0.0.0/0", "/32")
         usual = METRICS[FAMILIES[family]]
         for entry in entries:
             if "type" in entry:
                 continue
-            prefix = anywhere if entry["dst"] == "default" else entry["dst"]
-            prefix += "" if "/" in prefix else whole
+            prefix = listed_prefix(entry["dst"], family)
             device, table, via = entry.get("dev", ""), entry.get("table", MAIN), entry.get("gateway", "")
             metric = str(entry.get("metric", 0))
             yield Route(prefix, device, table, via, "" if metric in usual else metric)
+
+
+def route_head(prefix: str, table: str, kind: int, scope: int, flags: int = 0) -> bytes:
+    """How the message of a route begins; in IPv6 there are no scopes. Raises ValueError or OSError."""
+    address, _, length = prefix.partition("/")
+    family = family_of(address)
+    scope = SCOPE_UNIVERSE if family == AF_INET6 else scope
+    head = RTMSG.pack(family, int(length), 0, 0, 0, PROTOCOL, scope, kind, flags)
+    return head + attribute(RTA_DST, inet_pton(family, address)) + attribute(RTA_TABLE, U32.pack(int(table)))
+
+
+def listed_prefix(destination: str, family: str) -> str:
+    """The prefix of a route, as `ip -j` lists it with -4 or -6: a host's without a length."""
+    anywhere, whole = ("::/0", "/128") if family == "-6" else ("0.0.0.0/0", "/32")
+    prefix = anywhere if destination == "default" else destination
+    return prefix if "/" in prefix else prefix + whole
 
 
 @dataclass(frozen=True)

@@ -4,21 +4,17 @@ these kinds.
 
 from __future__ import annotations
 
-from _socket import AF_INET6, inet_pton
 from typing import TYPE_CHECKING, Any
 
-from snf_network.addresses import family_of
 from snf_network.lean import dataclass
 from snf_network.model.resources.base import PROTOCOL, Resource, Rtnetlink
-from snf_network.model.resources.routes import MAIN, SCOPE_NOWHERE, SCOPE_UNIVERSE
+from snf_network.model.resources.routes import MAIN, SCOPE_NOWHERE, SCOPE_UNIVERSE, listed_prefix, route_head
 from snf_network.wire import (
     NLM_F_CREATE,
     NLM_F_REPLACE,
-    RTA_DST,
-    RTA_TABLE,
+    RTA_PRIORITY,
     RTM_DELROUTE,
     RTM_NEWROUTE,
-    RTMSG,
     U32,
     attribute,
 )
@@ -29,7 +25,6 @@ if TYPE_CHECKING:
 
     from snf_network.model.resources.base import Index, Request, View
 
-RTA_PRIORITY = 6
 UNREACHABLE = 7
 """RTN_UNREACHABLE."""
 LAST = (1 << 32) - 1
@@ -144,20 +139,14 @@ class Unreachable(Rtnetlink):
 
     def message(self, add: bool, index: Index) -> Request:
         """The message that ip(8) sends; IPv4 deletes a route of any scope."""
-        address, _, length = self.prefix.partition("/")
-        family = family_of(address)
-        scope = SCOPE_UNIVERSE if add or family == AF_INET6 else SCOPE_NOWHERE
-        body = RTMSG.pack(family, int(length), 0, 0, int(MAIN), PROTOCOL, scope, UNREACHABLE, 0)
-        body += attribute(RTA_DST, inet_pton(family, address)) + attribute(RTA_PRIORITY, U32.pack(LAST))
-        body += attribute(RTA_TABLE, U32.pack(int(MAIN)))
+        scope = SCOPE_UNIVERSE if add else SCOPE_NOWHERE
+        body = route_head(self.prefix, MAIN, UNREACHABLE, scope) + attribute(RTA_PRIORITY, U32.pack(LAST))
         return (RTM_NEWROUTE, NLM_F_CREATE | NLM_F_REPLACE, body) if add else (RTM_DELROUTE, 0, body)
 
     @staticmethod
-    def listed(entries: list[dict[str, Any]]) -> Iterator[Unreachable]:
-        """Ours in the output of `ip -N -j` for our protocol; it does not name table main."""
+    def listed(entries: list[dict[str, Any]], family: str) -> Iterator[Unreachable]:
+        """Ours in the output of `ip -N -j` with `family`, for our protocol; it does not name table main."""
         for found in entries:
             last = (found.get("type"), found.get("metric")) == (str(UNREACHABLE), LAST)
             if last and found.get("table", MAIN) == MAIN:
-                whole = "128" if ":" in found["dst"] else "32"
-                address, _, length = found["dst"].partition("/")
-                yield Unreachable(f"{address}/{length or whole}")
+                yield Unreachable(listed_prefix(found["dst"], family))
