@@ -17,7 +17,7 @@ from snf_network.scripts.process import Log
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
 
 class Told:
@@ -133,12 +133,20 @@ def filter_first(config: Config, log: Log, told: Told = NOBODY) -> None:
     if not live:
         return
     try:
-        engine.load(live)
+        words = refill(engine, live)
     except SnfNetworkError:
         return
-    engine.forget_learned(live)
-    log.log(f"repair: loaded the rules with the members of {len(live)} NICs")
+    log.log(f"repair: {words}")
     told.done("-", "loaded the rules")
+
+
+def refill(engine: Engine, live: Sequence[Record]) -> str:
+    """Load the rules with the members of these NICs, in one transaction, and forget what was learned while
+    they were open. Returns that in words. Raises KernelError.
+    """
+    engine.load(live)
+    engine.forget_learned(live)
+    return f"loaded the rules with the members of {len(live)} NICs"
 
 
 def _pins(resources: Iterable[Resource]) -> bool:

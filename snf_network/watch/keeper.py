@@ -19,7 +19,7 @@ from snf_network.model.nic import Nic
 from snf_network.model.resources import Element, Rule
 from snf_network.observe.drift import compare, confirmed, outdated, rules_changed
 from snf_network.scripts.bringup import announce_again, bring_up, keep_wanted
-from snf_network.scripts.repair import Repair, Told
+from snf_network.scripts.repair import Repair, Told, refill
 from snf_network.watch.claims import Claims
 from snf_network.watch.listen import heard_before
 from snf_network.watch.notes import Notes
@@ -168,9 +168,7 @@ class Keeper(Notes):
         self.flushed = self.rules = False
         came, began = self.came(*KINDS[RULES]), self.clock()
         if live and lost:
-            self.engine.load(live)
-            self.engine.forget_learned(live)
-            words = f"loaded the rules with the members of {len(live)} NICs: {lost[0]}"
+            words = f"{refill(self.engine, live)}: {lost[0]}"
             self._tell(None, RULES, words, came, min(LONGEST_OPEN, SHARE * (self.clock() - began)))
             self.full = True  # whatever else went with them
 
