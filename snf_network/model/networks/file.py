@@ -266,11 +266,7 @@ def _routed(name: str, value: Value, said: dict[str, Value], found: dict[str, An
 
 
 def _bridge(name: str, value: Value, said: dict[str, Value], found: dict[str, Any]) -> Bridge | None:
-    bridge = found.setdefault("bridge", name)
-    if len(bridge) > 15:
-        value.wrong(
-            f"{shown(bridge)} is too long for a bridge", "bridge: a device name of at most 15 characters"
-        )
+    if not _is_named("bridge", name, value, found):
         return None
     if "vlans" in found and not found.get("vlan_aware"):
         said["vlans"].wrong("are of a bridge that filters VLANs", "vlan_aware: true")
@@ -278,14 +274,18 @@ def _bridge(name: str, value: Value, said: dict[str, Value], found: dict[str, An
     return Bridge(name, **found)
 
 
-def _wireguard(name: str, value: Value, said: dict[str, Value], found: dict[str, Any]) -> WireGuard | None:
-    device = found.setdefault("device", name)
+def _is_named(key: str, name: str, value: Value, found: dict[str, Any]) -> bool:
+    """The network's own name, unless another is said, is that of its device: False if it is too long."""
+    device = found.setdefault(key, name)
     if len(device) > 15:
         value.wrong(
-            f"{shown(device)} is too long for a device", "device: a device name of at most 15 characters"
+            f"{shown(device)} is too long for a {key}", f"{key}: a device name of at most 15 characters"
         )
-        return None
-    return WireGuard(name, **found)
+    return len(device) <= 15
+
+
+def _wireguard(name: str, value: Value, said: dict[str, Value], found: dict[str, Any]) -> WireGuard | None:
+    return WireGuard(name, **found) if _is_named("device", name, value, found) else None
 
 
 def _overlay(name: str, value: Value, said: dict[str, Value], found: dict[str, Any]) -> Overlay | None:
