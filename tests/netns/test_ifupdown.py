@@ -11,6 +11,7 @@ import pytest
 
 from tests.blocks import block
 from tests.netns.lab import ROOT, SCRIPTS, Lab, Machine, environment
+from tests.netns.test_networks import command
 
 COMMAND = SCRIPTS / "snf-network"
 STANZAS = block("docs/networks.md", "In /etc/network/interfaces")
@@ -43,11 +44,6 @@ def node(lab: Lab, router: Machine) -> Iterator[Machine]:
 
 def say(node: Machine, *stanzas: str) -> None:
     node.write("/etc/network/interfaces", "\n".join(stanzas))
-
-
-def command(node: Machine, *words: str) -> tuple[int, str]:
-    ran = node.run(COMMAND, *words, check=False)
-    return ran.returncode, ran.stdout + ran.stderr
 
 
 def ours(node: Machine) -> list[str]:

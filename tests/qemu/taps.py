@@ -15,7 +15,7 @@ import time
 import traceback
 from collections.abc import Mapping, Sequence
 from contextlib import redirect_stderr, redirect_stdout
-from typing import NamedTuple
+from typing import NamedTuple, Self
 
 from snf_network.commands.main import main
 from snf_network.observe import drift
@@ -138,6 +138,19 @@ class Switch(NamedTuple):
     """What all NICs have in common."""
     vlans: dict[str, str]
     """VLAN of each guest's NIC."""
+
+    @classmethod
+    def joined(cls, node: Machine, far: Machine, environment: dict[str, str], vlans: dict[str, str]) -> Self:
+        """With a tap for each guest, all NICs up, and the far end of the trunk in three VLANs."""
+        parties: dict[str, Party] = {
+            name: Tap(node, f"tap{number}", f"aa:00:00:00:01:{number:02}")
+            for number, name in enumerate(vlans)
+        }
+        parties |= {f"vlan{vid}": Far(far, f"trunk.{vid}") for vid in (100, 200, 300)}
+        made = cls(node, parties, environment, vlans)
+        for name in vlans:
+            made.up(name)
+        return made
 
     def env(self, name: str, **changes: str) -> dict[str, str]:
         """An ifup's environment for a guest's NIC."""

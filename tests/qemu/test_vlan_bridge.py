@@ -10,7 +10,7 @@ from contextlib import closing
 import pytest
 
 from tests.netns.lab import Lab, Machine, settled
-from tests.qemu.taps import BARE, CLEAN, Far, Party, Shout, Switch, Tap, play, snf_network
+from tests.qemu.taps import BARE, CLEAN, Shout, Switch, play, snf_network
 from tests.qemu.test_vlans import ENV, IN_100, IN_200, MEMBER, TAGGED, but, membership
 
 pytestmark = pytest.mark.vm()
@@ -36,13 +36,7 @@ def site() -> Iterator[Switch]:
         node.write("/etc/snf-network/networks.yaml", FILE)
         status, said = snf_network(node, "net", "up")
         assert status == 0, said
-        parties: dict[str, Party] = {
-            name: Tap(node, f"tap{number}", f"aa:00:00:00:01:{number:02}") for number, name in enumerate(NICS)
-        }
-        parties |= {f"vlan{vid}": Far(far, f"trunk.{vid}") for vid in (100, 200, 300)}
-        made = Switch(node, parties, ENV, NICS)
-        for name in NICS:
-            made.up(name)
+        made = Switch.joined(node, far, ENV, NICS)
         settled(node)
         yield made
 

@@ -12,7 +12,7 @@ import pytest
 
 from tests.blocks import block
 from tests.netns.lab import Lab, Machine, environment, settled, traces
-from tests.qemu.taps import BARE, CLEAN, Far, Party, Shout, Switch, Tap, play, snf_network
+from tests.qemu.taps import BARE, CLEAN, Shout, Switch, Tap, play, snf_network
 
 pytestmark = pytest.mark.vm()
 ENV = environment("start-nonet-ifup-1", LINK="lan0", BRIDGE="lan0")
@@ -52,13 +52,7 @@ def site() -> Iterator[Switch]:
             input="link add lan0 type bridge vlan_filtering 1 forward_delay 0 mcast_snooping 0\n"
             "link set lan0 up\nlink set eth2 master lan0 up\n",
         )
-        parties: dict[str, Party] = {
-            name: Tap(node, f"tap{number}", f"aa:00:00:00:01:{number:02}") for number, name in enumerate(NICS)
-        }
-        parties |= {f"vlan{vid}": Far(far, f"trunk.{vid}") for vid in (100, 200, 300)}
-        made = Switch(node, parties, ENV, NICS)
-        for name in NICS:
-            made.up(name)
+        made = Switch.joined(node, far, ENV, NICS)
         settled(node)
         yield made
 
