@@ -27,6 +27,7 @@ from snf_network.model.resources import KINDS
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
+    from typing import Any
 
     from snf_network.model.resources import Resource
 
@@ -36,9 +37,11 @@ ALWAYS = "+"
 """A pseudo-interface that holds shared Resources and has a lock; no real interface can have this name."""
 NETWORKS = "networks"
 """The directory in STATE_DIR with the records of the node's own networks."""
-FACTS = ("nic", "variable", "node", "lacking", "stale", "end")
+FACTS = ("variable", "node", "lacking", "stale")
+OF_ANOTHER_VERSION = ("", None)
 FORMAT = "2"
 """Records of format 1, without this field, have no end mark either."""
+_boot: list[str] = []
 ESCAPES = (("\\", "\\\\"), ("\t", "\\t"), ("\n", "\\n"), ("\r", "\\r"))
 
 
@@ -91,12 +94,13 @@ class Records:
     def __init__(self, directory: str, kinds: Mapping[str, type[Resource]] = KINDS) -> None:
         self.directory, self.kinds = directory, kinds
 
-    def load(self, interface: str, known: dict[str, Resource] | None = None) -> Record | None:
+    def load(self, interface: str, rows: Rows | None = None) -> Record | None:
         """The record of `interface`; None if there is none, if the file is not ours (the bash package had
-        files there), or if it has a field that no tool would accept. `known`: see parse.
+        files there), or if it has a field that no tool would accept. `rows`: see parse.
         """
-        record = self._parsed(interface, known)
-        if record and any(one.unsound() for one in (*record.resources, *record.stale)):
+        rows = Rows(self.kinds) if rows is None else rows
+        record = self._parsed(interface, rows)
+        if record and rows.unsound and any(one in rows.unsound for one in (*record.resources, *record.stale)):
             return None
         return record
 
@@ -104,20 +108,20 @@ class Records:
         """As `load`, but a record with such a field is returned without what has it: whoever takes a NIC back
         takes what can be taken.
         """
-        record = self._parsed(interface)
+        record = self._parsed(interface, Rows(self.kinds))
         return record and replace(record, resources=_sound(record.resources), stale=_sound(record.stale))
 
-    def _parsed(self, interface: str, known: dict[str, Resource] | None = None) -> Record | None:
+    def _parsed(self, interface: str, rows: Rows) -> Record | None:
         text = read_file(f"{self.directory}/{interface}") if interface not in RESERVED else None
-        return parse(text, self.kinds, known) if text else None
+        return parse(text, rows) if text else None
 
     def all(self) -> tuple[list[Record], list[str]]:
         """Every record, and the names of files that should be records but cannot be read: truncated, or not
         ours.
         """
         names = [name for name in _names(self.directory) if name not in RESERVED and not name.startswith(".")]
-        known: dict[str, Resource] = {}
-        found = {name: self.load(name, known) for name in names}
+        rows = Rows(self.kinds)
+        found = {name: self.load(name, rows) for name in names}
         records = [record for name, record in found.items() if record and record.interface == name]
         return records, sorted(found.keys() - {record.interface for record in records})
 
@@ -213,43 +217,67 @@ def _sound(resources: Iterable[Resource]) -> tuple[Resource, ...]:
 
 def is_live(record: Record) -> bool:
     """True if the interface is still the one the record was written for."""
-    return record.boot == boot() and ifindex(record.interface) == record.ifindex
+    if not _boot:  # read once: a node has thousands of records
+        _boot.append(boot())
+    return record.boot == _boot[0] and ifindex(record.interface) == record.ifindex
 
 
-def parse(
-    text: str, kinds: Mapping[str, type[Resource]] = KINDS, known: dict[str, Resource] | None = None
-) -> Record | None:
-    """Parse a record; None if it is not one, or is truncated. `known` has the Resources of lines that were
-    read before, for a caller who reads thousands: a third of their lines are the same.
+class Rows(dict[str, "Resource | tuple[str, Any]"]):
+    """What each line of a record says: a Resource, or a fact and its values. Each is parsed once, for a
+    caller who reads thousands: half of their lines are the same.
     """
+
+    def __init__(self, kinds: Mapping[str, type[Resource]] = KINDS) -> None:
+        super().__init__()
+        self.kinds = kinds
+        self.unsound: list[Resource] = []
+        """Those with a field that no tool would accept."""
+
+    def __missing__(self, line: str) -> Resource | tuple[str, Any]:
+        words = _words(line)
+        row = self._resource(words) or self._fact(*words)
+        self[line] = row
+        return row
+
+    def _resource(self, words: list[str]) -> Resource | None:
+        kind = self.kinds.get(words[0])
+        resource = kind.read(words[1:]) if kind else None
+        if resource and resource.unsound():
+            self.unsound.append(resource)
+        return resource
+
+    def _fact(self, kind: str, *words: str) -> tuple[str, Any]:
+        if kind in ("variable", "node"):
+            return kind, (words[0], words[1])
+        if kind == "lacking":
+            return kind, words[0]
+        resource = self._resource(list(words)) if kind == "stale" else None
+        return (kind, resource) if resource else OF_ANOTHER_VERSION
+
+
+def parse(text: str, rows: Rows | None = None) -> Record | None:
+    """Parse a record; None if it is not one, or is truncated. `rows` has the lines read before."""
+    rows = Rows() if rows is None else rows
     lines = text.split("\n")
-    head = _words(lines[0])
+    head = _words(lines.pop(0))
     if len(head) < 6 or head[0] != "nic" or not _is_number(head[2]):
         return None
-    if lines.pop() or (len(head) > 6 and lines[-1] != "end"):
+    if not lines or lines.pop() or (len(head) > 6 and lines[-1:] != ["end"]):
         return None
-    known = {} if known is None else known
-    facts: dict[str, list[list[str]]] = {name: [] for name in FACTS}
+    facts: dict[str, list[Any]] = {name: [] for name in (*FACTS, "")}
     resources: list[Resource] = []
     try:
-        for line in lines:
-            kind = line.partition("\t")[0]
-            if kind in facts:
-                facts[kind].append(_words(line)[1:])
-            elif kind in kinds:
-                resources.append(
-                    known.get(line) or known.setdefault(line, kinds[kind].read(_words(line)[1:]))
-                )
-        stale = tuple(kinds[words[0]].read(words[1:]) for words in facts["stale"] if words[0] in kinds)
-        variables, node = (
-            tuple((words[0], words[1]) for words in facts[name]) for name in ("variable", "node")
-        )
-        lacking = tuple(words[0] for words in facts["lacking"])
+        for one in map(rows.__getitem__, lines):
+            if isinstance(one, tuple):
+                facts[one[0]].append(one[1])
+            else:
+                resources.append(one)
     except (TypeError, ValueError, IndexError):
         return None
-    number = int(head[2])
+    variables, node, lacking, stale = (tuple(facts[name]) for name in FACTS)
     return Record(
-        head[1], number, head[3], head[4], head[5], variables, tuple(resources), lacking, stale, node
+        *(head[1], int(head[2]), head[3], head[4], head[5]),
+        *(variables, tuple(resources), lacking, stale, node),
     )
 
 

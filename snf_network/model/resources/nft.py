@@ -97,7 +97,7 @@ class Element(Resource):
             family, name, key, value = (*words, "")[:4]
             interface, _, rest = key[1:].partition('"') if key.startswith('"') else ("", "", key)
             return cls(family, name, interface, rest.removeprefix(" . "), value)
-        return cls(*words[:5])
+        return super().read(words)
 
     def unsound(self) -> str:
         """All fields in one, as a NIC has dozens of members: one that would end the member is not sound."""
