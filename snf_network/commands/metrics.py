@@ -121,7 +121,7 @@ def _drops(live: list[Record]) -> Iterator[Family]:
 
 
 def _drift(config: Config) -> Iterator[Family]:
-    from snf_network.observe.drift import compare  # pyroute2 costs 0.1 s
+    from snf_network.observe.drift import compare
 
     difference = compare(config)
     counts = {kind: len(getattr(difference, field)) for kind, field in DIFFERENCES.items()}

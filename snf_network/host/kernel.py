@@ -80,12 +80,12 @@ def run(argv: Sequence[str], text: str = "", env: Mapping[str, str] = ENVIRONMEN
     return status, (error or out) if status else out
 
 
-def ask(argv: Sequence[str]) -> str:
-    """The output of a tool that lists something; repeated if the list changed while it was read. Raises
-    KernelError.
+def ask(argv: Sequence[str], text: str = "") -> str:
+    """The output of a tool that lists something; repeated if the list changed while it was read. `text` is
+    its input. Raises KernelError.
     """
     for _ in range(TRIES):
-        status, out, error = _run(argv, "", ENVIRONMENT)
+        status, out, error = _run(argv, text, ENVIRONMENT)
         if status:
             raise KernelError(f"{' '.join(argv)}: {(error or out).strip().partition(NEWLINE)[0]}")
         if INTERRUPTED not in error:
@@ -339,12 +339,9 @@ def read_file(path: str, follow: bool = False) -> str | None:
         return None
     try:
         status = posix.fstat(descriptor)
-        regular = status.st_mode & 0o170000 == 0o100000 and status.st_size <= LONGEST_FILE
-        return (
-            posix.read(descriptor, max(status.st_size, PAGE)).decode("utf-8", "surrogateescape")
-            if regular
-            else None
-        )
+        if status.st_mode & 0o170000 != 0o100000 or status.st_size > LONGEST_FILE:
+            return None
+        return posix.read(descriptor, max(status.st_size, PAGE)).decode("utf-8", "surrogateescape")
     except OSError:  # the setting of a device that is gone by now
         return None
     finally:

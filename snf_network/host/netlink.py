@@ -137,8 +137,8 @@ class Device:
 class Netlink:
     """One socket for the queries of one call. Closed when it is garbage-collected."""
 
-    def __init__(self) -> None:
-        self.socket = socket(AF_NETLINK, SOCK_RAW, NETLINK_ROUTE)
+    def __init__(self, protocol: int = NETLINK_ROUTE) -> None:
+        self.socket = socket(AF_NETLINK, SOCK_RAW, protocol)
         self.socket.setsockopt(
             SOL_SOCKET, SO_RCVTIMEO, PATIENCE
         )  # settimeout() would poll before each answer

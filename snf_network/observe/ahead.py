@@ -4,7 +4,6 @@ repair changes them.
 
 from __future__ import annotations
 
-from socket import AF_INET, AF_INET6
 from typing import TYPE_CHECKING, Any
 
 from snf_network.addresses import within
@@ -25,7 +24,8 @@ LEGACY = (
     ("ip6tables-legacy", "/proc/net/ip6_tables_names", "ip6"),
 )
 """Tools, the file where the kernel lists every table ever used, and nft's name of the family."""
-FIB_RULE_INVERT = 2
+ANY = "all"
+"""The source of a rule that has none."""
 FORWARDED = ("prerouting", "forward", "postrouting")
 """Hooks that every forwarded packet passes."""
 
@@ -91,35 +91,39 @@ def _met(family: str, modes: Collection[str]) -> bool:
     return "routed" in modes or ("bridged" in modes and shown)
 
 
-def rules_before(rules: Iterable[Any], live: Collection[Record]) -> Iterator[str]:
-    """Foreign policy rules, as pyroute2 parses them, that come before ours or have our preference, and may
-    match a guest's packet.
+def rules_before(rules: Iterable[dict[str, Any]], live: Collection[Record]) -> Iterator[str]:
+    """Foreign policy rules, as readback.policy_rules has them, that come before ours or have our preference,
+    and may match a guest's packet.
     """
     taps = {record.interface for record in live}
     guests = [dict(record.variables).get("IP", ":") for record in live]
     marks = {int(one.table) for record in live for one in record.resources if isinstance(one, Rule)}
     for rule in rules:
-        priority = rule.get_attr("FRA_PRIORITY") or 0
-        before = 0 < priority <= RULE_PRIORITY + 1 and rule.get_attr("FRA_PROTOCOL") != PROTOCOL
+        priority = rule["priority"]
+        before = 0 < priority <= RULE_PRIORITY + 1 and rule.get("protocol") != str(PROTOCOL)
         if marks and before and _may_match(rule, taps, guests, marks):
-            family = {AF_INET: "IPv4", AF_INET6: "IPv6"}[rule["family"]]
+            family = {"-4": "IPv4", "-6": "IPv6"}[rule["family"]]
             yield (
                 f"{family} rule {priority} of somebody else is asked before ours ({RULE_PRIORITY}): what it "
                 f"matches is not looked up in the guest's table (ip rule show pref {priority})"
             )
 
 
-def _may_match(rule: Any, taps: Collection[str], guests: Iterable[str], marks: Iterable[int]) -> bool:
+def _may_match(
+    rule: dict[str, Any], taps: Collection[str], guests: Iterable[str], marks: Iterable[int]
+) -> bool:
     """By device, mark and source; the source only for IPv4, as a guest has many IPv6 addresses."""
-    if rule.get_attr("FRA_L3MDEV"):  # applies to VRFs, and no tap is in one
+    if "l3mdev" in rule:  # applies to VRFs, and no tap is in one
         return False
-    if rule["flags"] & FIB_RULE_INVERT:
+    if "not" in rule:
         return True
-    device, mark, source = (rule.get_attr(f"FRA_{name}") for name in ("IIFNAME", "FWMARK", "SRC"))
-    mask = rule.get_attr("FRA_FWMASK") or 0xFFFFFFFF
+    device, source = rule.get("iif"), rule.get("src", ANY)
+    mark, mask = (int(rule.get(name, other), 16) for name, other in (("fwmark", "0"), ("fwmask", "ffffffff")))
     if device and device not in taps:
         return False
     if mark and not any(table & mask == mark & mask for table in marks):
         return False
-    prefix = f"{source}/{rule['src_len']}"
-    return not source or ":" in source or any(within(guest, prefix) for guest in guests if ":" not in guest)
+    prefix = f"{source}/{rule.get('srclen', 32)}"
+    return (
+        source == ANY or ":" in source or any(within(guest, prefix) for guest in guests if ":" not in guest)
+    )

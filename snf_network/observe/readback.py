@@ -9,11 +9,12 @@ from __future__ import annotations
 import json
 import os
 from contextlib import contextmanager
-from functools import cached_property, partial
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from snf_network.errors import KernelError
 from snf_network.host.kernel import ask, read_file, run
+from snf_network.host.stored import Stored
 from snf_network.model.resources import Binding, BirdFile, Element, Hook, OvsPort, Resource, Route, Rule
 from snf_network.model.resources.base import PROTOCOL
 from snf_network.model.resources.nft import COUNTERS, FAMILIES, listed
@@ -21,12 +22,15 @@ from snf_network.model.resources.routes import listed_neighbours
 from snf_network.model.resources.tunnel import Unreachable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterator
 
 UNREADABLE = (KeyError, TypeError, ValueError, IndexError, AttributeError)
 """What reading JSON of another shape raises."""
-TRIES = 5
-"""How often to repeat a dump that changed while it was read."""
+
+
+OURS = ("route", "show", "table", "all", "proto", str(PROTOCOL))
+"""How ip(8) lists our routes: the kernel leaves others out."""
+LISTS = f"{' '.join(OURS)}\nneigh show nud permanent\nneigh show proxy\n"
 
 
 class OnDemand:
@@ -71,42 +75,37 @@ class View(OnDemand):
             self.links: dict[str, dict[str, Any]] = {
                 link["ifname"]: link for link in _json("ip", "-j", "link", "show")
             }
-        rules = Rule.listed(policy_rules())
-        self.found: set[Resource] = {*rules, *routes(), *_neighbours(), *members()}
-
-
-def _dump(question: Callable[[], Iterable[Any]]) -> list[Any]:
-    """The result of a pyroute2 query. Raises KernelError if it stays incomplete."""
-    from pyroute2.netlink.exceptions import NetlinkDumpInterrupted, NetlinkError
-
-    for _ in range(TRIES):
-        try:
-            return list(question())
-        except NetlinkDumpInterrupted:
-            continue
-        except NetlinkError as error:
-            raise KernelError(f"rtnetlink: {error}") from error
-    raise KernelError(
-        "rtnetlink: the dump was interrupted again and again", "links come and go too fast: try again"
-    )
-
-
-def _neighbours() -> Iterator[Resource]:
-    """Our permanent and proxy entries."""
-    for family in ("-4", "-6"):
         with _readable("ip"):
-            permanent = _json("ip", family, "-j", "neigh", "show", "nud", "permanent")
-            yield from listed_neighbours(permanent, False)
-            yield from listed_neighbours(_json("ip", family, "-j", "neigh", "show", "proxy"), True)
+            rules = set(Rule.listed(policy_rules()))
+        self.found: set[Resource] = {*rules, *_entries(), *members()}
+
+
+def _entries() -> Iterator[Resource]:
+    """Our routes, permanent neighbours and proxy entries. Each ip(8) first reads all devices, which takes as
+    long as a list: so one of them lists all.
+    """
+    for family in ("-4", "-6"):
+        said = ask(("ip", family, "-N", "-j", "-batch", "-"), LISTS)
+        with _readable("ip"):
+            found = [entry for line in said.splitlines() for entry in _parsed(line)]
+            yield from listed_neighbours([entry for entry in found if "state" in entry], False)
+            yield from listed_neighbours([entry for entry in found if "proxy" in entry], True)
+            yield from Route.listed(
+                [entry for entry in found if not {"state", "proxy"} & entry.keys()], family
+            )
 
 
 def members() -> Iterator[Element | Hook]:
-    """Members of our sets and maps, and the chains of NICs with limits."""
+    """Members of our sets and maps, and the chains of NICs with limits. Raises KernelError."""
     for family in FAMILIES:
-        with _readable("nft"):
-            entries = _nft("list", "table", family, "snf_network")
-            yield from listed(family, entries)
-            yield from Hook.listed(entries) if family == "netdev" else ()
+        stored = Stored(family)
+        yield from stored.members
+        if stored.others:  # not set by set: `tables` is a word of nft's own, and no name to it
+            with _readable("nft"):
+                found = listed(family, _nft("list", "table", family, "snf_network"))
+                yield from (one for one in found if one.set in stored.others)
+    with _readable("nft"):
+        yield from Hook.listed(_nft("-t", "list", "table", "netdev", "snf_network"))
 
 
 def hooks_of(interface: str) -> list[Hook]:
@@ -179,12 +178,13 @@ def addresses(*words: str) -> set[tuple[str, str]]:
     }
 
 
-def policy_rules() -> list[Any]:
-    """Every policy rule, as pyroute2 parses it. Raises KernelError."""
-    from pyroute2 import IPRoute
-
-    with IPRoute() as route:
-        return [rule for family in (2, 10) for rule in _dump(partial(route.get_rules, family=family))]
+def policy_rules() -> list[dict[str, Any]]:
+    """Every policy rule, as `ip -N -j` lists it, with its `family`. Raises KernelError."""
+    return [
+        {**rule, "family": family}
+        for family in ("-4", "-6")
+        for rule in _json("ip", "-N", "-j", family, "rule", "show")
+    ]
 
 
 def routes() -> Iterator[Route]:
@@ -204,7 +204,7 @@ def unreachable() -> Iterator[Unreachable]:
 
 
 def _routes(family: str) -> list[dict[str, Any]]:
-    return _json("ip", "-N", "-j", family, "route", "show", "table", "all", "proto", str(PROTOCOL))
+    return _json("ip", "-N", "-j", family, *OURS)
 
 
 def members_of(family: str, kind: str, name: str) -> Iterator[Element]:

@@ -13,7 +13,10 @@ import pytest
 
 from snf_network.host import kernel
 from snf_network.host.nftables import MOST, encode
-from snf_network.model.resources import Element
+from snf_network.host.stored import Stored
+from snf_network.model.resources import Element, Resource, nft
+from snf_network.model.resources.nft import FAMILIES
+from snf_network.observe import readback
 from tests.netns.lab import Machine
 
 CASES = sorted((Path(__file__).resolve().parents[1] / "cases").glob("*.plan"))
@@ -58,6 +61,21 @@ def listed(machine: Machine) -> list[str]:
     return sorted(found)
 
 
+def read_back(machine: Machine) -> set[Resource]:
+    """The members as a comparison with the records reads them."""
+    with machine.inside():
+        return set(readback.members())
+
+
+def by_nft(machine: Machine) -> set[Resource]:
+    """The same, all of them by nft."""
+    found: set[Resource] = set()
+    for family in FAMILIES:
+        said = json.loads(machine.out("nft", "-j", "list", "table", family, "snf_network"))["nftables"]
+        found |= set(nft.listed(family, said))
+    return found
+
+
 def change(machine: Machine, changes: list[tuple[Element, bool]]) -> str:
     with machine.inside():
         return kernel.change_members(changes)
@@ -74,9 +92,36 @@ def test_a_message_does_what_its_line_does(twins: tuple[Machine, Machine], path:
     for _ in range(2):
         assert change(ours, [(one, True) for one in wanted]) == ""
         assert listed(ours) == listed(theirs)
+    assert read_back(ours) == by_nft(ours) == set(wanted)
     theirs.run("nft", "-f", "-", input="".join(f"{one.delete()}\n" for one in wanted))
     assert change(ours, [(one, False) for one in wanted]) == ""
     assert listed(ours) == listed(theirs) == before
+
+
+def test_what_others_put_into_our_table_is_read_too(twins: tuple[Machine, Machine]) -> None:
+    """By nft, as a member of such a set may be anything; the others are still read as the kernel stores
+    them.
+    """
+    _, ours = twins
+    lines = """
+        add element inet snf_network routed { "tap0" comment "mine" }
+        add element inet snf_network macs { "tap0" . aa:00:00:ad:35:c9 }
+        add element bridge snf_network egress { "tap0" : accept }
+        add set inet snf_network theirs { type ipv4_addr . inet_service; }
+        add element inet snf_network theirs { 192.0.2.1 . 80 }
+    """
+    ours.run("nft", "-f", "-", input=lines)
+    try:
+        with ours.inside():
+            assert {"routed", "theirs"} <= set(Stored("inet").others)
+            assert Stored("bridge").others == ["egress"]
+        assert read_back(ours) == by_nft(ours)
+        assert len(read_back(ours)) == 4
+    finally:
+        ours.run("nft", "delete set inet snf_network theirs")
+        ours.run("nft", "flush map bridge snf_network egress")
+        for name in ("routed", "macs"):
+            ours.run("nft", f"flush set inet snf_network {name}")
 
 
 def test_a_transaction_is_all_or_nothing(twins: tuple[Machine, Machine]) -> None:

@@ -4,18 +4,17 @@ networks use these kinds.
 
 from __future__ import annotations
 
-from _socket import AF_INET6
 from typing import TYPE_CHECKING, Any
 
 from snf_network.addresses import canonical6
 from snf_network.lean import dataclass
-from snf_network.model.resources.base import PROTOCOL, Rtnetlink
-from snf_network.model.resources.routes import ACTIONS, PolicyRule, address_message
+from snf_network.model.resources.base import Rtnetlink
+from snf_network.model.resources.routes import ACTIONS, PolicyRule, address_message, is_ours
 from snf_network.model.resources.underlay import FRA_IIFNAME, IIF_PRIORITY
 from snf_network.wire import attribute
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
     from typing import ClassVar
 
     from snf_network.model.resources.base import Index, Request
@@ -78,10 +77,8 @@ class IifEnd(PolicyRule):
         return ACTIONS["unreachable"], attribute(FRA_IIFNAME, self.interface.encode() + b"\0")
 
     @staticmethod
-    def listed(messages: list[Any]) -> Iterator[IifEnd]:
-        """Our rules among the replies to RTM_GETRULE, as pyroute2 parses them."""
-        for rule in messages:
-            name = rule.get_attr("FRA_IIFNAME")
-            marks = (rule.get_attr("FRA_PROTOCOL"), rule.get_attr("FRA_PRIORITY"))
-            if marks == (PROTOCOL, IIF_PRIORITY + 1) and name:
-                yield IifEnd("-6" if rule["family"] == AF_INET6 else "-4", name)
+    def listed(rules: Iterable[dict[str, Any]]) -> Iterator[IifEnd]:
+        """Our rules among all, as readback.policy_rules has them."""
+        for rule in rules:
+            if is_ours(rule, IIF_PRIORITY + 1) and "iif" in rule:
+                yield IifEnd(rule["family"], rule["iif"])

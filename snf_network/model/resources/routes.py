@@ -48,7 +48,7 @@ from snf_network.wire import (
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
     from typing import Any, ClassVar
 
     from snf_network.model.resources.base import Index, Request, View
@@ -207,6 +207,11 @@ class PolicyRule(Rtnetlink):
         return (RTM_NEWRULE, NLM_F_CREATE | NLM_F_EXCL, body) if add else (RTM_DELRULE, 0, body)
 
 
+def is_ours(rule: dict[str, Any], priority: int) -> bool:
+    """True for a policy rule of ours with this preference."""
+    return rule.get("protocol") == str(PROTOCOL) and rule["priority"] == priority
+
+
 @dataclass(frozen=True)
 class Rule(PolicyRule):
     """A policy rule for a table: its mark leads to the table (`lookup`) and nowhere else (`unreachable`)."""
@@ -233,13 +238,12 @@ class Rule(PolicyRule):
         return ACTIONS[self.action], attribute(FRA_FWMARK, table) + there
 
     @staticmethod
-    def listed(messages: list[Any]) -> Iterator[Rule]:
-        """Our rules among the replies to RTM_GETRULE, as pyroute2 parses them."""
-        actions = {RULE_PRIORITY: "lookup", RULE_PRIORITY + 1: "unreachable"}
-        for rule in messages:
-            action, mark = actions.get(rule.get_attr("FRA_PRIORITY")), rule.get_attr("FRA_FWMARK")
-            if rule.get_attr("FRA_PROTOCOL") == PROTOCOL and action and mark:
-                yield Rule("-6" if rule["family"] == AF_INET6 else "-4", str(mark), action)
+    def listed(rules: Iterable[dict[str, Any]]) -> Iterator[Rule]:
+        """Our rules among all, as readback.policy_rules has them."""
+        for rule in rules:
+            for priority, action in ((RULE_PRIORITY, "lookup"), (RULE_PRIORITY + 1, "unreachable")):
+                if is_ours(rule, priority) and "fwmark" in rule:
+                    yield Rule(rule["family"], str(int(rule["fwmark"], 16)), action)
 
 
 @dataclass(frozen=True)

@@ -4,14 +4,14 @@ these kinds.
 
 from __future__ import annotations
 
-from _socket import AF_INET6, inet_pton
+from _socket import inet_pton
 from typing import TYPE_CHECKING, Any
 
 from snf_network.addresses import family_of
 from snf_network.lean import dataclass
-from snf_network.model.resources.base import PROTOCOL, Rtnetlink
+from snf_network.model.resources.base import Rtnetlink
 from snf_network.model.resources.links import AF_BRIDGE
-from snf_network.model.resources.routes import ACTIONS, PolicyRule
+from snf_network.model.resources.routes import ACTIONS, PolicyRule, is_ours
 from snf_network.wire import (
     FRA_TABLE,
     NDA_DST,
@@ -26,7 +26,7 @@ from snf_network.wire import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
     from typing import ClassVar
 
     from snf_network.model.resources.base import Index, Request
@@ -131,10 +131,8 @@ class IifRule(PolicyRule):
         return ACTIONS["lookup"], device + attribute(FRA_TABLE, U32.pack(int(self.table)))
 
     @staticmethod
-    def listed(messages: list[Any]) -> Iterator[IifRule]:
-        """Our rules among the replies to RTM_GETRULE, as pyroute2 parses them."""
-        for rule in messages:
-            name, table = rule.get_attr("FRA_IIFNAME"), rule.get_attr("FRA_TABLE")
-            ours = (rule.get_attr("FRA_PROTOCOL"), rule.get_attr("FRA_PRIORITY")) == (PROTOCOL, IIF_PRIORITY)
-            if ours and name and table:
-                yield IifRule("-6" if rule["family"] == AF_INET6 else "-4", name, str(table))
+    def listed(rules: Iterable[dict[str, Any]]) -> Iterator[IifRule]:
+        """Our rules among all, as readback.policy_rules has them."""
+        for rule in rules:
+            if is_ours(rule, IIF_PRIORITY) and "iif" in rule and "table" in rule:
+                yield IifRule(rule["family"], rule["iif"], rule["table"])

@@ -56,17 +56,15 @@ def _is_of_tap(chain: str) -> bool:
 
 def policy_rules(look: Look) -> Iterator[Finding]:
     """Its policy rules, one for each tap and family."""
-    found = [rule.get_attr("FRA_IIFNAME") for rule in look.rules if _by_tap(rule)]
+    found = [rule["iif"] for rule in look.rules if _by_tap(rule)]
     if found:
         what = f"policy rules of the bash package: {shown(several(found))} uses the table of an earlier guest"
         lines = "; ".join(f"ip {option} rule del iif {shown(found[0])[1:-1]}" for option in ("-4", "-6"))
         yield Finding(WARNING, "leftovers", what, f"{lines}  # for each tap that ip rule has")
 
 
-def _by_tap(rule: Any) -> bool:
-    return (rule.get_attr("FRA_IIFNAME") or "").startswith(GUESTS) and rule.get_attr(
-        "FRA_PROTOCOL"
-    ) != PROTOCOL
+def _by_tap(rule: dict[str, Any]) -> bool:
+    return str(rule.get("iif", "")).startswith(GUESTS) and rule.get("protocol") != str(PROTOCOL)
 
 
 def files(look: Look) -> Iterator[Finding]:
