@@ -12,18 +12,28 @@ from snf_network.host.kernel import ifindex
 from snf_network.host.record import NETWORKS, Records, is_live
 from snf_network.lean import dataclass, replace
 from snf_network.model.nic import Nic
-from snf_network.model.resources import BirdFile, Element, File, FloatingRoute, Link, Port, Route
+from snf_network.model.resources import (
+    KINDS,
+    BirdFile,
+    Element,
+    File,
+    FloatingRoute,
+    Link,
+    Port,
+    Resource,
+    Route,
+    SharedElement,
+)
 from snf_network.model.resources.nft import VTEPS
 from snf_network.observe.facts import Facts, is_tap
 from snf_network.observe.readback import View, bindings
 from snf_network.rules.ruleset import PROFILES, Ruleset, gone_profiles
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Iterator
+    from collections.abc import Collection, Container, Iterable, Iterator
 
     from snf_network.host.record import Record
     from snf_network.model.config import Config
-    from snf_network.model.resources import Resource
 
 
 @dataclass(frozen=True)
@@ -69,20 +79,19 @@ def compare(config: Config) -> Difference:
     gone = [record for record in other if record.interface not in impostors]
     networks, unknown = Records(f"{config.state_dir}/{NETWORKS}").all()
     wanted = {one for record in (*live, *gone, *networks) for one in as_listed(record.resources)}
+    unwanted = view.found - wanted
     left = [
         one
-        for one in view.found
-        if one not in wanted
-        and not (one.shared and records.held(one))
-        and not _is_of_networks(one, bool(unknown))
+        for one in unwanted
+        if not (one.shared and records.held(one)) and not _is_of_networks(one, bool(unknown))
     ]
     orphans, unrecorded = _sorted_out(
         left, view, {record.interface for record in live}, unreadable, impostors
     )
     ruleset = Ruleset(config)
     return Difference(
-        missing=tuple(_missing(live, view, records)),
-        orphans=(*sorted(orphans, key=repr), *_bindings(config, wanted, view)),
+        missing=tuple(_missing(live, view, records, _complete(wanted, view.found, unwanted))),
+        orphans=(*sorted(orphans, key=repr), *_bindings(config, (*live, *gone), view)),
         gone=tuple(gone),
         lacking=tuple((record, words) for record in live for words in record.lacking),
         outdated=tuple(outdated(live, config)),
@@ -131,18 +140,35 @@ def _printable(text: str) -> str:
     return text if text.isprintable() else ascii(text)[1:-1]
 
 
+LISTED = frozenset(kind for kind in KINDS.values() if kind.is_in in (Resource.is_in, Element.is_in))
+"""The kinds that are in place if they are among those that the kernel lists."""
+
+
 def as_listed(resources: Iterable[Resource]) -> Iterator[Resource]:
-    """Resources as the kernel lists them: what several NICs share looks like any other."""
+    """Resources of these kinds as the kernel lists them: what several NICs share looks like any other."""
     for one in resources:
-        if isinstance(one, Element) and one.shared:
+        kind = type(one)
+        if kind is SharedElement:
             yield Element(*one.fields())
-        elif isinstance(one, FloatingRoute):
+        elif kind is FloatingRoute:
             yield Route(*one.fields())
-        else:
+        elif kind in LISTED:
             yield one
 
 
-def _missing(live: list[Record], view: View, records: Records) -> Iterator[tuple[Record, Resource]]:
+def _complete(
+    wanted: set[Resource], found: set[Resource], unwanted: set[Resource]
+) -> Collection[type[Resource]]:
+    """The kinds of which nothing is missing: whoever compares thousands of NICs need not ask for each."""
+    if len(found) - len(unwanted) == len(wanted):
+        return LISTED
+    absent = tuple({type(one) for one in wanted - found})
+    return [kind for kind in LISTED if not issubclass(kind, absent)]
+
+
+def _missing(
+    live: list[Record], view: View, records: Records, complete: Container[type[Resource]]
+) -> Iterator[tuple[Record, Resource]]:
     """Resources not in place, or shared but not registered: the next NIC to go would remove those. What
     floats is in place if any NIC that may have it has it; if none has, the first lacks it.
     """
@@ -150,7 +176,10 @@ def _missing(live: list[Record], view: View, records: Records) -> Iterator[tuple
     held = {one.slot for one in floating if one.is_in(view)}
     for record in live:
         for resource in record.resources:
-            there = resource.slot in held if resource.floats else resource.is_in(view)
+            if resource.floats:
+                there = resource.slot in held
+            else:
+                there = type(resource) in complete or resource.is_in(view)
             if not there or (resource.shared and not records.holds(resource, record.interface)):
                 yield record, resource
             if resource.floats:
@@ -208,14 +237,17 @@ def _open_taps(
 
 def outdated(live: Iterable[Record], config: Config) -> Iterator[tuple[Record, str]]:
     """NICs whose plan was made for other facts of the node, and what changed."""
-    facts = Facts(config)
+    facts, known = Facts(config), dict[int, tuple[tuple[str, str], ...]]()
     for record in live:
         try:
-            now = facts.of(Nic.from_env(dict(record.variables))).facts() if record.node else ()
+            node = facts.of(Nic.from_env(dict(record.variables))) if record.node else None
         except BadEnvironment as error:
             yield record, error.message
             continue
         except SnfNetworkError:
+            continue
+        now = known.get(id(node)) or known.setdefault(id(node), node.facts() if node else ())
+        if now == record.node:
             continue
         before = dict(record.node)  # that of another version may have other facts
         for name, value in now:
@@ -230,9 +262,9 @@ def _change(name: str, before: str, now: str) -> str:
     return f"{name} {before} {gone}"
 
 
-def _bindings(config: Config, wanted: set[Resource], view: View) -> list[Resource]:
+def _bindings(config: Config, known: Iterable[Record], view: View) -> list[Resource]:
     """Files of taps that are gone; a foreign file for an existing tap is not ours to judge."""
-    ours = {resource.slot for resource in wanted if isinstance(resource, File)}
+    ours = {one.slot for record in known for one in record.resources if isinstance(one, File)}
     found = (
         *bindings(config.nfdhcpd_state_dir, read=view.content),
         *bindings(config.bird_dir, BirdFile, view.content),
