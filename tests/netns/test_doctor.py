@@ -111,10 +111,10 @@ def test_the_first_line_and_the_status_are_those_of_the_worst(node: Machine) -> 
 def test_what_cannot_be_looked_at_is_unknown_and_the_rest_is_found(node: Machine) -> None:
     with stand_in(node, "ip", "#!/bin/sh\necho no memory >&2; exit 1\n"):
         status, said, _ = looked(node)
-        assert status == 3 and said.startswith("UNKNOWN: 2 unknown: ") and "no memory" in said
+        assert status == 3 and said.startswith("UNKNOWN: 4 unknown: ") and "no memory" in said
         node.run("rm", "-r", "/var/log/ganeti")
         status, said, _ = looked(node)
-    assert status == 1 and said.startswith("WARNING: 1 warning, 2 unknown: LOGFILE ")
+    assert status == 1 and said.startswith("WARNING: 1 warning, 4 unknown: LOGFILE ")
 
 
 @pytest.mark.parametrize("words", [("--what",), ("--json", "more")])
