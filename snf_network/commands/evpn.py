@@ -7,6 +7,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 
+from snf_network.host.frr import Unanswered
 from snf_network.host.record import Record
 from snf_network.model.networks import Evpn, Networks, Overlay, Site
 from snf_network.model.networks.change import Change
@@ -17,7 +18,7 @@ from snf_network.networks import EVPN, FRR_CONF
 from snf_network.networks import evpn as engine
 from snf_network.observe import networks
 from snf_network.observe.fallback import with_fallback
-from snf_network.observe.frr import ESTABLISHED, Bgpd, Unanswered, Zebra, ask_bgpd, ask_zebra
+from snf_network.observe.frr import ESTABLISHED, Bgpd, Zebra, ask_bgpd, ask_zebra
 
 READ_AGAIN = (
     f"{FRR_CONF} has changed: `vtysh -b` adds it to the running FRR; `systemctl reload frr` also takes out"

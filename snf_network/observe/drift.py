@@ -12,7 +12,7 @@ from snf_network.host.kernel import ifindex
 from snf_network.host.record import NETWORKS, Records, is_live
 from snf_network.lean import dataclass, replace
 from snf_network.model.nic import Nic
-from snf_network.model.resources import BirdFile, Element, File, FloatingRoute, Link, Port, Route
+from snf_network.model.resources import BirdFile, Element, File, FloatingRoute, FrrFile, Link, Port, Route
 from snf_network.model.resources.nft import VTEPS
 from snf_network.observe.facts import Facts, is_tap
 from snf_network.observe.readback import View, bindings
@@ -236,6 +236,7 @@ def _bindings(config: Config, wanted: set[Resource], view: View) -> list[Resourc
     found = (
         *bindings(config.nfdhcpd_state_dir, read=view.content),
         *bindings(config.bird_dir, BirdFile, view.content),
+        *bindings(config.frr_dir, FrrFile, view.content),
     )
     return [one for one in found if one.slot not in ours and not ifindex(one.device)]
 

@@ -1,4 +1,6 @@
-"""Routing daemons that tell nobody of this node's guests: BIRD and FRR, where they speak BGP."""
+"""Routing daemons that tell nobody of this node's guests, or do not listen to them: BIRD and FRR, where they
+speak BGP.
+"""
 
 from __future__ import annotations
 
@@ -8,9 +10,11 @@ from socket import AF_INET, AF_INET6
 from typing import TYPE_CHECKING
 
 from snf_network.addresses import family_of
-from snf_network.model.resources import NeighProxy, Route
+from snf_network.host.frr import Unanswered
+from snf_network.model.resources import BirdFile, FrrFile, NeighProxy, Route
 from snf_network.observe.doctor.finding import CRITICAL, Finding
 from snf_network.observe.doctor.look import said, several
+from snf_network.observe.sessions import look as compared
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -37,6 +41,32 @@ def exports(look: Look) -> Iterator[Finding]:
         if left:
             what = f"{name} tells no BGP peer of {several(left)}: nobody finds the way to these guests"
             yield Finding(CRITICAL, "fabric", what, f"{mend}  # what it has to say: docs/fabric.md")
+
+
+def sessions(look: Look) -> Iterator[Finding]:
+    """Guests with tag bgp with whom the node's routing daemon has no session."""
+    for kind, name, lacking, mend in (
+        (BirdFile, "BIRD", _not_in_bird, f"birdc configure  # bird.conf includes {look.config.bird_dir}/*"),
+        (FrrFile, "FRR", _not_in_frr, "snf-network frr"),
+    ):
+        taps = [one.device for record in look.live for one in record.resources if isinstance(one, kind)]
+        if taps and (left := lacking(look, taps)):
+            which = f"{name}'s BGP session with the guest of {several(left)}"
+            yield Finding(CRITICAL, "fabric", f"{which} is not there, or not as it should be", mend)
+
+
+def _not_in_bird(look: Look, taps: list[str]) -> list[str]:
+    rows = {line.partition(" ")[0] for line in said("birdc", "show", "protocols").splitlines()}
+    return [tap for tap in taps if not rows & {f"snf_guest_{tap}_{family}" for family in "46"}]
+
+
+def _not_in_frr(look: Look, taps: list[str]) -> list[str]:
+    try:
+        found = compared(look.config)
+    except Unanswered:
+        return taps
+    different = {one.tap for one in found.different}
+    return [tap for tap in taps if found.refused or tap in different]
 
 
 def _wanted(look: Look) -> list[str]:
