@@ -43,6 +43,7 @@ def setup(nic: Nic, node: Node, config: Config) -> Iterator[Resource]:
     yield from _pins(nic, node, config, allowed)
     yield from _marks(nic, node)
     yield from _settings(nic.interface, node.ipv6)
+    yield from _ways_out(node)
     yield from _heard(nic.interface, _shared(allowed))
     yield Port(nic.interface)
     yield Link(nic.interface, "" if nic.xen else config.tap_constant_mac)
@@ -130,6 +131,14 @@ def _settings(tap: str, ipv6: bool) -> Iterator[Resource]:
         yield Sysctl(f"net/ipv6/conf/{tap}/dad_transmits", "0")  # if conf/all has it on
         yield Sysctl(f"net/ipv6/conf/{tap}/proxy_ndp", "1")
         yield Sysctl(f"net/ipv6/neigh/{tap}/proxy_delay", "0")
+
+
+def _ways_out(node: Node) -> Iterator[Resource]:
+    """Of several ways out (ECMP), one whose cable is out is none: by default, the kernel uses it on."""
+    ways = (("ipv4", node.uplink, node.more_uplinks), ("ipv6", node.uplink6, node.more_uplinks6))
+    for family, first, more in ways:
+        for uplink in (first, *more) if more else ():
+            yield Sysctl(f"net/{family}/conf/{uplink}/ignore_routes_with_linkdown", "1")
 
 
 def _heard(tap: str, shared: tuple[str, ...]) -> Iterator[Resource]:

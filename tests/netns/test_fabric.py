@@ -231,7 +231,7 @@ def test_a_node_with_two_uplinks(kind: str) -> None:
         for family in ("-4", "-6"):
             assert node.out("ip", family, "neigh", "show", "proxy") == ""
         assert node.run(COMMAND, "check").stdout.endswith("clean\n")
-        node.ip("link set eth1 down")
+        fabric.tor.ip("link set node1 down")
         assert until(lambda: ways_out(node) == {"-4": {"eth2"}, "-6": {"eth2"}}, 10)
         assert leads_to(fabric, "node1-2")
         assert all(inside.ping(address) for address in (WORLD, WORLD6))

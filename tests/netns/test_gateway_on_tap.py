@@ -159,7 +159,7 @@ def test_guests_are_answered_for_and_announced_on_all_uplinks(
     lab: Lab, twofold: tuple[Machine, Machine, Machine]
 ) -> None:
     one, two, node = twofold
-    lab.guest(node, "tap0", MAC, f"{IP}/24", f"{IP6}/64", gateway=GATEWAY, gateway6=GATEWAY6)
+    inside = lab.guest(node, "tap0", MAC, f"{IP}/24", f"{IP6}/64", gateway=GATEWAY, gateway6=GATEWAY6)
     node.up(ROUTED)
     assert proxied(node, "eth1") == proxied(node, "eth2") == {IP, IP6}
     assert one.ping(IP) and one.ping(IP6)
@@ -169,8 +169,24 @@ def test_guests_are_answered_for_and_announced_on_all_uplinks(
         (entry,) = json.loads(two.out("ip", "-j", "neigh", "show", address))
         assert entry["lladdr"] == link["address"]
     assert node.run(COMMAND, "check").stdout.endswith("clean\n")
+    for device in ("eth1", "eth2"):
+        for family in ("ipv4", "ipv6"):
+            node.sysctl(f"net/{family}/conf/{device}/ignore_routes_with_linkdown", 0)
+    two.ip("link set node1 down")
+    worlds = [f"203.0.113.{number}" for number in range(5)] + [f"2001:db8:f::{number}" for number in range(5)]
+    one.ip(*(f"addr add {address} dev lo" for address in worlds))
+    assert 0 < sum(inside.ping(address, wait=0.1) for address in worlds) < 10, "the kernel by itself"
+    two.ip("link set node1 up")
+    node.run(COMMAND, "repair")
+    two.ip("link set node1 down")
+    assert until(lambda: "dead" in node.out("ip", "route", "show", "table", "222"))
+    assert all(inside.ping(address) for address in worlds)
     node.ip("link set eth2 down")
-    assert one.ping(IP) and one.ping(IP6)
+    assert one.ping(IP) and one.ping(IP6) and all(inside.ping(address) for address in worlds)
+    two.ip("link set node1 up")
+    node.ip("link set eth2 up")
+    node.run(COMMAND, "repair")
+    assert proxied(node, "eth2") == {IP, IP6} and node.run(COMMAND, "check").stdout.endswith("clean\n")
 
 
 def test_they_are_announced_on_each(lab: Lab, twofold: tuple[Machine, Machine, Machine]) -> None:
