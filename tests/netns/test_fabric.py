@@ -21,10 +21,12 @@ import pytest
 from lab.fabric import WORLD, WORLD6, Daemon, Fabric
 from snf_network.observe.newest import STEP
 from tests.blocks import block
-from tests.netns.corpus import GATEWAY, GATEWAY6, IP, IP6, MAC
+from tests.netns.corpus import GATEWAY, GATEWAY6, IP, MAC
 from tests.netns.lab import ROOT, SCRIPTS, Lab, Machine, environment, until
 
-TAGS = "gateway-on-tap"
+(TAGS,) = re.findall("add-tags guests (.*)", block("docs/fabric.md", "A network, from nothing"))
+IP6 = "2001:db8:1:0:198:51:100:10"
+"""By tag v6-from-v4."""
 ENV = environment("add-routed-ifup-1", LINK=None, NETWORK_TAGS=TAGS, TAGS="")
 SETTINGS = "/etc/default/snf-network"
 NEWEST = block("docs/fabric.md", "A network, from nothing #2")
@@ -261,14 +263,10 @@ protocol static { ipv4; route 203.0.114.0/24 blackhole; route 203.0.114.7/32 bla
 protocol bgp { local 198.51.100.10 as GUEST_AS; neighbor 198.51.100.1 as 65001; multihop 1; connect delay time 1;
 	SECRET ipv4 { import none; export where source = RTS_STATIC; }; }
 protocol static { ipv6; route 2001:db8:7::/48 blackhole; route 2001:db8:1::66/128 blackhole; }
-protocol bgp { local 2001:db8:1:0:a800:ff:fead:35c9 as GUEST_AS; neighbor 2001:db8:1::1 as 65001; multihop 1;
+protocol bgp { local 2001:db8:1:0:198:51:100:10 as GUEST_AS; neighbor 2001:db8:1::1 as 65001; multihop 1;
 	SECRET connect delay time 1; ipv6 { import none; export where source = RTS_STATIC; }; }
 """
-PEER = {
-    **ENV,
-    "NETWORK_TAGS": "gateway-on-tap",
-    "TAGS": f"snf-network:0:bgp:{GUEST_AS} snf-network:0:allow:{OWN} snf-network:0:allow:{OWN6}",
-}
+PEER = {**ENV, "TAGS": f"snf-network:0:bgp:{GUEST_AS} snf-network:0:allow:{OWN} snf-network:0:allow:{OWN6}"}
 
 
 SERVICES = {"bird": "snf-network-bird", "frr": "snf-network-frr"}
