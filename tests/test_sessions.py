@@ -37,14 +37,20 @@ CHECKED = "  neighbor snf-guest-tap0-4 prefix-list snf-guest-tap0-4 in\n"
 LISTED = "ip prefix-list snf-guest-tap0-4 seq 2 permit 203.0.113.7/32\n"
 
 
-def after(running: str = ADMINS, file: str = FILE) -> str:
-    """The running configuration with all that was said to it, in our order."""
+def told(running: str = ADMINS, file: str = FILE) -> str:
+    """The running configuration with all that is to be said to it, in our order."""
     (one,) = compare({"tap0": file}, running).different
     assert one.tap == "tap0"
     return running + "".join(f"{line}\n" for line in one.do if not line.startswith("router"))
 
 
+def after() -> str:
+    """That of a node with a guest."""
+    return told(told())
+
+
 def test_it_gets_what_the_file_says_and_what_the_admin_says_of_all() -> None:
+    """And the neighbours once it has the rest."""
     (one,) = compare({"tap0": FILE}, ADMINS).different
     assert one.undo == () and one.do.count("router bgp 65001") == 2, "one for each family"
     place = one.do.index(" neighbor snf-guest-tap0-4 peer-group")
@@ -52,10 +58,15 @@ def test_it_gets_what_the_file_says_and_what_the_admin_says_of_all() -> None:
         " neighbor snf-guest-tap0-4 password secret",
         " neighbor snf-guest-tap0-4 timers 10 30",
     )
+    neighbours = [line for line in FILE.splitlines() if line.startswith((" neighbor 1", " neighbor 2"))]
     assert [line for line in one.do if " password " not in line and " timers " not in line] == [
-        line.replace("router bgp", "router bgp 65001") for line in FILE.splitlines()
+        line.replace("router bgp", "router bgp 65001") for line in FILE.splitlines() if line not in neighbours
     ]
+    (last,) = compare({"tap0": FILE}, told()).different
+    assert last.undo == () and last.do == ("router bgp 65001", *neighbours, "exit")
     assert compare({"tap0": FILE}, after()) == Sessions()
+    (again,) = compare({"tap0": FILE}, told().replace(CHECKED, "")).different
+    assert again.undo and not set(neighbours) & {*again.do}, "not without its filter"
 
 
 @pytest.mark.parametrize(

@@ -12,9 +12,10 @@ import os
 from typing import TYPE_CHECKING
 
 from snf_network.errors import KernelError
-from snf_network.host.frr import Refused, Unanswered, vtysh
+from snf_network.host.frr import Unanswered, configure
 from snf_network.host.lock import Lock
 from snf_network.model.config import Config
+from snf_network.model.resources import FrrFile
 from snf_network.observe.sessions import SECONDS, look
 from snf_network.scripts.process import Log
 
@@ -22,7 +23,7 @@ from . import acts
 from .acts import Acts
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from snf_network.observe.sessions import Session
 
@@ -30,8 +31,8 @@ SUMMARY = "tell the running FRR of its BGP sessions with guests"
 SOCKET = "/run/frr/bgpd.vty"
 LOCK = "+frr"
 """One call at a time: no interface has this name."""
-TOGETHER = 50
-"""Taps of which FRR is told in one call of vtysh, which takes 40 ms."""
+ROUNDS = 3
+"""First all but the neighbours, then these; and once more."""
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -79,26 +80,26 @@ def tell(config: Config, told: Acts, quiet: bool) -> bool:
 def _told(config: Config) -> tuple[Sequence[Session], dict[str, str]]:
     """What was done, and what failed, by tap. Raises Unanswered."""
     before = left = look(config)
-    for start in range(0, len(before.different), TOGETHER):
-        _say(before.different[start : start + TOGETHER])
+    refused: list[str] = []
+    for _ in range(ROUNDS if before.different else 0):
+        refused = configure("bgpd", "\n".join(_lines(left.different)), SECONDS)
         left = look(config)
-    failures = {one.tap: _say([one]) for one in left.different}
-    if failures:  # one that FRR refuses has kept it from those after it
-        left = look(config)
-    still = {one.tap for one in left.different}
-    failures = {tap: why or "FRR has not kept it" for tap, why in failures.items() if tap in still}
+        if not left.different:
+            break
+    still = {one.tap: _why(one.tap, refused) for one in left.different}
     done = [one for one in before.different if one.tap not in still]
-    return done, failures | ({"-": left.refused} if left.refused else {})
+    return done, still | ({"-": left.refused} if left.refused else {})
 
 
-def _say(sessions: Sequence[Session]) -> str:
-    """Why FRR refuses something of it, or nothing. What is to be taken away comes first. Raises
-    Unanswered.
-    """
-    parts = [*(one.undo for one in sessions), *(one.do for one in sessions)]
-    texts = ["\n".join(("configure terminal", *lines, "end")) for lines in parts if lines]
-    try:
-        vtysh("bgpd", texts, SECONDS)
-    except Refused as error:
-        return str(error)
-    return ""
+def _lines(sessions: Sequence[Session]) -> Iterator[str]:
+    """What is to be taken away comes first."""
+    for one in sessions:
+        yield from one.undo
+    for one in sessions:
+        yield from one.do
+
+
+def _why(tap: str, refused: Sequence[str]) -> str:
+    """What FRR says of the lines of a tap."""
+    said = (words for words in refused if f"{FrrFile.GROUP}{tap}-" in words)
+    return f"FRR refuses {next(said, 'its BGP session')[:150]!a}"

@@ -137,7 +137,7 @@ def _associations(options: Options, guest: TapGuest, *, with_old: bool) -> bytes
             old = _addresses(value) if with_old else []
             found.append(
                 _association(
-                    value[:4], guest, free, [address for address in old if address not in guest.own6[:-1]]
+                    value[:4], guest, free, [address for address in old if address not in guest.leased6]
                 )
             )
             free = False
@@ -150,7 +150,7 @@ def _associations(options: Options, guest: TapGuest, *, with_old: bool) -> bytes
 
 def _association(identifier: bytes, guest: TapGuest, free: bool, old: list[bytes]) -> bytes:
     renew, rebind, whole = guest.terms.lease if free else (0, 0, 0)
-    ours = (_option(IA_ADDRESS, address + pack("!II", whole, whole)) for address in guest.own6[:-1])
+    ours = (_option(IA_ADDRESS, address + pack("!II", whole, whole)) for address in guest.leased6)
     content = b"".join(ours) if free else _status(NO_ADDRESSES)
     over = b"".join(_option(IA_ADDRESS, address + bytes(8)) for address in old[:MOST_ASSOCIATIONS])
     return _option(IA_NA, identifier + pack("!II", renew, rebind) + content + over)
@@ -172,7 +172,7 @@ def _confirmed(options: Options, guest: TapGuest) -> bytes:
     held = [address for code, value in options if code == IA_NA for address in _addresses(value)]
     if not held:
         raise Dropped("malformed")
-    return _status(SUCCESS if all(address in guest.own6[:-1] for address in held) else NOT_ON_LINK)
+    return _status(SUCCESS if all(address in guest.leased6 for address in held) else NOT_ON_LINK)
 
 
 def _name(asked: dict[int, bytes], hostname: str) -> bytes:

@@ -38,6 +38,11 @@ class TapGuest:
         self.own6 = (self.ip6, *more, link_local(self.mac))
         """The guest's own addresses: those that it gets by DHCPv6, and its link-local one."""
 
+    @property
+    def leased6(self) -> tuple[bytes, ...]:
+        """The addresses that it gets by DHCPv6."""
+        return self.own6[:-1]
+
 
 def as_mac(text: str) -> bytes:
     """A MAC address in bytes; empty for an empty text."""

@@ -21,25 +21,35 @@ class Unanswered(Exception):
     """A daemon of FRR that has not answered, in words."""
 
 
-class Refused(Unanswered):
-    """A line that a daemon of FRR does not take, in its words."""
+def vtysh(daemon: str, questions: Iterable[str], seconds: float = SECONDS) -> str:
+    """What one daemon says to these questions. Raises Unanswered."""
+    words = [word for question in questions for word in ("-c", question)]
+    status, said = _run(daemon, words, "", seconds)
+    if status:
+        raise Unanswered(f"{daemon} does not run")
+    return said
 
 
-def vtysh(daemon: str, lines: Iterable[str], seconds: float = SECONDS) -> str:
-    """What one daemon says to these lines; it is told no more of them after one that it refuses. Raises
-    Unanswered.
+def configure(daemon: str, text: str, seconds: float) -> list[str]:
+    """Lines for the running configuration of one daemon, by stdin, as everybody sees the arguments of a
+    process and there may be passwords. Returns what vtysh says of those that are refused; the rest counts.
+    Raises Unanswered.
     """
-    words = [word for line in lines for word in ("-c", line)]
+    status, said = _run(daemon, ["-f", "/dev/stdin"], text, seconds)
+    if status and UNREACHED in said:
+        raise Unanswered(f"{daemon} does not run")
+    refused = (line.partition(" password ")[0] for line in said.splitlines() if line.startswith("line "))
+    return list(refused) if status else []
+
+
+def _run(daemon: str, words: list[str], text: str, seconds: float) -> tuple[int, str]:
     try:
-        status, said = run(("timeout", "-k", "0.2", str(seconds), "vtysh", "-d", daemon, *words))
+        argv = ("timeout", "-k", "0.2", str(seconds), "vtysh", "-d", daemon, *words)
+        status, said = run(argv, text)
     except Hung:
         status, said = LATE[0], ""
     if status == MISSING:
         raise Unanswered("FRR is not installed")
     if status in LATE:
         raise Unanswered(f"{daemon} has not answered within {seconds:.0f} s")
-    if status and said and UNREACHED not in said:
-        raise Refused(f"{daemon} says {said.splitlines()[-1].removeprefix('% ')[:100]!a}")
-    if status:
-        raise Unanswered(f"{daemon} does not run")
-    return said
+    return status, said

@@ -41,7 +41,7 @@ class Session:
     undo: tuple[str, ...]
     """Lines that take away what it has of them."""
     do: tuple[str, ...]
-    """Lines that make them; none if the tap is gone."""
+    """Lines that make them; none if the tap is gone. The neighbours come once FRR has all the rest."""
 
 
 @dataclass(frozen=True)
@@ -78,8 +78,14 @@ def compare(files: Mapping[str, str], running: str) -> Sessions:
             continue
         lines = tuple(_filled(files.get(tap, ""), router, shared))
         known = {name: some for name, some in has.items() if _tap(name) == tap}
-        if known != _about("\n".join(lines)):
-            found.append(Session(tap, tuple(_removal(known, router)), lines))
+        members = tuple(line for line in lines if _is_member(line))
+        rest = tuple(line for line in lines if line not in members)
+        if known == _about("\n".join(lines)):
+            continue
+        if members and known == _about("\n".join(rest)):
+            found.append(Session(tap, (), (router, *members, "exit")))
+        else:
+            found.append(Session(tap, tuple(_removal(known, router)), rest))
     return Sessions(tuple(found), f"FRR has {refused} (docs/fabric.md)" if refused else "")
 
 
@@ -99,12 +105,17 @@ def _about(text: str) -> dict[str, set[str]]:
         if words[1:2] == ["prefix-list"] and len(words) > 2:
             name = words[2]
         elif words[:1] == ["neighbor"] and len(words) > 2:
-            member = words[2] == "peer-group" and len(words) == 4
             below = line.startswith("  ") and words[2] != "prefix-list"
-            name = words[3] if member else "" if below or words[2] in OWN else words[1]
+            name = words[3] if _is_member(line) else "" if below or words[2] in OWN else words[1]
         if name.startswith(FrrFile.GROUP) or name == FrrFile.TEMPLATE:
             found.setdefault(name, set()).add(" ".join(words))
     return found
+
+
+def _is_member(line: str) -> bool:
+    """True if it makes a neighbour a member of a peer group, which is when it becomes one."""
+    words = line.split()
+    return words[:1] == ["neighbor"] and words[2:3] == ["peer-group"] and len(words) == 4
 
 
 def _settings(lines: Iterable[str]) -> list[str]:

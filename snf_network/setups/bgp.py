@@ -96,7 +96,7 @@ def _bird(tap: str, peer: int, family: str, local: str, address: str, own: tuple
 
 
 def _frr(tap: str, peer: int, family: str, local: str, address: str, own: tuple[str, ...]) -> str:
-    """The neighbour comes last, as a member of a group of its own: with its first moment it has the filter.
+    """The neighbour comes last, as a member of a group of its own: it has the filter from its first moment.
     To FRR, a list that is not there denies all.
     """
     name, version, lines = f"{FrrFile.GROUP}{tap}-{family}", "ip" if family == "4" else "ipv6", []

@@ -404,6 +404,7 @@ def test_frr_is_told_again_of_what_it_has_lost(peered: tuple[Fabric, Daemon]) ->
         json.loads(node.run(COMMAND, "frr", "--json").stdout)["done"][0]["what"] == "BGP session made in FRR"
     )
     assert until(lambda: sessions(fabric) == {"4", "6"}, 15)
+    assert until(fabric.ready, 10) and leads_to(fabric, "node1", OWN, IP, OWN6, IP6)
 
 
 @OF_FRR
