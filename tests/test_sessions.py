@@ -27,6 +27,9 @@ router bgp 65001
 exit
 !
 router bgp 65002 vrf red
+ no bgp default ipv4-unicast
+ neighbor SNF-GUEST peer-group
+ neighbor SNF-GUEST password another
 exit
 !
 route-map SNF-GUEST permit 10

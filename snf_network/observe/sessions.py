@@ -62,6 +62,7 @@ def look(config: Config) -> Sessions:
 
 def compare(files: Mapping[str, str], running: str) -> Sessions:
     """The same for a text of `show running-config`."""
+    running = _without_vrfs(running)
     router, refused = _router(running), ""
     has = _about(running)
     there = {line.strip() for line in running.splitlines()}
@@ -89,10 +90,20 @@ def compare(files: Mapping[str, str], running: str) -> Sessions:
     return Sessions(tuple(found), f"FRR has {refused} (docs/fabric.md)" if refused else "")
 
 
+def _without_vrfs(running: str) -> str:
+    """The text without the BGP routers of other VRFs and views."""
+    kept, other = [], False
+    for line in running.splitlines():
+        if not line.startswith(" "):
+            other = line.startswith("router bgp ") and len(line.split()) > 3
+        if not other:
+            kept.append(line)
+    return "\n".join(kept)
+
+
 def _router(running: str) -> str:
-    """The line of the BGP router, that of the default VRF; empty if there is none."""
-    routers = (line for line in running.splitlines() if line.startswith("router bgp "))
-    return next((line for line in routers if len(line.split()) == 3), "")
+    """The line of the BGP router; empty if there is none."""
+    return next((line for line in running.splitlines() if line.startswith("router bgp ")), "")
 
 
 def _about(text: str) -> dict[str, set[str]]:
