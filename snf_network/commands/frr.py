@@ -12,10 +12,11 @@ import os
 from typing import TYPE_CHECKING
 
 from snf_network.errors import KernelError
-from snf_network.host.frr import Unanswered, configure
+from snf_network.host.frr import Absent, Unanswered, configure
 from snf_network.host.lock import Lock
 from snf_network.model.config import Config
 from snf_network.model.resources import FrrFile
+from snf_network.observe.readback import bindings
 from snf_network.observe.sessions import SECONDS, look
 from snf_network.scripts.process import Log
 
@@ -55,6 +56,11 @@ def is_here() -> bool:
     return os.access(SOCKET, os.W_OK)
 
 
+def is_due(config: Config) -> bool:
+    """True if a NIC has a session. What nobody has any longer is for snf-network-frr.path."""
+    return any(bindings(config.frr_dir, FrrFile))
+
+
 def tell(config: Config, told: Acts, quiet: bool) -> bool:
     """Tell FRR what it lacks, and log it. True if something failed."""
     if not is_here():
@@ -63,6 +69,8 @@ def tell(config: Config, told: Acts, quiet: bool) -> bool:
     try:
         with Lock(config.state_dir, LOCK, SECONDS):
             done, failures = _told(config)
+    except Absent:  # what it has when it is back is for snf-network-frr.path
+        return False
     except (Unanswered, KernelError) as error:
         done, failures = (), {"-": f"FRR: {error}"}
     for one in done:

@@ -47,7 +47,8 @@ def run(options: argparse.Namespace, config: Config) -> int:
         told.know(*found.gone, *found.live)
         if found:
             status = _repair(options, found, config, told) or status
-        status = frr.tell(config, told, options.quiet) or status
+        if frr.is_due(config):
+            status = frr.tell(config, told, options.quiet) or status
         if not options.quiet and not found and not told.acted:
             told.say("clean: nothing to repair")
         return status

@@ -21,12 +21,16 @@ class Unanswered(Exception):
     """A daemon of FRR that has not answered, in words."""
 
 
+class Absent(Unanswered):
+    """There is no such daemon now."""
+
+
 def vtysh(daemon: str, questions: Iterable[str], seconds: float = SECONDS) -> str:
     """What one daemon says to these questions. Raises Unanswered."""
     words = [word for question in questions for word in ("-c", question)]
     status, said = _run(daemon, words, "", seconds)
     if status:
-        raise Unanswered(f"{daemon} does not run")
+        raise Absent(f"{daemon} does not run")
     return said
 
 
@@ -37,7 +41,7 @@ def configure(daemon: str, text: str, seconds: float) -> list[str]:
     """
     status, said = _run(daemon, ["-f", "/dev/stdin"], text, seconds)
     if status and UNREACHED in said:
-        raise Unanswered(f"{daemon} does not run")
+        raise Absent(f"{daemon} does not run")
     refused = (line.partition(" password ")[0] for line in said.splitlines() if line.startswith("line "))
     return list(refused) if status else []
 
@@ -49,7 +53,7 @@ def _run(daemon: str, words: list[str], text: str, seconds: float) -> tuple[int,
     except Hung:
         status, said = LATE[0], ""
     if status == MISSING:
-        raise Unanswered("FRR is not installed")
+        raise Absent("FRR is not installed")
     if status in LATE:
         raise Unanswered(f"{daemon} has not answered within {seconds:.0f} s")
     return status, said
