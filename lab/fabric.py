@@ -14,6 +14,7 @@ from snf_network.selftest.world import until
 
 WORLD, WORLD6 = "203.0.113.1", "2001:db8:f::1"
 """Addresses of the switch, as if they were somewhere in the world."""
+DAEMONS = "zebra", "bgpd"
 NODE_AS, TOR_AS = "65001", "65100"
 BIRD_TOR = """router id 10.255.0.254;
 protocol device { }
@@ -75,10 +76,24 @@ class Daemon:
         self.machine.write("/etc/frr/frr.conf", text)
         self.machine.write("/etc/frr/vtysh.conf", "")
         self.machine.run("install", "-d", "-o", "frr", "-g", "frr", "/run/frr", "/var/log/frr")
-        for name in ("zebra", "bgpd"):
-            self._start(f"/usr/lib/frr/{name}", "-A", "127.0.0.1", "-P", "0", "-f", "/dev/null")
-        assert until(lambda: not self.machine.run("vtysh", "-c", "show bgp summary", check=False).returncode)
-        self.machine.run("vtysh", "-b")
+        for name in DAEMONS:
+            self._begin_of_frr(name)
+
+    def _begin_of_frr(self, name: str) -> None:
+        """Start it and give it the file, as watchfrr does."""
+        self._start(f"/usr/lib/frr/{name}", "-A", "127.0.0.1", "-P", "0", "-f", "/dev/null")
+        words = ("vtysh", "-d", name, "-c", "show version")
+        assert until(lambda: not self.machine.run(*words, check=False).returncode)
+        self.machine.run("vtysh", "-b", "-d", name)
+
+    def restart(self, name: str) -> None:
+        """Kill a daemon of FRR, and start it again."""
+        place = DAEMONS.index(name)
+        process = self.processes.pop(place)
+        process.kill()
+        process.wait(10)
+        self._begin_of_frr(name)
+        self.processes.insert(place, self.processes.pop())
 
     def say(self, words: str) -> str:
         """What birdc or vtysh answers."""

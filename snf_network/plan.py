@@ -10,6 +10,7 @@ from snf_network import setups
 from snf_network.lean import dataclass
 from snf_network.model.resources import Announcement, Element, NeighProxy, Port, Route
 from snf_network.setups import firewall, pins
+from snf_network.setups.allow import extra
 from snf_network.setups.tags import tags_of
 
 TYPE_CHECKING = False
@@ -145,7 +146,8 @@ def names_for(nic: Nic, config: Config, ipv6: bool) -> Optional[Names]:
         return None
     from snf_network.model.names import names_of  # 0.2 ms that few NICs need
 
-    return names_of(setups.addressed(nic, config), ipv6=nic.mode != "routed" or ipv6)
+    nic = setups.addressed(nic, config)
+    return names_of(nic, nic.mode != "routed" or ipv6, extra(nic, config).own)
 
 
 def _lacking(nic: Nic, node: Node, config: Config, tags: tuple[str, ...]) -> Iterator[str]:

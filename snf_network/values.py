@@ -113,6 +113,8 @@ MOST_ROUTES = 12
 """As many as option 121 can hold (255 bytes, RFC 3442) together with a route to each gateway and the default
 route, at most 9 bytes each.
 """
+MOST_MORE = 16
+"""Further IPv6 addresses of a guest: with them, an answer is still one packet of 1280 bytes."""
 PREFIX4, PREFIX6 = "an IPv4 prefix such as 198.51.100.0/24", "an IPv6 prefix such as 2001:db8:1::/64"
 ADDRESS4, ADDRESS6 = "one host's IPv4 address", "one host's IPv6 address"
 FLAG, STATION = "yes or no", "the MAC of one station"
@@ -138,6 +140,7 @@ BINDING_KEYS: dict[str, tuple[str, Callable[[str], Any], str]] = {
     "LEASE": ("lease", number(60, 0xFFFFFFFF), "a number of seconds from 60"),
     "GATEWAY6_MAC": ("gateway6_mac", _mac, STATION),
     "IP6": ("ip6", one(is_global6), ADDRESS6),
+    "MORE6": ("more6", several(is_global6, MOST_MORE), f"at most {MOST_MORE} IPv6 addresses"),
     "NODHCP6": ("nodhcp6", flag, FLAG),
     "SLAAC": ("slaac", flag, FLAG),
 }

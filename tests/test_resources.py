@@ -17,6 +17,7 @@ from snf_network.model.resources import (
     Element,
     File,
     FloatingRoute,
+    FrrFile,
     Hook,
     Isolated,
     Link,
@@ -131,6 +132,11 @@ TEXTS: list[tuple[Resource, str, str]] = [
         BirdFile("/var/lib/snf-network-bird/tap0", "# by snf-network\n"),
         "write /var/lib/snf-network-bird/tap0\n    # by snf-network",
         "rm /var/lib/snf-network-bird/tap0",
+    ),
+    (
+        FrrFile("/var/lib/snf-network-frr/tap0", "! by snf-network\n"),
+        "write /var/lib/snf-network-frr/tap0\n    ! by snf-network",
+        "rm /var/lib/snf-network-frr/tap0",
     ),
     (
         BridgeOption("prv0", "no_linklocal_learn", "1"),

@@ -162,7 +162,7 @@ WAYS = {
         (
             "guest|and its daemon",
             "tap0|the gateway",
-            "BIRD|on the node",
+            "BIRD or FRR|on the node",
             *ROUTED[3:4],
             "switch|and the world",
         ),

@@ -5,7 +5,9 @@ ours while it does.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from functools import cached_property
 
+from snf_network.host.frr import Unanswered
 from snf_network.host.record import Record
 from snf_network.model.networks import Evpn, Networks, Overlay, Site
 from snf_network.model.networks.change import Change
@@ -16,7 +18,7 @@ from snf_network.networks import EVPN, FRR_CONF
 from snf_network.networks import evpn as engine
 from snf_network.observe import networks
 from snf_network.observe.fallback import with_fallback
-from snf_network.observe.frr import ESTABLISHED, Bgpd, Unanswered, Zebra, ask_bgpd, ask_zebra
+from snf_network.observe.frr import ESTABLISHED, Bgpd, Zebra, ask_bgpd, ask_zebra
 
 READ_AGAIN = (
     f"{FRR_CONF} has changed: `vtysh -b` adds it to the running FRR; `systemctl reload frr` also takes out"
@@ -32,41 +34,59 @@ HINTS = {
 }
 
 
+class Asking:
+    """What zebra says: it is asked once, when that first matters."""
+
+    @cached_property
+    def _answer(self) -> Zebra | Unanswered:
+        try:
+            return ask_zebra()
+        except Unanswered as error:
+            return error
+
+    def zebra(self) -> Zebra:
+        """Raises Unanswered."""
+        if isinstance(self._answer, Unanswered):
+            raise self._answer
+        return self._answer
+
+    def nodes(self) -> Mapping[str, frozenset[str]]:
+        """The nodes of each VNI that FRR has: none if it does not say so."""
+        return {} if isinstance(self._answer, Unanswered) else self._answer.nodes
+
+
 def lines(networks: Networks, site: Site) -> list[str]:
     """The lines for FRR; none without an overlay of engine evpn."""
     return list(engine.lines(networks.evpn, site)) if networks.evpn else []
 
 
 def ups(
-    wanted: Mapping[str, Sequence[Resource]], known: Mapping[str, Record], fallback: bool = False
+    wanted: Mapping[str, Sequence[Resource]],
+    known: Mapping[str, Record],
+    fallback: bool = False,
+    frr: Asking | None = None,
 ) -> list[Change]:
     """What has to be done for these networks. Entries of ours that stand for what FRR lacks stay until it has
     them; with `fallback`, they are put there.
     """
-    found, given = with_fallback(wanted, known, _nodes, fallback)
+    found, given = with_fallback(wanted, known, (frr or Asking()).nodes, fallback)
     return networks.ups(found, known, given)
 
 
-def _nodes() -> Mapping[str, frozenset[str]]:
-    """The nodes of each VNI that FRR has: none if it does not say so."""
-    try:
-        return ask_zebra().nodes
-    except Unanswered:
-        return {}
-
-
-def complaints(networks: Networks, site: Site, known: Mapping[str, Record]) -> Iterator[tuple[str, str]]:
+def complaints(
+    networks: Networks, site: Site, known: Mapping[str, Record], frr: Asking
+) -> Iterator[tuple[str, str]]:
     """Network and description of each thing that the running FRR lacks, and of each entry of ours that stands
     for it.
     """
     up = [one for one in networks.networks if isinstance(one, Overlay) and one.name in known]
     if networks.evpn and up:
-        told = list(_daemons(networks.evpn, site, up))
+        told = list(_daemons(networks.evpn, site, up, frr))
         yield from told[:1] if told and MISSING in told[0][1] else told
         yield from _entries(known)
 
 
-def _daemons(evpn: Evpn, site: Site, up: Sequence[Overlay]) -> Iterator[tuple[str, str]]:
+def _daemons(evpn: Evpn, site: Site, up: Sequence[Overlay], frr: Asking) -> Iterator[tuple[str, str]]:
     bgpd = None
     try:
         bgpd = ask_bgpd()
@@ -74,7 +94,7 @@ def _daemons(evpn: Evpn, site: Site, up: Sequence[Overlay]) -> Iterator[tuple[st
     except Unanswered as error:
         yield EVPN, f"{error}: guests here are cut off from other nodes ({_hint(error)}; {FALLBACK})"
     try:
-        zebra = ask_zebra()
+        zebra = frr.zebra()
     except Unanswered as error:
         yield EVPN, f"{error}: entries stay as they are, and nothing new is learned ({_hint(error)})"
     else:

@@ -39,6 +39,7 @@ NAMES = (
     "dns",
     "watch",
     "net",
+    "frr",
 )
 EPILOG = """examples:
   snf-network status                     every NIC of this node, and how it is
@@ -51,7 +52,20 @@ Settings are in /etc/default/snf-network. What to do when something is wrong: op
 /usr/share/doc/snf-network/. Everything: man snf-network."""
 EVERYBODY = ("plan", "status", "map")
 """Subcommands for every user: they read only public data; nft lists the rest to root alone."""
-LENIENT = ("status", "map", "check", "doctor", "repair", "gc", "drops", "top", "metrics", "watch", "net")
+LENIENT = (
+    "status",
+    "map",
+    "check",
+    "doctor",
+    "repair",
+    "gc",
+    "drops",
+    "top",
+    "metrics",
+    "watch",
+    "net",
+    "frr",
+)
 """Subcommands that tolerate a bad line in the settings: running guests depend on them."""
 FAILED = {"doctor": 3}
 """Exit status of a subcommand that fails, if not 1: a monitor takes 1 for a warning."""

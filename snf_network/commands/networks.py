@@ -168,10 +168,11 @@ def differences(config: Config, path: str = PATH, directory: str = SSCONF) -> It
         return
     said: dict[str, tuple[Resource, ...]] = {}
     told: list[tuple[str, str]] = []
+    frr = evpn.Asking()
     try:
         _, place = load(path, directory, known)
         said = wanted(place.networks, place.site)
-        told = list(evpn.complaints(place.networks, place.site, known))
+        told = list(evpn.complaints(place.networks, place.site, known, frr))
         left_out = dict(place.left_out)
         kept = (*said, *left_out, *((UNDERLAY, EVPN) if left_out else ()))
         gone = [name for name in known if name not in kept and not is_stanza(name)]
@@ -183,7 +184,7 @@ def differences(config: Config, path: str = PATH, directory: str = SSCONF) -> It
         how = "up" if name == EVPN else f"down {name}"
         yield name, f"is not in {path} any more: snf-network net {how}"
     every = {name: record.resources for name, record in known.items()} | said
-    yield from _told(evpn.ups({name: every[name] for name in _sorted(every)}, known), known)
+    yield from _told(evpn.ups({name: every[name] for name in _sorted(every)}, known, frr=frr), known)
     yield from told
     yield from (("-", words) for words in strangers(known.values(), said.values()))
 

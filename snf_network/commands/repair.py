@@ -2,8 +2,8 @@
 late default route.
 
 Missing Resources are restored, leftover ones removed; a NIC that lacks something, or was planned for an
-uplink that has changed, is planned again. Other NICs are not touched, and none is left worse than before.
-Exit status 0: the node is as recorded now.
+uplink that has changed, is planned again. Other NICs are not touched, and none is left worse than before. The
+running FRR is told of its BGP sessions with guests. Exit status 0: the node is as recorded now.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from snf_network.observe.drift import Difference, compare
 from snf_network.scripts.process import Log
 from snf_network.scripts.repair import Repair, filter_first
 
-from . import acts, check, networks
+from . import acts, check, frr, networks
 from .acts import Acts
 
 SUMMARY = "bring the node back to its records"
@@ -46,8 +46,10 @@ def run(options: argparse.Namespace, config: Config) -> int:
         found = compare(config)
         told.know(*found.gone, *found.live)
         if found:
-            return _repair(options, found, config, told) or status
-        if not options.quiet and not told.acted:
+            status = _repair(options, found, config, told) or status
+        if frr.is_due(config):
+            status = frr.tell(config, told, options.quiet) or status
+        if not options.quiet and not found and not told.acted:
             told.say("clean: nothing to repair")
         return status
 

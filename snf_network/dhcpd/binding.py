@@ -61,6 +61,8 @@ class TapBinding:
     routes: tuple[tuple[str, str], ...] = ()
     """Each with a prefix and its gateway."""
     ntp: tuple[str, ...] = ()
+    more6: tuple[str, ...] = ()
+    """Further addresses of the guest, which it gets by DHCPv6 with the first one."""
 
     @property
     def routed(self) -> bool:

@@ -1,5 +1,5 @@
-"""DHCPv6 (RFC 8415): configuration for every client and, for those that request a lease, the one address that
-is routed to the guest.
+"""DHCPv6 (RFC 8415): configuration for every client and, for those that request a lease, the addresses that
+are routed to the guest.
 """
 
 from __future__ import annotations
@@ -122,7 +122,7 @@ def _check(kind: int, asked: dict[int, bytes], own: bytes) -> None:
 
 
 def _associations(options: Options, guest: TapGuest, *, with_old: bool) -> bytes:
-    """The reply to each identity association: the first one for addresses gets the guest's address, every
+    """The reply to each identity association: the first one for addresses gets the guest's addresses, every
     other one the status that there is none.
 
     If `with_old`, each other address that the client still has gets lifetimes of 0 (RFC 8415, 18.3.4).
@@ -136,7 +136,9 @@ def _associations(options: Options, guest: TapGuest, *, with_old: bool) -> bytes
         if code == IA_NA:
             old = _addresses(value) if with_old else []
             found.append(
-                _association(value[:4], guest, free, [address for address in old if address != guest.ip6])
+                _association(
+                    value[:4], guest, free, [address for address in old if address not in guest.leased6]
+                )
             )
             free = False
         elif code == IA_TA:
@@ -148,7 +150,8 @@ def _associations(options: Options, guest: TapGuest, *, with_old: bool) -> bytes
 
 def _association(identifier: bytes, guest: TapGuest, free: bool, old: list[bytes]) -> bytes:
     renew, rebind, whole = guest.terms.lease if free else (0, 0, 0)
-    content = _option(IA_ADDRESS, guest.ip6 + pack("!II", whole, whole)) if free else _status(NO_ADDRESSES)
+    ours = (_option(IA_ADDRESS, address + pack("!II", whole, whole)) for address in guest.leased6)
+    content = b"".join(ours) if free else _status(NO_ADDRESSES)
     over = b"".join(_option(IA_ADDRESS, address + bytes(8)) for address in old[:MOST_ASSOCIATIONS])
     return _option(IA_NA, identifier + pack("!II", renew, rebind) + content + over)
 
@@ -169,7 +172,7 @@ def _confirmed(options: Options, guest: TapGuest) -> bytes:
     held = [address for code, value in options if code == IA_NA for address in _addresses(value)]
     if not held:
         raise Dropped("malformed")
-    return _status(SUCCESS if all(address == guest.ip6 for address in held) else NOT_ON_LINK)
+    return _status(SUCCESS if all(address in guest.leased6 for address in held) else NOT_ON_LINK)
 
 
 def _name(asked: dict[int, bytes], hostname: str) -> bytes:

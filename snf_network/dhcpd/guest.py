@@ -34,8 +34,14 @@ class TapGuest:
         """The node's address on the guest's link: the source of advertisements and of DHCPv6."""
         self.link_locals = (self.link_local, link_local(tap_mac)) if terms.ipv6 else ()
         """All addresses of the node on the guest's link."""
-        self.own6 = (self.ip6, link_local(self.mac))
-        """The guest's own addresses."""
+        more = tuple(map(as_ip6, binding.more6)) if self.ip6 else ()
+        self.own6 = (self.ip6, *more, link_local(self.mac))
+        """The guest's own addresses: those that it gets by DHCPv6, and its link-local one."""
+
+    @property
+    def leased6(self) -> tuple[bytes, ...]:
+        """The addresses that it gets by DHCPv6."""
+        return self.own6[:-1]
 
 
 def as_mac(text: str) -> bytes:

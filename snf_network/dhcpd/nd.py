@@ -161,8 +161,8 @@ def _is_stateful(guest: TapGuest) -> bool:
     terms = guest.terms
     if not terms.dhcpv6 or not guest.ip6:
         return False
-    formed = guest.own6[1][8:] if terms.subnet6.endswith("/64") else b""
-    return terms.managed or not terms.slaac or guest.ip6[8:] != formed
+    formed = guest.own6[-1][8:] if terms.subnet6.endswith("/64") else b""
+    return terms.managed or not terms.slaac or len(guest.leased6) > 1 or guest.ip6[8:] != formed
 
 
 def _advertisement(guest: TapGuest, *, last: bool = False) -> bytes:

@@ -43,7 +43,9 @@ class Config:
     tap_constant_mac: str = "cc:47:52:4e:45:54"
     nfdhcpd_state_dir: str = "/var/lib/nfdhcpd"
     nfdhcpd_engine: str = "packet"
+    bgp_daemon: str = "bird"
     bird_dir: str = "/var/lib/snf-network-bird"
+    frr_dir: str = "/var/lib/snf-network-frr"
     ganeti_nic_dir: str = "/var/run/ganeti/xen-hypervisor/nic"
     mac_filtered_tag: str = "private-filtered"
     ip_filtered_tag: str = "ip-filtered"
@@ -275,7 +277,7 @@ SILENT_TAGS = frozenset(("public_tag", "physical_vlan_tag", "dns_tag"))
 TAG_KEYS = tuple(key for key in Config().__dict__ if key.endswith("_tag"))
 DEFAULTS = {key.upper(): value for key, value in Config().__dict__.items() if isinstance(value, str)}
 CHECKS: dict[str, tuple[Callable[[str], bool], str]] = {
-    **dict.fromkeys(("STATE_DIR", "NFDHCPD_STATE_DIR", "BIRD_DIR", "GANETI_NIC_DIR"), PATHNAME),
+    **dict.fromkeys(("STATE_DIR", "NFDHCPD_STATE_DIR", "BIRD_DIR", "FRR_DIR", "GANETI_NIC_DIR"), PATHNAME),
     **dict.fromkeys(
         ("LOGFILE", "IFUP_EXTRA_SCRIPT"),
         (lambda value: not value or _is_path(value), "an absolute path or empty"),
@@ -285,6 +287,7 @@ CHECKS: dict[str, tuple[Callable[[str], bool], str]] = {
     "TAP_CONSTANT_MAC": (is_mac, "the MAC address of one station, such as cc:47:52:4e:45:54"),
     **dict.fromkeys((key for key in DEFAULTS if key.endswith(("_TAG", "TAG_PREFIX"))), TAGNAME),
     "NFDHCPD_ENGINE": (lambda value: value in ("packet", "nfqueue", "none"), "packet, nfqueue or none"),
+    "BGP_DAEMON": (lambda value: value in ("bird", "frr"), "bird or frr"),
     "AUTHENTICATION_METHOD": (
         lambda value: value in ("", "plain", "bind9", "kerberos"),
         "plain, bind9, kerberos or empty",

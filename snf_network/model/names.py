@@ -25,10 +25,11 @@ class Names:
     addresses: tuple[str, ...]
 
 
-def names_of(nic: Nic, ipv6: bool = True) -> Names:
-    """The names of `nic`: its IPv4 address and, if `ipv6`, its IPv6 address."""
-    addresses = (nic.ip, nic.ip6 if ipv6 else "")
-    return Names(nic.instance, key_of(nic), nic.network.name, tuple(filter(None, addresses)))
+def names_of(nic: Nic, ipv6: bool = True, also: tuple[str, ...] = ()) -> Names:
+    """The names of `nic`: its IPv4 address and, if `ipv6`, its IPv6 address; and those that it has `also`."""
+    addresses = filter(None, (nic.ip, nic.ip6, *also))
+    known = tuple(one for one in addresses if ipv6 or ":" not in one)
+    return Names(nic.instance, key_of(nic), nic.network.name, known)
 
 
 def key_of(nic: Nic) -> str:

@@ -18,6 +18,7 @@ from snf_network.model.resources import (
     Element,
     File,
     FloatingRoute,
+    FrrFile,
     Link,
     Port,
     Resource,
@@ -268,6 +269,7 @@ def _bindings(config: Config, known: Iterable[Record], view: View) -> list[Resou
     found = (
         *bindings(config.nfdhcpd_state_dir, read=view.content),
         *bindings(config.bird_dir, BirdFile, view.content),
+        *bindings(config.frr_dir, FrrFile, view.content),
     )
     return [one for one in found if one.slot not in ours and not ifindex(one.device)]
 

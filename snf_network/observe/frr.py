@@ -6,19 +6,14 @@ import json
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
-from snf_network.errors import Hung
-from snf_network.host.kernel import run
+from snf_network.host.frr import Unanswered, vtysh
 from snf_network.lean import dataclass
 from snf_network.observe.readback import UNREADABLE
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-SECONDS = 1.0
-"""For each daemon's answer: 30 ms, if it is well."""
 ESTABLISHED = "Established"
-MISSING, LATE = 127, (124, 137)
-"""Exit statuses of timeout(1): the program is not there; it was ended."""
 
 
 @dataclass(frozen=True)
@@ -41,10 +36,6 @@ class Zebra:
 
     nodes: Mapping[str, frozenset[str]]
     """The other nodes of each VNI that it knows."""
-
-
-class Unanswered(Exception):
-    """A daemon of FRR that has not answered, in words."""
 
 
 def ask_bgpd() -> Bgpd:
@@ -82,18 +73,7 @@ def _remote(entry: dict[str, Any]) -> Iterator[str]:
 
 def _asked(daemon: str, questions: Iterable[str]) -> list[Any]:
     """The JSON answers of one daemon. Raises Unanswered, ValueError."""
-    words = [word for question in questions for word in ("-c", question)]
-    try:
-        status, said = run(("timeout", "-k", "0.2", str(SECONDS), "vtysh", "-d", daemon, *words))
-    except Hung:
-        status, said = LATE[0], ""
-    if status == MISSING:
-        raise Unanswered("FRR is not installed")
-    if status in LATE:
-        raise Unanswered(f"{daemon} has not answered within {SECONDS:.0f} s")
-    if status:
-        raise Unanswered(f"{daemon} does not run")
-    return list(_decoded(said))
+    return list(_decoded(vtysh(daemon, questions)))
 
 
 def _decoded(said: str) -> Iterator[Any]:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from snf_network.errors import KernelError
 from snf_network.host.kernel import ask, read_file, run
 from snf_network.host.stored import Stored
-from snf_network.model.resources import Binding, BirdFile, Element, Hook, OvsPort, Resource, Route, Rule
+from snf_network.model.resources import Binding, Element, File, Hook, OvsPort, Resource, Route, Rule
 from snf_network.model.resources.base import PROTOCOL
 from snf_network.model.resources.nft import COUNTERS, FAMILIES, listed
 from snf_network.model.resources.routes import listed_neighbours
@@ -262,8 +262,8 @@ def _set(value: Any) -> list[Any]:
 
 
 def bindings(
-    directory: str, kind: type[Binding | BirdFile] = Binding, read: Callable[[str], str | None] = read_file
-) -> Iterator[Binding | BirdFile]:
+    directory: str, kind: type[File] = Binding, read: Callable[[str], str | None] = read_file
+) -> Iterator[File]:
     """The files of a kind in its directory: those that begin like ours, or like the bash package's. Any other
     file there is not ours.
     """

@@ -1,5 +1,5 @@
 """Additional source addresses of a NIC: instance tags `snf-network:<uuid|name|index>:allow:<address or
-prefix>`, `...:mac:<mac>`.
+prefix>`, `...:also:<address>`, `...:mac:<mac>`.
 
 Ganeti refuses `=` in a tag (objects.TaggableObject), hence `allow:`; `allow=` means the same in tags from
 elsewhere.
@@ -38,14 +38,19 @@ class Extra:
     """The additional sources that tags allow one NIC."""
 
     addresses: tuple[str, ...] = ()
+    """Those that are its own, too."""
     prefixes: tuple[str, ...] = ()
     """No prefix lies within another: an interval set accepts no overlaps."""
     macs: tuple[str, ...] = ()
+    own: tuple[str, ...] = ()
+    """Addresses that the NIC has beside its first ones, and no other NIC may have: routed, told by DHCPv6
+    and in DNS as these.
+    """
 
 
 def setting(word: str) -> tuple[str, str]:
-    """Name and value of an `allow`, `mac` or `address` tag; two empty strings for any other tag."""
-    for name in ("allow", "mac", "address"):
+    """Name and value of an `allow`, `also`, `mac` or `address` tag; two empty strings for any other tag."""
+    for name in ("allow", "also", "mac", "address"):
         if word.startswith((f"{name}:", f"{name}=")):
             return name, word[len(name) + 1 :]
     return "", ""
@@ -58,12 +63,15 @@ def extra(nic: Nic, config: Config) -> Extra:
     said = sorted({setting(word) for words in nic.customised(config.tag_prefix) for word in words})
     macs = tuple(dict.fromkeys(_mac(value) for name, value in said if name == "mac"))
     allowed = tuple(dict.fromkeys(_allowed(value, nic) for name, value in said if name == "allow"))
+    own = tuple(dict.fromkeys(_own(value, nic) for name, value in said if name == "also"))
+    own = tuple(value for value in own if value not in (nic.ip, nic.ip6))
     prefixes = tuple(value for value in allowed if "/" in value)
     widest = frozenset(_widest(prefixes))
     return Extra(
-        tuple(value for value in allowed if "/" not in value),
+        (*own, *(value for value in allowed if "/" not in value and value not in own)),
         tuple(value for value in prefixes if value in widest),
         macs,
+        own,
     )
 
 
@@ -98,22 +106,30 @@ def _mac(text: str) -> str:
     return text.lower()
 
 
-def _allowed(text: str, nic: Nic) -> str:
+def _own(text: str, nic: Nic) -> str:
+    """A further address of the NIC's own, as the kernel lists it. Raises BadEnvironment."""
+    if not (is_ip4(text) or is_global6(text)):
+        raise BadEnvironment(f"TAGS: also:{shown(text)} is not valid", "one host's address, of either family")
+    return _allowed(text, nic, "also")
+
+
+def _allowed(text: str, nic: Nic, word: str = "allow") -> str:
     """An address, or a prefix longer than one host's, as the kernel lists it. Raises BadEnvironment."""
     address, slash, length = text.partition("/")
     if not (is_ip4(address) or is_global6(address) or (slash and is_link_local(address))):
-        raise BadEnvironment(f"TAGS: allow:{shown(text)} is not valid", HINT)
+        raise BadEnvironment(f"TAGS: {word}:{shown(text)} is not valid", HINT)
     plain = canonical6(address) if ":" in address else address
     if slash:
         widest = WIDEST4 if ":" not in text else 10 if is_link_local(address) else WIDEST6
         if not is_prefix(text) or int(length) < widest:
-            raise BadEnvironment(f"TAGS: allow:{shown(text)} is not valid", HINT)
+            raise BadEnvironment(f"TAGS: {word}:{shown(text)} is not valid", HINT)
         plain = plain if int(length) == width(text) else f"{plain}/{length}"
     own = (nic.ip, nic.ip6)
     excluded = nic.network.gateway6 if ":" in plain and "/" in plain else ""  # see gateway_within
     for gateway in (nic.network.gateway, nic.network.gateway6):
         if gateway and gateway not in (*own, excluded) and within(gateway, plain):
             raise BadEnvironment(
-                f"TAGS: allow:{shown(text)} has the gateway {gateway} in it", "the guest could take its place"
+                f"TAGS: {word}:{shown(text)} has the gateway {gateway} in it",
+                "the guest could take its place",
             )
     return plain

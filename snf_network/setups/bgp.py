@@ -1,15 +1,16 @@
-"""Tag bgp:<as>: BIRD on the node has a BGP session with the guest, and accepts of it only what the guest may
-use as a source: its own addresses, and those that `allow:` tags name.
+"""Tag bgp:<as>: BIRD or FRR on the node has a BGP session with the guest, and accepts of it only what the
+guest may use as a source: its own addresses, and those that `allow:` tags name.
 
-The file for each tap says who the peer is and what it may announce. The rest is the template `snf_guest` of
-the administrator's bird.conf (examples/bird-guests.conf): the node's AS, a password, timers.
+The file for each tap says who the peer is and what it may announce. The rest is the administrator's: the
+template `snf_guest` in BIRD's configuration (examples/bird-guests.conf), the peer group SNF-GUEST in FRR's
+(frr-guests.conf): a password, timers.
 """
 
 from __future__ import annotations
 
 from snf_network.addresses import is_link_local, width
 from snf_network.errors import BadEnvironment, shown
-from snf_network.model.resources import BirdFile, Resource
+from snf_network.model.resources import BirdFile, FrrFile, Resource
 from snf_network.setups.allow import extra
 from snf_network.setups.tags import tags_of
 
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
 LARGEST = 2**32 - 1
 AS_TRANS = 23456
 """Stands for an AS that does not fit into 16 bits (RFC 6793): no one's."""
+MOST = 1000
+"""Routes that a guest may announce."""
 
 
 def setup(nic: Nic, node: Node, config: Config) -> Iterator[Resource]:
@@ -36,13 +39,18 @@ def setup(nic: Nic, node: Node, config: Config) -> Iterator[Resource]:
     if config.gateway_on_tap_tag not in tags:
         what = f"tag {config.bgp_tag}: needs {config.gateway_on_tap_tag}"
         raise BadEnvironment(what, "the node's end of the session is the gateway on the tap")
-    peer = _peer(tags, config)
-    content = "".join(_sessions(nic, node, config, peer))
-    if not content:
+    peer, tap = _peer(tags, config), nic.interface
+    sessions = list(_sessions(nic, node, config))
+    if not sessions:
         raise BadEnvironment(
             f"tag {config.bgp_tag}: the NIC has no address with a gateway", "a session needs both"
         )
-    yield BirdFile(f"{config.bird_dir}/{nic.interface}", f"{BirdFile.HEAD}{content}")
+    if config.bgp_daemon == "frr":
+        content = "".join(_frr(tap, peer, *one) for one in sessions)
+        yield FrrFile(f"{config.frr_dir}/{tap}", f"{FrrFile.HEAD}{content}")
+    else:
+        content = "".join(_bird(tap, peer, *one) for one in sessions)
+        yield BirdFile(f"{config.bird_dir}/{tap}", f"{BirdFile.HEAD}{content}")
 
 
 def _peer(tags: tuple[str, ...], config: Config) -> int:
@@ -56,28 +64,60 @@ def _peer(tags: tuple[str, ...], config: Config) -> int:
     return int(number)
 
 
-def _sessions(nic: Nic, node: Node, config: Config, peer: int) -> Iterator[str]:
+def _sessions(nic: Nic, node: Node, config: Config) -> Iterator[tuple[str, str, str, tuple[str, ...]]]:
+    """Family, the node's and the guest's address, and what the guest may announce."""
     allowed = extra(nic, config)
     ends = (("4", nic.ip, nic.network.gateway), ("6", nic.ip6 if node.ipv6 else "", nic.network.gateway6))
     for family, address, gateway in ends:
         if not address or not gateway or is_link_local(gateway):  # BIRD needs an address of one scope
             continue
-        values = (address, *allowed.addresses, *allowed.prefixes)
-        own = [_pattern(one) for one in values if (":" in one) == (family == "6")]
-        yield (
-            f"protocol bgp 'snf_guest_{nic.interface}_{family}' from snf_guest {{\n"
-            f"\tlocal {gateway};\n"
-            f"\tneighbor {address} as {peer};\n"
-            f"\tipv{family} {{\n"
-            f"\t\timport where net ~ [ {', '.join(own)} ];\n"
-            "\t\timport limit 1000 action block;\n"
-            "\t\texport none;\n"
-            "\t};\n"
-            "}\n"
-        )
+        values = dict.fromkeys((address, *allowed.addresses, *allowed.prefixes))
+        own = (one for one in values if (":" in one) == (family == "6"))
+        yield family, gateway, address, tuple(one for one in own if not is_link_local(one.partition("/")[0]))
 
 
-def _pattern(value: str) -> str:
-    """An address, or a prefix with all that lie within it, as BIRD writes a set of prefixes."""
-    plain, slash, length = value.partition("/")
-    return f"{value}{{{length},{width(plain)}}}" if slash else f"{plain}/{width(plain)}"
+def _bird(tap: str, peer: int, family: str, local: str, address: str, own: tuple[str, ...]) -> str:
+    patterns = []
+    for one in own:
+        plain, slash, length = one.partition("/")
+        most = width(plain)
+        patterns.append(f"{one}{{{length},{most}}}" if slash else f"{plain}/{most}")
+    return (
+        f"protocol bgp 'snf_guest_{tap}_{family}' from snf_guest {{\n"
+        f"\tlocal {local};\n"
+        f"\tneighbor {address} as {peer};\n"
+        f"\tipv{family} {{\n"
+        f"\t\timport where net ~ [ {', '.join(patterns)} ];\n"
+        f"\t\timport limit {MOST} action block;\n"
+        "\t\texport none;\n"
+        "\t};\n"
+        "}\n"
+    )
+
+
+def _frr(tap: str, peer: int, family: str, local: str, address: str, own: tuple[str, ...]) -> str:
+    """The neighbour comes last, as a member of a group of its own: it has the filter from its first moment.
+    To FRR, a list that is not there denies all.
+    """
+    name, version, lines = f"{FrrFile.GROUP}{tap}-{family}", "ip" if family == "4" else "ipv6", []
+    for number, one in enumerate(own, 1):
+        plain, slash, _ = one.partition("/")
+        prefix = f"{one} le {width(plain)}" if slash else f"{plain}/{width(plain)}"
+        lines.append(f"{version} prefix-list {name} seq {number} permit {prefix}\n")
+    return (
+        f"{''.join(lines)}"
+        "router bgp\n"
+        f" neighbor {name} peer-group\n"
+        f" neighbor {name} remote-as {peer}\n"
+        f" neighbor {name} disable-connected-check\n"
+        f" neighbor {name} update-source {local}\n"
+        f" address-family ipv{family} unicast\n"
+        f"  neighbor {name} activate\n"
+        f"  neighbor {name} prefix-list {name} in\n"
+        f"  neighbor {name} prefix-list SNF-NONE out\n"
+        f"  neighbor {name} route-map {FrrFile.TEMPLATE} in\n"
+        f"  neighbor {name} maximum-prefix {MOST} restart 5\n"
+        " exit-address-family\n"
+        f" neighbor {address} peer-group {name}\n"
+        "exit\n"
+    )

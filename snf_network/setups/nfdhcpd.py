@@ -18,6 +18,8 @@ from snf_network.setups.tags import tags_of
 TAG = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_.+*/:@-")
 FIXED = ("INDEV", "IP", "MAC", "HOSTNAME", "TAGS", "GATEWAY", "SUBNET", "GATEWAY6", "SUBNET6", "EUI64")
 """The keys of the bash package, in its order, with values from Ganeti."""
+MORE = "MORE6"
+"""The key of the further IPv6 addresses, which only tag also: gives."""
 LONGEST_TAGS = 4096
 """Maximum length of the tags, which nfdhcpd ignores; it refuses a binding of more than 8192 bytes."""
 
@@ -76,6 +78,8 @@ def _values(nic: Nic, config: Config) -> dict[str, str]:
     }
     if values["SUBNET6"]:
         values |= _may_form(nic, config)
+        more = ",".join(one for one in extra(nic, config).own if ":" in one)
+        values |= {MORE: _read(MORE, more, "also:")} if more else {}
     return values
 
 
@@ -128,14 +132,20 @@ def _checked(key: str, values: list[str]) -> str:
     """The text of a key. Raises BadEnvironment if no tag may set it or nfdhcpd would refuse it."""
     from snf_network.values import BINDING_KEYS  # few NICs need it
 
-    known = [name for name in BINDING_KEYS if name not in FIXED]
+    known = [name for name in BINDING_KEYS if name not in (*FIXED, MORE)]
     if key not in known:
         raise BadEnvironment(f"a tag says nfdhcpd:{shown(key)}", f"tags may set {', '.join(known)}")
     text = ",".join(filter(None, values))
-    text = text.replace("@", " via ") if key == "ROUTES" else text
+    return _read(key, text.replace("@", " via ") if key == "ROUTES" else text, f"nfdhcpd:{key}:")
+
+
+def _read(key: str, text: str, tag: str) -> str:
+    """The text of a key. Raises BadEnvironment if nfdhcpd would refuse it."""
+    from snf_network.values import BINDING_KEYS
+
     _, read, expected = BINDING_KEYS[key]
     if read(text) is None:
-        raise BadEnvironment(f"tag nfdhcpd:{key}: {shown(text)} is not {expected}", "see tags.md, nfdhcpd")
+        raise BadEnvironment(f"tag {tag} {shown(text)} is not {expected}", "see tags.md, nfdhcpd")
     return text
 
 

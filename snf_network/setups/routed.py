@@ -43,10 +43,11 @@ def setup(nic: Nic, node: Node, config: Config) -> Iterator[Resource]:
     yield from _pins(nic, node, config, allowed)
     yield from _marks(nic, node)
     yield from _settings(nic.interface, node.ipv6)
-    yield from _heard(nic.interface, allowed)
+    yield from _ways_out(node)
+    yield from _heard(nic.interface, _shared(allowed))
     yield Port(nic.interface)
     yield Link(nic.interface, "" if nic.xen else config.tap_constant_mac)
-    yield from _guest(nic, node)
+    yield from _guest(nic, node, allowed)
     yield from _allowed(nic, node, allowed, config)
     yield Alias(nic.interface, nic.alias)  # after the routes, which the guest waits for
 
@@ -66,7 +67,15 @@ def _routable(nic: Nic, node: Node, allowed: Extra) -> Extra:
         own = value in (nic.ip, nic.ip6)
         return not own and (":" not in value or (node.ipv6 and not is_link_local(value.partition("/")[0])))
 
-    return Extra(tuple(filter(mine, allowed.addresses)), tuple(filter(mine, allowed.prefixes)), allowed.macs)
+    addresses, prefixes, own = (
+        tuple(filter(mine, some)) for some in (allowed.addresses, allowed.prefixes, allowed.own)
+    )
+    return Extra(addresses, prefixes, allowed.macs, own)
+
+
+def _shared(allowed: Extra) -> tuple[str, ...]:
+    """The addresses that another NIC may have as well."""
+    return tuple(value for value in allowed.addresses if value not in allowed.own)
 
 
 def _pins(nic: Nic, node: Node, config: Config, allowed: Extra) -> Iterator[Resource]:
@@ -124,25 +133,32 @@ def _settings(tap: str, ipv6: bool) -> Iterator[Resource]:
         yield Sysctl(f"net/ipv6/neigh/{tap}/proxy_delay", "0")
 
 
-def _heard(tap: str, allowed: Extra) -> Iterator[Resource]:
-    """The kernel notes who announces an allowed address, by gratuitous ARP or unsolicited NA (RFC 9131): the
+def _ways_out(node: Node) -> Iterator[Resource]:
+    """Of several ways out (ECMP), one whose cable is out is none: by default, the kernel uses it on."""
+    ways = (("ipv4", node.uplink, node.more_uplinks), ("ipv6", node.uplink6, node.more_uplinks6))
+    for family, first, more in ways:
+        for uplink in (first, *more) if more else ():
+            yield Sysctl(f"net/{family}/conf/{uplink}/ignore_routes_with_linkdown", "1")
+
+
+def _heard(tap: str, shared: tuple[str, ...]) -> Iterator[Resource]:
+    """The kernel notes who announces a shared address, by gratuitous ARP or unsolicited NA (RFC 9131): the
     watch lets the route follow. The pins have dropped all other announcements by then.
     """
-    if any(":" not in address for address in allowed.addresses):
+    if any(":" not in address for address in shared):
         yield Sysctl(f"net/ipv4/conf/{tap}/arp_accept", "1")
-    if any(":" in address for address in allowed.addresses):
+    if any(":" in address for address in shared):
         yield Sysctl(f"net/ipv6/conf/{tap}/accept_untracked_na", "1")
 
 
-def _guest(nic: Nic, node: Node) -> Iterator[Resource]:
+def _guest(nic: Nic, node: Node, allowed: Extra) -> Iterator[Resource]:
     """A route to each address of the guest, and permanent neighbour entries for its MAC."""
     tap, table = nic.interface, str(node.table)
     ip6 = nic.ip6 if node.ipv6 else ""
-    if nic.ip:
-        yield Route(f"{nic.ip}/32", tap, table, "", node.came)
-    if ip6:
-        yield Route(f"{ip6}/128", tap, table, "", node.came)
-    for address in filter(None, (nic.ip, ip6, nic.link_local if node.ipv6 else "")):
+    own = (*filter(None, (nic.ip, ip6)), *allowed.own)
+    for address in own:
+        yield Route(f"{address}/{width(address)}", tap, table, "", node.came)
+    for address in (*own, *filter(None, (nic.link_local if node.ipv6 else "",))):
         yield Neighbour(address, nic.mac, tap)
 
 
@@ -153,10 +169,10 @@ def _allowed(nic: Nic, node: Node, allowed: Extra, config: Config) -> Iterator[R
     For IPv6 via the link-local address: the kernel refuses a global gateway that table main routes to another
     device, even with `onlink`.
     """
-    tap, table = nic.interface, str(node.table)
-    if (allowed.addresses or allowed.prefixes) and f"{config.bgp_tag}:" in " ".join(tags_of(nic, config)):
+    tap, table, shared = nic.interface, str(node.table), _shared(allowed)
+    if (shared or allowed.prefixes) and f"{config.bgp_tag}:" in " ".join(tags_of(nic, config)):
         return  # the guest says by BGP what it has of them
-    for value in allowed.addresses:
+    for value in shared:
         via = nic.link_local if ":" in value else nic.ip
         yield FloatingRoute(f"{value}/{width(value)}", tap, table, via)
     for value in allowed.prefixes:

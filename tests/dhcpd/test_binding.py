@@ -73,6 +73,7 @@ def test_every_key() -> None:
         LEASE="600",
         GATEWAY6_MAC="00:AA:BB:CC:DD:EE",
         IP6="2001:db8:1::5",
+        MORE6="2001:db8:1::6,2001:db8:1::7",
         NODHCP6="on",
         SLAAC="no",
     )
@@ -80,6 +81,7 @@ def test_every_key() -> None:
     assert found == dataclasses.replace(
         OURS,
         ip6="2001:db8:1::5",
+        more6=("2001:db8:1::6", "2001:db8:1::7"),
         macspoof=True,
         mtu=1400,
         private=True,
@@ -203,6 +205,11 @@ HOSTILE = {
     "GATEWAY6": ("198.51.100.1", "ff02::1", "::", "::1", "2001:db8:1::1%tap0", "2001:db8::g"),
     "EUI64": ("fe80::1", "ff02::1", "::1", "::ffff:192.0.2.1", "198.51.100.1", "2001:db8::1/64"),
     "IP6": ("fe80::1", "198.51.100.1", "2001"),
+    "MORE6": (
+        "fe80::1",
+        "2001:db8::1,198.51.100.1",
+        ",".join(f"2001:db8::{number}" for number in range(1, 18)),
+    ),
     "HOSTNAME": (
         "vm1;id",
         "vm 1",

@@ -317,6 +317,22 @@ def test_the_lease_is_of_the_routed_address(mode: str, keys: dict[str, str], add
     assert answer(ns(address), who)[1] == "own-address"
 
 
+def test_a_guest_may_have_several_addresses() -> None:
+    """All of them are in the first association, valid on the link, and no router's."""
+    more = ("2001:db8:1::11", "2001:db8:2::11")
+    who = guest(with_(MORE6=",".join(more)))
+    all_of_them = [inet_pton(AF_INET6, one) for one in (OURS, *more)]
+    assert leased(reply(dhcp6(SOLICIT, CLIENT_ID + ia_na()), who)[2]) == [
+        (one, 604800) for one in all_of_them
+    ]
+    old = ia_na(7, address6(OTHERS) + address6(more[0]))
+    renewed = leased(reply(dhcp6(RENEW, CLIENT_ID + SERVER_ID + old), who)[2])
+    assert renewed == [*((one, 604800) for one in all_of_them), (inet_pton(AF_INET6, OTHERS), 0)]
+    both = ia_na(7, address6(OURS) + address6(more[1]))
+    assert dict(reply(dhcp6(CONFIRM, CLIENT_ID + both), who)[2])[13][:2] == bytes(2)
+    assert [answer(ns(one), who)[1] for one in (OURS, *more)] == ["own-address"] * 3
+
+
 def test_the_search_list_is_the_bindings_or_the_settings_or_the_guests_own_domain() -> None:
     bare = CONF.replace("domains = example.com\n", "")
     for text, conf, expected in (

@@ -133,7 +133,10 @@ def test_a_tag_of_the_network_or_of_the_instance_sets_a_key(name: str) -> None:
 
 
 def test_every_key_that_ganeti_does_not_say_has_a_tag() -> None:
-    assert {tag.partition(":")[0] for tag, _ in TAGS.values()} == BINDING_KEYS.keys() - set(nfdhcpd.FIXED)
+    assert {tag.partition(":")[0] for tag, _ in TAGS.values()} == BINDING_KEYS.keys() - {
+        *nfdhcpd.FIXED,
+        nfdhcpd.MORE,
+    }
 
 
 def test_the_most_particular_tag_that_says_a_key_counts() -> None:

@@ -185,7 +185,9 @@ def test_bgpd_dies_and_the_fallback_stands_in_until_it_is_back(whole: Site) -> N
             for node in (one, two):
                 assert command(node, *action)[0] == 0
             assert whole.is_whole(), "nothing of it is taken away while bgpd is dead"
-        assert "prv0: fallback: entries of ours for 10.99.0.2 (" in net(one, "check")[1]
+        with counted(one) as asked:
+            assert "prv0: fallback: entries of ours for 10.99.0.2 (" in net(one, "check")[1]
+        assert [words.split()[1] for words in asked] == ["bgpd", "zebra"], "each of them once"
         with Stream(first, MACS[1], MACS[2], second) as stream:
             whole.frrs[1].start("bgpd")
             assert until(lambda: "advertises no VNI" not in net(one, "check")[1], 10)
@@ -194,6 +196,21 @@ def test_bgpd_dies_and_the_fallback_stands_in_until_it_is_back(whole: Site) -> N
             assert ended(one) and ended(whole.nodes[2])
         assert stream.lost == 0 and whole.is_whole()
         assert [net(node, "check") for node in whole.nodes] == [(0, "clean\n")] * 3
+
+
+@contextmanager
+def counted(node: Machine) -> Iterator[list[str]]:
+    """The arguments of each vtysh that is run there meanwhile."""
+    asked: list[str] = []
+    node.run("cp", "/usr/bin/vtysh", "/run/frr/vtysh")
+    node.write("/run/frr/counting", '#!/bin/sh\necho "$*" >> /run/frr/asked\nexec /run/frr/vtysh "$@"\n')
+    node.run("chmod", "755", "/run/frr/counting")
+    node.run("mount", "--bind", "/run/frr/counting", "/usr/bin/vtysh")
+    try:
+        yield asked
+    finally:
+        node.run("umount", "/usr/bin/vtysh")
+        asked += node.read("/run/frr/asked").splitlines()
 
 
 def ended(node: Machine) -> bool:

@@ -8,7 +8,9 @@ must follow the newest route, and lose nothing.
 from __future__ import annotations
 
 import json
+import os
 import re
+import signal
 import subprocess
 import time
 from collections.abc import Iterator
@@ -17,11 +19,14 @@ from contextlib import closing
 import pytest
 
 from lab.fabric import WORLD, WORLD6, Daemon, Fabric
+from snf_network.observe.newest import STEP
 from tests.blocks import block
-from tests.netns.corpus import GATEWAY, GATEWAY6, IP, IP6, MAC
+from tests.netns.corpus import GATEWAY, GATEWAY6, IP, MAC
 from tests.netns.lab import ROOT, SCRIPTS, Lab, Machine, environment, until
 
-TAGS = "gateway-on-tap"
+(TAGS,) = re.findall("add-tags guests (.*)", block("docs/fabric.md", "A network, from nothing"))
+IP6 = "2001:db8:1:0:198:51:100:10"
+"""By tag v6-from-v4."""
 ENV = environment("add-routed-ifup-1", LINK=None, NETWORK_TAGS=TAGS, TAGS="")
 SETTINGS = "/etc/default/snf-network"
 NEWEST = block("docs/fabric.md", "A network, from nothing #2")
@@ -46,6 +51,7 @@ def fabric(switched: Fabric) -> Iterator[Fabric]:
     for node in switched.nodes:
         node.run("ip", "link", "del", "tap0", check=False)
         node.run(COMMAND, "gc")
+        node.run(COMMAND, "frr")  # as the path unit does
     assert leads_to(switched, "")
 
 
@@ -86,6 +92,21 @@ def metrics(node: Machine) -> set[int]:
 # --- the newest route
 
 
+def until_the_next_step() -> None:
+    """A guest that comes now has another metric than one that came before."""
+    time.sleep(STEP - time.time() % STEP + 0.01)
+
+
+def med(fabric: Fabric) -> int:
+    """What the switch has heard of the guest's route."""
+    said = fabric.on(fabric.tor).say(
+        {"bird": f"show route all for {IP}", "frr": f"show bgp ipv4 unicast {IP}/32"}[fabric.kind]
+    )
+    found = re.search(r"(?:BGP.med: |, metric )(\d+)", said)
+    assert found, said
+    return int(found[1])
+
+
 def test_a_guest_that_moves_loses_no_packet(fabric: Fabric) -> None:
     """There and back: each time its route is the newest, though the other node has had one before."""
     one, two = fabric.nodes
@@ -93,7 +114,7 @@ def test_a_guest_that_moves_loses_no_packet(fabric: Fabric) -> None:
     one.up(ENV)
     assert leads_to(fabric, "node1")
     for old, new, device in ((one, two, "node2"), (two, one, "node1")):
-        time.sleep(1.1)  # metrics are in seconds
+        until_the_next_step()
         if new is two:
             guest(fabric, new)
         pings = [Pings(fabric, address) for address in (IP, IP6)]
@@ -117,7 +138,7 @@ def test_a_guest_that_starts_again_elsewhere_is_reached_within_a_second(fabric: 
     guest(fabric, one)
     one.up(ENV)
     assert leads_to(fabric, "node1")
-    time.sleep(1.1)
+    until_the_next_step()
     one.load("table inet dead { chain everything { type filter hook prerouting priority -500; drop; }; }")
     guest(fabric, two)
     try:
@@ -152,7 +173,8 @@ def test_a_nic_that_is_brought_up_again_keeps_its_metric(fabric: Fabric) -> None
     guest(fabric, node)
     node.up(ENV)
     (first,) = metrics(node)
-    time.sleep(1.1)
+    assert until(lambda: fabric.route(IP) == "node1", 10) and med(fabric) == first, "as it is in any daemon"
+    until_the_next_step()
     node.up(ENV)
     node.run(COMMAND, "repair")
     assert metrics(node) == {first}
@@ -161,7 +183,7 @@ def test_a_nic_that_is_brought_up_again_keeps_its_metric(fabric: Fabric) -> None
     guest(fabric, node)
     node.up(ENV)
     (second,) = metrics(node)
-    assert 0 < first - second < 60
+    assert 0 < first - second < 60 / STEP
     node.down(ENV)
     assert not metrics(node)
 
@@ -211,7 +233,7 @@ def test_a_node_with_two_uplinks(kind: str) -> None:
         for family in ("-4", "-6"):
             assert node.out("ip", family, "neigh", "show", "proxy") == ""
         assert node.run(COMMAND, "check").stdout.endswith("clean\n")
-        node.ip("link set eth1 down")
+        fabric.tor.ip("link set node1 down")
         assert until(lambda: ways_out(node) == {"-4": {"eth2"}, "-6": {"eth2"}}, 10)
         assert leads_to(fabric, "node1-2")
         assert all(inside.ping(address) for address in (WORLD, WORLD6))
@@ -241,52 +263,62 @@ protocol static { ipv4; route 203.0.114.0/24 blackhole; route 203.0.114.7/32 bla
 protocol bgp { local 198.51.100.10 as GUEST_AS; neighbor 198.51.100.1 as 65001; multihop 1; connect delay time 1;
 	SECRET ipv4 { import none; export where source = RTS_STATIC; }; }
 protocol static { ipv6; route 2001:db8:7::/48 blackhole; route 2001:db8:1::66/128 blackhole; }
-protocol bgp { local 2001:db8:1:0:a800:ff:fead:35c9 as GUEST_AS; neighbor 2001:db8:1::1 as 65001; multihop 1;
+protocol bgp { local 2001:db8:1:0:198:51:100:10 as GUEST_AS; neighbor 2001:db8:1::1 as 65001; multihop 1;
 	SECRET connect delay time 1; ipv6 { import none; export where source = RTS_STATIC; }; }
 """
-PEER = {
-    **ENV,
-    "NETWORK_TAGS": "gateway-on-tap",
-    "TAGS": f"snf-network:0:bgp:{GUEST_AS} snf-network:0:allow:{OWN} snf-network:0:allow:{OWN6}",
-}
+PEER = {**ENV, "TAGS": f"snf-network:0:bgp:{GUEST_AS} snf-network:0:allow:{OWN} snf-network:0:allow:{OWN6}"}
 
 
-OF_BIRD = pytest.mark.parametrize("switched", ("bird",), indirect=True)
+SERVICES = {"bird": "snf-network-bird", "frr": "snf-network-frr"}
+DIRECTORIES = {name: f"/var/lib/{service}" for name, service in SERVICES.items()}
 
 
 @pytest.fixture
 def peered(fabric: Fabric) -> Iterator[tuple[Fabric, Daemon]]:
     """A fabric, and the daemon of a guest."""
     inside = guest(fabric, fabric.nodes[0])
+    fabric.nodes[0].write(SETTINGS, f"NFDHCPD_ENGINE=none\n{NEWEST}\nBGP_DAEMON={fabric.kind}\n")
     speaker = Daemon(inside, "bird")
     speaker.begin(SPEAKER.replace("GUEST_AS", GUEST_AS).replace("SECRET", ""))
     yield fabric, speaker
     speaker.close()
 
 
-def sessions(fabric: Fabric) -> list[str]:
-    """Those with guests, and their states."""
-    shown = fabric.on(fabric.nodes[0]).say("show protocols").splitlines()
-    return [" ".join(line.split()[::5]) for line in shown if line.startswith("snf_guest")]
+def sessions(fabric: Fabric) -> set[str]:
+    """The peers of established sessions with guests, by family."""
+    node = fabric.nodes[0]
+    if fabric.kind == "bird":
+        shown = (line.split() for line in fabric.on(node).say("show protocols").splitlines())
+        return {
+            words[0][-1] for words in shown if words[0].startswith("snf_guest") and "Established" in words
+        }
+    said = json.loads(fabric.on(node).say("show bgp summary json"))
+    found = {name: peer for family in said.values() for name, peer in family.get("peers", {}).items()}
+    ours = {IP: "4", IP6: "6"}
+    up = {name for name, peer in found.items() if peer["state"] == "Established"}
+    assert all(found[name]["pfxSnt"] == 0 for name in up & ours.keys()), "a guest is told nothing"
+    return {ours[name] for name in up & ours.keys()}
 
 
-def configure(fabric: Fabric) -> None:
-    """What snf-network-bird.path has its service do."""
-    unit = (ROOT / "debian" / "snf-network.snf-network-bird.service").read_text(encoding="utf-8")
+def configure(fabric: Fabric, check: bool = True) -> str:
+    """What the path unit has its service do."""
+    unit = (ROOT / "debian" / f"snf-network.{SERVICES[fabric.kind]}.service").read_text(encoding="utf-8")
     (command,) = re.findall("ExecStart=(.*)", unit)
     assert "CapabilityBoundingSet=CAP_DAC_OVERRIDE\n" in unit
     words = ("setpriv", "--bounding-set=-all,+dac_override", "--inh-caps=-all")
-    fabric.nodes[0].run(*words, *command.split())
+    argv = command.replace("/usr/sbin/snf-network", str(COMMAND)).split()
+    return fabric.nodes[0].run(*words, *argv, check=check).stderr
 
 
-@OF_BIRD
 def test_a_guest_announces_what_it_may_use_and_nothing_else(peered: tuple[Fabric, Daemon]) -> None:
     fabric = peered[0]
-    node = fabric.nodes[0]
+    node, name = fabric.nodes[0], {"bird": "BIRD", "frr": "FRR"}[fabric.kind]
     node.up(PEER)
+    finding = f"{name}'s BGP session with the guest of tap0 is not there, or not as it should be"
+    assert finding in findings(node)
     configure(fabric)
-    assert until(lambda: "snf_guest_tap0_4 Established" in sessions(fabric), 15), sessions(fabric)
-    assert until(lambda: "snf_guest_tap0_6 Established" in sessions(fabric), 15), sessions(fabric)
+    assert until(lambda: sessions(fabric) == {"4", "6"}, 15), fabric.on(node).say("show bgp summary")
+    assert findings(node) == []
     assert leads_to(fabric, "node1", OWN, "203.0.114.7", IP, OWN6, IP6)
     assert [fabric.route(one) for one in (OTHERS, "203.0.0.0/16", OTHERS6)] == ["", "", ""]
     assert not node.out("ip", "route", "show", OTHERS) + node.out("ip", "-6", "route", "show", OTHERS6)
@@ -295,33 +327,111 @@ def test_a_guest_announces_what_it_may_use_and_nothing_else(peered: tuple[Fabric
     assert node.run(COMMAND, "check").stdout.endswith("clean\n")
     node.down(PEER)
     configure(fabric)
-    assert sessions(fabric) == []
+    assert sessions(fabric) == set()
     assert leads_to(fabric, "", OWN, IP, OWN6, IP6)
+    assert "snf-guest-" not in fabric.on(node).say("show running-config")
 
 
-@OF_BIRD
-def test_a_session_goes_with_a_tap_that_is_gone(peered: tuple[Fabric, Daemon]) -> None:
-    node = peered[0].nodes[0]
-    node.up(PEER)
-    assert node.read("/var/lib/snf-network-bird/tap0")
-    node.ip("link del tap0")
-    node.run(COMMAND, "gc")
-    assert not node.read("/var/lib/snf-network-bird/tap0")
-
-
-@OF_BIRD
 def test_a_password_is_the_templates(peered: tuple[Fabric, Daemon]) -> None:
-    """Without it, there is no session."""
+    """Without it, there is no session. The file goes with a tap that is gone."""
     fabric, speaker = peered
     node, daemon = fabric.nodes[0], fabric.on(fabric.nodes[0])
     text = node.read("/etc/bird/bird.conf")
-    node.write("/etc/bird/bird.conf", text.replace('# password "..."', 'password "secret"'))
+    if daemon.kind == "bird":
+        node.write("/etc/bird/bird.conf", text.replace('# password "..."', 'password "secret"'))
+    else:
+        assert "neighbor SNF-GUEST password ..." in node.read("/etc/frr/frr.conf")
+        vty(node, "router bgp", "neighbor SNF-GUEST password secret")
     node.up(PEER)
     configure(fabric)
     try:
-        time.sleep(4)
-        assert "snf_guest_tap0_4 Established" not in sessions(fabric)
+        assert node.out("ls", DIRECTORIES[fabric.kind]) == "tap0\n"
+        time.sleep(3)
+        assert sessions(fabric) == set()
         speaker.configure(SPEAKER.replace("GUEST_AS", GUEST_AS).replace("SECRET", 'password "secret";'))
-        assert until(lambda: "snf_guest_tap0_4 Established" in sessions(fabric), 20), sessions(fabric)
+        assert until(lambda: sessions(fabric) == {"4", "6"}, 20)
+        node.ip("link del tap0")
+        node.run(COMMAND, "gc")
+        assert not node.out("ls", DIRECTORIES[fabric.kind])
     finally:
-        daemon.configure(text)
+        if daemon.kind == "bird":
+            daemon.configure(text)
+        else:
+            vty(node, "router bgp", "no neighbor SNF-GUEST password")
+
+
+def vty(node: Machine, *lines: str) -> None:
+    """Configure bgpd."""
+    node.run(
+        "vtysh", "-d", "bgpd", "-c", "configure terminal", *(word for line in lines for word in ("-c", line))
+    )
+
+
+# --- FRR, which includes no files
+
+OF_FRR = pytest.mark.parametrize("switched", ("frr",), indirect=True)
+
+
+def of_guests(daemon: Daemon) -> list[str]:
+    """What bgpd has of guests' sessions."""
+    said = daemon.machine.out("vtysh", "-d", "bgpd", "-c", "show running-config")
+    return sorted(line for line in said.splitlines() if "snf-guest-" in line)
+
+
+@OF_FRR
+def test_frr_is_told_again_of_what_it_has_lost(peered: tuple[Fabric, Daemon]) -> None:
+    """By whatever: a restart, a reload, a hand. What it has no longer to have goes, too."""
+    fabric, node = peered[0], peered[0].nodes[0]
+    daemon = fabric.on(node)
+    node.up(PEER)
+    assert node.run(COMMAND, "frr").stdout == "tap0: BGP session made in FRR\n"
+    before = of_guests(daemon)
+    assert node.run(COMMAND, "frr").stdout == "clean: FRR has them all\n"
+    for lost in (
+        ("router bgp", "no neighbor snf-guest-tap0-4 peer-group"),
+        ("no ip prefix-list snf-guest-tap0-4 seq 1", "ip prefix-list snf-guest-tap0-4 seq 9 permit any"),
+        ("router bgp", "address-family ipv6", "no neighbor snf-guest-tap0-6 prefix-list snf-guest-tap0-6 in"),
+        ("ipv6 prefix-list snf-guest-tap9-6 seq 1 permit any",),
+    ):
+        vty(node, *lost)
+    assert node.run(COMMAND, "repair").stdout == (
+        "tap0: BGP session made in FRR\ntap9: BGP session taken away in FRR\n"
+    )
+    assert of_guests(daemon) == before
+    daemon.restart("bgpd")
+    assert of_guests(daemon) == []
+    assert (
+        json.loads(node.run(COMMAND, "frr", "--json").stdout)["done"][0]["what"] == "BGP session made in FRR"
+    )
+    assert until(lambda: sessions(fabric) == {"4", "6"}, 15)
+    assert until(fabric.ready, 10) and leads_to(fabric, "node1", OWN, IP, OWN6, IP6)
+
+
+@OF_FRR
+def test_without_its_filters_frr_has_no_session(peered: tuple[Fabric, Daemon]) -> None:
+    """What is refused, or hangs, keeps nobody from anything else; and no ifup waits for it."""
+    fabric, node = peered[0], peered[0].nodes[0]
+    daemon = fabric.on(node)
+    vty(node, "router bgp", "no neighbor SNF-GUEST peer-group")
+    try:
+        node.up(PEER)
+        assert (
+            configure(fabric, False) == "snf-network: -: FRR has no peer group SNF-GUEST (docs/fabric.md)\n"
+        )
+        vty(node, "router bgp", "neighbor SNF-GUEST peer-group", "bgp default ipv4-unicast")
+        assert "FRR has no line `no bgp default ipv4-unicast`" in configure(fabric, False)
+    finally:
+        vty(node, "router bgp", "no bgp default ipv4-unicast")
+        vty(node, "router bgp", "neighbor SNF-GUEST peer-group", "neighbor SNF-GUEST timers 10 30")
+    assert sessions(fabric) == set() and IP not in daemon.say("show bgp summary")
+    process = daemon.processes[1].pid
+    os.kill(process, signal.SIGSTOP)
+    try:
+        node.down(PEER)
+        began = time.monotonic()
+        node.up(PEER)
+        assert time.monotonic() - began < 4
+    finally:
+        os.kill(process, signal.SIGCONT)
+    configure(fabric)
+    assert until(lambda: sessions(fabric) == {"4", "6"}, 15)

@@ -159,7 +159,7 @@ def test_guests_are_answered_for_and_announced_on_all_uplinks(
     lab: Lab, twofold: tuple[Machine, Machine, Machine]
 ) -> None:
     one, two, node = twofold
-    lab.guest(node, "tap0", MAC, f"{IP}/24", f"{IP6}/64", gateway=GATEWAY, gateway6=GATEWAY6)
+    inside = lab.guest(node, "tap0", MAC, f"{IP}/24", f"{IP6}/64", gateway=GATEWAY, gateway6=GATEWAY6)
     node.up(ROUTED)
     assert proxied(node, "eth1") == proxied(node, "eth2") == {IP, IP6}
     assert one.ping(IP) and one.ping(IP6)
@@ -169,8 +169,24 @@ def test_guests_are_answered_for_and_announced_on_all_uplinks(
         (entry,) = json.loads(two.out("ip", "-j", "neigh", "show", address))
         assert entry["lladdr"] == link["address"]
     assert node.run(COMMAND, "check").stdout.endswith("clean\n")
+    for device in ("eth1", "eth2"):
+        for family in ("ipv4", "ipv6"):
+            node.sysctl(f"net/{family}/conf/{device}/ignore_routes_with_linkdown", 0)
+    two.ip("link set node1 down")
+    worlds = [f"203.0.113.{number}" for number in range(5)] + [f"2001:db8:f::{number}" for number in range(5)]
+    one.ip(*(f"addr add {address} dev lo" for address in worlds))
+    assert 0 < sum(inside.ping(address, wait=0.1) for address in worlds) < 10, "the kernel by itself"
+    two.ip("link set node1 up")
+    node.run(COMMAND, "repair")
+    two.ip("link set node1 down")
+    assert until(lambda: "dead" in node.out("ip", "route", "show", "table", "222"))
+    assert all(inside.ping(address) for address in worlds)
     node.ip("link set eth2 down")
-    assert one.ping(IP) and one.ping(IP6)
+    assert one.ping(IP) and one.ping(IP6) and all(inside.ping(address) for address in worlds)
+    two.ip("link set node1 up")
+    node.ip("link set eth2 up")
+    node.run(COMMAND, "repair")
+    assert proxied(node, "eth2") == {IP, IP6} and node.run(COMMAND, "check").stdout.endswith("clean\n")
 
 
 def test_they_are_announced_on_each(lab: Lab, twofold: tuple[Machine, Machine, Machine]) -> None:
@@ -211,6 +227,49 @@ def test_a_route_of_a_routing_daemon_is_no_guest(lab: Lab) -> None:
         assert router.ping(IP) or table == "main"
         node.down({**ROUTED, "LINK": table})
         assert lines(node.out("ip", "route", "show", "table", table), f"{IP} via"), "it is not ours"
+
+
+# --- several addresses
+
+
+def test_a_nic_has_several_addresses_of_each_family(lab: Lab) -> None:
+    """Each is as its first one: routed, answered for, pinned, and no other NIC's."""
+    further, further6 = "198.51.100.11", "2001:db8:1::11"
+    env = {**ROUTED, "TAGS": f"snf-network:0:also:{further} snf-network:0:also:{further6}"}
+    router = lab.router()
+    node = lab.node("node1", router)
+    node.write("/etc/default/snf-network", "NFDHCPD_ENGINE=none\nNEWEST_ROUTE_WINS=yes\n")
+    lab.guest(
+        node, "tap0", MAC, f"{IP}/24", f"{further}/24", f"{IP6}/64", f"{further6}/64",
+        gateway=GATEWAY, gateway6=GATEWAY6,
+    )  # fmt: skip
+    lab.guest(node, "tap1", "aa:00:00:00:00:02")
+    settled(router)
+    node.up(env)
+    assert all(map(router.ping, (IP, further, IP6, further6)))
+    assert proxied(node, "eth1") == {IP, further, IP6, further6}
+    assert (
+        len(
+            {
+                line.split("metric")[1]
+                for line in lines(node.out("ip", "route", "show", "table", "222"), "dev tap0")
+            }
+        )
+        == 1
+    )
+    assert node.run(COMMAND, "check").stdout.endswith("clean\n")
+    other = {
+        **env,
+        "INTERFACE": "tap1",
+        "MAC": "aa:00:00:00:00:02",
+        "IP": "198.51.100.20",
+        "INTERFACE_UUID": "b",
+    }
+    refused = node.up(other, check=False)
+    assert refused.returncode == 1 and f"{further} has a route to another device" in refused.stderr
+    assert all(map(router.ping, (further, further6)))
+    node.down(env)
+    assert not proxied(node, "eth1") and not node.out("ip", "route", "show", further, "table", "222")
 
 
 # --- IPv6 addresses that are not EUI-64

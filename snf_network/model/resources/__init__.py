@@ -18,7 +18,7 @@ from snf_network.model.resources.routes import (
     Route,
     Rule,
 )
-from snf_network.model.resources.settings import Binding, BirdFile, File, OvsPort, Sysctl
+from snf_network.model.resources.settings import Binding, BirdFile, File, FrrFile, OvsPort, Sysctl
 
 __all__ = [
     "KINDS",
@@ -34,6 +34,7 @@ __all__ = [
     "Element",
     "File",
     "FloatingRoute",
+    "FrrFile",
     "Hook",
     "Isolated",
     "Link",
@@ -65,7 +66,7 @@ KINDS: dict[str, type[Resource]] = {
         *(Element, SharedElement, Hook),
         *(Port, Link, Alias, BridgeOption, BridgeVlan, Isolated),
         *(Route, FloatingRoute, Rule, Neighbour, NeighProxy, Address),
-        *(Sysctl, Binding, BirdFile, OvsPort),
+        *(Sysctl, Binding, BirdFile, FrrFile, OvsPort),
     )
 }
 """Every kind by its name, as written in a record."""

@@ -48,6 +48,8 @@ class File(Resource):
     heading: ClassVar[str] = "files"
     rank: ClassVar[int] = 3
     place: ClassVar[tuple[str, ...]] = ("path",)
+    HEAD: ClassVar[str]
+    """How each begins."""
     path: str
     content: str
 
@@ -80,7 +82,6 @@ class Binding(File):
     """A file with the answers that nfdhcpd should give the guest."""
 
     HEAD: ClassVar[str] = "INDEV="
-    """How each begins."""
 
 
 @dataclass(frozen=True)
@@ -88,6 +89,19 @@ class BirdFile(File):
     """A part of BIRD's configuration: the sessions that it should have with the guest."""
 
     HEAD: ClassVar[str] = "# by snf-network\n"
+
+
+@dataclass(frozen=True)
+class FrrFile(File):
+    """The lines of FRR's configuration that make its sessions with the guest. FRR includes no files:
+    `snf-network frr` tells them to the running one.
+    """
+
+    HEAD: ClassVar[str] = "! by snf-network\n"
+    GROUP: ClassVar[str] = "snf-guest-"
+    """How the names of its peer groups and prefix lists begin. The tap and the family follow."""
+    TEMPLATE: ClassVar[str] = "SNF-GUEST"
+    """The administrator's peer group, whose settings each of these gets, and route map."""
 
 
 @dataclass(frozen=True)

@@ -38,6 +38,7 @@ CHECKS: dict[str, Check] = {
     "router advertisements": routing.router_advertisements,
     "proxy NDP": routing.proxies,
     "BGP": fabric.exports,
+    "BGP with guests": fabric.sessions,
     "bridges": bridges.missing,
     "default VLANs": bridges.default_vlan,
     "MTUs": bridges.sizes,

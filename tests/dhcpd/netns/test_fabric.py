@@ -16,7 +16,9 @@ from tests.netns.lab import Lab, Machine, environment, until
 
 (NETWORK_TAGS,) = re.findall("add-tags guests (.*)", block("docs/fabric.md", "A network, from nothing"))
 TAGS = f"{NETWORK_TAGS} dhcp:ns:{RESOLVER} dhcp:ns:{RESOLVER6}"
-ENV = environment("add-routed-ifup-1", LINK=None, NETWORK_TAGS=TAGS, TAGS="")
+FURTHER, FURTHER6 = "198.51.100.11", "2001:db8:1::11"
+ALSO = " ".join(f"snf-network:0:also:{address}" for address in (FURTHER, FURTHER6))
+ENV = environment("add-routed-ifup-1", LINK=None, NETWORK_TAGS=TAGS, TAGS=ALSO)
 IP6 = "2001:db8:1:0:198:51:100:10"
 
 
@@ -41,17 +43,18 @@ def test_dhcp_gives_the_address_and_the_gateway_on_the_tap(guest: Machine) -> No
     assert RESOLVER in guest.read("/etc/resolv.conf")
 
 
-def test_dhcpv6_gives_the_address_from_the_ipv4_one(guest: Machine) -> None:
+def test_dhcpv6_gives_the_address_from_the_ipv4_one_and_further_ones(guest: Machine) -> None:
     """And router advertisements let the guest form no other."""
     run = ("dhclient", "-6", "-1", "-d", "-lf", "/var/lib/dhcp/v6", "-pf", "/var/dhclient6.pid", "eth0")
     client = subprocess.Popen(guest.command(*run), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
-        assert until(lambda: has_address(guest, IP6), 15)
+        assert until(lambda: has_address(guest, IP6) and has_address(guest, FURTHER6), 15)
         assert until(lambda: "default" in guest.out("ip", "-6", "route"), 5)
         assert guest.ping(GATEWAY6)
         assert (
-            guest.out("ip", "-6", "-o", "addr", "show", "dev", "eth0", "scope", "global").count("inet6") == 1
+            guest.out("ip", "-6", "-o", "addr", "show", "dev", "eth0", "scope", "global").count("inet6") == 2
         )
+        assert guest.ping(GATEWAY6, source=FURTHER6)
     finally:
         client.terminate()
         client.wait(10)
