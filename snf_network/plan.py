@@ -8,7 +8,7 @@ from itertools import groupby
 
 from snf_network import setups
 from snf_network.lean import dataclass
-from snf_network.model.resources import Announcement, Element, NeighProxy, Port, Route
+from snf_network.model.resources import Announcement, Element, Hook, NeighProxy, OvsPort, Port, Route
 from snf_network.setups import firewall, pins
 from snf_network.setups.allow import extra
 from snf_network.setups.tags import tags_of
@@ -107,7 +107,7 @@ def plan_for(nic: Nic, node: Node, config: Config) -> Plan:
     members = {resource.set for resource in resources if isinstance(resource, Element)}
     resources += pins.ingress(nic, members)
     resources += firewall.setup(nic, node, config, members)
-    resources = list(dict.fromkeys(_options_first(resources)))
+    resources = list(dict.fromkeys(_filters_first(resources)))
     told = (
         Announcement(one.address, one.interface)
         for one in resources
@@ -123,11 +123,18 @@ def plan_for(nic: Nic, node: Node, config: Config) -> Plan:
     )
 
 
-def _options_first(resources: list[Resource]) -> list[Resource]:
-    """Set bridge options before the tap becomes a port: the bridge would learn from a frame in between."""
-    options = [resource for resource in resources if type(resource).__name__ == "BridgeOption"]
-    port = next((number for number, resource in enumerate(resources) if isinstance(resource, Port)), 0)
-    return [*resources[:port], *options, *resources[port:]] if options else resources
+def _filters_first(resources: list[Resource]) -> list[Resource]:
+    """Bridge options and pins at the device before the tap becomes a port: the switch would learn from a
+    frame in between.
+    """
+    first = [one for one in resources if type(one).__name__ == "BridgeOption" or _is_pin(one)]
+    ports = (number for number, one in enumerate(resources) if isinstance(one, (Port, OvsPort)))
+    port = next(ports, 0)
+    return [*resources[:port], *first, *resources[port:]] if first else resources
+
+
+def _is_pin(resource: Resource) -> bool:
+    return isinstance(resource, Hook) and resource.is_pin
 
 
 def _draws_traffic(resource: Resource, nic: Nic) -> bool:

@@ -41,6 +41,8 @@ FILES = (
     "base.nft",
     "pins.nft",
     "pin_arp.nft",
+    "port.nft",
+    "netdev.nft",
     "services.nft",
     "limits.nft",
     "profiles/protected.nft",
@@ -202,13 +204,14 @@ def emptied() -> Iterator[Mutant]:
 
 
 def _sets() -> dict[str, list[tuple[str, str]]]:
-    text = (Path(RULES) / "base.nft").read_text()
-    common = SETS.findall((Path(RULES) / "sets.nft").read_text().replace("typeof", "type"))
+    texts = {name: (Path(RULES) / f"{name}.nft").read_text() for name in ("base", "netdev", "sets", "port")}
     found = {}
-    for family, body in re.findall(r"\ntable (\w+) snf_network \{\n(.*?)\n\}", text, re.DOTALL):
-        own = SETS.findall(body.replace("typeof", "type"))
+    for family, body in re.findall(
+        r"\ntable (\w+) snf_network \{\n(.*?)\n\}", texts["base"] + texts["netdev"], re.DOTALL
+    ):
+        whole = body + "".join(texts[name] for name in ("sets", "port") if f'include "{name}.nft"' in body)
         found[family] = [
-            pair for pair in (*own, *(common if "sets.nft" in body else ())) if pair[1] not in LEARNED
+            pair for pair in SETS.findall(whole.replace("typeof", "type")) if pair[1] not in LEARNED
         ]
     return found
 
@@ -327,6 +330,7 @@ EQUIVALENT = (
         r"to_node: udp dport { 67, 547 } accept: (removed|without \d+)|rs_from: jump asker: removed",
         "nfdhcpd serves all routed NICs of the self-test; tests/netns/test_guard.py has one that it does not",
     ),
+    (r"netdev set queued: all members: emptied", "iptables sees no frame from a port of Open vSwitch"),
     (r"mac_pins: ether type ip6? goto \w+: removed", "a fast path: guard, where it goes then, says the same"),
     (r"guard6: meta l4proto tcp accept: removed", "a fast path past rules about other protocols"),
     (r"tagged: .*: without ether type 8021q", "nft adds it to `vlan id` by itself (1.0.6)"),

@@ -25,6 +25,7 @@ from snf_network.model.resources import (
     Binding,
     BridgeVlan,
     Element,
+    Hook,
     Link,
     NeighProxy,
     OvsPort,
@@ -359,10 +360,66 @@ def test_an_empty_word_is_no_way_around_a_profile() -> None:
     assert members(made, "inet", "egress") == [('"tap0"', "goto profile_protected")]
 
 
-@pytest.mark.parametrize("tag", ["private-filtered", "mac-filtered"])
-def test_openvswitch_does_not_pass_for_filtered(tag: str) -> None:
-    """Nothing of ours filters an Open vSwitch port: what asks for a filter must not look like success."""
-    assert "openvswitch" in refusal(BRIDGED, MODE="openvswitch", NETWORK_TAGS=tag)
+OF_BRIDGES = ("ports", "prefixed", "owned")
+"""What only a bridge needs: it has other hooks for the node's own frames and for reserved groups."""
+
+
+@pytest.mark.parametrize(
+    "tags",
+    [
+        "",
+        "ip-filtered",
+        "private-filtered",
+        "mac-filtered trunk",
+        "nfdhcpd trunk",
+        "isolated",
+        "isolated ip-filtered nfdhcpd",
+        "ip-filtered private-filtered nfdhcpd",
+    ],
+)
+@pytest.mark.parametrize("engine", ["packet", "none"])
+def test_pins_of_open_vswitch_are_those_of_a_bridge(tags: str, engine: str) -> None:
+    """In another table, and with the chains that lead there before the tap is a port."""
+    config = replace(Config(), nfdhcpd_engine=engine)
+    bridged, made = (
+        plan(
+            BRIDGED,
+            replace(NODE, vlan_aware=True),
+            config,
+            MODE=mode,
+            NETWORK_TAGS=tags,
+            VLAN=".5:6:7",
+            TAGS="snf-network:0:allow:198.51.100.7 snf-network:0:mac:aa:55:61:00:00:01",
+        )
+        for mode in ("bridged", "openvswitch")
+    )
+    wanted, found = (
+        [one for one in some.resources if isinstance(one, Element) and one.family == family]
+        for some, family in ((bridged, "bridge"), (made, "netdev"))
+    )
+    assert found == [replace(one, family="netdev") for one in wanted if one.set not in OF_BRIDGES]
+    maps = {one.set for one in found if one.value}
+    hooks = [one for one in made.resources if isinstance(one, Hook)]
+    assert [one.side for one in hooks] == [
+        side for side, name in (("from", "ingress"), ("to", "egress")) if name in maps
+    ]
+    places = [number for number, one in enumerate(made.resources) if isinstance(one, (Hook, OvsPort))]
+    assert isinstance(made.resources[places[-1]], OvsPort)
+
+
+def test_engine_nfqueue_gets_nothing_from_open_vswitch() -> None:
+    """So nobody drops what nobody answers."""
+    made = plan(
+        BRIDGED,
+        config=replace(Config(), nfdhcpd_engine="nfqueue"),
+        MODE="openvswitch",
+        NETWORK_TAGS="nfdhcpd",
+    )
+    assert {one.set for one in kinds(made, Element)} == {"guarded", "ports", "ingress"}  # type: ignore[attr-defined]
+
+
+def test_a_private_network_of_open_vswitch_is_not_translated() -> None:
+    assert "openvswitch" in refusal(BRIDGED, MODE="openvswitch", NETWORK_TAGS="private-filtered masq")
 
 
 def test_openvswitch_does_not_pass_for_protected() -> None:

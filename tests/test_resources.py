@@ -161,8 +161,8 @@ TEXTS: list[tuple[Resource, str, str]] = [
         "--no-wait --if-exists del-port tap0",
     ),
     (
-        OvsPort("tap0", "ovs0", "5", "6,7"),
-        "--if-exists del-port tap0 -- add-port ovs0 tap0 -- set port tap0 tag=5 trunks=6,7",
+        OvsPort("tap0", "ovs0", "5", "6,7", "true"),
+        "--if-exists del-port tap0 -- add-port ovs0 tap0 -- set port tap0 tag=5 trunks=6,7 protected=true",
         "--no-wait --if-exists del-port tap0",
     ),
 ]

@@ -130,7 +130,8 @@ WAYS = {
         "openvswitch: a port of an Open vSwitch bridge",
         ("guest|eth0", "tap", "Open vSwitch|LINK", "a port", "other guests"),
         (
-            go(0, 4, "in the port's VLAN or trunks, as stock Ganeti sets them; not pinned"),
+            go(0, 4, "in the port's VLAN or trunks, as stock Ganeti sets them"),
+            tell(1, 0, "tags filter here as on a bridge, before and after Open vSwitch"),
             tell(1, 0, "nfdhcpd answers on the tap"),
         ),
     ),

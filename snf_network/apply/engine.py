@@ -13,7 +13,7 @@ from snf_network.host import kernel
 from snf_network.host.lock import Lock, Locks
 from snf_network.host.record import ALWAYS, FAILED, NETWORKS, Records, is_live
 from snf_network.lean import replace as changed
-from snf_network.model.resources import Element, Link, Port, Rule
+from snf_network.model.resources import Element, Link, OvsPort, Port, Rule
 from snf_network.rules.ruleset import Ruleset
 
 TYPE_CHECKING = False
@@ -146,7 +146,7 @@ class Engine:
         resources = list(dict.fromkeys(one for record in known for one in record.resources))
         steps.prepare(resources, self.host)
         networks = [one for some in Records(f"{self.config.state_dir}/{NETWORKS}") for one in some.resources]
-        said = self.ruleset.load(_members((*resources, *networks)))
+        said = self.ruleset.load((*resources, *networks))
         departed = [record for record in known if not self._is_current(record)]
         for names in _chunks(record.interface for record in departed):
             with Locks(self.config.state_dir, names, {}) as held:
@@ -394,7 +394,7 @@ def _without(resources: Iterable[Resource], others: Iterable[Resource]) -> list[
 def _moves(old: Record | None, wanted: Record) -> bool:
     """True if a live interface changes its bridge or mode: it must be down while its pins change family."""
     before, after = (
-        {one.bridge for one in record.resources if isinstance(one, Port)}
+        {one.bridge for one in record.resources if isinstance(one, (Port, OvsPort))}
         for record in (old or wanted, wanted)
     )
     return before != after

@@ -36,7 +36,8 @@ def prepare(resources: Iterable[Resource], host: Host) -> None:
 def put(resources: Iterable[Resource], host: Host, known: Mapping[str, int]) -> tuple[list[str], list[str]]:
     """Add everything but members and what `prepare` adds, in the order given. `known` has the ifindex of the
     NICs: a tap that vanished and came back meanwhile is another one. Returns the settings that had to be
-    changed, as lines for the log, and the errors; one failure does not stop the others.
+    changed, as lines for the log, and the errors; one failure does not stop the others, except that of a
+    pin: no link may come up without it.
 
     It is an error if an address has a route to another live device: replacing that route would steal another
     guest's traffic.
@@ -54,8 +55,12 @@ def put(resources: Iterable[Resource], host: Host, known: Mapping[str, int]) -> 
     for door, group in groupby(free, lambda resource: resource.door):
         if door == "sysctl":
             _settings(group, host, changed, failed)
-        else:
-            failed += _through(door, list(group), True, host, known)
+            continue
+        some = list(group)
+        said = _through(door, some, True, host, known)
+        failed += said
+        if said and any(isinstance(one, Hook) and one.is_pin for one in some):
+            break
     return changed, failed
 
 
@@ -112,7 +117,9 @@ def _hooks(resources: list[Resource], add: bool, host: Host, known: Mapping[str,
     if said and not add:
         there = host.run(("nft", "list", "chains", "netdev"))[1].split()
         said = host.nft(one.delete() for one in resources if isinstance(one, Hook) and one.chain in there)
-    return [said.strip().partition("\n")[0]] * len(resources)
+    why = said.strip().partition("\n")[0]
+    hint = " (egress chains need Linux 5.16)" if why.endswith("Operation not supported") else ""
+    return [why + hint] * len(resources)
 
 
 def _files(resources: list[Resource], add: bool, host: Host, known: Mapping[str, int]) -> list[str]:

@@ -14,7 +14,7 @@ import sys
 
 from snf_network.host.record import Record
 from snf_network.model.config import Config
-from snf_network.model.resources import Element, Link, Port
+from snf_network.model.resources import Element, Hook, Link, OvsPort, Port
 from snf_network.observe import readback
 from snf_network.rules.reasons import REASONS
 from snf_network.rules.ruleset import Ruleset
@@ -50,13 +50,14 @@ def run(options: argparse.Namespace, config: Config) -> int:
 
 
 def _asked(record: Record, config: Config, frame: bytes) -> Answer:
-    bridge = next((resource.bridge for resource in record.resources if isinstance(resource, Port)), "")
+    bridge = next((one.bridge for one in record.resources if isinstance(one, (Port, OvsPort))), "")
     mac = (
         next((resource.mac for resource in record.resources if isinstance(resource, Link)), "")
         or config.tap_constant_mac
     )
-    members = [member.add() for member in _members(record)]
-    return explain(record.interface, bridge, mac, Ruleset(config).text(), members, frame)
+    pins = [one for one in record.resources if isinstance(one, Hook) and one.is_pin]
+    lines = [one.add() for one in (*_members(record), *pins)]
+    return explain(record.interface, bridge, mac, Ruleset(config).text(), lines, frame)
 
 
 def _members(record: Record) -> list[Element]:

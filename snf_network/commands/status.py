@@ -107,8 +107,9 @@ def _watch() -> str:
 
 def given_up(record: Record) -> Iterator[str]:
     """Tag settings of a NIC that give up a row of the drop matrix (docs/selftest.md)."""
-    for resource in record.resources:
-        if isinstance(resource, Element) and (resource.family, resource.set) == ("bridge", "nets6"):
+    members = (one for one in record.resources if isinstance(one, Element))
+    for resource in members:
+        if resource.set == "nets6" and resource.family in ("bridge", "netdev"):
             prefix = resource.key.rpartition(" ")[2]
             if is_link_local(prefix.partition("/")[0]):
                 yield f"any link-local source of {prefix} passes, also another guest's (allow:{prefix})"

@@ -11,6 +11,7 @@ from __future__ import annotations
 import ctypes
 import struct
 from collections.abc import Collection
+from contextlib import suppress
 from socket import AF_PACKET as PACKET
 from socket import MSG_DONTWAIT, SO_RCVBUF, SOCK_RAW, SOL_SOCKET, socket
 from typing import Protocol
@@ -26,6 +27,8 @@ SO_ATTACH_FILTER, SO_RCVBUFFORCE, SOL_PACKET, PACKET_AUXDATA, PACKET_STATISTICS,
     6,
     23,
 )
+SO_MARK, MARK = 36, 0x534E4644
+"""What we send has this mark: rules/netdev.nft lets it pass to a port of Open vSwitch."""
 VLAN_VALID = 1 << 4
 BATCH = 64
 """Maximum number of frames read from the socket by one call."""
@@ -69,6 +72,8 @@ class FrameSender:
 
     def __init__(self) -> None:
         self.socket = socket(PACKET, SOCK_RAW, 0)
+        with suppress(PermissionError):  # before Linux 5.17 it needs CAP_NET_ADMIN, not only CAP_NET_RAW
+            self.socket.setsockopt(SOL_SOCKET, SO_MARK, MARK)
         self._descriptor = self.socket.fileno()
 
     def send(self, index: int, frame: bytes) -> bool:

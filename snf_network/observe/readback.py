@@ -17,7 +17,7 @@ from snf_network.host.kernel import ask, read_file, run
 from snf_network.host.stored import Stored
 from snf_network.model.resources import Binding, Element, File, Hook, OvsPort, Resource, Route, Rule
 from snf_network.model.resources.base import PROTOCOL
-from snf_network.model.resources.nft import COUNTERS, FAMILIES, listed
+from snf_network.model.resources.nft import COUNTERS, FAMILIES, SIDES, listed
 from snf_network.model.resources.routes import listed_neighbours
 from snf_network.model.resources.tunnel import Unreachable
 
@@ -96,7 +96,7 @@ def _entries() -> Iterator[Resource]:
 
 
 def members() -> Iterator[Element | Hook]:
-    """Members of our sets and maps, and the chains of NICs with limits. Raises KernelError."""
+    """Members of our sets and maps, and the chains of NICs at their devices. Raises KernelError."""
     for family in FAMILIES:
         stored = Stored(family)
         yield from stored.members
@@ -109,8 +109,8 @@ def members() -> Iterator[Element | Hook]:
 
 
 def hooks_of(interface: str) -> list[Hook]:
-    """The chains of a NIC with limits. Raises KernelError."""
-    found = [Hook(interface, side, "").chain for side in ("out", "in")]
+    """The chains of a NIC at its device. Raises KernelError."""
+    found = [Hook(interface, side, "").chain for side in SIDES]
     with _readable("nft"):
         return [
             hook
@@ -236,7 +236,7 @@ def ovs_ports() -> Iterator[OvsPort]:
     """Every port of Open vSwitch, with its VLANs; none if it is not installed or does not answer."""
     columns = (
         ("--columns=name,ports", "list", "Bridge"),
-        ("--columns=_uuid,name,tag,trunks", "list", "Port"),
+        ("--columns=_uuid,name,tag,trunks,protected", "list", "Port"),
     )
     try:
         status, said = run(
@@ -248,9 +248,10 @@ def ovs_ports() -> Iterator[OvsPort]:
         with _readable("ovs-vsctl"):
             bridges, ports = (_parsed(line)["data"] for line in said.splitlines())
             bridge_of = {uuid: name for name, members in bridges for uuid in _set(members)}
-            for uuid, name, tag, trunks in ports:
-                vlans = (",".join(map(str, sorted(_set(value)))) for value in (tag, trunks))
-                yield OvsPort(name, bridge_of.get(uuid[1], ""), *vlans)
+            for uuid, name, tag, trunks, protected in ports:
+                untagged, tagged = (",".join(map(str, sorted(_set(value)))) for value in (tag, trunks))
+                apart = "true" if protected else ""
+                yield OvsPort(name, bridge_of.get(uuid[1], ""), untagged, tagged, apart)
 
 
 def _set(value: Any) -> list[Any]:

@@ -24,8 +24,11 @@ HOOKS = {
     "bridge": (("prerouting", -310, "iifname"), ("forward", -210, "oifname")),
     "inet": (("prerouting", -460, "iifname"),),
     "arp": (("input", -20, "iifname"),),
+    "netdev": (("ingress", -10, "iifname"), ("egress", -20, "oifname")),
 }
-"""Before ours in each: where frames from the NIC come in; in a bridge also where they go to it."""
+"""Before ours in each: where frames from the NIC come in; in a bridge and at the device also where they go to
+it.
+"""
 LINE = re.compile(
     r"trace id (\w+) (\w+) (\S+) (\S+) (packet:|rule|policy|return)\s?(.*?)\s*(?:\(verdict (.*)\))?\s*$"
 )
@@ -67,8 +70,9 @@ def start(interface: str, seconds: int) -> str:
     """Input for nft that traces the NIC for `seconds`."""
     tables, limit = [], f"limit rate {RATE}/second burst {RATE} packets"
     for family, hooks in HOOKS.items():
+        device = f'device "{interface}" ' if family == "netdev" else ""
         chains = "".join(
-            f"chain {hook} {{ type filter hook {hook} priority {priority}; policy accept\n"
+            f"chain {hook} {{ type filter hook {hook} {device}priority {priority}; policy accept\n"
             f"{word} @traced {limit} meta nftrace set 1\n}}\n"
             for hook, priority, word in hooks
         )

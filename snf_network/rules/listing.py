@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from snf_network.model.resources.nft import SIDES
+
 
 def our_table(listing: str, family: str) -> str:
-    """Our table in the listing of a family's ruleset; empty if it is not there. Without the chains of NICs
-    with limits, which come and go with the NICs.
+    """Our table in the listing of a family's ruleset; empty if it is not there. Without the chains of NICs,
+    which come and go with them.
     """
     head = f"table {family} snf_network {{\n"
     start = f"\n{listing}".find(f"\n{head}")
@@ -13,8 +15,8 @@ def our_table(listing: str, family: str) -> str:
 
 
 def _without_hooks(table: str) -> str:
-    if "\tchain out-" not in table and "\tchain in-" not in table:
+    if not any(f"\tchain {side}-" in table for side in SIDES):
         return table
     blocks = table.removesuffix("}\n").rstrip("\n").split("\n\n")
-    kept = (block for block in blocks if not block.startswith(("\tchain out-", "\tchain in-")))
+    kept = (block for block in blocks if not block.startswith(tuple(f"\tchain {side}-" for side in SIDES)))
     return "\n\n".join(kept) + "\n}\n"

@@ -13,7 +13,7 @@ from snf_network.errors import KernelError
 from snf_network.host import kernel
 from snf_network.host.kernel import RULES
 from snf_network.host.lock import Lock
-from snf_network.model.resources.nft import FAMILIES, LIMIT, Element
+from snf_network.model.resources.nft import FAMILIES, LIMIT, Element, Hook
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from snf_network.host import Host
     from snf_network.host.nftables import Changes
     from snf_network.model.config import Config
+    from snf_network.model.resources import Resource
 
 PROFILES = (f"{RULES}/profiles", "/etc/snf-network/profiles")
 """Directories of profiles; a file in the second replaces one of the same name in the first."""
@@ -51,29 +52,32 @@ class Ruleset:
         """The input of `nft -I snf_network/rules -f -`: it can be loaded repeatedly, without a window, and
         keeps all members. Profiles named in `closed` or `gone`, and unusable ones, drop everything.
         """
-        from snf_network.rules.text import no_tunnels, services, text_of_profiles  # not if they are loaded
+        from snf_network.rules import text  # not if they are loaded
 
         closed = {*closed, *unusable()}
         return "\n".join(
             (
                 f"define MAC_MASK = {self.config.mac_mask}",
                 'include "base.nft"',
-                *text_of_profiles(profiles(), closed, {*self._loaded(), *gone}),
-                *no_tunnels(self.config),
-                *services(self.config),
+                text.emptied(),
+                'include "netdev.nft"',
+                *text.text_of_profiles(profiles(), closed, {*self._loaded(), *gone}),
+                *text.no_tunnels(self.config),
+                *text.services(self.config),
                 *(('include "masq.nft"',) if self.config.masq else ()),
                 "",
             )
         )
 
-    def load(self, members: Sequence[Element] = ()) -> list[str]:
+    def load(self, wanted: Sequence[Resource] = ()) -> list[str]:
         """Load the rules: new rules, old members, no window. Returns the reason for each profile that does
         not load, and drops everything from now on. Raises KernelError, with the rules unchanged.
 
-        After a flush, `members` come in the same transaction: rules without them would let everything pass.
+        After a flush, the members and the NICs' chains among `wanted` come in the same transaction: rules
+        without them would let everything pass.
         """
         with self._alone():
-            said = self._load(members)
+            said = self._load(wanted)
         self._remember()
         return said
 
@@ -199,18 +203,19 @@ class Ruleset:
         if said:
             raise _refused(said)
 
-    def _load(self, members: Sequence[Element] = (), gone: Collection[str] = ()) -> list[str]:
+    def _load(self, wanted: Sequence[Resource] = (), gone: Collection[str] = ()) -> list[str]:
         """Load the rules and note that; a profile that does not load drops everything. `_remember` adds the
         kernel's listing later, when nobody waits for it.
         """
         closed = unusable()
+        members = [one for one in wanted if isinstance(one, Element)]
         gone = {*gone, *gone_profiles(members)}
-        lines = [element.add() for element in members]
-        while said := self.host.nft((self.text(closed, gone), *lines)):
+        some = [[one.add() for one in members], [one.add() for one in wanted if isinstance(one, Hook)]]
+        while said := self.host.nft((self.text(closed, gone), *(line for lines in some for line in lines))):
             wrong = self._to_blame(said, closed)
-            if not wrong and not lines:
+            if not wrong and not some:
                 raise _refused(said)
-            lines = lines if wrong else []  # one refused member must not cost the rules
+            some = some if wrong else some[:-1]  # one refused, as of a device that is gone, must not cost all
             closed |= wrong
         self._note(f"{CLOSED}{' '.join(closed)}\n")
         return list(closed.values())

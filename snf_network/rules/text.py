@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from snf_network.host.kernel import RULES, read_file
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping
@@ -19,7 +21,22 @@ CHECKS = {
 }
 CHECKS |= {f"sole_{check}": f"jump foreign\ngoto {check}_profile_{{name}}" for check in CHECKS}
 CHECKS["sole"] = "jump foreign\ngoto profile_{name}"
-"""The checks of base.nft and overlay.nft for frames to a bridged tap, each followed by a profile."""
+"""The checks of port.nft and overlay.nft for frames to a bridged tap, each followed by a profile."""
+NETDEV = ("netdev", "pins", "pin_arp", "port", "limits")
+"""The files with the chains of table netdev."""
+CHAIN = "\tchain "
+"""How a line begins that defines a chain."""
+
+
+def emptied() -> str:
+    """What takes the rules out of table netdev, before they are loaded again: its chains one by one, as a
+    flush of the table would take those of the NICs, too.
+    """
+    lines = [line for name in NETDEV for line in (read_file(f"{RULES}/{name}.nft") or "").split("\n")]
+    names = [line.split()[1] for line in lines if line.startswith(CHAIN)]
+    chains = "".join(f"chain {name} {{ }}\n" for name in names)
+    flushes = "".join(f"flush chain netdev snf_network {name}\n" for name in names)
+    return f"table netdev snf_network {{\n{chains}}}\n{flushes}"
 
 
 def no_tunnels(config: Config) -> Iterator[str]:
@@ -28,7 +45,7 @@ def no_tunnels(config: Config) -> Iterator[str]:
         f"{'ip6' if ':' in prefix else 'ip'} daddr {prefix} goto no_tunnel\n"
         for prefix in config.underlay.split()
     )
-    for family in ("bridge", "inet") if rules else ():
+    for family in ("bridge", "inet", "netdev") if rules else ():
         yield f"table {family} snf_network {{\nchain tunnel {{\n{rules}}}\n}}"
 
 

@@ -42,8 +42,8 @@ class Answer:
 def explain(
     interface: str, bridge: str, mac: str, rules: str, members: Sequence[str], frame: bytes
 ) -> Answer:
-    """Send `frame` from a NIC with these `members`; it is a port of `bridge`, or routed with a tap of MAC
-    address `mac`.
+    """Send `frame` from a NIC with these `members` and chains, as lines for nft; it is a port of `bridge`,
+    which may be that of Open vSwitch, or routed with a tap of MAC address `mac`.
 
     Raises KernelError if no namespace can be made.
     """

@@ -10,6 +10,7 @@ from snf_network.selftest.matrix import (
     GATEWAY,
     ISOLATED,
     LIMITED,
+    NODE_ISOLATED,
     NODE_PREFIX,
     OTHER,
     OTHER6,
@@ -232,17 +233,14 @@ UNASKED = (
         answer=lambda g, frame: f.asks_for(frame, g.ip6),
     ),
 )
-FROM_GUESTS = {ISOLATED: "isolated"}
+FROM_GUESTS = {"peer": {ISOLATED: "isolated"}, "node": {NODE_ISOLATED: "isolated"}}
 
 
 def _of_guest(row: Row) -> Row:
     """An isolated guest gets nothing that others of its MAC prefix send."""
     source = row.frame(Guest(Column("", "bridged", "", ()), 1))[6:12].hex(":")
-    return (
-        replace(row, stopped={**FROM_GUESTS, **row.stopped})
-        if source == SISTER and row.sender == "peer"
-        else row
-    )
+    stopped = FROM_GUESTS.get(row.sender, {})
+    return replace(row, stopped={**stopped, **row.stopped}) if source == SISTER else row
 
 
 STOPPED = (*UNASKED, *map(_of_guest, (*OTHER_NETWORKS, *FLOODED, *KEPT_OUT)))

@@ -53,11 +53,11 @@ MAC, IP, LINK_LOCAL, ROUTER_LOCAL, GUARD, SERVED, QUEUED, PORT, ROUTED, ANY = (
     "any",
 )
 PREFIX, NODE_PREFIX, PROTECTED, LIMITED, PROFILE = "prefix", "node-prefix", "protected", "limited", "profile"
-OWNED, ISOLATED = "owned", "isolated"
+OWNED, ISOLATED, NODE_ISOLATED = "owned", "isolated", "node-isolated"
 """Pins: source MAC; addresses; link-local addresses; the tap's own; servers and routers; requests that
 nfdhcpd got from the tap, or from iptables; ports; the table; pins of all NICs. And for frames to the guest:
 its MAC prefix, from others and from the node itself; two profiles, and any profile; its own MAC; no
-other guest.
+other guest, not even if the node itself speaks as one.
 """
 LIMIT_OUT, LIMIT_IN, LIMIT_PPS, LIMIT_BROADCAST, LIMIT_NEW = (
     f"limit:{what}" for what in ("out", "in", "pps", "broadcast", "new")
@@ -88,6 +88,11 @@ class Column:
     def limited(self) -> bool:
         """True if it has limits: such a column has only the rows about them."""
         return "limit:" in self.tags
+
+    @property
+    def switched(self) -> bool:
+        """True if it is a port of Open vSwitch, which is no bridge of an overlay."""
+        return self.mode == "openvswitch"
 
     @property
     def routed(self) -> bool:
@@ -127,10 +132,31 @@ COLUMNS = (
         (MAC, PREFIX, IP, ROUTER_LOCAL, LINK_LOCAL, GUARD, SERVED, PORT, ANY),
         trunk=True,
     ),
+    Column(
+        "openvswitch",
+        "openvswitch",
+        THREE,
+        (MAC, PREFIX, NODE_PREFIX, IP, ROUTER_LOCAL, LINK_LOCAL, GUARD, SERVED, PORT, ANY),
+        trunk=True,
+    ),
+    Column(
+        "openvswitch allow",
+        "openvswitch",
+        "ip-filtered",
+        (MAC, IP, PORT, OWNED, ANY),
+        (*EXTRAS, "allow:fe80::/10"),
+    ),
     Column("routed, protected", "routed", LESS, (PROTECTED, PROFILE), profile="protected", inward=True),
     Column("bridged, limited", "bridged", "", (LIMITED, PROFILE), profile="limited", inward=True),
     Column("isolated", "bridged", "isolated", (ISOLATED,), inward=True),
     Column("isolated, ip-filtered", "bridged", "isolated ip-filtered", (ISOLATED, OWNED), inward=True),
+    Column(
+        "openvswitch, isolated",
+        "openvswitch",
+        "isolated ip-filtered",
+        (ISOLATED, NODE_ISOLATED, OWNED),
+        inward=True,
+    ),
     Column(
         "private, protected",
         "bridged",
@@ -264,5 +290,7 @@ class Row:
         if column.limited != self.limit:
             return False
         if column.inward and (not self.inward or ROUTED in self.stopped):
+            return False
+        if column.switched and self.sender == "beyond":
             return False
         return not ((self.bridged and column.routed) or (self.routed and not column.routed))

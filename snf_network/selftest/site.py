@@ -54,6 +54,8 @@ ROOM = 16000
 """Distance between the first numbers of two plays: more than the number of frames in a play."""
 UNCOUNTED = 64999
 """The number of frames that only go before a row's."""
+OURS = 0x534E4644
+"""The mark of what nfdhcpd sends (rules/netdev.nft)."""
 MARKS = 65000
 """First number of the frames that mark the end of a play; they pass every filter."""
 TABLES = ("bridge", "inet", "arp", "netdev")
@@ -71,6 +73,19 @@ GATEWAY_MEMBERS = (
 )
 """Those of networks/gateway.py."""
 UNROUTED_NETS = ("203.0.113.128/25", "2001:db8:fffd::/48")
+OPEN_VSWITCH = """
+mkdir /mnt/bin /mnt/bin.work
+mount -t overlay overlay -o lowerdir=/usr/bin,upperdir=/mnt/bin,workdir=/mnt/bin.work /usr/bin
+cat > /usr/bin/ovs-vsctl <<'END'
+#!/bin/sh
+case "$*" in *" list "*) exit 1;; esac
+while [ $# -gt 0 ] && [ "$1" != add-port ]; do shift; done
+[ $# -eq 0 ] || exec ip link set "$3" master "$2"
+END
+chmod 755 /usr/bin/ovs-vsctl
+"""
+"""Shell lines that let a bridge stand for that of Open vSwitch: pins are at the tap, before and after either.
+"""
 Heard = dict[int, set[str]]
 """The receivers of each frame, by its index among all frames of a play."""
 
@@ -94,6 +109,7 @@ class Site:
         self._cable("eth1", self.router, "eth1")
         for guest in self.guests:
             self._cable(guest.tap, self.guest, guest.tap)
+            self.node.ip(f"link set {guest.tap} address fe{guest.mac[2:]}")
         self._node()
         for guest in self.guests:
             self._up(guest)
@@ -146,6 +162,7 @@ class Site:
         for family in ("-4", "-6"):
             node.run("ip", family, "rule", "add", "iif", "eth1", "lookup", "222")
         node.write("/etc/iproute2/rt_tables.d/snf.conf", "222 snf_selftest\n")
+        node.run("sh", "-ec", OPEN_VSWITCH)
         self.settings = node.read("/etc/default/snf-network") + f'UNDERLAY="{UNDERLAY} {UNDERLAY6}"\n'
         self.settings += f'NODE_SERVICES="{OPEN_PORT}/tcp"\n'
 
@@ -175,7 +192,8 @@ class Site:
             self.node.load(f"add element {family} snf_network {name} {{ {member} }}\n")
         for guest in self.guests:
             if guest.column.trunk:
-                self.node.load(f'add element bridge snf_network trunks {{ "{guest.tap}" . {TRUNK} }}\n')
+                family = "netdev" if guest.column.switched else "bridge"
+                self.node.load(f'add element {family} snf_network trunks {{ "{guest.tap}" . {TRUNK} }}\n')
 
     def plays(self, start: int) -> list[Heard]:
         """The results of `play` with bridge-nf-call-* off and on; without br_netfilter, one."""
@@ -260,10 +278,15 @@ class Site:
         }
 
     def _speak(self, machine: Machine, device: str, *frames: bytes) -> None:
-        """Send frames from a socket that stays open: closing one takes the kernel 10 ms."""
+        """Send frames from a socket that stays open: closing one takes the kernel 10 ms. What the node sends
+        to a tap are marks, which no pin keeps from the guest.
+        """
         key = machine.name, device
         if key not in self.speakers:
-            self.speakers[key] = self.stack.enter_context(closing(machine.packet_socket(device, 0)))
+            made = self.stack.enter_context(closing(machine.packet_socket(device, 0)))
+            if machine is self.node and device.startswith("tap"):
+                made.setsockopt(socket.SOL_SOCKET, socket.SO_MARK, OURS)
+            self.speakers[key] = made
         speak(self.speakers[key], frames)
 
     def _ask(self, guest: Guest) -> None:

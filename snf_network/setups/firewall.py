@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from snf_network.errors import BadEnvironment, shown
-from snf_network.model.resources import Element, Resource
+from snf_network.model.resources import Element, Hook, Resource
+from snf_network.setups.pins import PORTS
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -20,8 +21,8 @@ RECONFIGURE = "reconfigure"
 def setup(nic: Nic, node: Node, config: Config, members: Collection[str]) -> Iterator[Resource]:
     """One verdict for everything that goes to the tap, so a flooded broadcast costs one lookup per port.
 
-    What the sets tell that contain the NIC, `members`, is checked before its profile, in the bridge: that the
-    frame comes from no other guest, if isolated; the MAC prefix of a private network; or else, if its
+    What the sets tell that contain the NIC, `members`, is checked before its profile, if it is a port: that
+    the frame comes from no other guest, if isolated; the MAC prefix of a private network; or else, if its
     addresses are pinned, that it is for its MAC or a group. A served NIC of an overlay hears no server and no
     router from beyond it.
     """
@@ -46,8 +47,10 @@ def setup(nic: Nic, node: Node, config: Config, members: Collection[str]) -> Ite
     if nic.mode == "bridged" and check == "owned":
         yield Element("bridge", "prefixed", nic.interface)
         yield Element("bridge", "owned", nic.interface)
-    if nic.mode == "bridged" and chain:
-        yield Element("bridge", "egress", nic.interface, value=f"goto {chain}")
+    if nic.mode in PORTS and chain:
+        yield Element(PORTS[nic.mode], "egress", nic.interface, value=f"goto {chain}")
+        if nic.mode == "openvswitch":
+            yield Hook(nic.interface, "to", "jump to_port")
 
 
 def profile_of(nic: Nic, config: Config) -> str:

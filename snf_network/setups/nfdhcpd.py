@@ -12,6 +12,7 @@ from snf_network.addresses import within
 from snf_network.errors import BadEnvironment, shown
 from snf_network.model.resources import Binding, Element, Resource
 from snf_network.setups.allow import extra
+from snf_network.setups.pins import PORTS
 from snf_network.setups.tags import tags_of
 
 # the characters of a Ganeti tag; any other could end the quotes in the file
@@ -151,17 +152,15 @@ def _read(key: str, text: str, tag: str) -> str:
 
 def _guard(nic: Nic, config: Config) -> Iterator[Resource]:
     """A served guest must not be a server. What nfdhcpd answers is dropped once its engine has seen it, so
-    requests of guests with another server get through.
+    requests of guests with another server get through. iptables, from which the engine nfqueue gets them,
+    sees none from Open vSwitch.
     """
-    if nic.mode not in ("routed", "bridged"):
-        return
-    tap, bridged = nic.interface, nic.mode == "bridged"
-    if bridged:  # a routed NIC can never be a server
+    tap, family = nic.interface, PORTS.get(nic.mode, "inet")
+    if nic.mode in PORTS:  # a routed NIC can never be a server
         from snf_network.setups.port import port
 
-        yield Element("bridge", "guarded", tap)
+        yield Element(family, "guarded", tap)
         yield from port(nic)
-    if config.nfdhcpd_engine != "none":
-        yield Element(
-            "bridge" if bridged else "inet", "queued" if config.nfdhcpd_engine == "nfqueue" else "served", tap
-        )
+    sets = {"packet": "served"} if nic.mode == "openvswitch" else {"packet": "served", "nfqueue": "queued"}
+    if config.nfdhcpd_engine in sets:
+        yield Element(family, sets[config.nfdhcpd_engine], tap)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from snf_network.model.resources import Alias, Link, OvsPort, Resource
 from snf_network.setups.bridged import vlans
+from snf_network.setups.tags import tags_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -15,8 +16,9 @@ if TYPE_CHECKING:
 
 
 def setup(nic: Nic, node: Node, config: Config) -> Iterator[Resource]:
-    """The port with its access VLAN and its trunk VLANs."""
+    """The port with its access VLAN and its trunk VLANs; the switch keeps those with tag isolated apart."""
     untagged, tagged = vlans(nic.vlan)
-    yield OvsPort(nic.interface, nic.link, untagged, ",".join(tagged))
+    protected = "true" if config.isolated_tag in tags_of(nic, config) else ""
+    yield OvsPort(nic.interface, nic.link, untagged, ",".join(tagged), protected)
     yield Link(nic.interface)
     yield Alias(nic.interface, nic.alias)

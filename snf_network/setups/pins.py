@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from _socket import AF_INET6, inet_pton
 
-from snf_network.model.resources import Element, Resource
+from snf_network.model.resources import Element, Hook, Resource
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -14,6 +14,10 @@ if TYPE_CHECKING:
 
     from snf_network.model.nic import Nic
     from snf_network.setups.allow import Extra
+
+
+PORTS = {"bridged": "bridge", "openvswitch": "netdev"}
+"""The modes in which the NIC is a port, each with the table that has its rules."""
 
 
 def raw_address(address: str) -> str:
@@ -70,7 +74,7 @@ def routers(nic: Nic, family: str, addresses: Iterable[str]) -> Iterator[Resourc
 
 
 def ingress(nic: Nic, members: set[str]) -> Iterator[Resource]:
-    """The single lookup that dispatches all traffic from a bridged tap; its target depends on the sets that
+    """The single lookup that dispatches all traffic from a port; its target depends on the sets that
     contain the NIC.
     """
     chain = (
@@ -82,5 +86,7 @@ def ingress(nic: Nic, members: set[str]) -> Iterator[Resource]:
         if "guarded" in members
         else ""
     )
-    if nic.mode == "bridged" and chain:
-        yield Element("bridge", "ingress", nic.interface, value=f"goto {chain}")
+    if nic.mode in PORTS and chain:
+        yield Element(PORTS[nic.mode], "ingress", nic.interface, value=f"goto {chain}")
+        if nic.mode == "openvswitch":
+            yield Hook(nic.interface, "from", "jump from_port")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from snf_network.model.resources import Element, Resource
 from snf_network.setups.bridged import vlans
+from snf_network.setups.pins import PORTS
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -18,6 +19,6 @@ def setup(nic: Nic, node: Node, config: Config) -> Iterator[Resource]:
     """Its MAC is pinned there too; addresses and servers in these VLANs are not checked. Never the untagged
     VLAN, nor 0.
     """
-    if nic.mode == "bridged" and nic.vlan:
+    if nic.mode in PORTS and nic.vlan:
         for vid in vlans(nic.vlan)[1]:
-            yield Element("bridge", "trunks", nic.interface, vid)
+            yield Element(PORTS[nic.mode], "trunks", nic.interface, vid)

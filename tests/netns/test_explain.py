@@ -20,7 +20,7 @@ from tests.netns.lab import SCRIPTS, until
 
 COMMAND = str(SCRIPTS / "snf-network")
 ROW = {row.name: row for row in ROWS}
-ROUTED, FILTERED, PRIVATE = 0, 2, 4
+ROUTED, FILTERED, PRIVATE, SWITCHED = 0, 2, 4, 7
 
 
 @pytest.fixture(scope="module")
@@ -81,6 +81,13 @@ def explained(site: Site, guest: Guest, row: Row) -> dict[str, object]:
             "bridge snf_network tagged: goto no_tagged",
             "trunks has nothing of tap5",
         ),
+        (
+            SWITCHED,
+            "IPv4 source, a neighbour's",
+            "ip4-src",
+            "netdev snf_network pin4: goto no_ip4_src",
+            "src4 has aa:55:60:00:00:08 . 198",
+        ),
     ),
 )
 def test_dropped_frame(site: Site, number: int, name: str, reason: str, rule: str, sets: str) -> None:
@@ -103,6 +110,7 @@ def test_dropped_frame(site: Site, number: int, name: str, reason: str, rule: st
             "bridge snf_network pin_arp: iifname . arp saddr ether . arp saddr ip @src4 accept",
         ),
         (PRIVATE, "UDP, IPv6", "bridge snf_network prerouting: iifname vmap @ingress"),
+        (SWITCHED, "UDP", "netdev snf_network pin4: iifname . ether saddr . ip saddr @src4 goto ok4"),
     ),
 )
 def test_frame_that_passes(site: Site, number: int, name: str, rule: str) -> None:
@@ -208,9 +216,10 @@ def test_trace_shows_drops_as_they_come(site: Site) -> None:
     assert not traced(site)
 
 
-def test_trace_shows_what_goes_to_the_nic_too(site: Site) -> None:
+@pytest.mark.parametrize("number", [PRIVATE, SWITCHED])
+def test_trace_shows_what_goes_to_the_nic_too(site: Site, number: int) -> None:
     """A guest asks why it does not hear another: the answer may be its own filter."""
-    guest = site.guests[PRIVATE]
+    guest = site.guests[number]
     command = tracing(site, guest.tap, "--seconds", "3")
     sender = site.guests[FILTERED + 1]
     frame = ROW["VRRP MAC"].frame(sender)
@@ -227,7 +236,7 @@ def test_trace_ends_by_itself_even_if_it_is_killed(site: Site) -> None:
         command.kill()
         command.wait(10)
     assert until(lambda: not Path(f"/proc/{monitors[0]}").exists())
-    for family in ("bridge", "inet", "arp"):
+    for family in TABLES:
         assert until(
             lambda family=family: (
                 '"tap3"' not in site.node.out("nft", "list", "set", family, "snf_trace", "traced")

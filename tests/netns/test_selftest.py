@@ -294,6 +294,6 @@ def test_nothing_is_left_even_if_it_is_killed() -> None:
 
 
 def test_reason_of_what_is_kept_from_a_guest_is_one_that_is_counted() -> None:
-    files = ("base.nft", "overlay.nft", "limits.nft")
+    files = ("base.nft", "port.nft", "overlay.nft", "limits.nft")
     text = "".join((ROOT / "snf_network" / "rules" / name).read_text() for name in files)
     assert [reason for reason in TO_GUESTS if f'"{reason}"' not in text] == []

@@ -1,5 +1,5 @@
-"""Members of the sets and maps of base.nft: the only nft state that a NIC has, but for the chains of a NIC
-with limits.
+"""Members of the sets and maps of base.nft: the only nft state that a NIC has, but for the chains at its own
+device.
 """
 
 from __future__ import annotations
@@ -58,6 +58,10 @@ BURST = 5
 """Frames, where nft lists none."""
 HOOK = "hook"
 """Stands for the chain of a NIC where the watch names the set of a member."""
+SIDES = {"out": ("ingress", 0), "in": ("egress", 0), "from": ("ingress", 10), "to": ("egress", -10)}
+"""Hook and priority of the chains of a NIC: limits of what the guest sends and gets, and the pins of a port
+of Open vSwitch. As on a bridge, what is over a limit meets no pin, and what is kept from the guest no limit.
+"""
 THOUSANDS = {"bytes": 1, "kbytes": 1 << 10, "mbytes": 1 << 20}
 """The units in which nft lists limits."""
 DATA_VALUE, DATA_VERDICT, VERDICT_CODE, VERDICT_CHAIN = 1, 2, 1, 2
@@ -152,9 +156,7 @@ class SharedElement(Element):
 
 @dataclass(frozen=True)
 class Hook(Resource):
-    """The chain of a NIC with limits, at the hook of its own device: what is over them goes on to chains of
-    limits.nft.
-    """
+    """A chain of a NIC at the hook of its own device: its rules go on to chains of netdev.nft."""
 
     door: ClassVar[str] = "hook"
     heading: ClassVar[str] = "nft -f -"
@@ -162,7 +164,7 @@ class Hook(Resource):
     place: ClassVar[tuple[str, ...]] = ("interface", "side")
     interface: str
     side: str
-    """out: what the guest sends; in: what goes to it."""
+    """One of SIDES."""
     rules: str
     """Its rules, with "; " between them."""
 
@@ -172,16 +174,21 @@ class Hook(Resource):
         return f"{self.side}-{self.interface}"
 
     @property
+    def is_pin(self) -> bool:
+        """True if no NIC may come up without it."""
+        return self.side in ("from", "to")
+
+    @property
     def command(self) -> str:
         """Its first line."""
         return f"nft {self.add()}".partition("\n")[0]
 
     def add(self) -> str:
         """Several lines, as a binding has: the chain; nothing in it; all that belongs there."""
-        hook, name = "ingress" if self.side == "out" else "egress", f"netdev snf_network {self.chain}"
-        head = f'add chain {name} {{ type filter hook {hook} device "{self.interface}" priority 0; }}'
+        (hook, priority), name = SIDES[self.side], f"netdev snf_network {self.chain}"
+        kind = f'type filter hook {hook} device "{self.interface}" priority {priority};'
         rules = (f"add rule {name} {rule}" for rule in self.rules.split("; "))
-        return "\n".join((head, f"flush chain {name}", *rules))
+        return "\n".join((f"add chain {name} {{ {kind} }}", f"flush chain {name}", *rules))
 
     def delete(self) -> str:
         """Fails if it is absent."""
@@ -190,7 +197,7 @@ class Hook(Resource):
     def unsound(self) -> str:
         """As of a member; and no rule ends its line."""
         text = f"{self.side}{self.interface}{self.rules.replace('; ', ' ')}"
-        sound = text.isprintable() and self.side in ("out", "in") and not set(text) & set('{};\\"')
+        sound = text.isprintable() and self.side in SIDES and not set(text) & set('{};\\"')
         return "" if sound else f"hook={text}"
 
     @staticmethod

@@ -117,13 +117,16 @@ class OvsPort(Resource):
     bridge: str
     tag: str = ""
     trunks: str = ""
+    protected: str = ""
+    """`true`: the switch lets nothing pass between it and other such ports (ovs-vswitchd.conf.db(5))."""
 
     def add(self) -> str:
         """One ovs-vsctl transaction: removes a stale port of that name, adds the new one with its VLANs."""
-        settings = (self.tag and f" tag={self.tag}") + (self.trunks and f" trunks={self.trunks}")
+        named = (("tag", self.tag), ("trunks", self.trunks), ("protected", self.protected))
+        settings = "".join(f" {name}={value}" for name, value in named if value)
         port = f"add-port {self.bridge} {self.interface}"
-        vlans = settings and f" -- set port {self.interface}{settings}"
-        return f"--if-exists del-port {self.interface} -- {port}{vlans}"
+        more = settings and f" -- set port {self.interface}{settings}"
+        return f"--if-exists del-port {self.interface} -- {port}{more}"
 
     def delete(self) -> str:
         """Succeeds if the port is gone; does not wait for ovs-vswitchd, which takes the port out of its
