@@ -62,20 +62,20 @@ def nics(count: int) -> str:
     return f"{count} NIC{'s' * (count != 1)}"
 
 
-def bring_up(machine: Machine, everybody: Sequence[Environment]) -> None:
+def bring_up(machine: Machine, everybody: Sequence[Environment], script: str = UP) -> None:
     """The real ifup for each NIC: the first alone, as it loads the ruleset, then as many at once as there are
     CPUs.
     """
     running: list[tuple[int, Environment]] = []
     with machine.entered():
-        run([UP], everybody[0])
+        run([script], everybody[0])
         for nic in everybody[1:]:
             if len(running) >= (os.cpu_count() or 1):
                 pid, earlier = running.pop(0)
-                finish(pid, [UP], earlier)
-            running.append((start([UP], nic), nic))
+                finish(pid, [script], earlier)
+            running.append((start([script], nic), nic))
         for pid, earlier in running:
-            finish(pid, [UP], earlier)
+            finish(pid, [script], earlier)
 
 
 def at_once(machine: Machine, script: str, everybody: Sequence[Environment]) -> float:

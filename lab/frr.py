@@ -21,6 +21,8 @@ cat > "$1"
 chown frr:frr /etc/frr/*
 chmod 640 /etc/frr/*
 """
+QUIETLY = '"$@" > /run/frr/said 2>&1 || { cat /run/frr/said; exit 1; }'
+"""Start what keeps its stderr open as a daemon, as FRR 10 does: whoever reads a pipe from it would wait."""
 
 
 class Frr:
@@ -33,7 +35,8 @@ class Frr:
     def start(self, *daemons: str) -> None:
         """Start daemons, or both, then give them the file, as watchfrr does."""
         for daemon in daemons or DAEMONS:
-            self.machine.run(f"/usr/lib/frr/{daemon}", "-d", "-A", "127.0.0.1", "-P", 0)
+            argv = f"/usr/lib/frr/{daemon}", "-d", "-A", "127.0.0.1", "-P", 0
+            self.machine.run("sh", "-c", QUIETLY, "sh", *argv)
         self.vtysh("-b")
 
     def vtysh(self, *words: str) -> str:

@@ -2,7 +2,8 @@
 
 A test is left out if it uses the fixture `root`, as all tests with namespaces do, or is marked `vm`, `slow`
 or `quiet` (a test that measures time needs an idle machine). A test that lacks a Python module or a tool is
-reported as skipped, with the name of what is missing.
+reported as skipped, with the name of what is missing. Which tools a test starts is seen when it starts them;
+one whose tools are started by others names them by the mark `tool`.
 """
 
 from __future__ import annotations
@@ -10,6 +11,8 @@ from __future__ import annotations
 import importlib
 import os
 import shutil
+import subprocess
+import traceback
 from collections.abc import Generator
 from pathlib import Path
 from typing import Any
@@ -17,7 +20,7 @@ from typing import Any
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
-OPTIONAL = {"dns", "hypothesis", "jsonschema", "prometheus_client", "pyroute2", "scapy", "yaml"}
+OPTIONAL = {"dns", "ensurepip", "hypothesis", "jsonschema", "prometheus_client", "pyroute2", "scapy", "yaml"}
 """Modules that a machine may lack on which nothing was installed for the tests."""
 FOLDERS = pytest.StashKey[list[str]]()
 PATH = os.pathsep.join((str(ROOT / ".venv" / "bin"), os.environ.get("PATH", os.defpath)))
@@ -94,7 +97,14 @@ def _skip(report: Any, error: BaseException | None, node: pytest.Item | pytest.C
         report.longrepr = (str(node.path), 0, f"Skipped: {why}")
 
 
+def _where(error: BaseException) -> str:
+    """The file of the line that raised an error."""
+    return [frame.f_code.co_filename for frame, _ in traceback.walk_tb(error.__traceback__)][-1]
+
+
 def _missing(error: BaseException | None) -> str:
-    """Which optional module an error is about, in words; empty if about none."""
+    """Which optional module or tool an error is about, in words; empty if about none."""
+    if isinstance(error, FileNotFoundError) and _where(error) == subprocess.__file__:
+        return f"no {error.filename} here"
     name = (error.name or "").partition(".")[0] if isinstance(error, ModuleNotFoundError) else ""
     return f"no Python module {name} here" if name in OPTIONAL else ""

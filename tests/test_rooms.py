@@ -336,12 +336,18 @@ def test_nothing_heavy_comes_in_by_a_back_door() -> None:
         f"snf_network.{module.removesuffix('/__init__').replace('/', '.')}"
         for module in sorted(path_of_a_nic())
     ]
-    script = f"import sys; sys.path.insert(0, {str(ROOT)!r}); [__import__(name) for name in {modules!r}]; print(*sys.modules)"
-    loaded = subprocess.run(
-        ("/usr/bin/python3", "-ISB", "-c", script), capture_output=True, text=True, check=True
-    ).stdout.split()
+    script = f"sys.path.insert(0, {str(ROOT)!r}); [__import__(name) for name in {modules!r}]"
+    loaded = loaded_by(script)
     assert not {name.partition(".")[0] for name in loaded} & HEAVY
-    assert len(loaded) < 103, "each costs; see docs/design.md"
+    assert len(loaded) - len(loaded_by("")) < 80, "each costs; see docs/design.md"
+
+
+def loaded_by(script: str) -> list[str]:
+    """All modules of an interpreter that is started as the launchers are and has run a script; a newer Python
+    loads more by itself.
+    """
+    argv = ("/usr/bin/python3", "-ISB", "-c", f"import sys; {script}\nprint(*sys.modules)")
+    return subprocess.run(argv, capture_output=True, text=True, check=True).stdout.split()
 
 
 # --- size, and a sentence for each

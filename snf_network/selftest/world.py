@@ -307,11 +307,11 @@ table inet witness {
 		ip6 nexthdr 44 add @seen { @nh,368,16 }
 		ip6 nexthdr != 44 add @seen { @nh,16,16 }
 	}
-	set vxlan { typeof @nh,16,16; flags dynamic; size 65535; }
+	set encapsulated { typeof @nh,16,16; flags dynamic; size 65535; }
 	set delivered { typeof @nh,16,16; flags dynamic; size 65535; }
 	chain deliver { type filter hook input priority 300; policy accept
-		udp dport 4789 meta nfproto ipv4 add @vxlan { @nh,32,16 }
-		udp dport 4789 meta nfproto ipv6 add @vxlan { @nh,16,16 }
+		udp dport 4789 meta nfproto ipv4 add @encapsulated { @nh,32,16 }
+		udp dport 4789 meta nfproto ipv6 add @encapsulated { @nh,16,16 }
 		meta nfproto ipv4 add @delivered { @nh,32,16 }
 		ip6 nexthdr 44 add @delivered { @nh,368,16 }
 		ip6 nexthdr != 44 add @delivered { @nh,16,16 }
@@ -339,7 +339,7 @@ def witnessed(machine: Machine) -> set[int]:
 
 def encapsulated(machine: Machine) -> set[int]:
     """The numbers of all packets so far that a VXLAN device of the machine would receive."""
-    return set(members(machine, "inet", "vxlan", "witness"))
+    return set(members(machine, "inet", "encapsulated", "witness"))
 
 
 def delivered(machine: Machine) -> set[int]:

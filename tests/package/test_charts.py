@@ -30,12 +30,15 @@ def test_a_run_of_a_bench_replaces_our_figures(tmp_path: Path) -> None:
         "routed IPv4 out: our tables over none": 2.0,
         "routed up: CPU over the bare interpreter, 0 NICs": 4.0,
         "routed up: CPU with 1000 NICs over 0": 2.0,
+        "stock Ganeti, routed up: CPU over the bare interpreter, 0 NICs": 1.5,
+        "stock Ganeti, routed up: CPU with 1000 NICs over 0": 3.0,
     }
     told = {"figures": [{"what": what, "value": value} for what, value in figures.items()]}
     (tmp_path / "bench.json").write_text(json.dumps(told))
     found = made(tmp_path / "charts", "--json", tmp_path / "bench.json")
     assert "snf-network 6x" in found["packet.svg"] and "bash package 49x" in found["packet.svg"]
     assert "snf-network 8x" in found["ifup.svg"] and "snf-network: 4.00x" in found["ifup.svg"]
+    assert "stock Ganeti 4.5x" in found["ifup.svg"]
 
 
 def test_benches_have_these_words() -> None:
@@ -45,3 +48,4 @@ def test_benches_have_these_words() -> None:
     assert 'f"{way.name}: our tables over none"' in forward
     assert 'f"{setup} {action}: CPU over the bare interpreter, {nodes.nics(counts[0])}"' in ifup
     assert 'f"{setup} {action}: CPU with {nodes.nics(count)} over {counts[0]}"' in ifup
+    assert 'STOCK = "stock Ganeti, routed"' in ifup

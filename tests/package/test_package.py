@@ -61,6 +61,7 @@ def elsewhere(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
     return place, said
 
 
+@pytest.mark.tool("dh", "pybuild")
 def test_unit_tests_run_at_build(elsewhere: tuple[Path, str]) -> None:
     """As whoever builds: neither root nor a network is needed."""
     passed = re.search(r"^=* ?(\d+) passed.* in ([\d.]+)s", elsewhere[1], re.MULTILINE)
@@ -81,6 +82,7 @@ def test_the_book_is_a_package_of_its_own(built: Path, tmp_path: Path) -> None:
     assert field(package.book(), "Architecture") == {"all"}
 
 
+@pytest.mark.tool("dh", "pybuild")
 def test_a_build_without_the_book_needs_no_sphinx(tmp_path: Path) -> None:
     """With the build profile nodoc, as on a machine that lacks Sphinx; the nodes' packages are the same."""
     source = copy(tmp_path / "source")

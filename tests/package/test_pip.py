@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import subprocess
 from pathlib import Path
 
@@ -17,6 +18,7 @@ PYTHON = "/usr/bin/python3"
 @pytest.fixture(scope="module")
 def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """bin/ of a virtual environment that has us by pip, and what we need by Debian."""
+    importlib.import_module("ensurepip")  # which Debian has in python3-venv
     place = tmp_path_factory.mktemp("pip")
     copy(place / "source")
     environment = place / "venv"
