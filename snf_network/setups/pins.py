@@ -78,9 +78,9 @@ def ingress(nic: Nic, members: set[str]) -> Iterator[Resource]:
         if "ndmacs" in members
         else "mac_pins"
         if "macs" in members
-        else "guard"
+        else "any_mac_guard"
         if "guarded" in members
-        else ""
+        else "any_mac"
     )
-    if nic.mode == "bridged" and chain:
+    if nic.mode == "bridged":
         yield Element("bridge", "ingress", nic.interface, value=f"goto {chain}")
