@@ -62,6 +62,14 @@ def nics(count: int) -> str:
     return f"{count} NIC{'s' * (count != 1)}"
 
 
+def crowd(machine: Machine, far: Machine, taps: Sequence[str]) -> None:
+    """Veth ends named as the taps. The far ends, in a machine of their own, are up and drop all they get."""
+    far.sysctl("net/ipv6/conf/default/disable_ipv6", 1)
+    added = (f"link add {tap} type veth peer name {tap} netns {far.holder.pid}" for tap in taps)
+    machine.run("ip", "-batch", "-", input="\n".join(added), timeout=300)
+    far.run("ip", "-batch", "-", input="\n".join(f"link set {tap} up arp off" for tap in taps), timeout=300)
+
+
 def bring_up(machine: Machine, everybody: Sequence[Environment], script: str = UP) -> None:
     """The real ifup for each NIC: the first alone, as it loads the ruleset, then as many at once as there are
     CPUs.

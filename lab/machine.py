@@ -20,7 +20,8 @@ from snf_network.selftest import world
 ROOT = Path(__file__).resolve().parents[1]
 SCRIPTS = ROOT / "scripts"
 ENVIRONMENTS = ROOT / "tests" / "environments"
-TUNSETIFF, IFF_TAP, IFF_NO_PI = 0x400454CA, 0x0002, 0x1000
+TUNSETIFF, IFF_TAP, IFF_NO_PI, IFF_VNET_HDR = 0x400454CA, 0x0002, 0x1000, 0x4000
+TUNSETOFFLOAD = 0x400454D0
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
@@ -68,13 +69,17 @@ mkdir -p /var/log/ganeti /etc/iproute2/rt_tables.d
         made.settimeout(timeout)
         return made
 
-    def tap(self, name: str) -> int:
+    def tap(self, name: str, offloads: int | None = None) -> int:
         """A real tap, as QEMU opens it: the file descriptor writes what the guest sends, and reads what it
-        gets. Closing ends it.
+        gets. Closing ends it. With `offloads` (TUN_F_* that the guest takes, linux/if_tun.h), a struct
+        virtio_net_hdr precedes each frame.
         """
+        flags = IFF_TAP | IFF_NO_PI | (IFF_VNET_HDR if offloads is not None else 0)
         with self.inside():
             descriptor = os.open("/dev/net/tun", os.O_RDWR | os.O_NONBLOCK)
-            fcntl.ioctl(descriptor, TUNSETIFF, struct.pack("16sH22x", name.encode(), IFF_TAP | IFF_NO_PI))
+            fcntl.ioctl(descriptor, TUNSETIFF, struct.pack("16sH22x", name.encode(), flags))
+            if offloads is not None:
+                fcntl.ioctl(descriptor, TUNSETOFFLOAD, offloads)
         return descriptor
 
     @contextmanager

@@ -6,6 +6,7 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
+from snf_network.model.resources.nft import LEARNED
 from snf_network.selftest.world import Machine
 
 FILES = (
@@ -36,7 +37,7 @@ def traces(machine: Machine, records: bool = True) -> list[str]:
     for entry in json.loads(machine.out("nft", "-j", "list", "ruleset"))["nftables"]:
         for kind in set(entry) & {"set", "map"}:
             what = entry[kind]
-            if what["table"] == "snf_network" and what["name"] != "drops":
+            if what["table"] == "snf_network" and what["name"] not in LEARNED:
                 found += [
                     f"{kind} {what['family']} {what['name']} {element}" for element in what.get("elem", ())
                 ]

@@ -111,6 +111,7 @@ RTM_NEWROUTE, RTM_DELROUTE, RTM_GETROUTE = 24, 25, 26
 RTM_NEWNEIGH, RTM_DELNEIGH, RTM_GETNEIGH = 28, 29, 30
 RTM_NEWRULE, RTM_DELRULE, RTM_GETRULE = 32, 33, 34
 RTM_NEWADDR, RTM_DELADDR, IFA_ADDRESS, IFA_LOCAL, IFA_FLAGS = 20, 21, 1, 2, 8
+RTM_NEWQDISC, RTM_DELQDISC, TCA_KIND, TCA_OPTIONS = 36, 37, 1, 2
 IFF_UP = 1
 IFLA_ADDRESS, IFLA_IFNAME, IFLA_MTU, IFLA_MASTER, IFLA_LINKINFO, IFLA_AF_SPEC = 1, 3, 4, 10, 18, 26
 IFLA_INFO_SLAVE_KIND, IFLA_INFO_SLAVE_DATA, IFLA_BRPORT_ISOLATED = 4, 5, 33
@@ -132,6 +133,8 @@ NDMSG = Struct("=BxxxiHBB")
 """Family, index, state, flags, type."""
 NDA_CACHE = Struct("=III")
 """Beginning of nda_cacheinfo: clock ticks since the entry was confirmed, used, updated."""
+TCMSG = Struct("=BxxxiIII")
+"""Family, index, handle, parent, info."""
 FIB_RULE_HDR = Struct("=BBBBBxxBI")
 """Family, destination and source prefix length, TOS, table, action, flags."""
 U32 = Struct("=I")

@@ -10,7 +10,7 @@ from snf_network.errors import BadEnvironment
 from snf_network.lean import replace
 from snf_network.model.config import Config
 from snf_network.model.nic import Nic
-from snf_network.model.resources import Element, Hook
+from snf_network.model.resources import Element, Hook, Shaper
 from snf_network.model.resources.nft import listed
 from snf_network.plan import plan_for
 from snf_network.rules.listing import our_table
@@ -106,6 +106,25 @@ def test_a_nic_whose_limits_cannot_be_read_does_not_come_up(
     with pytest.raises(BadEnvironment) as refused:
         plan_for(nic, NODE, replace(Config(), limits=setting))
     assert "\n" not in str(refused.value)
+
+
+def test_what_goes_to_a_guest_can_be_shaped() -> None:
+    def shapers(network: str, instance: str = "") -> list[Shaper]:
+        nic = Nic.from_env(BRIDGED | {"NETWORK_TAGS": network, "TAGS": instance})
+        return [one for one in plan_for(nic, NODE, Config()).resources if isinstance(one, Shaper)]
+
+    assert shapers("shape:in:1mbit") == [Shaper("tap1", "1000000")]
+    assert shapers("shape:in:1mbit", "snf-network:0:shape:in:64kbit") == [Shaper("tap1", "64000")]
+    assert shapers("shape:in:1mbit", "snf-network:0:no-shape:in") == []
+    for refused in (
+        "shape:out:1mbit",
+        "shape:in:1",
+        "shape:in",
+        "shap:in:1mbit",
+        "shape:in:1mbit shape:in:2mbit",
+    ):
+        with pytest.raises(BadEnvironment):
+            shapers(refused)
 
 
 def test_a_nic_without_limits_has_nothing_of_them() -> None:

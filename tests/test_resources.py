@@ -28,6 +28,7 @@ from snf_network.model.resources import (
     Resource,
     Route,
     Rule,
+    Shaper,
     SharedElement,
     Sysctl,
 )
@@ -70,6 +71,11 @@ TEXTS: list[tuple[Resource, str, str]] = [
         Isolated("tap0"),
         "link set dev tap0 type bridge_slave isolated on",
         "link set dev tap0 type bridge_slave isolated off",
+    ),
+    (
+        Shaper("tap0", "1000000"),
+        "qdisc replace dev tap0 root handle 148: tbf rate 1000000bit burst 16384 limit 114688",
+        "qdisc del dev tap0 root handle 148:",
     ),
     (Alias("tap0", "vm1 nic0 net1"), 'link set dev tap0 alias "vm1 nic0 net1"', 'link set dev tap0 alias ""'),
     (

@@ -267,6 +267,7 @@ WAYS = {
             no(0, 1, "too many new TCP connections", "limit-new"),
             go(3, 0, "what is within the limits"),
             no(3, 1, "too many octets or frames, the node's own, too", "limit-in, limit-pps-in"),
+            go(3, 0, "with shape:in, at that rate, out of a queue"),
         ),
     ),
     "allow": Way(

@@ -88,6 +88,8 @@ ABSENT = frozenset((2, 3, 19, 95, 99))
 """ENOENT, ESRCH, ENODEV, EOPNOTSUPP (of what is no port), EADDRNOTAVAIL: deleting something absent counts as
 success.
 """
+NO_QDISC = "Invalid handle"
+"""The kernel's words for a queueing discipline that is not there; its code is that of any invalid message."""
 EEXIST = 17
 REFUSALS = (KernelError, OSError, ValueError, KeyError, struct_error)
 """Errors of a Resource that has no valid message: a device does not exist, or a value is malformed."""
@@ -285,6 +287,8 @@ def _refusal(body: bytes, add: bool) -> str:
         .rstrip(b"\0")
         .decode("ascii", "replace")
     )
+    if not add and words == NO_QDISC:
+        return ""
     return f"{strerror(code)}{f' ({words})' if words else ''}"
 
 

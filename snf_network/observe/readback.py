@@ -61,6 +61,12 @@ class OnDemand:
         """Every port of Open vSwitch. Read only if a NIC is one."""
         return set(ovs_ports())
 
+    @cached_property
+    def qdiscs(self) -> dict[str, dict[str, Any]]:
+        """The root queueing discipline of each device. Read only if a NIC is shaped."""
+        with _readable("tc"):
+            return {one["dev"]: one for one in _json("tc", "-j", "qdisc", "show") if one.get("root")}
+
     @property
     def tunnels(self) -> dict[str, Any]:
         """No NIC has a WireGuard device."""

@@ -230,7 +230,7 @@ class Site:
 
     def _forget(self) -> None:
         """Let each NIC use other link-local addresses than those of the last play."""
-        for family, name in product(("inet", "arp"), ("noted", "noting")):
+        for family, name in product(("inet", "arp", "bridge"), ("noted", "noted4", "noting")):
             self.node.run("nft", "flush", "set", family, "snf_network", name, check=False)
 
     def _listen(self) -> Iterator[tuple[str, set[int]]]:

@@ -31,7 +31,7 @@ def for_tag(tag: str, config: Config) -> Optional[Setup]:
     known = (*without_effect(config), config.v6_from_v4_tag)  # see `addressed`
     if tag in known or tag.startswith((f"{config.nfdhcpd_tag}:", "dhcp:")):  # keys of the binding
         return _nothing
-    if tag.startswith("limit:"):
+    if tag.startswith(("limit:", "shape:")):
         return _module("limit")
     if tag.startswith(f"{config.bgp_tag}:"):
         return _module("bgp")

@@ -5,7 +5,7 @@ without tags.
 from __future__ import annotations
 
 from snf_network.errors import BadEnvironment
-from snf_network.model.resources import Alias, BridgeVlan, Link, Port, Resource, Sysctl
+from snf_network.model.resources import Alias, BridgeOption, BridgeVlan, Element, Link, Port, Resource, Sysctl
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -18,11 +18,13 @@ if TYPE_CHECKING:
 
 def setup(nic: Nic, node: Node, config: Config) -> Iterator[Resource]:
     """The bridge's MTU and, on KVM, a MAC that starts with fe: so that it is never the lowest, which the
-    bridge would adopt as its own.
+    bridge would adopt as its own. What a guest makes the node remember is bounded (rules/bounds.nft).
     """
+    yield Element("bridge", "guests", nic.interface)
     mac = "" if nic.xen else f"fe{nic.mac[2:]}"
     if node.ipv6:  # an address on the tap itself would reach the guest past all bridge hooks
         yield Sysctl(f"net/ipv6/conf/{nic.interface}/addr_gen_mode", "1")
+    yield BridgeOption(nic.link, "no_linklocal_learn", "1")  # they pass no hook before they are learned
     yield Port(nic.interface, nic.link, str(node.mtu))
     yield from _vlans(nic, node)
     yield Link(nic.interface, mac)

@@ -1,5 +1,6 @@
 """Tags `limit:<what>:<value>`, of the network or of the instance for one NIC: how much the guest may send and
-get. What is over it is dropped at the device of the NIC (rules/limits.nft).
+get. What is over it is dropped at the device of the NIC (rules/limits.nft). And `shape:in:<rate>`: what goes
+to the guest waits in the queue of its tap. What it sends cannot be shaped: docs/design.md has the reason.
 
 A network's tag holds for each of its NICs, not for all together.
 """
@@ -8,18 +9,19 @@ from __future__ import annotations
 
 from snf_network.errors import BadEnvironment, shown
 from snf_network.lean import dataclass
-from snf_network.model.resources import Element, Hook, Resource
+from snf_network.model.resources import Element, Hook, Resource, Shaper
 from snf_network.model.resources.nft import LIMIT
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Collection, Iterable, Iterator
 
     from snf_network.model.config import Config
     from snf_network.model.nic import Nic
     from snf_network.model.node import Node
 
-PREFIX = "limit:"
+PREFIX, SHAPE = "limit:", "shape:"
+NOTHING: dict[str, str] = {}
 BITS = {"kbit": 1000, "mbit": 1000**2, "gbit": 1000**3}
 COUNTS = {"": 1, "k": 1000, "m": 1000**2}
 SLOWEST, FASTEST = 64 * 1000, 100 * 1000**3
@@ -68,38 +70,52 @@ def setup(nic: Nic, node: Node, config: Config) -> Iterator[Resource]:
     for side, some in rules.items():
         if some:
             yield Hook(nic.interface, side, "; ".join(some))
+    for what, rate in said_of(nic, config, SHAPE, ("in",)).items():
+        yield Shaper(nic.interface, str(number(what, rate)))
 
 
 def limits_of(nic: Nic, config: Config) -> dict[str, str]:
     """The limits of a NIC by what they limit, in its words: those of the setting LIMITS, overridden by the
     network's tags, and these by the instance's by index, name and uuid. Raises BadEnvironment.
     """
-    said = _said((f"{PREFIX}{word}" for word in config.limits.split()), "LIMITS")
+    said = _said((f"{PREFIX}{word}" for word in config.limits.split()), PREFIX, KINDS, "LIMITS")
+    return said_of(nic, config, PREFIX, KINDS, said)
+
+
+def said_of(
+    nic: Nic, config: Config, prefix: str, kinds: Collection[str], default: dict[str, str] = NOTHING
+) -> dict[str, str]:
+    """What tags `<prefix><kind>:<value>` say of a NIC, by kind: what the network's say is overridden by the
+    instance's. Raises BadEnvironment.
+    """
+    said = dict(default)
     for words in (nic.network.tags, *reversed(nic.customised(config.tag_prefix))):
-        said |= _said(words)
-    return {what: said[what] for what in KINDS if said.get(what)}
+        said |= _said(words, prefix, kinds)
+    return {what: said[what] for what in kinds if said.get(what)}
 
 
-def _said(words: Iterable[str], where: str = "TAGS") -> dict[str, str]:
-    """The values of tags of one rank; an empty one for `no-limit:<what>`, with or without a value."""
+def _said(words: Iterable[str], prefix: str, kinds: Collection[str], where: str = "TAGS") -> dict[str, str]:
+    """The values of tags of one rank; an empty one for `no-<prefix><kind>`, with or without a value."""
     found: dict[str, str] = {}
     for word in words:
         plain = word.removeprefix("no-")
-        if plain.startswith(PREFIX):
-            what, _, value = plain.removeprefix(PREFIX).partition(":")
-            if what not in KINDS:
-                raise BadEnvironment(f"{where}: {shown(word)} limits nothing", f"limit: {', '.join(KINDS)}")
+        if plain.startswith(prefix):
+            what, _, value = plain.removeprefix(prefix).partition(":")
+            if what not in kinds:
+                raise BadEnvironment(
+                    f"{where}: {shown(word)} {prefix[:-1]}s nothing", f"{prefix} {', '.join(kinds)}"
+                )
             value = value if plain == word else ""
             if plain == word:
-                number(what, value, where)
+                number(what, value, where, prefix)
             if found.setdefault(what, value) != value:
                 raise BadEnvironment(
-                    f"{where}: two of {shown(f'{PREFIX}{what}')} at one rank", f"a NIC has one limit:{what}"
+                    f"{where}: two of {shown(f'{prefix}{what}')} at one rank", f"a NIC has one {prefix}{what}"
                 )
     return found
 
 
-def number(what: str, text: str, where: str = "TAGS") -> int:
+def number(what: str, text: str, where: str = "TAGS", prefix: str = PREFIX) -> int:
     """A value in bits or frames a second. Raises BadEnvironment."""
     units = BITS if KINDS[what].rate else COUNTS
     digits = text.rstrip("abcdefghijklmnopqrstuvwxyz")
@@ -108,7 +124,7 @@ def number(what: str, text: str, where: str = "TAGS") -> int:
     low, high = (SLOWEST, FASTEST) if KINDS[what].rate else (1, MOST)
     if not low <= found <= high:
         hint = "64kbit to 100gbit, such as 100mbit" if KINDS[what].rate else "1 to 10m a second, such as 50k"
-        raise BadEnvironment(f"{where}: {shown(f'{PREFIX}{what}:{text}')} is not valid", hint)
+        raise BadEnvironment(f"{where}: {shown(f'{prefix}{what}:{text}')} is not valid", hint)
     return found
 
 

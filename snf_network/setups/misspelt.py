@@ -26,10 +26,11 @@ def refuse_misspelt(tags: Iterable[str], config: Config) -> None:
     )
     for tag in tags:
         kind, colon, _ = tag.partition(":")
-        if colon and distance(kind.lower(), "limit") <= 1:
-            raise BadEnvironment(
-                f"tag {shown(tag)} is unknown, and would limit nothing", "did you mean limit:?"
-            )
+        for meant in ("limit", "shape") if colon else ():
+            if distance(kind.lower(), meant) <= 1:
+                raise BadEnvironment(
+                    f"tag {shown(tag)} is unknown, and would {meant} nothing", f"did you mean {meant}:?"
+                )
         for meant in known:
             if distance(tag.lower(), meant.lower()) <= min(SLIPS, len(meant) // 3):
                 raise BadEnvironment(

@@ -18,6 +18,10 @@ if TYPE_CHECKING:
 
 PORTS = {"bridged": "bridge", "openvswitch": "netdev"}
 """The modes in which the NIC is a port, each with the table that has its rules."""
+OPEN = {"bridged": ("any_mac_guard", "any_mac"), "openvswitch": ("guard", "")}
+"""The chains of a NIC whose MAC is not pinned, if it is served and if not. A bridge learns each of its MACs;
+Open vSwitch has a bound of its own (mac-table-size).
+"""
 
 
 def raw_address(address: str) -> str:
@@ -77,16 +81,19 @@ def ingress(nic: Nic, members: set[str]) -> Iterator[Resource]:
     """The single lookup that dispatches all traffic from a port; its target depends on the sets that
     contain the NIC.
     """
+    if nic.mode not in PORTS:
+        return
+    served, other = OPEN[nic.mode]
     chain = (
         "pins"
         if "ndmacs" in members
         else "mac_pins"
         if "macs" in members
-        else "guard"
+        else served
         if "guarded" in members
-        else ""
+        else other
     )
-    if nic.mode in PORTS and chain:
+    if chain:
         yield Element(PORTS[nic.mode], "ingress", nic.interface, value=f"goto {chain}")
         if nic.mode == "openvswitch":
             yield Hook(nic.interface, "from", "jump from_port")

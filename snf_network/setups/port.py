@@ -4,7 +4,7 @@ use it.
 
 from __future__ import annotations
 
-from snf_network.model.resources import BridgeOption, Element, Resource
+from snf_network.model.resources import Element, Resource
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -14,11 +14,10 @@ if TYPE_CHECKING:
 
 
 def port(nic: Nic) -> Iterator[Resource]:
-    """Frames to 01:80:c2:00:00:0x bypass all bridge hooks: the bridge would learn their source, and the node
-    would receive them from the port. The hook of a port of Open vSwitch sees them.
+    """Frames to 01:80:c2:00:00:0x bypass all bridge hooks, and the node would receive them from the port. Nor
+    does the bridge learn their source (setups/bridged.py). The hook of a port of Open vSwitch sees them.
     """
     if nic.mode == "bridged":
-        yield BridgeOption(nic.link, "no_linklocal_learn", "1")
         yield Element("bridge", "ports", nic.interface)
     for family in ("inet", "arp"):
         yield Element(family, "ports", nic.interface)

@@ -17,6 +17,7 @@ from pathlib import Path
 
 import lab
 from lab import SCRIPTS, Machine
+from snf_network.model.resources.nft import LEARNED
 
 State = frozenset[str]
 PROTOCOL = "148"
@@ -36,7 +37,7 @@ PIN_SETS = (
     "served",
     "queued",
 )
-NOT_STATE = ("drops", "others4", "others6", "noted", "noting")
+NOT_STATE = LEARNED
 QUESTIONS = r"""
 say() { printf '\n== %s\n' "$1"; shift; "$@" 2>/dev/null; }
 say nft nft -j list ruleset

@@ -111,10 +111,10 @@ def test_the_first_line_and_the_status_are_those_of_the_worst(node: Machine) -> 
 def test_what_cannot_be_looked_at_is_unknown_and_the_rest_is_found(node: Machine) -> None:
     with stand_in(node, "ip", "#!/bin/sh\necho no memory >&2; exit 1\n"):
         status, said, _ = looked(node)
-        assert status == 3 and said.startswith("UNKNOWN: 4 unknown: ") and "no memory" in said
+        assert status == 3 and said.startswith("UNKNOWN: 5 unknown: ") and "no memory" in said
         node.run("rm", "-r", "/var/log/ganeti")
         status, said, _ = looked(node)
-    assert status == 1 and said.startswith("WARNING: 1 warning, 4 unknown: LOGFILE ")
+    assert status == 1 and said.startswith("WARNING: 1 warning, 5 unknown: LOGFILE ")
 
 
 @pytest.mark.parametrize("words", [("--what",), ("--json", "more")])
@@ -238,6 +238,15 @@ def test_a_chain_that_sets_another_mark_after_ours(node: Machine, rules: str, to
 
 
 # --- routing
+
+
+def test_a_prefix_that_a_guest_can_fill_the_neighbours_with(node: Machine) -> None:
+    node.ip(
+        "route add 203.0.114.0/24 dev eth1 table 222", "-6 route add 2001:db8:77::/120 dev eth1 table 222"
+    )
+    assert found(node) == []
+    node.ip("-6 route add 2001:db8:1::/64 dev eth1 table 222")
+    mended(node, only(node, "on-link"))
 
 
 @pytest.mark.parametrize("family", ["-4", "-6"])

@@ -30,6 +30,7 @@ from snf_network.model.resources import (
     Resource,
     Route,
     Rule,
+    Shaper,
     Sysctl,
 )
 from snf_network.plan import plan_for
@@ -95,7 +96,8 @@ def state(machine: Machine) -> dict[str, Any]:
         "permanent": ("neigh", "show", "nud", "permanent"),
         **{f"proxy {family}": (family, "neigh", "show", "proxy") for family in ("-4", "-6")},
     }
-    return {name: sorted(map(json.dumps, _listed(machine, words))) for name, words in asked.items()}
+    found = {name: sorted(map(json.dumps, _listed(machine, words))) for name, words in asked.items()}
+    return {**found, "qdisc": [machine.out("tc", "-d", "qdisc", "show", "dev", "tap0")]}
 
 
 def _listed(machine: Machine, words: tuple[str, ...]) -> list[dict[str, Any]]:
@@ -140,6 +142,8 @@ KINDS: dict[str, list[Resource]] = {
     "a link with an alias": [Alias("tap0", "vm1.example.com nic0 my net")],
     "a link with the longest alias": [Alias("tap0", as_alias("vm1 " * 64))],
     "an isolated port": [Port("tap0", "br0"), Isolated("tap0")],
+    "a shaper": [Shaper("tap0", "1000000")],
+    "a fast shaper": [Shaper("tap0", "100000000000")],
     "a bridge's option": [BridgeOption("br0", "no_linklocal_learn", "1")],
 }
 

@@ -278,6 +278,22 @@ def test_what_is_lost_is_seen_and_put_back(node: Machine, harm: str) -> None:
     assert limits(node) == before == WANTED
 
 
+def test_a_shaper_comes_changes_and_goes_with_the_nic(node: Machine) -> None:
+    def root() -> str:
+        return node.out("tc", "qdisc", "show", "dev", "tap1")
+
+    for rate, shown in (("1mbit", "rate 1Mbit"), ("2gbit", "rate 2Gbit")):
+        node.up({**BRIDGED, "NETWORK_TAGS": f"shape:in:{rate}"})
+        assert "tbf 148: root" in root() and shown in root()
+        assert check(node) == "clean\n"
+    node.run("tc", "qdisc", "replace", "dev", "tap1", "root", "pfifo")
+    assert check(node) != "clean\n"
+    node.run(COMMAND, "repair")
+    assert shown in root() and check(node) == "clean\n"
+    node.down(BRIDGED)
+    assert "tbf" not in root()
+
+
 def test_a_reload_of_the_rules_keeps_limits(node: Machine) -> None:
     node.up(LIMITED)
     node.run(COMMAND, "load")

@@ -34,6 +34,11 @@ KINDS = {
     "ip-filtered": ("ip-filtered nfdhcpd", "protected"),
     "private-filtered": ("private-filtered nfdhcpd", "limited"),
     "isolated": ("isolated ip-filtered", "unprotected"),
+    "limits and shape": (
+        "ip-filtered limit:out:10gbit limit:in:10gbit limit:pps:1m limit:new:1k shape:in:10gbit",
+        "protected",
+    ),
+    "masq": ("private-filtered masq", "protected"),
 }
 
 
@@ -44,7 +49,7 @@ class Pair(NamedTuple):
     tap: str
     guest: Machine
     far: Machine
-    addresses: tuple[str, str]
+    addresses: tuple[str, ...]
 
 
 @pytest.fixture(scope="module", params=KINDS)
@@ -63,16 +68,30 @@ def pair(request: pytest.FixtureRequest) -> Iterator[Pair]:
             env = environment(
                 "start-nonet-ifup-1", MAC="aa:55:60:00:00:12", IP="203.0.113.12", NETWORK_TAGS=tags
             )
-            env |= {"NETWORK_SUBNET6": "2001:db8:b::/64"}
+            env |= {"NETWORK_SUBNET": "203.0.113.0/24", "NETWORK_SUBNET6": "2001:db8:b::/64"}
             own = "203.0.113.12/24", "2001:db8:b:0:a855:60ff:fe00:12/64"
             guest = lab.guest(node, env["INTERFACE"], env["MAC"], *own)
             mac = "02:00:00:00:00:99" if request.param == "isolated" else "aa:55:60:00:00:11"
             far = lab.guest(node, "tap9", mac, "203.0.113.11/24", "2001:db8:b::11/64")
             node.ip("link set tap9 master prv0 up")
-            reached = "203.0.113.11", "2001:db8:b::11"
+            reached = ("203.0.113.11", "2001:db8:b::11")
+        if request.param == "masq":
+            far, reached = beyond(lab, node, guest), ("192.0.2.1",)
         node.up({**env, "INTERFACE_INDEX": "0", "TAGS": f"synnefo:network:0:{profile}"})
         settled(node, router)
         yield Pair(node, env["INTERFACE"], guest, far, reached)
+
+
+def beyond(lab: Lab, node: Machine, guest: Machine) -> Machine:
+    """A machine that the guest reaches by the node's source NAT."""
+    far = lab.machine("far")
+    lab.cable(far, "eth0", node, "wan")
+    far.ip("link set eth0 up", "addr add 192.0.2.1/24 dev eth0")
+    node.ip("link set wan up", "addr add 192.0.2.2/24 dev wan", "route add default via 192.0.2.1")
+    node.ip("addr add 203.0.113.1/24 dev prv0")
+    node.write("/etc/default/snf-network", "MASQ=true\n")
+    guest.ip("route add default via 203.0.113.1")
+    return far
 
 
 def offload(machine: Machine, device: str, on: bool) -> None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from snf_network.lean import dataclass
 from snf_network.model.resources.base import PROTOCOL, Resource
-from snf_network.model.resources.links import Alias, BridgeOption, BridgeVlan, Isolated, Link, Port
+from snf_network.model.resources.links import Alias, BridgeOption, BridgeVlan, Isolated, Link, Port, Shaper
 from snf_network.model.resources.nft import Element, Hook, SharedElement
 from snf_network.model.resources.routes import (
     RULE_PRIORITY,
@@ -45,6 +45,7 @@ __all__ = [
     "Resource",
     "Route",
     "Rule",
+    "Shaper",
     "SharedElement",
     "Sysctl",
 ]
@@ -64,7 +65,7 @@ KINDS: dict[str, type[Resource]] = {
     kind.__name__: kind
     for kind in (
         *(Element, SharedElement, Hook),
-        *(Port, Link, Alias, BridgeOption, BridgeVlan, Isolated),
+        *(Port, Link, Alias, BridgeOption, BridgeVlan, Isolated, Shaper),
         *(Route, FloatingRoute, Rule, Neighbour, NeighProxy, Address),
         *(Sysctl, Binding, BirdFile, FrrFile, OvsPort),
     )

@@ -41,6 +41,10 @@ if TYPE_CHECKING:
             """Every port of Open vSwitch."""
 
         @property
+        def qdiscs(self) -> dict[str, dict[str, Any]]:
+            """The root queueing discipline of each device, as `tc -j qdisc` reports it."""
+
+        @property
         def tunnels(self) -> dict[str, Any]:
             """Our WireGuard devices by name, each a `tunnel.Seen`."""
 

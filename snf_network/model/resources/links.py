@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from _struct import pack
+
 from snf_network.lean import dataclass
 from snf_network.model.resources.base import Rtnetlink
 from snf_network.wire import (
@@ -20,10 +22,16 @@ from snf_network.wire import (
     IFLA_MASTER,
     IFLA_MTU,
     RTM_DELLINK,
+    RTM_DELQDISC,
     RTM_NEWLINK,
+    RTM_NEWQDISC,
     RTM_SETLINK,
+    TCA_KIND,
+    TCA_OPTIONS,
+    TCMSG,
     U32,
     attribute,
+    nested,
 )
 
 TYPE_CHECKING = False
@@ -37,6 +45,13 @@ BOOLEAN_OPTIONS = {"no_linklocal_learn": 0}
 """Options of a bridge that are bits of IFLA_BR_MULTI_BOOLOPT (linux/if_bridge.h, br_boolopt_id)."""
 IFLA_BRIDGE_FLAGS, IFLA_BRIDGE_VLAN_INFO, MASTER = 0, 2, 1
 VLAN_FLAGS = {"": 0, "uplink": 0, "absent": 0, "pvid untagged": 0x2 | 0x4}
+ROOT, HANDLE = 0xFFFFFFFF, 0x01480000
+"""TC_H_ROOT; and 148:, which marks our queueing disciplines."""
+CREATE, REPLACE = 0x400, 0x100
+"""NLM_F_* of linux/netlink.h."""
+TBF_PARMS, TBF_RATE64, TBF_BURST, ETHERNET = 1, 4, 6, 1
+"""TCA_TBF_* of linux/pkt_sched.h; and a link layer, as for none the kernel wants a table of times."""
+BURST, LONGEST_QUEUE = 16384, 8 << 20
 
 
 @dataclass(frozen=True)
@@ -198,6 +213,60 @@ class Isolated(Rtnetlink):
     def is_in(self, view: View) -> bool:
         """Compares with the value in sysfs."""
         return (view.content(f"/sys/class/net/{self.interface}/brport/isolated") or "").strip() == "1"
+
+
+@dataclass(frozen=True)
+class Shaper(Rtnetlink):
+    """The queue of a tap, from which what goes to the guest is taken at a rate (tbf of tc(8))."""
+
+    heading: ClassVar[str] = "tc -batch -"
+    tool: ClassVar[str] = "tc"
+    of_device: ClassVar[bool] = True
+    place: ClassVar[tuple[str, ...]] = ("interface",)
+    interface: str
+    rate: str
+    """Bits a second."""
+
+    @property
+    def burst(self) -> int:
+        """Octets that may go at once: 10 ms of the rate, and any frame. The kernel divides a GSO packet that
+        is larger.
+        """
+        return max(BURST, int(self.rate) // 800)
+
+    @property
+    def queue(self) -> int:
+        """Octets that may wait: 50 ms of the rate, and one GSO packet with all its headers."""
+        return self.burst + min(max(6 * BURST, int(self.rate) // 160), LONGEST_QUEUE)
+
+    def add(self) -> str:
+        """Replaces whatever queueing discipline the tap has."""
+        words = f"tbf rate {self.rate}bit burst {self.burst} limit {self.queue}"
+        return f"qdisc replace dev {self.interface} root handle 148: {words}"
+
+    def delete(self) -> str:
+        """The tap then has the one that the kernel gives it; another's stays."""
+        return f"qdisc del dev {self.interface} root handle 148:"
+
+    def message(self, add: bool, index: Index) -> Request:
+        """The message that tc(8) sends. Raises ValueError for a rate that is no number."""
+        body = TCMSG.pack(0, index(self.interface), HANDLE, ROOT, 0)
+        if not add:
+            return RTM_DELQDISC, 0, body
+        octets = int(self.rate) // 8
+        rate = pack("=BBHhHI", 0, ETHERNET, 0, 0, 0, min(octets, 2**32 - 1))  # struct tc_ratespec
+        options = attribute(TBF_PARMS, rate + bytes(len(rate)) + pack("=III", self.queue, 0, 0))
+        options += attribute(TBF_BURST, U32.pack(self.burst))
+        if octets >= 2**32:
+            options += attribute(TBF_RATE64, pack("=Q", octets))
+        body += attribute(TCA_KIND, b"tbf\0") + nested(TCA_OPTIONS, options)
+        return RTM_NEWQDISC, CREATE | REPLACE, body
+
+    def is_in(self, view: View) -> bool:
+        """True if ours is the root of the tap, with this rate."""
+        found = view.qdiscs.get(self.interface, {})
+        rate = found.get("options", {}).get("rate")
+        return (found.get("kind"), found.get("handle"), rate) == ("tbf", "148:", int(self.rate) // 8)
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,7 @@ FAMILIES = ("bridge", "inet", "arp", "netdev")
 """The families that have a table snf_network."""
 COUNTERS = "drops"
 """The set that counts drops."""
-LEARNED = (COUNTERS, "others4", "others6", "noted", "noting")
+LEARNED = (COUNTERS, "others4", "others6", "tracked", "noted", "noted4", "noting", "seen", "arriving")
 """Sets whose members come from packets, not from NICs."""
 DIGITS = {"ndmacs": 12, "targets": 32, "tgtnets": 32, "router_targets": 32}
 """Number of hexadecimal digits of the values that nft lists for raw payload."""
@@ -30,7 +30,7 @@ KEYS = {
         ("ingress", "egress", "guarded", "ports", "prefixed", "owned", "hosts", "routed", "served"),
         "interface",
     ),
-    **dict.fromkeys(("queued", "tables", "gateways", "overlays"), "interface"),
+    **dict.fromkeys(("queued", "tables", "gateways", "overlays", "guests"), "interface"),
     **dict.fromkeys(("macs", "prefixes", "apart"), "interface mac"),
     **dict.fromkeys(("src4", "nets4", "src6", "nets6"), "interface mac address"),
     **dict.fromkeys(("targets", "tgtnets", "ndmacs", "router_targets"), "interface digits"),

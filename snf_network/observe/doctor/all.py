@@ -33,6 +33,7 @@ CHECKS: dict[str, Check] = {
     "br_netfilter": rules.bridge_netfilter,
     "marks of others": rules.marks,
     "default routes": routing.default_routes,
+    "neighbours": routing.neighbours,
     "forwarding": routing.forwarding,
     "rp_filter": routing.reverse_path,
     "router advertisements": routing.router_advertisements,

@@ -25,6 +25,8 @@ WORDS: dict[int, tuple[str, str, str, str]] = {
 }
 """Of each address family: its name, ip(8)'s option, Ganeti's variable, and the fact of a record."""
 OFF, STRICT, LOOSE = "0", 1, 2
+MAIN, FEW = 254, 9
+"""The node's own table; and the bits of 512 addresses, half of gc_thresh3."""
 FROM_ROUTER = "ra"
 """What ip(8) calls the protocol of a route from a router advertisement."""
 
@@ -52,6 +54,28 @@ def _default(family: int, table: str, record: Record) -> str:
     device = dict(record.node).get(fact, "")
     uplink = device if is_interface(device) else "UPLINK"
     return f"ip {option} route add default via {_gateway(record, family)} dev {uplink} onlink table {table}"
+
+
+def neighbours(look: Look) -> Iterator[Finding]:
+    """Prefixes that a guest's table has on a link, with more addresses than the neighbour tables of the node
+    have room for: each that a guest sends to takes an entry, whoever has it (RFC 6583). In table main that
+    is the node's own network.
+    """
+    for family, table in sorted(look.tables):
+        label, option, *_ = WORDS[family]
+        name = look.table_names.get(table, str(table))
+        for route in readback.ip(option, "route", "show", "table", str(table)) if table != MAIN else ():
+            prefix, device = str(route.get("dst", "")), str(route.get("dev", ""))
+            length = prefix.partition("/")[2]
+            if "gateway" in route or "type" in route or not length or is_tap(device):
+                continue
+            if (32 if family == AF_INET else 128) - int(length) > FEW:
+                what = (
+                    f"table {name} has {prefix} on {device}: a guest that tries its addresses "
+                    f"fills the node's {label} neighbour table"
+                )
+                mend = f"ip {option} route del {prefix} dev {device} table {name}  # the router has it"
+                yield Finding(WARNING, "on-link", what, mend)
 
 
 def forwarding(look: Look) -> Iterator[Finding]:
