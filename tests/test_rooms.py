@@ -45,7 +45,7 @@ ROOMS = {
     "adopt": ("addresses", "host", "model"),
     # houses of their own
     "dns": ("addresses", "host", "model"),
-    "dhcpd": ("addresses", "values"),
+    "dhcpd": ("addresses", "document", "values"),
     "selftest": ("host", "observe"),
     # keep what is in place
     "watch": ("apply", "dhcpd", "host", "model", "observe", "scripts"),
@@ -111,6 +111,7 @@ SOCKETS = (
     "dhcpd/control",
     "dhcpd/notify",
     "dhcpd/control_client",
+    "dhcpd/relay",
 )
 ENVIRON = ("scripts", "commands")
 # a NIC waits for all that this path imports: docs/design.md has what each costs
