@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 
 from snf_network.addresses import is_name
 from snf_network.document import FALSE, TRUE, Mistakes, compose, unknown
-from snf_network.errors import BadConfig
+from snf_network.errors import BadConfig, shown
 from snf_network.values import BINDING_KEYS, CLIENTS, WORDS
 
 TYPE_CHECKING = False
@@ -100,7 +100,7 @@ def _words(value: Value) -> dict[str, Said]:
             name, read, allowed = BINDING_KEYS[key]
             read_value = read(text)
             if read_value is None:
-                one.wrong(f"{text!a:.64} cannot be used", allowed)
+                one.wrong(f"{shown(text)} cannot be used", allowed)
             else:
                 found[name] = Said(key, text, read_value, one.key, one.line)
     return found
@@ -116,7 +116,7 @@ def _texts(word: str, value: Value) -> Iterator[tuple[str, str]]:
         yield keys[0], ", ".join(f"{name} {text}" for name, text in zip(files, _plain(files.values(), keys)))
     else:
         listed = value.items("a list") if word in LISTS and value.node.id == "sequence" else [value]
-        texts = [text for text in _plain(listed, keys) if text]
+        texts = [text for text in _plain(listed or [value], keys) if text]
         for key in keys:
             mine = [text for text in texts if len(keys) == 1 or (":" in text) is (key == keys[-1])]
             if mine:

@@ -43,6 +43,7 @@ GOOD = {
     "a comment": "# nothing\n",
     "everything": FULL,
     "the document's": EXAMPLE,
+    "the example": (ROOT / "examples" / "dhcp.yaml").read_text(),
     "one of each": "defaults: {ns: 2001:db8::1, ntp: 192.0.2.1, search: a.b, route: 10.0.0.0/8 via 192.0.2.1}\n",
     "no values": "defaults: {}\nnetworks: {}\n",
     "a file for all": "networks: {n1: {boot: pxelinux.0, boot6: 'http://a/b'}}\n",
@@ -79,6 +80,10 @@ BAD = {
     "a list of one": (
         "defaults: {domain: [a.b]}",
         "1: defaults.domain: a list cannot be used; a domain name",
+    ),
+    "an empty list": (
+        "defaults: {ns: []}",
+        "1: defaults.ns: a list cannot be used; at most 8 IPv4 addresses",
     ),
     "a client": (
         "defaults: {boot: {uefi: x}}",
