@@ -12,11 +12,14 @@ from snf_network.document import LONGEST
 
 
 def load(path: str = PATH) -> tuple[Defaults, list[str]]:
-    """What the file says, and all that is wrong with it, a line each. Without a file, nothing."""
+    """What the file says, and all that is wrong with it, a line each. Without a file, nothing, and no PyYAML
+    is imported.
+    """
     try:
-        return parse(trusted(path, largest=LONGEST) or "", path)
+        text = trusted(path, largest=LONGEST)
     except UntrustedFile as error:
         return Defaults(), [str(error)]
+    return parse(text, path) if text else (Defaults(), [])
 
 
 class Source:

@@ -271,6 +271,9 @@ def test_dhcp_yaml(place: Place) -> None:
     """What it says of the guest's network is what the guest is told, and what `plan` and `show` say."""
     path = "/etc/snf-network/dhcp.yaml"
     text = block("docs/nfdhcpd.md", "dhcp.yaml").replace("guests:", f"{ENV['NETWORK_NAME']}:")
+    assert "yaml" not in Path(f"/proc/{place.daemon.pid}/maps").read_text(), (
+        "without the file, it costs nothing"
+    )
     place.node.write(path, text)
     try:
         assert place.daemon.has_logged(f"{path}: defaults and 1 networks")
