@@ -21,7 +21,7 @@ import pytest
 from snf_network.dns.spool import Spool
 from snf_network.model.names import Names
 from tests.dhcpd.netns.daemon import CONFIG, bind, binding, status
-from tests.dhcpd.netns.test_daemon import CAPABILITIES, MAC, asks, discover, offered
+from tests.dhcpd.netns.test_daemon import CAPABILITIES, MAC, asks, offered
 from tests.dns.lab import FORWARD, REVERSE4, STATE, NameServer, configure
 from tests.netns.lab import Lab, Machine, environment, traces, until
 from tests.netns.state import stand_in
@@ -190,21 +190,6 @@ def test_reload_reads_the_configuration(place: Place, tap: int) -> None:
     place.node.systemctl("reload", NFDHCPD)
     assert until(lambda: b"\x33\x04" + (4711).to_bytes(4) in asks(tap), PATIENCE)
     assert place.node.systemctl("is-active", NFDHCPD) == "active" and place.pid() == pid
-
-
-def test_the_unit_lets_it_relay(place: Place, tap: int) -> None:
-    """It may open port 67, and hear there what comes: its own request, as the server is itself."""
-    machine = place.node.machine
-    bind(machine, "tap9", BINDING + "RELAY=127.0.0.1\n")
-    try:
-        assert until(lambda: json.loads(place.ctl("show", "tap9", "--json"))["binding"]["relay"], PATIENCE)
-        os.write(tap, discover())
-        counts = lambda: json.loads(place.ctl("show", "tap9", "--json"))["counts"]  # noqa: E731
-        assert until(lambda: counts().get("bad-reply") == 1 == counts()["relayed"], PATIENCE), counts()
-        assert "127.0.0.1:67" in machine.out("ss", "-una")
-    finally:
-        bind(machine, "tap9", BINDING)
-    assert until(lambda: offered(tap, 0.5) == IP, PATIENCE)
 
 
 def test_killed_it_serves_again(place: Place, tap: int) -> None:
