@@ -16,6 +16,7 @@ from snf_network.addresses import (
     is_ip4,
     is_ip6,
     is_mac,
+    is_name,
     is_prefix4,
     is_prefix6,
 )
@@ -101,6 +102,30 @@ def _routes(text: str) -> tuple[tuple[str, str], ...] | None:
     return tuple(routes) if len(routes) <= MOST_ROUTES else None
 
 
+def _boot(text: str) -> tuple[tuple[str, str], ...] | None:
+    """Parse `CLIENT FILE`, or a FILE for any client, comma-separated; each client once."""
+    found: dict[str, str] = {}
+    for part in text.split(","):
+        words = part.split()
+        client, file = words if len(words) == 2 else ("any", *words) if len(words) == 1 else ("", "")
+        if client not in CLIENTS or client in found or not is_file(file):
+            return None
+        found[client] = file
+    return tuple(found.items())
+
+
+def _boot6(text: str) -> tuple[tuple[str, str], ...] | None:
+    """The same, where every file is a URL: DHCPv6 has no other (RFC 5970)."""
+    found = _boot(text)
+    return found if found and all("://" in file for _, file in found) else None
+
+
+def is_file(text: str) -> bool:
+    """The name of a boot file, or its URL: one word that fits into one option."""
+    plain = text.isascii() and text.isprintable() and not set(" ,\"'\\") & set(text)
+    return plain and 0 < len(text) < 256
+
+
 def _mac(text: str) -> str | None:
     return text.lower() if is_mac(text) else None
 
@@ -115,8 +140,15 @@ route, at most 9 bytes each.
 """
 MOST_MORE = 16
 """Further IPv6 addresses of a guest: with them, an answer is still one packet of 1280 bytes."""
+FIRMWARE = ("bios", "efi32", "efi64", "arm32", "arm64", "riscv64")
+CLIENTS = ("any", "ipxe", "http", *FIRMWARE, *(f"http-{kind}" for kind in FIRMWARE))
+"""Who may have a boot file of its own (dhcpd/boot.py): firmware by architecture, firmware that loads by HTTP,
+and iPXE.
+"""
+MOST_SERVERS, MOST_ALLOWED = 4, 64
 PREFIX4, PREFIX6 = "an IPv4 prefix such as 198.51.100.0/24", "an IPv6 prefix such as 2001:db8:1::/64"
 ADDRESS4, ADDRESS6 = "one host's IPv4 address", "one host's IPv6 address"
+FILES = f"FILE or 'CLIENT FILE', each CLIENT once: any, ipxe, [http-]{', [http-]'.join(FIRMWARE)}, http"
 FLAG, STATION = "yes or no", "the MAC of one station"
 BINDING_KEYS: dict[str, tuple[str, Callable[[str], Any], str]] = {
     "INDEV": ("indev", _interned(is_interface), "the name of an interface"),
@@ -143,5 +175,28 @@ BINDING_KEYS: dict[str, tuple[str, Callable[[str], Any], str]] = {
     "MORE6": ("more6", several(is_global6, MOST_MORE), f"at most {MOST_MORE} IPv6 addresses"),
     "NODHCP6": ("nodhcp6", flag, FLAG),
     "SLAAC": ("slaac", flag, FLAG),
+    "NETWORK": ("network", _interned(is_name), "the name of a Ganeti network"),
+    "NEXT_SERVER": ("next_server", one(is_ip4), ADDRESS4),
+    "BOOT": ("boot", _boot, FILES),
+    "BOOT6": ("boot6", _boot6, f"{FILES}; a FILE is a URL"),
+    "RELAY": ("relay", several(is_ip4, MOST_SERVERS), f"at most {MOST_SERVERS} IPv4 addresses"),
+    "ALLOWED": ("allowed", several(is_prefix4, MOST_ALLOWED), f"at most {MOST_ALLOWED} IPv4 prefixes"),
 }
 """Each key of a binding: its field in the daemon, its parser, and its valid values in words."""
+WORDS = {
+    "mtu": ("MTU",),
+    "ns": ("NAMESERVERS", "NAMESERVERS6"),
+    "ntp": ("NTP",),
+    "domain": ("DOMAIN",),
+    "search": ("DOMAIN_SEARCH",),
+    "route": ("ROUTES",),
+    "lease": ("LEASE",),
+    "private": ("PRIVATE",),
+    "nodhcp6": ("NODHCP6",),
+    "slaac": ("SLAAC",),
+    "next-server": ("NEXT_SERVER",),
+    "boot": ("BOOT",),
+    "boot6": ("BOOT6",),
+    "relay": ("RELAY",),
+}
+"""The words of DHCP in tags and in dhcp.yaml, each with its key; the second one is for IPv6 addresses."""

@@ -259,6 +259,7 @@ def test_a_binding_has_one_line_a_key_whatever_the_tags_are(tags: list[str]) -> 
         "GATEWAY6",
         "SUBNET6",
         "EUI64",
+        "NETWORK",
         "",
     ]
     assert re.fullmatch(r'TAGS="[^"$`\\]*"', binding.content.split("\n")[4])

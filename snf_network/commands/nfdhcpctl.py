@@ -92,12 +92,15 @@ def shown(options: argparse.Namespace, daemon: Connection) -> int:
     facts = daemon.ask(command="show", interface=options.interface)
     if options.json:
         return _print_json(facts)
-    binding, counts, problems = (facts.pop(name) for name in ("binding", "counts", "problems"))
+    binding, counts, problems, added = (
+        facts.pop(name) for name in ("binding", "counts", "problems", "dhcp_yaml")
+    )
     rows = [
         (name, str(value))
         for name, value in {**facts, **binding}.items()
         if value not in (None, "", [], False)
     ]
+    rows += [(f"dhcp.yaml: {one['key']}", f"{one['value']} ({one['where']})") for one in added]
     rows += [(f"counts: {word}", str(count)) for word, count in sorted(counts.items())] + [
         ("problem", text) for text in problems
     ]

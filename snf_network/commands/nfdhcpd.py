@@ -15,7 +15,7 @@ from .paragraphs import Paragraphs
 
 EPILOG = """signals:
   TERM  end
-  HUP   read the configuration and all bindings again; an invalid configuration changes nothing
+  HUP   read nfdhcpd.conf, dhcp.yaml and all bindings again; an invalid file changes nothing
   USR1  log who is served
 nfdhcpctl queries a running daemon. All keys of nfdhcpd.conf and of bindings: man nfdhcpd.conf, man
 nfdhcpd.binding."""
@@ -32,7 +32,7 @@ def parser() -> argparse.ArgumentParser:
     add("-c", "--config", metavar="FILE", help="the configuration (default: %(default)s)")
     add("-f", "--foreground", action="store_true", help="stay in the foreground and log to stderr")
     add("-d", "--debug", action="store_true", help="log every answer")
-    add("--check", action="store_true", help="check the configuration and all bindings, and exit")
+    add("--check", action="store_true", help="check nfdhcpd.conf, dhcp.yaml and all bindings, and exit")
     add(
         "--engine",
         choices=daemon.ENGINES,

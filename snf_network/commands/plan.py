@@ -10,15 +10,19 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
-from snf_network.errors import BadEnvironment
+from snf_network.dhcpd.binding import parse
+from snf_network.dhcpd.source import load
+from snf_network.errors import BadConfig, BadEnvironment
 from snf_network.host.record import Records
 from snf_network.lean import replace
 from snf_network.model.config import Config, dns_is_on
 from snf_network.model.nic import Nic
+from snf_network.model.resources import Binding
 from snf_network.observe.facts import node_for, settled
-from snf_network.plan import plan_for
+from snf_network.plan import Plan, plan_for
 from snf_network.scripts.process import environment
 from snf_network.setups import addressed
 
@@ -43,8 +47,25 @@ def run(options: argparse.Namespace, config: Config) -> int:
     nic = addressed(settled(Nic.from_env(_variables(options, config), options.interface)), config)
     plan = plan_for(nic, node_for(nic, config), config)
     plan = plan if dns_is_on(config) else replace(plan, names=None)
-    sys.stdout.write(f"{json.dumps(plan.facts(), indent=2)}\n" if options.json else plan.text())
+    told = list(_dhcp(plan))
+    if options.json:
+        sys.stdout.write(f"{json.dumps({**plan.facts(), 'dhcp_yaml': told}, indent=2)}\n")
+    else:
+        lines = [f"{one['key']}={one['value']}  # {one['where']}\n" for one in told]
+        sys.stdout.write(plan.text() + ("\n# dhcp.yaml\n" if lines else "") + "".join(lines))
     return 0
+
+
+def _dhcp(plan: Plan) -> Iterator[dict[str, str]]:
+    """What dhcp.yaml adds to the binding of a NIC. Raises BadConfig with the first mistake in it."""
+    for one in plan.resources:
+        if isinstance(one, Binding):
+            known, problems = load()
+            if problems:
+                raise BadConfig(problems[0], "nfdhcpd --check shows all that is wrong")
+            bound, _ = parse(one.path.rpartition("/")[2], one.content)
+            for said in known.added(bound).values():
+                yield {"key": said.key, "value": said.text, "where": f"{said.where}, line {said.line}"}
 
 
 def _variables(options: argparse.Namespace, config: Config) -> dict[str, str]:

@@ -35,7 +35,7 @@ REPLIES = (
     "release6",
     "decline6",
 )
-NOTED = ("release", "decline", "dad", "own-address")
+NOTED = ("release", "decline", "relayed", "dad", "own-address")
 DROPS = (
     "malformed",
     "oversized",

@@ -47,9 +47,11 @@ class TapBinding:
     """The MAC for gateway6 in neighbour advertisements, if it is not the node's."""
     macspoof: bool = False
     """Frames from other source MACs are also answered."""
-    private: bool = False
-    """The guest gets addresses but neither a router nor a default route."""
-    nodhcp6: bool = False
+    private: bool | None = None
+    """The guest gets addresses but neither a router nor a default route. None, here as elsewhere: not said,
+    so dhcp.yaml may say it.
+    """
+    nodhcp6: bool | None = None
     slaac: bool | None = None
     """Whether the guest may use any address of subnet6. None: yes on a bridge, no on a routed tap."""
     mtu: int = 0
@@ -63,6 +65,16 @@ class TapBinding:
     ntp: tuple[str, ...] = ()
     more6: tuple[str, ...] = ()
     """Further addresses of the guest, which it gets by DHCPv6 with the first one."""
+    network: str = ""
+    """The Ganeti network, by which dhcp.yaml knows more values (defaults.py)."""
+    next_server: str = ""
+    boot: tuple[tuple[str, str], ...] = ()
+    """Boot files, each with the clients that it is for (values.CLIENTS)."""
+    boot6: tuple[tuple[str, str], ...] = ()
+    relay: tuple[str, ...] = ()
+    """The central servers that answer DHCPv4 instead."""
+    allowed: tuple[str, ...] = ()
+    """Prefixes of which these may lease an address, besides ip."""
 
     @property
     def routed(self) -> bool:
@@ -143,5 +155,5 @@ def _consistent(binding: TapBinding, warnings: list[str]) -> None:
     ):
         if address and subnet and not within(address, subnet):
             warnings.append(f"{binding.tap}: {key} {address} is not in {subnet}")
-    if not binding.ip and not binding.subnet6:
+    if not (binding.ip or binding.subnet6 or binding.relay):
         warnings.append(f"{binding.tap}: neither IP nor SUBNET6: there is nothing to answer")

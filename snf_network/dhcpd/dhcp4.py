@@ -6,11 +6,13 @@ from socket import inet_aton
 from struct import Struct, pack
 
 from snf_network.dhcpd import packets
+from snf_network.dhcpd.boot import NOTHING, Boot
 from snf_network.dhcpd.guest import shared
 from snf_network.dhcpd.packets import Dropped
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from snf_network.dhcpd.boot import Options
     from snf_network.dhcpd.guest import TapGuest
     from snf_network.dhcpd.packets import Answer
     from snf_network.dhcpd.terms import Terms
@@ -41,18 +43,20 @@ PROMISED = 576 - 28
 """Bytes of a message that every client accepts: the payload of a datagram of 576 (RFC 2131, 2)."""
 LARGEST = 1500 - 28
 _REQUEST = Struct("!BBBxIHH4s8x4s6s")
-_REPLY = Struct("!BBBxIHH4s4s4x4s16s192x4s")
+_REPLY = Struct("!BBBxIHH4s4s4s4s16s64x128s4s")
 FIXED = 236 + 4
 OVERLOAD, FIELDS = 52, ((1, 108, 236), (2, 44, 108))
 """For each field that option 52 can mark as holding options: its bit, and where it starts and ends."""
 IDENTIFIER, LEASED = 6, 6 + 3 * 6
 """In the options of an offer, the end of the server identifier, and the end of the three times after it."""
+MASK_OPTION = 6
+"""Octets of the subnet mask, which is next."""
 
 
 class Dhcp4:
     """Answers the DHCPv4 messages of one guest."""
 
-    __slots__ = ("guest", "lease", "server")
+    __slots__ = ("boot", "guest", "lease", "server")
 
     def __init__(self, guest: TapGuest) -> None:
         self.guest = guest
@@ -60,6 +64,7 @@ class Dhcp4:
         """The source address of replies; it also identifies the server (option 54)."""
         self.lease = _lease(self.server, guest.terms) if guest.ip else b""
         """The options of an offer, without its message type."""
+        self.boot = Boot(guest.terms) if guest.ip and guest.terms.boot else None
 
     def answer(self, frame: bytes) -> Answer:
         """The reply to an IPv4 frame. Raises Dropped if there is none."""
@@ -69,6 +74,8 @@ class Dhcp4:
             raise Dropped("malformed")
         xid, flags, ciaddr, giaddr, chaddr = _header(frame, start, guest)
         asked = _asked(frame, start, end)
+        if guest.relayed:
+            raise Dropped("giaddr" if RELAY_AGENT in asked else "relayed")  # RFC 3046, 2.1
         if not guest.ip:
             raise Dropped("not-served")
         if target not in (EVERYWHERE, self.server) and not frame[0] & 1:
@@ -76,8 +83,9 @@ class Dhcp4:
         word = self._decide(asked, ciaddr, frame[26:30])
         yiaddr = guest.ip if word in ("offer", "ack") else NOWHERE
         client = ciaddr if word == "ack" else guest.ip if word == "inform" else NOWHERE
-        message = _REPLY.pack(2, 1, 6, xid, 0, flags, client, yiaddr, giaddr, chaddr, COOKIE)
-        message = (message + self._options(word, asked)).ljust(SMALLEST, b"\0")
+        server, file, more = self.boot.chosen(asked) if self.boot and word != "nak" else NOTHING
+        message = _REPLY.pack(2, 1, 6, xid, 0, flags, client, yiaddr, server, giaddr, chaddr, file, COOKIE)
+        message = (message + self._options(word, asked, more)).ljust(SMALLEST, b"\0")
         if giaddr != NOWHERE:
             station, address, port = frame[6:12], giaddr, SERVER
         elif word == "nak" or (flags & BROADCAST and client == NOWHERE):
@@ -108,9 +116,9 @@ class Dhcp4:
             raise Dropped("release")
         raise Dropped("bootp" if not kind else "malformed")
 
-    def _options(self, word: str, asked: dict[int, bytes]) -> bytes:
-        """The options of a reply. Options that identify the client, or that a relay added, are sent back (RFC
-        6842; RFC 3046, 2.2).
+    def _options(self, word: str, asked: dict[int, bytes], more: Options) -> bytes:
+        """The options of a reply, those of `more` right after the lease. Options that identify the client, or
+        that a relay added, are sent back (RFC 6842; RFC 3046, 2.2).
         """
         echo = _option(CLIENT_ID, asked[CLIENT_ID]) if CLIENT_ID in asked else b""
         if RELAY_AGENT in asked and len(echo) + len(asked[RELAY_AGENT]) < 256:
@@ -120,6 +128,10 @@ class Dhcp4:
             own = own[:IDENTIFIER]
         elif word == "inform":
             own = own[:IDENTIFIER] + own[LEASED:]
+        if more:
+            at = IDENTIFIER if word == "inform" else LEASED
+            others = own[at + MASK_OPTION :] if MASK in dict(more) else own[at:]
+            own = b"".join((own[:at], *(_option(code, value) for code, value in more), others))
         room = PROMISED - FIXED - 4 - len(echo)
         if len(own) > room:
             largest = int.from_bytes(asked.get(LARGEST_MESSAGE, b""), "big") - 28
@@ -174,6 +186,17 @@ def read_options(frame: bytes, at: int, end: int) -> dict[int, bytes]:
             found[code] = frame[at + 2 : after]
         at = after
     return found
+
+
+def without(options: bytes, unwanted: int) -> bytes:
+    """Valid options up to their end, without those of one code, and without padding."""
+    found, at = [], 0
+    while at < len(options) and options[at] != END:
+        after = at + 1 if options[at] == PAD else at + 2 + options[at + 1]
+        if options[at] not in (PAD, unwanted):
+            found.append(options[at:after])
+        at = after
+    return b"".join(found)
 
 
 def _decide_request(options: dict[int, bytes], ciaddr: bytes, ip: bytes) -> str:

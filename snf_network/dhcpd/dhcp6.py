@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from struct import Struct, pack
 
-from snf_network.dhcpd import packets
+from snf_network.dhcpd import boot, packets
 from snf_network.dhcpd.guest import as_ip6, shared
 from snf_network.dhcpd.packets import HEADER6, Dropped
 
@@ -64,6 +64,8 @@ class Dhcp6:
         """Message type, name and options of the reply, without the identifiers."""
         guest = self.guest
         configuration = (self.configuration or b"") + _name(asked, guest.terms.hostname)
+        if guest.terms.boot6:
+            configuration += b"".join(_option(*one) for one in boot.options6(guest.terms, asked))
         if kind == INFORMATION_REQUEST:
             return REPLY, "information6", configuration
         if kind == CONFIRM:

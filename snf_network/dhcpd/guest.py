@@ -21,7 +21,7 @@ class TapGuest:
     bridge that INDEV names, or the tap. `mtu` is the tap's.
     """
 
-    __slots__ = ("ip", "ip6", "link_local", "link_locals", "mac", "own6", "source_mac", "terms")
+    __slots__ = ("ip", "ip6", "link_local", "link_locals", "mac", "own6", "relayed", "source_mac", "terms")
 
     def __init__(
         self, binding: TapBinding, tap_mac: bytes, source_mac: bytes, conf: Conf, mtu: int = ETHERNET_MTU
@@ -30,6 +30,8 @@ class TapGuest:
         self.mac, self.source_mac = as_mac(binding.mac), source_mac
         self.ip = inet_aton(binding.ip) if terms.ipv4 else b""
         self.ip6 = as_ip6(binding.ip6) if terms.ipv6 else b""
+        self.relayed = terms.relayed
+        """Central servers answer DHCPv4 (relay.py)."""
         self.link_local = link_local(source_mac)
         """The node's address on the guest's link: the source of advertisements and of DHCPv6."""
         self.link_locals = (self.link_local, link_local(tap_mac)) if terms.ipv6 else ()

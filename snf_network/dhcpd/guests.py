@@ -12,8 +12,12 @@ from collections import Counter
 from snf_network.dhcpd.answers import Answerer
 from snf_network.dhcpd.binding import TapBinding
 from snf_network.dhcpd.conf import Conf
+from snf_network.dhcpd.defaults import Defaults
 from snf_network.dhcpd.guest import TapGuest
 from snf_network.dhcpd.links import Interface, Links
+
+Asked = tuple[bytes, bytes, float]
+"""Transaction and MAC of a request, and when it was sent (time.monotonic)."""
 
 
 class Served:
@@ -21,6 +25,7 @@ class Served:
 
     __slots__ = (
         "answerer",
+        "asked",
         "binding",
         "counts",
         "full",
@@ -51,6 +56,8 @@ class Served:
         """When its bucket is full again (buckets.py). Kept here because, with thousands of guests, each
         lookup in another table is a cache miss.
         """
+        self.asked: Asked | None = None
+        """What was last relayed (relay.py)."""
         self.leased = ""
         """The last kind of lease that was logged: it is not logged again."""
 
@@ -65,6 +72,7 @@ class Guests:
 
     def __init__(self, links: Links, conf: Conf) -> None:
         self.links, self.conf = links, conf
+        self.defaults = Defaults()
         self.by_name: dict[str, Served] = {}
         self.by_index: dict[int, Served] = {}
 
@@ -74,7 +82,7 @@ class Guests:
         new = served.binding != binding
         served.binding, served.warnings, served.problem = binding, warnings, ""
         if new:
-            served.answerer, served.leased = None, ""
+            served.answerer, served.asked, served.leased = None, None, ""
         self._join(served, self.links.by_name.get(name))
         return new
 
@@ -129,9 +137,9 @@ class Guests:
             if served.binding and served.binding.indev in names:
                 served.answerer = None
 
-    def configure(self, conf: Conf) -> None:
-        """Use other settings for all answers from now on."""
-        self.conf = conf
+    def configure(self, conf: Conf, defaults: Defaults) -> None:
+        """Use other settings and another dhcp.yaml for all answers from now on."""
+        self.conf, self.defaults = conf, defaults
         for served in self.by_name.values():
             served.answerer = None
 
@@ -140,7 +148,8 @@ class Guests:
         assert served.binding and served.link
         if not served.answerer:
             source = self._source(served)
-            guest = TapGuest(served.binding, served.link.mac, source, self.conf, served.link.mtu)
+            bound = self.defaults.filled(served.binding)
+            guest = TapGuest(bound, served.link.mac, source, self.conf, served.link.mtu)
             served.answerer = Answerer(guest)
         return served.answerer
 

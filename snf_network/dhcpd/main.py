@@ -25,10 +25,13 @@ from snf_network.dhcpd.nfqueue import QueueEngine
 from snf_network.dhcpd.notify import Manager
 from snf_network.dhcpd.packet_socket import PacketEngine
 from snf_network.dhcpd.responder import FIRST_ROUND, Responder
+from snf_network.dhcpd.source import Source, load
 from snf_network.dhcpd.watch import UntrustedFile, Watch
 from snf_network.errors import BadConfig
 
 ENGINES = ("packet", "nfqueue")
+NET_BIND_SERVICE = 1 << 10
+"""For port 67, which only a relay opens."""
 RESTARTED = ("datapath", "user", "pidfile", "logdir")
 """Settings that take effect only after a restart."""
 
@@ -66,6 +69,7 @@ def check(path: str) -> Iterator[tuple[str, str]]:
     """
     settings, warnings = configuration(path)
     yield from (("warning", text) for text in warnings)
+    yield from (("error", text) for text in load()[1])
     watch = Watch(settings.datapath)
     for name in sorted(watch.names() or ()):
         try:
@@ -89,9 +93,9 @@ def _opened(options: Options, settings: conf.Conf, log: EventLog) -> Responder:
     """Open the daemon's sockets, which needs root, then drop root's privileges."""
     guests = Guests(Links(), settings)
     engine = QueueEngine(settings, guests.by_index) if options.engine == "nfqueue" else PacketEngine()
-    responder = Responder(engine, guests.links, Watch(settings.datapath), guests, log, options.rate)
+    responder = Responder(engine, guests.links, Watch(settings.datapath), guests, log, options.rate, Source())
     responder.control = Control(options.socket, responder.loop, partial(reports.answer, responder))
-    privileges.drop(settings.user, engine.capabilities)
+    privileges.drop(settings.user, engine.capabilities | NET_BIND_SERVICE)
     return responder
 
 
@@ -134,10 +138,11 @@ def reload(responder: Responder, path: str, manager: Manager) -> None:
                 log.say(f"{name} changes only with a restart", "warning")
         for warning in warnings:
             log.say(warning, "warning")
-        guests.configure(settings)
+        guests.configure(settings, guests.defaults)
         responder.schedule.period = settings.ra_period
     except BadConfig as error:
         log.say(f"{error}: the configuration stays as it was", "error")
+    responder.reread()
     responder.rescan()
     log.say(f"read again: {len(guests.by_name)} bindings")
     manager.ready(f"{len(guests.by_name)} bindings")

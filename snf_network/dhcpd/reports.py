@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 
 from snf_network import __version__
-from snf_network.dhcpd import answers
+from snf_network.dhcpd import answers, relay
 from snf_network.dhcpd.guests import Served
 from snf_network.dhcpd.responder import Responder
 
@@ -42,7 +42,7 @@ def _row(served: Served) -> Object:
         "ip": bound.ip if bound else "",
         "ip6": bound.ip6 if bound else "",
         "mac": bound.mac if bound else "",
-        "answered": sum(counts[word] for word in answers.REPLIES),
+        "answered": sum(counts[word] for word in (*answers.REPLIES, "returned")),
         "dropped": sum(counts[word] for word in (*answers.DROPS, "muted")),
         "idle": round(time.monotonic() - served.heard) if served.heard else None,
     }
@@ -62,6 +62,10 @@ def shown(responder: Responder, interface: str) -> Object:
     return {
         **_row(served),
         "binding": bound,
+        "dhcp_yaml": [
+            {"key": one.key, "value": one.text, "where": one.where, "line": one.line}
+            for one in (responder.guests.defaults.added(served.binding).values() if served.binding else ())
+        ],
         "counts": dict(served.counts),
         "problems": [text for text in (served.problem, *served.warnings, served.odd) if text],
         "ifindex": link.index if link else 0,
@@ -85,7 +89,9 @@ def figures(responder: Responder, _: str = "") -> Object:
         "pid": os.getpid(),
         "start_time_seconds": round(responder.started, 3),
         "guests": {state: states[state] for state in ("served", "pending", "refused")},
-        "frames_total": {word: results[word] for word in (*answers.WORDS, "muted") if results[word]},
+        "frames_total": {
+            word: results[word] for word in (*answers.WORDS, *relay.WORDS, "muted") if results[word]
+        },
         **totals,
     }
 
@@ -105,7 +111,10 @@ def lint(responder: Responder, _: str) -> Object:
     return {
         "problems": [
             {"interface": name, "severity": severity, "message": text}
-            for name, severity, text in responder.guests.problems()
+            for name, severity, text in (
+                *(("dhcp.yaml", "error", text) for text in responder.source.problems),
+                *responder.guests.problems(),
+            )
         ]
     }
 

@@ -14,13 +14,16 @@ from snf_network.dhcpd.answers import WORDS
 from snf_network.dhcpd.binding import BadBinding, TapBinding, parse
 from snf_network.dhcpd.buckets import Buckets
 from snf_network.dhcpd.control import Control
+from snf_network.dhcpd.defaults import Defaults
 from snf_network.dhcpd.guests import Guests, Served
 from snf_network.dhcpd.links import Links
 from snf_network.dhcpd.log import EventLog
 from snf_network.dhcpd.loop import Loop, Signals
 from snf_network.dhcpd.notify import Manager
 from snf_network.dhcpd.packet_socket import Engine
+from snf_network.dhcpd.relay import Relay
 from snf_network.dhcpd.schedule import Schedule
+from snf_network.dhcpd.source import Source
 from snf_network.dhcpd.watch import UntrustedFile, Watch
 
 FIRST_ROUND = 16.0
@@ -36,19 +39,29 @@ LEASES: dict[str, Callable[[TapBinding], str]] = {
     "ack": lambda bound: bound.ip,
     "reply6": lambda bound: bound.ip6,
 }
-TOLD = frozenset(("error", *LOUD, *LEASES))
+TOLD = frozenset(("error", "relayed", *LOUD, *LEASES))
+"""The results that need more than an answer."""
 
 
 class Responder:
     """The parts of the daemon, and how they act on each other."""
 
     def __init__(
-        self, engine: Engine, links: Links, watch: Watch, guests: Guests, log: EventLog, rate: float
+        self,
+        engine: Engine,
+        links: Links,
+        watch: Watch,
+        guests: Guests,
+        log: EventLog,
+        rate: float,
+        source: Source,
     ) -> None:
         self.engine, self.links, self.watch, self.guests, self.log = engine, links, watch, guests, log
+        self.source = source
         self.buckets = Buckets(rate, 3 * rate)
         self.schedule = Schedule(guests.conf.ra_period)
         self.loop = Loop()
+        self.relay = Relay(guests, log, self.loop, self._return)
         self.control: Control | None = None
         self.totals: Counter[str] = Counter()
         self.results: Counter[str] = Counter()
@@ -59,6 +72,9 @@ class Responder:
         self.loop.add(engine.fileno(), self.frames)
         self.loop.add(links.fileno(), self.interfaces)
         self.loop.add(watch.fileno(), self.bindings)
+        self._told_defaults()
+        guests.configure(guests.conf, source.current)
+        self._follow()
 
     # --- frames
 
@@ -84,13 +100,15 @@ class Responder:
             served.heard = now
             served.counts[word] += 1
             if word in told:
-                self._tell(served, word, frame)
+                self._attend(served, word, frame)
             if capturing and self.control:
                 self.control.captured(served.name, (frame, *replies))
 
-    def _tell(self, served: Served, word: str, frame: bytes) -> None:
-        """Log answers that an operator needs to know of."""
-        if word == "error":
+    def _attend(self, served: Served, word: str, frame: bytes) -> None:
+        """Relay a request that a central server answers; log answers that an operator needs to know of."""
+        if word == "relayed":
+            self.relay.forward(served, frame)
+        elif word == "error":
             self.totals["errors"] += 1
             self.log.say(
                 f"nfdhcpd has a defect: no answer to the frame {frame[:600].hex()}", "error", served.name
@@ -104,6 +122,13 @@ class Responder:
             )
         else:
             self.log.debug(word, served.name)
+
+    def _return(self, served: Served, frame: bytes) -> None:
+        """Send what a central server answered."""
+        if not served.link or not self.engine.send(served.link.index, frame):
+            self.totals["unsent"] += 1
+        elif self.control:
+            self.control.captured(served.name, (frame,))
 
     def _unserved(self, index: int, now: float) -> None:
         if self.buckets.take(index, now):
@@ -158,6 +183,31 @@ class Responder:
         else:
             for name in names:
                 self.load(name)
+
+    def defaults(self) -> None:
+        """Handle a change of dhcp.yaml."""
+        if self.source.changed():
+            self.reread()
+
+    def reread(self) -> None:
+        """Read dhcp.yaml. One with a mistake leaves the last valid one in place."""
+        if self.source.read():
+            self._told_defaults()
+            self.guests.configure(self.guests.conf, self.source.current)
+        self._follow()
+
+    def _follow(self) -> None:
+        """Wait for changes of dhcp.yaml."""
+        if self.source.watch:
+            self.loop.add(self.source.watch.fileno(), self.defaults)
+
+    def _told_defaults(self) -> None:
+        """Log what became of dhcp.yaml."""
+        for problem in self.source.problems:
+            self.log.say(f"{problem}; the last good dhcp.yaml stays", "error")
+        known = self.source.current
+        if known != Defaults():
+            self.log.say(f"{self.source.path}: defaults and {len(known.networks)} networks")
 
     def rescan(self, within: float = 0.0) -> None:
         """Read all binding files, and advertise to new guests within `within` seconds. While the directory is

@@ -83,6 +83,11 @@ class Terms:
     # --- addresses of the network
 
     @property
+    def ip(self) -> str:
+        """The guest's IPv4 address."""
+        return self._binding.ip
+
+    @property
     def subnet(self) -> str:
         """The guest's IPv4 prefix; a /32 if the binding has none."""
         return self._binding.subnet or f"{self._binding.ip}/32"
@@ -201,6 +206,28 @@ class Terms:
     def ntp(self) -> tuple[str, ...]:
         """IPv4 addresses of time servers."""
         return self._binding.ntp or self._conf.ntp
+
+    # --- booting, and a central server
+
+    @property
+    def next_server(self) -> str:
+        """The IPv4 address of the TFTP server; empty if there is none."""
+        return self._binding.next_server
+
+    @property
+    def boot(self) -> tuple[tuple[str, str], ...]:
+        """The boot files of DHCPv4, each with the client that it is for."""
+        return self._binding.boot
+
+    @property
+    def boot6(self) -> tuple[tuple[str, str], ...]:
+        """The boot files of DHCPv6, all of them URLs."""
+        return self._binding.boot6
+
+    @property
+    def relayed(self) -> bool:
+        """True if central servers answer DHCPv4, and this daemon only relays."""
+        return self._conf.enable_dhcp and bool(self._binding.relay)
 
     @property
     def mtu(self) -> int:

@@ -1,4 +1,4 @@
-"""The directory of binding files: names, contents and changes (inotify(7)).
+"""A directory of files that the daemon reads, such as the bindings: names, contents, changes (inotify(7)).
 
 A file is trusted only if nobody but root can have written it, because the daemon acts on its content. A name
 that begins with a dot is a file that is still being written.
@@ -76,24 +76,28 @@ class Watch:
             return None
 
     def read(self, name: str) -> str | None:
-        """The text of a binding file; None if it is gone. Raises UntrustedFile."""
-        try:
-            descriptor = os.open(
-                name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=self.handle
-            )
-        except FileNotFoundError:
-            return None
-        except OSError as error:
-            raise UntrustedFile(
-                f"{shown(name)}: {error.strerror}", "binding files are regular files, readable by all"
-            ) from error
-        try:
-            return _content(name, descriptor)
-        finally:
-            os.close(descriptor)
+        """The text of a file; None if it is gone. Raises UntrustedFile."""
+        return trusted(name, self.handle)
 
 
-def _content(name: str, descriptor: int) -> str:
+def trusted(name: str, directory: int | None = None, largest: int = LARGEST) -> str | None:
+    """The text of a file of at most `largest` bytes; None if there is none. Raises UntrustedFile."""
+    flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+    try:
+        descriptor = os.open(name, flags, dir_fd=directory)
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise UntrustedFile(
+            f"{shown(name)}: {error.strerror}", "it must be a regular file, readable by all"
+        ) from error
+    try:
+        return _content(name, descriptor, largest)
+    finally:
+        os.close(descriptor)
+
+
+def _content(name: str, descriptor: int, largest: int) -> str:
     status = os.fstat(descriptor)
     if not stat.S_ISREG(status.st_mode):
         raise UntrustedFile(f"{shown(name)} is not a regular file")
@@ -101,7 +105,7 @@ def _content(name: str, descriptor: int) -> str:
         raise UntrustedFile(
             f"{shown(name)} could have been written by others than root", "chown root, chmod 0644"
         )
-    data = os.read(descriptor, LARGEST + 1)
-    if len(data) > LARGEST:
-        raise UntrustedFile(f"{shown(name)} is larger than {LARGEST} bytes")
+    data = os.read(descriptor, largest + 1)
+    if len(data) > largest:
+        raise UntrustedFile(f"{shown(name)} is larger than {largest} bytes")
     return data.decode("utf-8", "surrogateescape")

@@ -8,7 +8,7 @@ same in the words of DHCP (docs/tags.md).
 
 from __future__ import annotations
 
-from snf_network.addresses import within
+from snf_network.addresses import is_name, within
 from snf_network.errors import BadEnvironment, shown
 from snf_network.model.resources import Binding, Element, Resource
 from snf_network.setups.allow import extra
@@ -17,26 +17,15 @@ from snf_network.setups.tags import tags_of
 
 # the characters of a Ganeti tag; any other could end the quotes in the file
 TAG = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_.+*/:@-")
-FIXED = ("INDEV", "IP", "MAC", "HOSTNAME", "TAGS", "GATEWAY", "SUBNET", "GATEWAY6", "SUBNET6", "EUI64")
-"""The keys of the bash package, in its order, with values from Ganeti."""
 MORE = "MORE6"
 """The key of the further IPv6 addresses, which only tag also: gives."""
+FIXED = (
+    *("INDEV", "IP", "MAC", "HOSTNAME", "TAGS", "GATEWAY", "SUBNET", "GATEWAY6", "SUBNET6", "EUI64"),
+    *("NETWORK", "ALLOWED", MORE),
+)
+"""The keys of the bash package, in its order, and ours: no tag may set them."""
 LONGEST_TAGS = 4096
 """Maximum length of the tags, which nfdhcpd ignores; it refuses a binding of more than 8192 bytes."""
-
-WORDS = {
-    "mtu": ("MTU",),
-    "ns": ("NAMESERVERS", "NAMESERVERS6"),
-    "ntp": ("NTP",),
-    "domain": ("DOMAIN",),
-    "search": ("DOMAIN_SEARCH",),
-    "route": ("ROUTES",),
-    "lease": ("LEASE",),
-    "private": ("PRIVATE",),
-    "nodhcp6": ("NODHCP6",),
-    "slaac": ("SLAAC",),
-}
-"""The words of DHCP, each with its key; the second one is for IPv6 addresses."""
 
 OTHER_NAME = "dhcp"
 """Begins the same tags as the setting NFDHCPD_TAG does, and those in the words of DHCP."""
@@ -57,6 +46,8 @@ def setup(nic: Nic, node: Node, config: Config) -> Iterator[Resource]:
     if node.guest_mtu:
         values["MTU"] = str(node.guest_mtu)
     values |= _said(nic, config)
+    if "RELAY" in values:
+        values |= _leasable(nic, config)
     content = "".join(f"{key}={value}\n" for key, value in values.items())
     yield Binding(f"{config.nfdhcpd_state_dir}/{nic.interface}", content)
 
@@ -77,10 +68,12 @@ def _values(nic: Nic, config: Config) -> dict[str, str]:
         "SUBNET6": network.subnet6 if ipv6 else "",
         "EUI64": nic.ip6,
     }
+    if is_name(network.name):
+        values["NETWORK"] = network.name  # dhcp.yaml says more of it
     if values["SUBNET6"]:
         values |= _may_form(nic, config)
         more = ",".join(one for one in extra(nic, config).own if ":" in one)
-        values |= {MORE: _read(MORE, more, "also:")} if more else {}
+        values |= {MORE: _valid(MORE, more, "also:")} if more else {}
     return values
 
 
@@ -98,6 +91,18 @@ def _may_form(nic: Nic, config: Config) -> dict[str, str]:
     if nic.mode == "routed":
         return {"SLAAC": "yes"} if free else {}
     return {"SLAAC": "no"} if config.ip_filtered_tag in tags_of(nic, config) and not free else {}
+
+
+def _leasable(nic: Nic, config: Config) -> dict[str, str]:
+    """The IPv4 prefixes of which a central server may lease an address, besides IP: what the pins let pass
+    and, for a NIC whose addresses are not pinned, its network. Raises BadEnvironment for too many.
+    """
+    allowed, network = extra(nic, config), nic.network.subnet
+    found = [f"{address}/32" for address in allowed.addresses] + list(allowed.prefixes)
+    if network and nic.mode != "routed" and config.ip_filtered_tag not in tags_of(nic, config):
+        found.append(network)
+    found = [prefix for prefix in found if ":" not in prefix]
+    return {"ALLOWED": _valid("ALLOWED", ",".join(found), "allow:")} if found else {}
 
 
 def _said(nic: Nic, config: Config) -> dict[str, str]:
@@ -125,6 +130,8 @@ def _keys(words: Iterable[str], config: Config) -> dict[str, list[str]]:
 
 def _meant(name: str, value: str) -> tuple[str, ...]:
     """The keys that a word means: that of the value's family; without a value, both. Any other is a key."""
+    from snf_network.values import WORDS
+
     keys = WORDS.get(name, (name,))
     return keys[-1:] if ":" in value else keys[:1] if value else keys
 
@@ -133,14 +140,15 @@ def _checked(key: str, values: list[str]) -> str:
     """The text of a key. Raises BadEnvironment if no tag may set it or nfdhcpd would refuse it."""
     from snf_network.values import BINDING_KEYS  # few NICs need it
 
-    known = [name for name in BINDING_KEYS if name not in (*FIXED, MORE)]
+    known = [name for name in BINDING_KEYS if name not in FIXED]
     if key not in known:
         raise BadEnvironment(f"a tag says nfdhcpd:{shown(key)}", f"tags may set {', '.join(known)}")
     text = ",".join(filter(None, values))
-    return _read(key, text.replace("@", " via ") if key == "ROUTES" else text, f"nfdhcpd:{key}:")
+    text = text.replace("@", {"ROUTES": " via ", "BOOT": " ", "BOOT6": " "}.get(key, "@"))
+    return _valid(key, text, f"nfdhcpd:{key}:")
 
 
-def _read(key: str, text: str, tag: str) -> str:
+def _valid(key: str, text: str, tag: str) -> str:
     """The text of a key. Raises BadEnvironment if nfdhcpd would refuse it."""
     from snf_network.values import BINDING_KEYS
 

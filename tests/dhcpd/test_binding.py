@@ -76,6 +76,12 @@ def test_every_key() -> None:
         MORE6="2001:db8:1::6,2001:db8:1::7",
         NODHCP6="on",
         SLAAC="no",
+        NETWORK="guests",
+        NEXT_SERVER="192.0.2.7",
+        BOOT="bios undionly.kpxe, ipxe http://192.0.2.7/menu.ipxe, pxelinux.0",
+        BOOT6="tftp://[2001:db8::7]/ipxe.efi",
+        RELAY="192.0.2.1, 192.0.2.2",
+        ALLOWED="198.51.100.0/24",
     )
     found, warnings = parse("tap0", text)
     assert found == dataclasses.replace(
@@ -95,6 +101,12 @@ def test_every_key() -> None:
         gateway6_mac="00:aa:bb:cc:dd:ee",
         nodhcp6=True,
         slaac=False,
+        network="guests",
+        next_server="192.0.2.7",
+        boot=(("bios", "undionly.kpxe"), ("ipxe", "http://192.0.2.7/menu.ipxe"), ("any", "pxelinux.0")),
+        boot6=(("any", "tftp://[2001:db8::7]/ipxe.efi"),),
+        relay=("192.0.2.1", "192.0.2.2"),
+        allowed=("198.51.100.0/24",),
     )
     assert warnings == ()
     given = {line.partition("=")[0] for line in text.splitlines()}
@@ -121,7 +133,8 @@ SAME = {
 @pytest.mark.parametrize("how", SAME)
 def test_all_these_say_the_same(how: str) -> None:
     found, warnings = parse("tap0", SAME[how])
-    assert dataclasses.replace(found, ip6="", macspoof=False) == dataclasses.replace(OURS, ip6="")
+    off = dataclasses.replace(found, ip6="", macspoof=False, private=None, nodhcp6=None)
+    assert off == dataclasses.replace(OURS, ip6="") and not (found.private or found.nodhcp6)
     assert found.ip6 in (OURS.ip6, "2001:db8:1:0:a800:ff:fe12:3456") and warnings == ()
 
 
@@ -246,6 +259,25 @@ HOSTILE = {
     "NTP": ("ntp.example.com", "224.0.1.1", ",".join(["192.0.2.2"] * 9)),
     "LEASE": ("0", "59", "-1", "4294967296", "forever"),
     "GATEWAY6_MAC": ("01:00:00:00:00:01", "x"),
+    "NETWORK": ("a b", "-n", "$(x)", "n" * 254),
+    "NEXT_SERVER": ("2001:db8::7", "tftp.example.com", "224.0.1.1"),
+    "BOOT": (
+        *(
+            "any any any",
+            "bios a, bios b",
+            "uefi x",
+            "a b",
+            "a, b",
+            "bios x,",
+            "ipxe a\\b",
+            "ipxe 'x'y",
+            "b\u00f6ot",
+        ),
+        "ipxe " + "x" * 256,
+    ),
+    "BOOT6": ("ipxe.efi", "ipxe http://a/b, bios x", "http://a/\u00f6"),
+    "RELAY": ("relay.example.com", "0.0.0.0", ",".join(["192.0.2.1"] * 5), "2001:db8::1"),
+    "ALLOWED": ("198.51.100.1/24", "198.51.100.1", "2001:db8::/64", ",".join(["192.0.2.0/24"] * 65)),
 }
 
 

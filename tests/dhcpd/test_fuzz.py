@@ -13,12 +13,15 @@ import struct
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
+from socket import inet_aton
 
 import pytest
 
-from snf_network.dhcpd import answers
+from snf_network.dhcpd import answers, binding, relay
 from snf_network.dhcpd.answers import Answerer
+from snf_network.dhcpd.dhcp4 import COOKIE, read_options
 from snf_network.dhcpd.dhcp4 import Dhcp4 as Protocol4
+from snf_network.dhcpd.packets import Dropped
 from tests.dhcpd.clients import (
     CLIENT_ID,
     CONF,
@@ -35,9 +38,12 @@ from tests.dhcpd.clients import (
     ns,
     ones,
     option6,
+    with_,
 )
+from tests.dhcpd.test_boot import BOOT, BOOT6, IPXE, asks6, firmware
 from tests.dhcpd.test_golden import CASES
 
+TFTP = "192.0.2.7"
 PARTS, FRAMES = 10, 100_000
 LONGEST = 300
 """Seconds until it is a failure; it takes about ten on two processors."""
@@ -54,7 +60,20 @@ SEEDS += [
     ns("2001:db8:1::5", "::", None),
     ns(LINK_LOCAL),
 ]
-GUESTS = (guest(), guest(settings=CONF.replace("[ipv6]", "[ipv6]\nmode = managed")))
+SEEDS += [
+    Dhcp4(options=options).frame()
+    for options in (firmware(0), firmware(7, more=IPXE), firmware(16, "HTTPClient"))
+]
+SEEDS += [
+    dhcp6(11, CLIENT_ID + asks6(7, b"", b"")),
+    dhcp6(1, CLIENT_ID + ia_na() + asks6(16, b"HTTPClient", b"x")),
+]
+GUESTS = (
+    guest(),
+    guest(settings=CONF.replace("[ipv6]", "[ipv6]\nmode = managed")),
+    guest(with_(NEXT_SERVER=TFTP, BOOT=BOOT, BOOT6=BOOT6, SUBNET="198.51.100.10/32", GATEWAY="169.254.1.1")),
+    guest(with_(RELAY="203.0.113.67", ALLOWED="192.0.2.0/24")),
+)
 EDGES = (0, 1, 2, 4, 7, 8, 127, 128, 254, 255)
 GROUPS = (b"\xff" * 6, b"\x33\x33\0\0\0\1")
 
@@ -113,7 +132,8 @@ def check(sent: bytes, who: Answerer) -> None:
         assert (
             sent[54:58] in (bytes(4), who.guest.ip)
             and sent[58:62] in (bytes(4), who.guest.ip)
-            and sent[62:70] == bytes(8)
+            and sent[62:66] in (bytes(4), *([who.dhcp4.boot.server] if who.dhcp4.boot else []))
+            and sent[66:70] == bytes(4)
         )
         assert int.from_bytes(sent[16:18], "big") == len(sent) - 14 >= 328
         return
@@ -140,7 +160,7 @@ def part(seed: int) -> Counter[str]:
     source = random.Random(seed)
     broken, words = mutated(source), Counter[str]()
     for number in range(FRAMES):
-        who = GUESTS[number & 1]
+        who = GUESTS[number & 3]
         frame = next(broken)
         sent, word = answer(frame, who, source.choice((0, 0, 0, 0, 0, 0, 0, 5)))
         assert word != "error", f"seed {seed}, frame {number}: {frame.hex()}"
@@ -163,6 +183,43 @@ def test_a_million_broken_frames() -> None:
         "the frames are not broken so that they reach everything"
     )
     assert words.keys() <= set(answers.WORDS)
+
+
+def test_broken_replies_of_a_central_server() -> None:
+    """Each is dropped, or becomes a frame for the guest alone that gives no address but its own."""
+    who, source, words = GUESTS[3].guest, random.Random(0), Counter[str]()
+    own, bound = (
+        inet_aton("203.0.113.11"),
+        binding.parse("tap0", with_(RELAY="203.0.113.67", ALLOWED="192.0.2.0/24"))[0],
+    )
+    head = struct.pack(
+        "!BBBBIHH4s4s4s4s16s192x4s", 2, 1, 6, 1, 7, 0, 0, *[bytes(4), who.ip, bytes(4), own, MAC], COOKIE
+    )
+    said = head + b"\x35\1\2\x36\4\xcb\0\x71\x43\x33\4\0\0\x0e\x10\x52\6\1\4tap0\xff" + bytes(30)
+    for _ in range(20_000):
+        message = bytearray(said)
+        for _ in range(source.choice((0, 1, 2, 4, 16))):
+            message[source.choice((source.randrange(len(said)), source.randrange(240, len(said))))] = (
+                source.randrange(256)
+            )
+        try:
+            sent = relay.answer(bytes(message), who, bound, own)
+        except Dropped as dropped:
+            words[dropped.word] += 1
+            continue
+        words["returned"] += 1
+        check_relayed(sent)
+    assert min(words[word] for word in ("returned", "bad-reply", "not-allowed", "malformed")) > 100, words
+
+
+def check_relayed(sent: bytes) -> None:
+    assert (
+        sent[:6] in (MAC, b"\xff" * 6) and sent[6:12] == TAP_MAC and sent[70:76] == MAC and len(sent) <= 1514
+    )
+    given = sent[58:62] if sent[58:62] != bytes(4) else sent[54:58]
+    kind = read_options(sent, 282, len(sent))[53]
+    assert kind == b"\6" or given == GUESTS[3].guest.ip or given[:3] == bytes((192, 0, 2))
+    assert 82 not in read_options(sent, 282, len(sent))
 
 
 def test_any_bytes_at_all_are_answered() -> None:

@@ -18,6 +18,7 @@ from snf_network.model.resources import Binding
 from snf_network.plan import plan_for
 from snf_network.setups import nfdhcpd
 from snf_network.values import BINDING_KEYS
+from snf_network.values import WORDS as KNOWN
 
 UUID = "5ac0de01-0000-4000-8000-000000000001"
 BASE = {
@@ -65,6 +66,10 @@ TAGS = {
     "GATEWAY6_MAC": ("GATEWAY6_MAC:00:11:22:33:44:55", ("gateway6_mac", "00:11:22:33:44:55")),
     "IP6": ("IP6:2001:db8:1::5", ("ip6", "2001:db8:1::5")),
     "SLAAC": ("SLAAC:yes", ("slaac", True)),
+    "NEXT_SERVER": ("NEXT_SERVER:192.0.2.7", ("next_server", "192.0.2.7")),
+    "BOOT": ("BOOT:ipxe@http://192.0.2.7/menu", ("boot", (("ipxe", "http://192.0.2.7/menu"),))),
+    "BOOT6": ("BOOT6:tftp://boot.example.com/x", ("boot6", (("any", "tftp://boot.example.com/x"),))),
+    "RELAY": ("RELAY:203.0.113.67", ("relay", ("203.0.113.67",))),
 }
 
 
@@ -80,6 +85,10 @@ WORDS = {
     "private": ("private", True),
     "nodhcp6": ("nodhcp6", True),
     "slaac:yes": ("slaac", True),
+    "next-server:192.0.2.7": ("next_server", "192.0.2.7"),
+    "boot:bios@undionly.kpxe": ("boot", (("bios", "undionly.kpxe"),)),
+    "boot6:http://boot.example.com/a.efi": ("boot6", (("any", "http://boot.example.com/a.efi"),)),
+    "relay:203.0.113.67": ("relay", ("203.0.113.67",)),
 }
 
 
@@ -94,8 +103,37 @@ def test_a_word_of_dhcp_sets_a_key(tag: str) -> None:
 
 
 def test_every_word_of_dhcp_is_tried_and_is_a_key() -> None:
-    assert {tag.partition(":")[0] for tag in WORDS} == {*nfdhcpd.WORDS}
-    assert {key for keys in nfdhcpd.WORDS.values() for key in keys} <= {*BINDING_KEYS} - {*nfdhcpd.FIXED}
+    assert {tag.partition(":")[0] for tag in WORDS} == {*KNOWN}
+    assert {key for keys in KNOWN.values() for key in keys} <= {*BINDING_KEYS} - {*nfdhcpd.FIXED}
+
+
+@pytest.mark.parametrize(
+    ("values", "allowed"),
+    [
+        ({}, ()),
+        (
+            {"TAGS": f"snf-network:{UUID}:allow:192.0.2.128/25 snf-network:0:allow:192.0.2.5"},
+            ("192.0.2.5/32", "192.0.2.128/25"),
+        ),
+        ({"TAGS": "snf-network:0:allow:2001:db8:9::/64"}, ()),
+        ({"MODE": "bridged", "LINK": "br0"}, ("198.51.100.0/24",)),
+        (
+            {"MODE": "bridged", "LINK": "br0", "NETWORK_TAGS": "nfdhcpd ip-filtered dhcp:relay:203.0.113.67"},
+            (),
+        ),
+    ],
+)
+def test_a_central_server_may_lease_what_the_pins_let_pass(
+    values: dict[str, str], allowed: tuple[str, ...]
+) -> None:
+    found, _ = written(**{"NETWORK_TAGS": "nfdhcpd dhcp:relay:203.0.113.67", **values})
+    assert found.relay == ("203.0.113.67",) and found.allowed == allowed
+    assert written(**{**values, "NETWORK_TAGS": "nfdhcpd"})[0].allowed == (), "only for a relay"
+
+
+def test_a_network_s_name_is_a_word_or_not_in_the_binding() -> None:
+    assert written(NETWORK_NAME="guests.a")[0].network == "guests.a"
+    assert written(NETWORK_NAME="a b\u00f6")[0].network == ""
 
 
 def test_an_instance_takes_away_what_its_network_says_and_a_word_is_its_key() -> None:

@@ -21,7 +21,7 @@ import pytest
 from snf_network.dns.spool import Spool
 from snf_network.model.names import Names
 from tests.dhcpd.netns.daemon import CONFIG, bind, binding, status
-from tests.dhcpd.netns.test_daemon import CAP_NET_RAW, MAC, asks, offered
+from tests.dhcpd.netns.test_daemon import CAPABILITIES, MAC, asks, offered
 from tests.dns.lab import FORWARD, REVERSE4, STATE, NameServer, configure
 from tests.netns.lab import Lab, Machine, environment, traces, until
 from tests.netns.state import stand_in
@@ -166,7 +166,7 @@ def test_gc_takes_back_a_gone_nic_and_brings_up_one_that_waits(node: Booted, up:
 
 def test_nfdhcpd_is_nobody_with_one_capability(place: Place) -> None:
     facts = status(place.pid())
-    assert {facts[name] for name in ("CapEff", "CapPrm", "CapBnd", "CapAmb")} == {f"{CAP_NET_RAW:016x}"}
+    assert {facts[name] for name in ("CapEff", "CapPrm", "CapBnd", "CapAmb")} == {f"{CAPABILITIES:016x}"}
     assert facts["NoNewPrivs"] == "1" and "0" not in facts["Uid"].split() and "0" not in facts["Gid"].split()
     assert place.node.show(NFDHCPD, "WatchdogUSec") == "30s"
 

@@ -9,6 +9,7 @@ from ipaddress import ip_interface
 from typing import TYPE_CHECKING, Any
 
 from snf_network.addresses import family_of, is_name
+from snf_network.document import Mistakes, Value, compose, unknown
 from snf_network.errors import BadConfig, shown
 from snf_network.lean import dataclass
 from snf_network.model.networks import (
@@ -22,7 +23,6 @@ from snf_network.model.networks import (
     Underlay,
     WireGuard,
 )
-from snf_network.model.networks.document import Mistakes, Value, compose, unknown
 from snf_network.model.networks.keys import (
     DHCP,
     EVPN,

@@ -18,13 +18,13 @@ from snf_network.addresses import (
     is_length,
     is_name,
 )
+from snf_network.document import FALSE, TRUE
 from snf_network.lean import dataclass
-from snf_network.model.networks.document import FALSE, TRUE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from snf_network.model.networks.document import Value
+    from snf_network.document import Value
 
 VNI = "{vni}"
 LAST_VNI, LAST_VLAN = (1 << 24) - 1, 4094

@@ -6,21 +6,27 @@ One node and one guest for all; each client starts with an interface that was do
 
 from __future__ import annotations
 
+import os
+import re
+import signal
 import subprocess
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
+from pathlib import Path
 from typing import NamedTuple
 
 import pytest
 
+from tests.blocks import block
 from tests.dhcpd.netns.daemon import CONFIG, Daemon, bind, binding, running
-from tests.netns.lab import Lab, Machine, environment, lines, settled, until
+from tests.netns.lab import ROOT, SCRIPTS, Lab, Machine, environment, lines, settled, until
 
 ENV = environment("add-routed-ifup-1")
 MAC, IP, IP6 = ENV["MAC"], ENV["IP"], "2001:db8:1:0:a800:ff:fead:35c9"
 GATEWAY, GATEWAY6, RESOLVER, RESOLVER6 = "198.51.100.1", "2001:db8:1::1", "192.0.2.53", "2001:db8::53"
 CONF = f"[dhcp]\nnameservers = {RESOLVER}\n[ipv6]\nnameservers = {RESOLVER6}\ndomains = example.org\n"
 TAP_LINK_LOCAL = "fe80::ce47:52ff:fe4e:4554"
+NETWORKD = "[Match]\nName=eth0\n[Network]\nDHCP=yes\nIPv6AcceptRA=yes\n"
 OWN_RUN = "mount -t tmpfs tmpfs /run && mount -o remount,bind,ro /sys && mkdir -p /run/systemd && "
 
 
@@ -40,7 +46,10 @@ def place() -> Iterator[Place]:
         node = lab.node("node1", router)
         settled(router)
         node.write(CONFIG, CONF)
+        node.run("mkdir", "-p", "/etc/snf-network")
         guest = lab.guest(node, "tap0", MAC)
+        guest.write("/etc/machine-id", f"{1:032x}\n")  # networkd asks for nothing without one
+        guest.write("/etc/systemd/network/10.network", NETWORKD)
         node.up(ENV)
         with running(node) as daemon:
             yield Place(router, node, guest, daemon)
@@ -52,8 +61,12 @@ def fresh(place: Place) -> None:
     client has set.
     """
     guest = place.guest
-    for key in ("accept_ra", "autoconf"):
-        guest.sysctl(f"net/ipv6/conf/eth0/{key}", 1)
+    for key, value in (
+        ("accept_ra", 1),
+        ("autoconf", 1),
+        ("addr_gen_mode", 0),
+    ):  # NetworkManager sets the last
+        guest.sysctl(f"net/ipv6/conf/eth0/{key}", value)
     guest.run(
         "sh", "-c", "ip addr flush dev eth0; ip link set eth0 down; : > /etc/resolv.conf; ip link set eth0 up"
     )
@@ -124,10 +137,6 @@ def test_dhcpcd(place: Place) -> None:
 
 
 def test_networkd_has_both_families(place: Place) -> None:
-    place.guest.write("/etc/machine-id", f"{1:032x}\n")  # it asks for nothing without one
-    place.guest.write(
-        "/etc/systemd/network/10.network", "[Match]\nName=eth0\n[Network]\nDHCP=yes\nIPv6AcceptRA=yes\n"
-    )
     before = place.daemon.counts("tap0").get("reply6", 0)
     client = subprocess.Popen(
         place.guest.command("unshare", "-m", "sh", "-c", OWN_RUN + "exec /lib/systemd/systemd-networkd"),
@@ -247,28 +256,6 @@ def test_node_is_the_neighbour_for_the_whole_prefix(place: Place, address: str) 
     assert "lladdr cc:47:52:4e:45:54" in place.guest.out("ip", "-6", "neigh", "show", address)
 
 
-def test_one_host_prefix(place: Place) -> None:
-    """A guest of a /32, whose gateway is in no prefix of its own, gets out by option 121."""
-    alone = {
-        "indev": "tap0",
-        "ip": IP,
-        "mac": MAC,
-        "hostname": "vm1",
-        "subnet": f"{IP}/32",
-        "gateway": "169.254.1.1",
-    }
-    before = place.node.read("/var/lib/nfdhcpd/tap0")
-    bind(place.node, "tap0", binding(**alone))
-    try:
-        assert until(lambda: place.daemon.show("tap0")["binding"]["subnet"] == f"{IP}/32")
-        within_own_run(place.guest, "exec dhcpcd -4 -1 -B -A eth0")
-        assert "default via 169.254.1.1" in place.guest.out("ip", "route")
-        assert place.guest.ping(GATEWAY) and place.router.ping(IP)
-    finally:
-        bind(place.node, "tap0", before)
-        assert until(lambda: place.daemon.show("tap0")["binding"]["subnet"] == ENV["NETWORK_SUBNET"])
-
-
 def test_managed_mode_gives_the_routed_address_and_no_other(place: Place) -> None:
     """The kernel forms none, so a client with privacy addresses has the one that is routed."""
     with reconfigured(place, "mode = managed\n"):
@@ -278,3 +265,104 @@ def test_managed_mode_gives_the_routed_address_and_no_other(place: Place) -> Non
             and "Autonomous address conf.:           No" in said
         ), said
         test_dhclient_leases_the_routed_ipv6_address(place)
+
+
+def test_dhcp_yaml(place: Place) -> None:
+    """What it says of the guest's network is what the guest is told, and what `plan` and `show` say."""
+    path = "/etc/snf-network/dhcp.yaml"
+    text = block("docs/nfdhcpd.md", "dhcp.yaml").replace("guests:", f"{ENV['NETWORK_NAME']}:")
+    assert "yaml" not in Path(f"/proc/{place.daemon.pid}/maps").read_text(), (
+        "without the file, it costs nothing"
+    )
+    place.node.write(path, text)
+    try:
+        assert place.daemon.has_logged(f"{path}: defaults and 1 networks")
+        place.guest.run("udhcpc", "-i", "eth0", "-n", "-q", "-f", "-t", "10", "-T", "1")
+        said = place.guest.read("/etc/resolv.conf")
+        assert "domain guests.example.com" in said and "192.0.2.53" in said and RESOLVER == "192.0.2.53"
+        assert f"dhcp.yaml: LEASE  3600 (networks.{ENV['NETWORK_NAME']}.lease)" in re.sub(
+            " {2,}", "  ", place.daemon.ctl("show", "tap0").stdout
+        )
+        plan = place.node.out(SCRIPTS / "snf-network", "plan", "--record", "tap0")
+        assert (
+            "\n\n# dhcp.yaml\n" in plan
+            and f"LEASE=3600  # networks.{ENV['NETWORK_NAME']}.lease, line 9\n" in plan
+        )
+        place.node.write(path, text.replace("3600", "36"))
+        wrong = f"{path}:9: networks.{ENV['NETWORK_NAME']}.lease: '36' cannot be used; a number of seconds from 60"
+        assert place.daemon.has_logged(wrong) and place.daemon.show("tap0")["dhcp_yaml"]
+        assert f"dhcp.yaml: error: {wrong}" in place.daemon.ctl("lint", check=False).stdout
+        assert f"error: {wrong}" in place.node.run(SCRIPTS / "nfdhcpd", "--check", check=False).stdout
+        assert (
+            wrong in place.node.run(SCRIPTS / "snf-network", "plan", "--record", "tap0", check=False).stderr
+        )
+    finally:
+        place.node.run("rm", path)
+    assert until(lambda: place.daemon.show("tap0")["dhcp_yaml"] == [])
+
+
+FAR = "169.254.1.1"
+"""A gateway that is in no prefix of the guest."""
+INSTALLER = "-V d-i -O subnet -O broadcast -O router -O domain -O dns -O hostname -O ntpsrv"
+CLIENTS = {
+    "udhcpc": "exec udhcpc -i eth0 -f -t 10 -T 1",
+    "udhcpc of Debian's installer": f"exec udhcpc -i eth0 -f -t 10 -T 1 {INSTALLER}",
+    "dhcpcd": "exec dhcpcd -4 -B -A eth0",
+    "dhclient": "exec dhclient -4 -d -lf /run/lease -pf /run/dhclient.pid eth0",
+    "NetworkManager": "mkdir /run/dbus /run/NetworkManager; dbus-daemon --system --nopidfile; exec NetworkManager -n",
+    "systemd-networkd": "exec /lib/systemd/systemd-networkd",
+    "ipconfig of klibc": "/usr/lib/klibc/bin/ipconfig -t 10 eth0; exec sleep 60",
+}
+
+
+SUBNETS = {"a subnet": (ENV["NETWORK_SUBNET"], GATEWAY), "a /32": (f"{IP}/32", FAR)}
+
+
+@pytest.fixture(scope="module", params=SUBNETS)
+def gateway(place: Place, request: pytest.FixtureRequest) -> Iterator[str]:
+    """The guest's gateway: in its subnet, or elsewhere."""
+    subnet, gateway = SUBNETS[request.param]
+    keys = {"indev": "tap0", "ip": IP, "mac": MAC, "hostname": "vm1", "subnet": subnet, "gateway": gateway}
+    before = place.node.read("/var/lib/nfdhcpd/tap0")
+    bind(place.node, "tap0", binding(**keys))
+    try:
+        assert until(lambda: place.daemon.show("tap0")["binding"]["hostname"] == "vm1")
+        yield gateway
+    finally:
+        bind(place.node, "tap0", before)
+        assert until(lambda: place.daemon.show("tap0")["binding"]["hostname"] != "vm1")
+
+
+@contextmanager
+def client(guest: Machine, command: str) -> Iterator[None]:
+    """A client with all that it starts, which ends with the first process of its PID namespace."""
+    run = ("unshare", "-mpf", "--mount-proc", "sh", "-c", OWN_RUN + command)
+    started = subprocess.Popen(guest.command(*run), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        yield
+    finally:
+        first = Path(f"/proc/{started.pid}/task/{started.pid}/children").read_text().split()
+        for pid in map(int, first):
+            os.kill(pid, signal.SIGKILL)
+        started.wait(10)
+
+
+@pytest.mark.parametrize("name", CLIENTS)
+def test_each_client_gets_out(place: Place, gateway: str, name: str) -> None:
+    """Its address, its way out, and the way back: the table in docs/nfdhcpd.md."""
+    guest = place.guest
+    with client(guest, CLIENTS[name]):
+        assert until(lambda: f"default via {gateway}" in guest.out("ip", "route"), 15), guest.out(
+            "ip", "route"
+        )
+        assert has_address(guest, IP) and guest.ping(GATEWAY) and place.router.ping(IP)
+
+
+def test_the_table_has_each_client() -> None:
+    rows = block_of_table("What clients accept")
+    assert {name for name in CLIENTS if not any(row.startswith(f"| {name}") for row in rows)} == set()
+
+
+def block_of_table(title: str) -> list[str]:
+    text = (ROOT / "docs" / "nfdhcpd.md").read_text().partition(f"\n## {title}\n")[2].partition("\n## ")[0]
+    return [line for line in text.splitlines() if line.startswith("|")]

@@ -35,7 +35,8 @@ ROUTED = {
     "subnet6": "2001:db8:1::/64",
 }
 TEXT = binding(**ROUTED)
-CAP_NET_RAW, CAP_NET_ADMIN = 1 << 13, 1 << 12
+CAP_NET_RAW, CAP_NET_ADMIN, CAP_NET_BIND_SERVICE = 1 << 13, 1 << 12, 1 << 10
+CAPABILITIES = CAP_NET_RAW | CAP_NET_BIND_SERVICE
 
 
 @pytest.fixture
@@ -374,13 +375,13 @@ def test_flooding_guest_is_muted_and_others_are_answered(node: Machine, daemon: 
 
 
 def test_rights(node: Machine) -> None:
-    """CAP_NET_RAW and nothing else, for good; nobody's user, no group."""
+    """CAP_NET_RAW, CAP_NET_BIND_SERVICE and nothing else, for good; nobody's user, no group."""
     node.run("sh", "-c", f"mkdir -p {BINDINGS}")
     bind(node, "tap0", TEXT)
     made = tap(node)
     with running(node) as daemon:
         facts = status(daemon.pid)
-        assert {facts[name] for name in ("CapEff", "CapPrm", "CapBnd")} == {f"{CAP_NET_RAW:016x}"}
+        assert {facts[name] for name in ("CapEff", "CapPrm", "CapBnd")} == {f"{CAPABILITIES:016x}"}
         assert {facts[name] for name in ("CapInh", "CapAmb")} == {f"{0:016x}"}
         assert facts["NoNewPrivs"] == "1" and facts["Groups"].split() == []
         assert set(facts["Uid"].split() + facts["Gid"].split()) == {"65534"}

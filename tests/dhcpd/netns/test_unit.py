@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from tests.dhcpd.netns.daemon import BINDINGS, Daemon, bind, status
-from tests.dhcpd.netns.test_daemon import CAP_NET_RAW, IP, MAC, TEXT, offered, tap
+from tests.dhcpd.netns.test_daemon import CAPABILITIES, IP, MAC, TEXT, discover, offered, tap
 from tests.netns.lab import ROOT, SCRIPTS, Lab, Machine, until
 
 UNIT = ROOT / "debian" / "nfdhcpd.service"
@@ -23,9 +23,9 @@ NOBODY = (
     "--reuid=65534",
     "--regid=65534",
     "--clear-groups",
-    "--bounding-set=-all,+net_raw",
-    "--inh-caps=-all,+net_raw",
-    "--ambient-caps=-all,+net_raw",
+    "--bounding-set=-all,+net_raw,+net_bind_service",
+    "--inh-caps=-all,+net_raw,+net_bind_service",
+    "--ambient-caps=-all,+net_raw,+net_bind_service",
     "--no-new-privs",
 )
 NO_EXEC_GAIN = "import ctypes, os, sys; assert not ctypes.CDLL(None).prctl(65, 1, 0, 0, 0); os.execv(sys.argv[1], sys.argv[1:])"
@@ -75,7 +75,8 @@ def test_capabilities_user_and_read_only_system(node: Machine) -> None:
     """As DynamicUser, AmbientCapabilities, CapabilityBoundingSet, NoNewPrivileges, ProtectSystem and
     MemoryDenyWriteExecute make it.
     """
-    assert option("CapabilityBoundingSet") == option("AmbientCapabilities") == ["CAP_NET_RAW"]
+    assert option("CapabilityBoundingSet") == option("AmbientCapabilities")
+    assert option("AmbientCapabilities") == ["CAP_NET_RAW", "CAP_NET_BIND_SERVICE"]
     assert option("DynamicUser") == option("NoNewPrivileges") == option("MemoryDenyWriteExecute") == ["yes"]
     bind(node, "tap0", TEXT)
     made = tap(node)
@@ -95,7 +96,7 @@ def test_capabilities_user_and_read_only_system(node: Machine) -> None:
     daemon = Daemon(node, before=before, scripts=node.public())
     try:
         facts = status(daemon.pid)
-        assert {facts[name] for name in ("CapEff", "CapPrm", "CapBnd", "CapAmb")} == {f"{CAP_NET_RAW:016x}"}
+        assert {facts[name] for name in ("CapEff", "CapPrm", "CapBnd", "CapAmb")} == {f"{CAPABILITIES:016x}"}
         assert facts["NoNewPrivs"] == "1" and set(facts["Uid"].split()) == {"65534"}
         assert offered(made) == IP
         assert daemon.states() == {"tap0": "served"}
@@ -121,6 +122,10 @@ def test_system_calls_and_sockets(node: Machine, tmp_path: Path) -> None:
         os.kill(pid, signal.SIGHUP)
         daemon.told("RELOADING=1")
         daemon.told("READY=1")
+        bind(node, "tap0", TEXT + "RELAY=192.0.2.99\n")
+        assert until(lambda: daemon.show("tap0")["binding"]["relay"], 10)
+        os.write(made, discover())
+        assert until(lambda: daemon.counts("tap0").get("relayed") == 1, 10)
         os.close(made)
         assert until(lambda: daemon.states()["tap0"] == "pending", 10)
         os.kill(pid, signal.SIGTERM)
@@ -131,7 +136,8 @@ def test_system_calls_and_sockets(node: Machine, tmp_path: Path) -> None:
     used = set(re.findall(r"^\d+ +(\w+)\(", calls, re.MULTILINE))
     assert {"recvmmsg", "sendto", "inotify_add_watch", "bind"} <= used and used <= granted, used - granted
     families = set(re.findall(r" socket\((\w+),", calls))
-    assert families == set(option("RestrictAddressFamilies")) == {"AF_PACKET", "AF_NETLINK", "AF_UNIX"}
+    assert families == set(option("RestrictAddressFamilies"))
+    assert families == {"AF_PACKET", "AF_NETLINK", "AF_UNIX", "AF_INET"}
     assert not re.findall(r"(?:mmap|mprotect)\([^)]*PROT_WRITE\|PROT_EXEC", calls)
 
 

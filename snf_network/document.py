@@ -5,7 +5,6 @@ Text stays text: whether `0x10` or `1:20` is a number is for the one who reads i
 
 from __future__ import annotations
 
-from difflib import get_close_matches
 from typing import Any
 
 from snf_network.errors import BadConfig, shown
@@ -91,6 +90,8 @@ class Value:
 
 def unknown(value: Value, name: str, known: list[str]) -> None:
     """Note that a key means nothing here, with the one that was probably meant."""
+    from difflib import get_close_matches  # a daemon without mistakes in its files does not need it
+
     close = get_close_matches(name, known, 1)
     meant = f"did you mean {close[0]}?" if close else f"allowed: {', '.join(known)}"
     value.wrong("is not known here", meant)
