@@ -72,11 +72,11 @@ class Facts:
 
     def of(self, nic: Nic) -> Node:
         """The host's facts for `nic`. Raises BadEnvironment if its tap, bridge or table does not exist."""
-        ipv6 = has_ipv6(nic.interface)
-        if not ipv6 and not ifindex(nic.interface):
+        if not ifindex(nic.interface):
             hint = "Ganeti makes the tap before it calls; by hand: ip tuntap add"
             raise BadEnvironment(f"INTERFACE={nic.interface}: no such device", hint)
         nic = _settled(nic, self.netlink)
+        ipv6 = has_ipv6(nic.interface)
         translated = bool(self.config.masq and nic.network.subnet)
         profiled = any(nic.customised(self.config.firewall_tag_prefix))
         key = (nic.mode, nic.link, bool(nic.vlan), ipv6, translated, profiled)
