@@ -418,7 +418,7 @@ def test_nothing_is_left_after_down(lab: Lab) -> None:
     env = {**ENV, "TAGS": "synnefo:network:0:protected"}
     lab.guest(node, "tap1", ENV["MAC"])
     node.up(env)
-    assert len(traces(node)) == 12
+    assert len(traces(node)) == 13
     node.down(env)
     assert traces(node) == []
     link = node.out("ip", "link", "show", "dev", "tap1")
