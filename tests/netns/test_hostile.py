@@ -119,7 +119,7 @@ def nothing_there(hostile_node: Machine) -> Iterator[None]:
 
 def untold(state: State) -> State:
     """Without what a record and a binding merely quote, and without the note of a refusal."""
-    quoted = (":variable\t", ":lacking\t", ":nic\t", ":TAGS=", ":Binding\t", ":Alias\t")
+    quoted = (":variable\t", ":lacking\t", ":nic\t", ":TAGS=", ":NETWORK=", ":Binding\t", ":Alias\t")
     return frozenset(line for line in without_base(state) if not any(mark in line for mark in quoted))
 
 
