@@ -20,6 +20,7 @@ from snf_network.model.resources.base import PROTOCOL
 from snf_network.model.resources.nft import COUNTERS, FAMILIES, SIDES, listed
 from snf_network.model.resources.routes import listed_neighbours
 from snf_network.model.resources.tunnel import Unreachable
+from snf_network.observe.facts import kernel_has_ipv6
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -188,7 +189,7 @@ def policy_rules() -> list[dict[str, Any]]:
     """Every policy rule, as `ip -N -j` lists it, with its `family`. Raises KernelError."""
     return [
         {**rule, "family": family}
-        for family in ("-4", "-6")
+        for family in (("-4", "-6") if kernel_has_ipv6() else ("-4",))  # else ip(8) fails
         for rule in _json("ip", "-N", "-j", family, "rule", "show")
     ]
 
