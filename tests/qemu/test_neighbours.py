@@ -14,6 +14,7 @@ from tests.netns.lab import Lab
 from tests.netns.test_readme import example
 from tests.netns.traffic import Place, guests_of, traffic
 from tests.qemu.node import Booted, installed
+from tests.qemu.taps import loaded
 
 # a machine of its own, which the word tells from the other one with systemd
 pytestmark = pytest.mark.vm("neighbours", systemd=True)
@@ -51,6 +52,7 @@ def test_nftables_service_starts_with_none_of_our_tables(node: Booted) -> None:
 
 @pytest.fixture(scope="module")
 def here(node: Booted) -> Neighbours:
+    assert loaded(node.machine)
     return Neighbours(node, guests_of(node.lab, node.router, node.machine))
 
 
