@@ -327,14 +327,14 @@ def test_a_clock_that_is_put_back_while_the_sender_waits_does_not_keep_it(node: 
     node.place.server.start()
 
 
-def test_a_full_disk_of_64_kilobytes_under_the_scripts(fresh: Place) -> None:
+def test_a_full_disk_of_128_kilobytes_under_the_scripts(fresh: Place) -> None:
     """What is there can still be said otherwise; what cannot be noted is one line, and the hook ends well."""
     fresh.up(ENV)
     assert fresh.content() == registered(INST1)
     fresh.node.run(
         "sh",
         "-ec",
-        "cd /var/lib; cp -a snf-network kept; mount -t tmpfs -o size=64k small snf-network"
+        "cd /var/lib; cp -a snf-network kept; mount -t tmpfs -o size=128k small snf-network"
         "; cp -a kept/. snf-network; rm -r kept; dd if=/dev/zero of=snf-network/filler bs=4k || :",
     )
     fresh.hook(
