@@ -151,7 +151,8 @@ def test_large_packets_pass_as_they_are(pair: Pair, of_guest: bool, of_far: bool
         mss = transfer(pair, address)
         assert mss == (MSS if "." in address else MSS - 20)
         sent = (packets(pair.node, pair.tap) - before) / (SIZE / mss)
-        assert sent < 0.5 if of_guest else sent >= 1, f"{sent:.2f} packets for each segment"
+        # one at least without offloads; with them 0.1 to 0.3, and 0.6 on a machine with a load of 8
+        assert sent < 0.8 if of_guest else sent >= 1, f"{sent:.2f} packets for each segment"
     assert [key for key in drops(pair.node) if key[0] == pair.tap and key[1] not in QUIET] == []
 
 
