@@ -105,6 +105,7 @@ def _where(error: BaseException) -> str:
 def _missing(error: BaseException | None) -> str:
     """Which optional module or tool an error is about, in words; empty if about none."""
     if isinstance(error, FileNotFoundError) and _where(error) == subprocess.__file__:
-        return f"no {error.filename} here"
+        tool = os.fsdecode(error.filename)
+        return "" if ROOT in Path(tool).parents else f"no {tool} here"  # a script of ours must be there
     name = (error.name or "").partition(".")[0] if isinstance(error, ModuleNotFoundError) else ""
     return f"no Python module {name} here" if name in OPTIONAL else ""
