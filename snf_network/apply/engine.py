@@ -220,7 +220,7 @@ class Engine:
                 for resource in record.resources:
                     if resource.shared:
                         self.records.hold(resource, record.interface)
-                if why := self._put_free(record, resources)[1]:
+                if why := self._put_free(record, steps.entailed(resources, record.resources))[1]:
                     failed[record.interface] = why[0]
                     self._note(record, why)
         return failed

@@ -9,11 +9,11 @@ from itertools import groupby
 
 from snf_network.errors import Hung, KernelError
 from snf_network.host.kernel import NOBODY, read_file
-from snf_network.model.resources import File, Hook, Route, Sysctl
+from snf_network.model.resources import File, Hook, Link, Neighbour, Route, Sysctl
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from snf_network.host import Host
     from snf_network.model.resources import Resource
@@ -62,6 +62,15 @@ def put(resources: Iterable[Resource], host: Host, known: Mapping[str, int]) -> 
         if said and any(isinstance(one, Hook) and one.is_pin for one in some):
             break
     return changed, failed
+
+
+def entailed(lost: Sequence[Resource], resources: Iterable[Resource]) -> Sequence[Resource]:
+    """What has to be put to have back what a NIC with these Resources lost. A Link sets a MAC address, and
+    the kernel then forgets all neighbours of the device, the permanent ones, too (NETDEV_CHANGEADDR).
+    """
+    if not any(isinstance(one, Link) for one in lost):
+        return lost
+    return [one for one in resources if one in lost or isinstance(one, Neighbour)]
 
 
 def _taken(routes: list[Route], host: Host) -> list[Route]:

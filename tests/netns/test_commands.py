@@ -374,6 +374,23 @@ def test_repair_tells_which_nic_it_brought_up_again_and_which_it_could_not(node:
     assert told(node, "repair")[0] == 0
 
 
+def test_a_link_that_is_put_back_costs_no_neighbour(node: Machine) -> None:
+    """As when `repair` reads the node amid an up: the link is not yet as it should be, all else is. It sets
+    the MAC again, and the kernel forgets permanent neighbours then, too.
+    """
+    node.up(ROUTED)
+    shown = ("ip", "neigh", "show", "dev", "tap0", "nud", "permanent")
+    before = sorted(node.out(*shown).splitlines())
+    node.ip("link set tap0 address 02:00:00:00:00:01")
+    for line in before:
+        address, _, mac, *_ = line.split()
+        node.ip(f"neigh replace {address} lladdr {mac} dev tap0 nud permanent proto 148")
+    (missing,) = told(node, "check")[1]["missing"]
+    assert len(before) == 3 and missing["what"].startswith("link set dev tap0 address")
+    assert told(node, "repair")[0] == 0
+    assert sorted(node.out(*shown).splitlines()) == before and told(node, "check")[0] == 0
+
+
 def test_gc_tells_what_it_took_back(node: Machine) -> None:
     for env in (ROUTED, OTHER):
         node.up(env)
