@@ -256,12 +256,13 @@ def test_bridge_that_does_not_filter(site: Switch, vlan: str) -> None:
 
 
 def refused(site: Switch, vlan: str) -> None:
+    tap = site.env("a")["INTERFACE"]
     site.node.down(site.env("a"))
     ran = site.node.up(site.env("a", VLAN=vlan), check=False)
     assert ran.returncode == 1
     assert ran.stderr.startswith(f"kvm-ifup-custom: VLAN={vlan}: ") and ran.stderr.count("\n") == 1
-    assert '"master"' not in site.node.out("ip", "-j", "link", "show", "dev", site.env("a")["INTERFACE"])
-    assert not [line for line in traces(site.node, records=False) if ENV["INTERFACE"] in line]
+    assert '"master"' not in site.node.out("ip", "-j", "link", "show", "dev", tap)
+    assert not [line for line in traces(site.node, records=False) if tap in line]
 
 
 def test_the_bridge_and_the_nic_of_the_howto(lab: Lab) -> None:
