@@ -123,7 +123,7 @@ class Vm:
         *append: str,
         systemd: bool = False,
         files: Mapping[str, bytes] = NOTHING,
-        memory: int = 768,
+        memory: int = 1024,
         silence: float = SILENCE,
     ) -> None:
         """`append` is added to the kernel's command line; `files` are in /run by their names.
