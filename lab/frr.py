@@ -14,7 +14,11 @@ CONF = "/etc/frr/frr.conf"
 DAEMONS = "zebra", "bgpd"
 SECONDS = 10
 PRIVATE = """
-mountpoint -q /run/frr || mount -t tmpfs tmpfs /run/frr
+if ! mountpoint -q /run/frr; then
+	mount -t tmpfs tmpfs /run # where no FRR was ever started, there is no /run/frr
+	mkdir /run/frr
+	mount -t tmpfs tmpfs /run/frr
+fi
 chown frr:frr /run/frr
 echo "service integrated-vtysh-config" > /etc/frr/vtysh.conf
 cat > "$1"
