@@ -11,7 +11,7 @@ from snf_network.apply import steps
 from snf_network.errors import Hung, KernelError
 from snf_network.host import kernel
 from snf_network.host.lock import Lock, Locks
-from snf_network.host.record import ALWAYS, FAILED, NETWORKS, Records, is_live
+from snf_network.host.record import ALWAYS, FAILED, NETWORKS, Records, is_live, rows_of
 from snf_network.lean import replace as changed
 from snf_network.model.resources import Element, Link, OvsPort, Port, Rule
 from snf_network.rules.ruleset import Ruleset
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from snf_network.apply.floats import Floats
     from snf_network.host import Host
-    from snf_network.host.record import Record
+    from snf_network.host.record import Record, Rows
     from snf_network.model.config import Config
     from snf_network.model.resources import Resource
 
@@ -147,16 +147,15 @@ class Engine:
         steps.prepare(resources, self.host)
         networks = [one for some in Records(f"{self.config.state_dir}/{NETWORKS}") for one in some.resources]
         said = self.ruleset.load((*resources, *networks))
-        departed = [record for record in known if not self._is_current(record)]
+        rows = rows_of(known)
+        departed = [record for record in known if not self._is_current(record, rows)]
         for names in _chunks(record.interface for record in departed):
             with Locks(self.config.state_dir, names, {}) as held:
                 left = [record for record in departed if record.interface in held]
-                now = filter(None, (self.records.load(record.interface) for record in left))
+                now = filter(None, map(self.records.load, held))
                 kept = {one.slot for record in now for one in record.resources}
-                doomed = [
-                    one for record in left for one in _unshared(record.resources) if one.slot not in kept
-                ]
-                self.ruleset.remove(_members(doomed))
+                lost = [one for record in left for one in _unshared(record.resources) if one.slot not in kept]
+                self.ruleset.remove(_members(lost))
         return said
 
     def keep_rules(self, table: str, families: Sequence[str]) -> None:
@@ -180,10 +179,10 @@ class Engine:
         """Restore what live NICs have lost: members first, those of hundreds of NICs in one transaction.
         Returns errors by interface; skips the rest when time runs out. Raises KernelError.
         """
-        failed: dict[str, str] = {}
+        failed, rows = dict[str, str](), rows_of(record for record, _ in lost.values())
         for names in _chunks(lost):
             with Locks(self.config.state_dir, names, failed) as held:
-                mine = [lost[name] for name in held if self._is_current(lost[name][0])]
+                mine = [lost[name] for name in held if self._is_current(lost[name][0], rows)]
                 refused = self._add(mine, failed)
             for record, _ in mine if refused else ():  # a key with another value: restore NIC by NIC
                 failed |= self._restored(record)
@@ -238,10 +237,10 @@ class Engine:
         """
         records = {record.interface: record for record in gone}
         done: list[Record] = []
-        failed: dict[str, str] = {}
+        failed, rows = dict[str, str](), rows_of(records.values())
         for names in _chunks(records):
             with Locks(self.config.state_dir, names, failed) as held:
-                mine = [records[name] for name in held if self._is_gone(records[name])]
+                mine = [records[name] for name in held if self._is_gone(records[name], rows)]
                 self._take_away([one for record in mine for one in _unshared(_all(record))])
                 self._release({record.interface: _all(record) for record in mine})
                 for record in mine:
@@ -292,11 +291,11 @@ class Engine:
             for interface in dict.fromkeys(one.owner for one in doomed):
                 self.ruleset.change(_members(one for one in doomed if one.owner == interface), (), ())
 
-    def _is_current(self, record: Record) -> bool:
-        return is_live(record) and self.records.load(record.interface) == record
+    def _is_current(self, record: Record, rows: Rows) -> bool:
+        return is_live(record) and self.records.load(record.interface, rows) == record
 
-    def _is_gone(self, record: Record) -> bool:
-        return not is_live(record) and self.records.load(record.interface) == record
+    def _is_gone(self, record: Record, rows: Rows) -> bool:
+        return not is_live(record) and self.records.load(record.interface, rows) == record
 
     def _lock(self, name: str) -> Lock:
         return Lock(self.config.state_dir, name)
@@ -321,9 +320,9 @@ class Engine:
         shared = [(name, one) for name, resources in wants.items() for one in resources if one.shared]
         if shared:
             with self._lock(ALWAYS):
-                doomed = [resource for name, resource in shared if self.records.release(resource, name)]
+                doomed = dict.fromkeys(one for name, one in shared if self.records.release(one, name))
                 for name, resources in wants.items():
-                    if given_up := [one for one in _without(resources, doomed) if one.floats]:
+                    if given_up := [one for one in resources if one.floats and one not in doomed]:
                         self.handed += self.floats.hand_on(name, given_up)
                 steps.undo(doomed, self.host)
                 self.ruleset.change(_members(doomed), (), ())

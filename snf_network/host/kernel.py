@@ -254,6 +254,16 @@ def _setting(path: str) -> bytes:
         posix.close(descriptor)
 
 
+def read_setting(path: str) -> str | None:
+    """What read_file returns for a setting of the kernel, without space around it, in half the time: a node
+    has tens of thousands.
+    """
+    try:
+        return _setting(path).decode("utf-8", "surrogateescape")
+    except OSError:
+        return None
+
+
 def flush_port(interface: str) -> None:
     """Flush the MAC addresses that a bridge has learned on a port; no effect on other devices."""
     try:

@@ -115,12 +115,13 @@ class Records:
         text = read_file(f"{self.directory}/{interface}") if interface not in RESERVED else None
         return parse(text, rows) if text else None
 
-    def all(self) -> tuple[list[Record], list[str]]:
+    def all(self, there: Iterable[Resource] = ()) -> tuple[list[Record], list[str]]:
         """Every record, and the names of files that should be records but cannot be read: truncated, or not
-        ours.
+        ours. Whoever knows what is `there` gets the same objects in the records, and sooner.
         """
         names = [name for name in _names(self.directory) if name not in RESERVED and not name.startswith(".")]
         rows = Rows(self.kinds)
+        rows.know(there)
         found = {name: self.load(name, rows) for name in names}
         records = [record for name, record in found.items() if record and record.interface == name]
         return records, sorted(found.keys() - {record.interface for record in records})
@@ -233,6 +234,16 @@ class Rows(dict[str, "Resource | tuple[str, Any]"]):
         self.unsound: list[Resource] = []
         """Those with a field that no tool would accept."""
 
+    def know(self, resources: Iterable[Resource]) -> None:
+        """Have the lines of these Resources as if they were read. Not of one with a character that a record
+        escapes, or that would end a member: such a line is looked at closely.
+        """
+        for one in resources:
+            words = one.fields()
+            text = "".join(words)
+            if text.isprintable() and not ("\\" in text or "{" in text or "}" in text or ";" in text):
+                self["\t".join((type(one).__name__, *words))] = one
+
     def __missing__(self, line: str) -> Resource | tuple[str, Any]:
         words = _words(line)
         row = self._resource(words) or self._fact(*words)
@@ -253,6 +264,13 @@ class Rows(dict[str, "Resource | tuple[str, Any]"]):
             return kind, words[0]
         resource = self._resource(list(words)) if kind == "stale" else None
         return (kind, resource) if resource else OF_ANOTHER_VERSION
+
+
+def rows_of(records: Iterable[Record]) -> Rows:
+    """What these records say, for whoever reads them again to see whether they still do."""
+    rows = Rows()
+    rows.know(one for record in records for one in (*record.resources, *record.stale))
+    return rows
 
 
 def parse(text: str, rows: Rows | None = None) -> Record | None:

@@ -41,7 +41,12 @@ def found(live: Collection[Record]) -> Iterator[str]:
 
 def modes_of(live: Iterable[Record]) -> set[str]:
     """The modes that these NICs are in: routed, bridged or both."""
-    return {mode for record in live for one in record.resources if (mode := _mode(one))}
+    found: set[str] = set()
+    for record in live:
+        found.update(filter(None, map(_mode, record.resources)))
+        if len(found) == 2:
+            break
+    return found
 
 
 def _mode(resource: Resource) -> str:

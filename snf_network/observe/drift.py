@@ -71,7 +71,7 @@ def compare(config: Config) -> Difference:
     """Read the records and the kernel, and compare them. Raises KernelError."""
     view = View()  # before the records: a NIC that comes up in between has a record, so it has no orphans
     records = Records(config.state_dir)
-    known, unreadable = records.all()
+    known, unreadable = records.all(view.found)
     live: list[Record] = []
     other: list[Record] = []
     for record in known:

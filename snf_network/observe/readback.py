@@ -13,7 +13,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from snf_network.errors import KernelError
-from snf_network.host.kernel import ask, read_file, run
+from snf_network.host.kernel import ask, read_file, read_setting, run
 from snf_network.host.stored import Stored
 from snf_network.model.resources import Binding, Element, File, Hook, OvsPort, Resource, Route, Rule
 from snf_network.model.resources.base import PROTOCOL
@@ -31,6 +31,7 @@ UNREADABLE = (KeyError, TypeError, ValueError, IndexError, AttributeError)
 
 OURS = ("route", "show", "table", "all", "proto", str(PROTOCOL))
 """How ip(8) lists our routes: the kernel leaves others out."""
+SETTINGS = ("/proc/sys/", "/sys/")
 LISTS = f"{' '.join(OURS)}\nneigh show nud permanent\nneigh show proxy\n"
 
 
@@ -44,7 +45,8 @@ class OnDemand:
     def content(self, path: str) -> str | None:
         """The content of a file; None if it cannot be read. Read once: many NICs want the node's settings."""
         if path not in self._contents:
-            self._contents[path] = read_file(path)
+            read = read_setting if path.startswith(SETTINGS) else read_file
+            self._contents[path] = read(path)
         return self._contents[path]
 
     @cached_property

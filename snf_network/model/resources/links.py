@@ -182,8 +182,7 @@ class BridgeOption(Rtnetlink):
 
     def is_in(self, view: View) -> bool:
         """Compares with the value in sysfs."""
-        said = view.content(f"/sys/class/net/{self.bridge}/bridge/{self.option}")
-        return said is not None and said.strip() == self.value
+        return view.content(f"/sys/class/net/{self.bridge}/bridge/{self.option}") == self.value
 
 
 @dataclass(frozen=True)
@@ -212,7 +211,7 @@ class Isolated(Rtnetlink):
 
     def is_in(self, view: View) -> bool:
         """Compares with the value in sysfs."""
-        return (view.content(f"/sys/class/net/{self.interface}/brport/isolated") or "").strip() == "1"
+        return view.content(f"/sys/class/net/{self.interface}/brport/isolated") == "1"
 
 
 @dataclass(frozen=True)

@@ -36,8 +36,7 @@ class Sysctl(Resource):
 
     def is_in(self, view: View) -> bool:
         """Compares with the value in /proc/sys."""
-        said = view.content(f"/proc/sys/{self.key}")
-        return said is not None and said.strip() == self.value
+        return view.content(f"/proc/sys/{self.key}") == self.value
 
 
 @dataclass(frozen=True)
