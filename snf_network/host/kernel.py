@@ -229,7 +229,7 @@ def sysctl(key: str, value: str) -> bool:
     """
     path, wanted = f"/proc/sys/{key}", value.encode()
     try:
-        if _setting(path) == wanted:
+        if setting(path) == wanted:
             return False
         _put_setting(path, wanted)  # only then: it may be read-only in a container
         return True
@@ -245,23 +245,13 @@ def _put_setting(path: str, value: bytes) -> None:
         posix.close(descriptor)
 
 
-def _setting(path: str) -> bytes:
+def setting(path: str) -> bytes:
     """What a setting is now. An ifup reads 16; open() would take twice the system calls. Raises OSError."""
     descriptor = posix.open(path, posix.O_RDONLY | posix.O_CLOEXEC)
     try:
         return posix.read(descriptor, PAGE).strip()
     finally:
         posix.close(descriptor)
-
-
-def read_setting(path: str) -> str | None:
-    """What read_file returns for a setting of the kernel, without space around it, in half the time: a node
-    has tens of thousands.
-    """
-    try:
-        return _setting(path).decode("utf-8", "surrogateescape")
-    except OSError:
-        return None
 
 
 def flush_port(interface: str) -> None:

@@ -13,7 +13,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from snf_network.errors import KernelError
-from snf_network.host.kernel import ask, read_file, read_setting, run
+from snf_network.host.kernel import ask, read_file, run, setting
 from snf_network.host.stored import Stored
 from snf_network.model.resources import Binding, Element, File, Hook, OvsPort, Resource, Route, Rule
 from snf_network.model.resources.base import PROTOCOL
@@ -45,7 +45,7 @@ class OnDemand:
     def content(self, path: str) -> str | None:
         """The content of a file; None if it cannot be read. Read once: many NICs want the node's settings."""
         if path not in self._contents:
-            read = read_setting if path.startswith(SETTINGS) else read_file
+            read = _read_setting if path.startswith(SETTINGS) else read_file
             self._contents[path] = read(path)
         return self._contents[path]
 
@@ -74,6 +74,14 @@ class OnDemand:
     def tunnels(self) -> dict[str, Any]:
         """No NIC has a WireGuard device."""
         return {}
+
+
+def _read_setting(path: str) -> str | None:
+    """As read_file, but stripped, and in half the time: a node has tens of thousands."""
+    try:
+        return setting(path).decode("utf-8", "surrogateescape")
+    except OSError:
+        return None
 
 
 class View(OnDemand):
