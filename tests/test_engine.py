@@ -205,6 +205,19 @@ def test_what_was_flushed_comes_back_in_one_transaction(engine: Engine, host: Fa
     assert host.state() == state and len([act for act in host.acts if act.startswith("nft")]) == 1
 
 
+@pytest.mark.parametrize("kind", (Link, Port))
+def test_no_link_comes_back_without_its_pins(engine: Engine, host: FakeHost, kind: type[Link | Port]) -> None:
+    """A call that is killed may take them away after somebody has looked at what the NIC lacks."""
+    record = wanted(engine)
+    engine.replace(record)
+    state = host.state()
+    lost = [one for one in record.resources if isinstance(one, kind)]
+    host.members.clear()
+    host.acts.clear()
+    assert engine.mend({"tap0": (record, lost)}) == {} and host.state() == state
+    assert first(host, "add element") < first(host, "link set dev tap0")
+
+
 def test_gone_nics_are_taken_back_together(engine: Engine, host: FakeHost) -> None:
     records = [wanted(engine), wanted(engine, **{**OTHER, "INTERFACE": "tap1"})]
     for record in records:

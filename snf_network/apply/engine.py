@@ -205,6 +205,7 @@ class Engine:
 
     def _add(self, lost: list[tuple[Record, Sequence[Resource]]], failed: dict[str, str]) -> str:
         """Add what these NICs lost; nft's error if it refused the members, with nothing else added then."""
+        lost = [(record, steps.entailed(some, record.resources)) for record, some in lost]
         resources = [one for _, some in lost for one in some]
         steps.prepare(resources, self.host)
         refused = self.ruleset.add(_members(resources))
@@ -219,7 +220,7 @@ class Engine:
                 for resource in record.resources:
                     if resource.shared:
                         self.records.hold(resource, record.interface)
-                if why := self._put_free(record, steps.entailed(resources, record.resources))[1]:
+                if why := self._put_free(record, resources)[1]:
                     failed[record.interface] = why[0]
                     self._note(record, why)
         return failed

@@ -9,7 +9,7 @@ from itertools import groupby
 
 from snf_network.errors import Hung, KernelError
 from snf_network.host.kernel import NOBODY, read_file
-from snf_network.model.resources import File, Hook, Link, Neighbour, Route, Sysctl
+from snf_network.model.resources import File, Hook, Link, OvsPort, Port, Route, Sysctl
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -64,13 +64,12 @@ def put(resources: Iterable[Resource], host: Host, known: Mapping[str, int]) -> 
     return changed, failed
 
 
-def entailed(lost: Sequence[Resource], resources: Iterable[Resource]) -> Sequence[Resource]:
-    """What has to be put to have back what a NIC with these Resources lost. A Link sets a MAC address, and
-    the kernel then forgets all neighbours of the device, the permanent ones, too (NETDEV_CHANGEADDR).
+def entailed(lost: Sequence[Resource], resources: Sequence[Resource]) -> Sequence[Resource]:
+    """What has to be put to have back what a NIC with these Resources lost: all of them, if its link is to
+    come up. It may have lost its pins, too, since somebody looked; and the kernel forgets the neighbours of a
+    device whose MAC is set, the permanent ones, too (NETDEV_CHANGEADDR).
     """
-    if not any(isinstance(one, Link) for one in lost):
-        return lost
-    return [one for one in resources if one in lost or isinstance(one, Neighbour)]
+    return resources if any(isinstance(one, (Link, Port, OvsPort)) for one in lost) else lost
 
 
 def _taken(routes: list[Route], host: Host) -> list[Route]:
