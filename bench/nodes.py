@@ -12,7 +12,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from lab import ROOT, SCRIPTS, Lab, Machine, environment, laboratory  # noqa: E402, F401
-from lab.nodes import PORTS, UPLINK, Environment, address_of, bridges, filtered, node, pinned, routed  # noqa: E402, F401
+from lab.nodes import PORTS, UPLINK, Environment, address_of, bridges, fabric, filtered, node, pinned, routed  # noqa: E402, F401
 
 UP, DOWN = str(SCRIPTS / "kvm-ifup-custom"), str(SCRIPTS / "kvm-ifdown-custom")
 SETTLE = 4.0
