@@ -32,7 +32,11 @@ def routed(number: int) -> Environment:
 def fabric(number: int) -> Environment:
     """The same with all that a guest on a BGP fabric may have (docs/fabric.md), and be told."""
     made = routed(number)
-    words = ("bgp:4200000001", f"allow:203.0.{number // 250}.{number % 250}", f"allow:2001:db8:7:{number:x}::/64")
+    words = (
+        "bgp:4200000001",
+        f"allow:203.0.{number // 250}.{number % 250}",
+        f"allow:2001:db8:7:{number:x}::/64",
+    )
     return {
         **made,
         "NETWORK_TAGS": "dns nfdhcpd gateway-on-tap v6-from-v4 dhcp:ns:192.0.2.53 dhcp:mtu:1400",
