@@ -8,6 +8,7 @@ alone.
 from __future__ import annotations
 
 import json
+import re
 import signal
 import socket
 import subprocess
@@ -145,15 +146,17 @@ def test_failover(pair: Pair) -> None:
 
 @contextmanager
 def no_ping_is_lost(vm: Instance) -> Iterator[None]:
-    """The router pings the guest all the time."""
-    words = vm.cluster.router.command("ping", "-n", "-q", "-i", "0.05", "-W", "5", vm.nics[0].ip)
+    """The router pings the guest all the time. The last ping may still be on its way when it ends."""
+    words = vm.cluster.router.command("ping", "-n", "-i", "0.05", "-W", "5", vm.nics[0].ip)
     with subprocess.Popen(words, stdout=subprocess.PIPE, text=True) as ping:
         try:
             yield
         finally:  # else a failure would wait for it for ever
             ping.send_signal(signal.SIGINT)
         said = ping.communicate(timeout=30)[0]
-    assert " 0% packet loss" in said, said
+    answered = {int(number) for number in re.findall(r"bytes from .* icmp_seq=(\d+) ", said)}
+    sent = int(re.findall(r"(\d+) packets transmitted", said)[0])
+    assert sent > 20 and answered >= {*range(1, sent)}, said
 
 
 def answer(vm: Instance) -> type[OSError]:
