@@ -18,7 +18,7 @@ from snf_network.host.record import is_live
 from snf_network.model.nic import Nic
 from snf_network.model.resources import Element, Rule
 from snf_network.observe.drift import compare, confirmed, outdated, rules_changed
-from snf_network.scripts.bringup import announce_again, bring_up, keep_wanted
+from snf_network.scripts.bringup import announce_guests, bring_up, keep_wanted
 from snf_network.scripts.repair import Repair, Told, refill
 from snf_network.watch.claims import Claims
 from snf_network.watch.listen import heard_before
@@ -342,7 +342,7 @@ class Keeper(Notes):
         for record, some in done:
             self.unanswered -= {*some}
             self._tell(record, record.interface, f"put back {len(some)}: {some[0].command}", began)
-        announce_again([record for record, _ in done], self.config)
+        announce_guests([record for record, _ in done], self.config)
 
     def _announce(self) -> None:
         """Announce all guests behind devices that have a carrier again."""
@@ -350,11 +350,10 @@ class Keeper(Notes):
             return
         names, self.carriers = self.carriers, set()
         self.not_before[CARRIERS] = self.clock() + FULL_PAUSE
-        told = self.announcer.begin(names, self._live(), self.links, self.config)
-        came = self.came(*KINDS[CARRIERS])
-        if told:
+        live, came = filter(is_live, self.engine.records), self.came(*KINDS[CARRIERS])
+        if self.announcer.begin(names, live, self.links, self.config):
             on = shown(", ".join(sorted(names)))[1:-1]
-            self._say(None, f"{on} has a carrier: announcing {told} NICs", came)
+            self._say(None, f"{on} has a carrier: announcing the NICs behind it", came)
 
     def _log_of(self, record: Record | None) -> Log:
         return self.log.about(record) if record else self.log
