@@ -6,6 +6,7 @@ from posix import F_OK, access
 from typing import TYPE_CHECKING
 
 from snf_network.observe.facts import is_tap
+from snf_network.watch.events import ADDRESS
 from snf_network.watch.suspicion import Suspicion
 
 if TYPE_CHECKING:
@@ -85,6 +86,8 @@ class Notes:
     _on_neighbour = _on_route
 
     def _on_link(self, event: Event) -> None:
+        if event.what == ADDRESS and not self._has_record(event.interface):
+            return  # no plan depends on the address of an uplink or of a bridge
         suspicion = self._suspect(event)
         if suspicion:
             suspicion.link = True
