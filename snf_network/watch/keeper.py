@@ -44,8 +44,10 @@ FULL_PAUSE = 1.0
 """Seconds between two comparisons of the whole node."""
 BUSY = 0.05
 """Seconds to wait for another call."""
-MANY = 20
-"""So many NICs at once are compared together, by one look at everything."""
+MANY, MOST = 20, 0.5
+"""More NICs at once, and more of all NICs, are compared together: one look at everything costs as much for
+each NIC as a look at one.
+"""
 DEADLINE = 60.0
 ALL = "the whole node"
 RULES = "the rules"
@@ -200,7 +202,8 @@ class Keeper(Notes):
 
     def _whole(self) -> None:
         """Compare the whole node. Only what two looks find is put back: a call may be at work on a NIC."""
-        if len(self.suspects) > MANY:
+        count = len(self.suspects)
+        if count > MANY and count > MOST * sum(1 for _ in self.engine.records.stamps()):
             self.full = True
         if not self.full or not self._ready(ALL):
             return
