@@ -12,7 +12,7 @@ import posix
 from _socket import AF_INET6, AF_PACKET, SOCK_RAW, inet_aton, inet_pton, socket
 from _struct import pack
 from fcntl import ioctl
-from time import sleep
+from time import monotonic, sleep
 
 from snf_network.wire import checksum
 
@@ -83,18 +83,21 @@ def announce(announcements: Iterable[Announcement], still: Callable[[Announcemen
         door = socket(AF_PACKET, SOCK_RAW, 0)  # one for all: closing one takes 7 ms (synchronize_net)
         sent = _round(announcements, door)
         for pause in PAUSES:
-            sleep(pause)
-            sent = _round(filter(still, sent), door)
+            if sent:
+                sleep(pause)
+                sent = _round(filter(still, sent), door)
     finally:
         posix._exit(0)
 
 
 def _round(announcements: Iterable[Announcement], door: socket) -> list[Announcement]:
-    """Send each, and return them."""
+    """Send each, and return them. What sending takes is part of the pause, but no pause is made up for."""
     sent: list[Announcement] = []
+    due = monotonic()
     for announcement in announcements:
-        if sent:
-            sleep(SPACING)
+        sleep(max(0.0, due - monotonic()))
+        now = monotonic()
+        due = (due if now - due < SPACING else now) + SPACING
         try:
             send(announcement, door)
         except OSError:
