@@ -117,6 +117,26 @@ def test_whose_a_change_is(tmp_path: Path) -> None:
     assert notes.suspects.keys() == {"tap0"}
 
 
+def test_the_end_of_a_nic_is_not_the_nodes_business(tmp_path: Path) -> None:
+    """An ifdown deletes the record, then the members, as far as the watch can tell, and the tap is closed
+    after that.
+    """
+    record = tmp_path / "tap0"
+    record.write_text("")
+    parser = Parser()
+    notes = Notes(Config(state_dir=str(tmp_path)), parser.links, lambda: 1.0)
+    read(parser, link(2, "eth1"), link(4, "tap0"))
+    notes.note(Event("link", 4, "tap0"))
+    assert notes.suspects.keys() == {"tap0"}
+    record.unlink()
+    notes.note(Event("member", interface="tap0", what="macs"))
+    notes.note(Event("route", 4, what="198.51.100.10/32 100"))
+    notes.note(*parser.route(RTM_DELLINK, link(4, "tap0")))
+    assert not notes.moved and not notes.guests
+    notes.note(Event("gone", 2, "eth1"))
+    assert notes.moved
+
+
 def test_a_bridge_that_changes_its_own_address_is_not_looked_at(tmp_path: Path) -> None:
     """It does with each tap that becomes its port or leaves it; a NIC that does has lost its MAC address."""
     (tmp_path / "tap0").write_text("")
@@ -125,7 +145,7 @@ def test_a_bridge_that_changes_its_own_address_is_not_looked_at(tmp_path: Path) 
 
     def hears(name: str, mac: int, mtu: int = 1500) -> None:
         more = attribute(IFLA_ADDRESS, bytes((2, 0, 0, 0, 0, mac))) + attribute(IFLA_MTU, pack("=I", mtu))
-        for event in parser.route(RTM_NEWLINK, link(len(name), name) + more):
+        for event in parser.route(RTM_NEWLINK, link(2 if name == "br0" else 3, name) + more):
             notes.note(event)
 
     for name in ("br0", "tap0"):
