@@ -65,8 +65,8 @@ class FakeHost:
     def run(self, argv: Sequence[str], text: str = "") -> tuple[int, str]:
         return 0, ""
 
-    def has_element(self, family: str, set_name: str, key: str) -> bool:
-        return (family, set_name, key) in self.members
+    def has_element(self, one: Element) -> bool:
+        return (one.family, one.set, one.key) in self.members
 
     def rtnetlink(
         self, resources: Sequence[Resource], add: bool, known: Mapping[str, int] = NOBODY

@@ -116,10 +116,6 @@ def test_the_uplinks_own_mac_is_announced(
     assert uplink.sent == sent
 
 
-def test_nothing_to_announce_starts_no_child() -> None:
-    announce.announce((), lambda told: True)
-
-
 def test_the_caller_goes_on_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(announce.posix, "fork", lambda: 4711)
     monkeypatch.setattr(announce, "send", lambda *_: pytest.fail("the parent sent"))
@@ -141,7 +137,14 @@ def child(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     for name, result in (("fork", 0), ("setsid", None), ("open", 3), ("dup2", None), ("closerange", None)):
         monkeypatch.setattr(announce.posix, name, lambda *_, result=result: result)
     monkeypatch.setattr(announce.posix, "_exit", ended)
-    monkeypatch.setattr(announce, "sleep", lambda seconds: story.append(f"sleep {seconds:g}"))
+    clock = [100.0]
+
+    def sleep(seconds: float) -> None:
+        clock[0] += seconds
+        story.extend([f"sleep {seconds:g}"] * (seconds > 0))
+
+    monkeypatch.setattr(announce, "sleep", sleep)
+    monkeypatch.setattr(announce, "monotonic", lambda: clock[0])
     monkeypatch.setattr(announce, "socket", lambda *_: story.append("socket"))
     monkeypatch.setattr(announce, "send", lambda told, door: story.append(told.address))
     return story
@@ -153,14 +156,14 @@ def test_the_child_sends_at_once_after_one_second_and_after_three(child: list[st
             (Announcement("1.2.3.4", "eth1"), Announcement("2001:db8::1", "eth2")), lambda told: True
         )
     round_ = ["1.2.3.4", "sleep 0.0025", "2001:db8::1"]
-    assert child == ["socket", "sleep 0", *round_, "sleep 1", *round_, "sleep 2", *round_], "one for all"
+    assert child == ["socket", *round_, "sleep 1", *round_, "sleep 2", *round_], "one for all"
 
 
 def test_the_child_stops_when_the_tap_is_no_longer_this_guests(child: list[str]) -> None:
     answers = iter([True, False])
     with pytest.raises(Ended):
         announce.announce((Announcement("1.2.3.4", "eth1"),), lambda told: next(answers))
-    assert child == ["socket", "sleep 0", "1.2.3.4", "sleep 1", "1.2.3.4", "sleep 2"]
+    assert child == ["socket", "1.2.3.4", "sleep 1", "1.2.3.4", "sleep 2"]
 
 
 def test_a_failure_on_one_uplink_does_not_keep_the_other_from_hearing(
@@ -177,6 +180,25 @@ def test_a_failure_on_one_uplink_does_not_keep_the_other_from_hearing(
             (Announcement("1.2.3.4", "eth1"), Announcement("2001:db8::1", "eth2")), lambda told: True
         )
     assert child.count("2001:db8::1") == 3
+
+
+def test_what_sending_takes_is_part_of_the_pause_and_no_pause_is_made_up_for(
+    child: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    took = iter([0.0015, 1.0, *[0.0] * 10])
+
+    def send(told: Announcement, door: object) -> None:
+        child.append(told.address)
+        announce.sleep(next(took))
+
+    monkeypatch.setattr(announce, "send", send)
+    addresses = "1.2.3.4", "1.2.3.5", "1.2.3.6", "1.2.3.7"
+    with pytest.raises(Ended):
+        announce.announce((Announcement(address, "eth1") for address in addresses), lambda told: False)
+    sent = " ".join(child)
+    assert sent == (
+        "socket 1.2.3.4 sleep 0.0015 sleep 0.001 1.2.3.5 sleep 1 1.2.3.6 sleep 0.0025 1.2.3.7 sleep 1"
+    )
 
 
 def test_the_child_ends_whatever_happens(child: list[str], monkeypatch: pytest.MonkeyPatch) -> None:

@@ -23,8 +23,10 @@ from snf_network.watch.uplinks import above
 from snf_network.wire import (
     IFF_UP,
     IFINFOMSG,
+    IFLA_ADDRESS,
     IFLA_IFNAME,
     IFLA_MASTER,
+    IFLA_MTU,
     RTM_DELLINK,
     RTM_NEWLINK,
     RTM_NEWROUTE,
@@ -113,6 +115,48 @@ def test_whose_a_change_is(tmp_path: Path) -> None:
     for name in ("tap0", "../tap0", "locks/../tap0", "..", "."):
         notes.note(Event("member", interface=name, what="macs"))
     assert notes.suspects.keys() == {"tap0"}
+
+
+def test_the_end_of_a_nic_is_not_the_nodes_business(tmp_path: Path) -> None:
+    """An ifdown deletes the record, then the members, as far as the watch can tell, and the tap is closed
+    after that.
+    """
+    record = tmp_path / "tap0"
+    record.write_text("")
+    parser = Parser()
+    notes = Notes(Config(state_dir=str(tmp_path)), parser.links, lambda: 1.0)
+    read(parser, link(2, "eth1"), link(4, "tap0"))
+    notes.note(Event("link", 4, "tap0"))
+    assert notes.suspects.keys() == {"tap0"}
+    record.unlink()
+    notes.note(Event("member", interface="tap0", what="macs"))
+    notes.note(Event("route", 4, what="198.51.100.10/32 100"))
+    notes.note(*parser.route(RTM_DELLINK, link(4, "tap0")))
+    assert not notes.moved and not notes.guests
+    notes.note(Event("gone", 2, "eth1"))
+    assert notes.moved
+
+
+def test_a_bridge_that_changes_its_own_address_is_not_looked_at(tmp_path: Path) -> None:
+    """It does with each tap that becomes its port or leaves it; a NIC that does has lost its MAC address."""
+    (tmp_path / "tap0").write_text("")
+    parser = Parser()
+    notes = Notes(Config(state_dir=str(tmp_path)), parser.links, lambda: 1.0)
+
+    def hears(name: str, mac: int, mtu: int = 1500) -> None:
+        more = attribute(IFLA_ADDRESS, bytes((2, 0, 0, 0, 0, mac))) + attribute(IFLA_MTU, pack("=I", mtu))
+        for event in parser.route(RTM_NEWLINK, link(2 if name == "br0" else 3, name) + more):
+            notes.note(event)
+
+    for name in ("br0", "tap0"):
+        hears(name, 1)
+    notes.suspects, notes.moved = {}, False
+    hears("br0", 2)
+    assert not notes.moved
+    hears("br0", 2, 1400)
+    assert notes.moved and not notes.suspects
+    hears("tap0", 2)
+    assert notes.suspects["tap0"].link
 
 
 def test_what_two_comparisons_find_is_found() -> None:

@@ -12,18 +12,18 @@ import posix
 from _socket import AF_INET6, AF_PACKET, SOCK_RAW, inet_aton, inet_pton, socket
 from _struct import pack
 from fcntl import ioctl
-from time import sleep
+from time import monotonic, sleep
 
 from snf_network.wire import checksum
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable
 
     from snf_network.model.resources import Announcement
 
-PAUSES = (0.0, 1.0, 2.0)
-"""Seconds to wait before each round."""
+PAUSES = (1.0, 2.0)
+"""Seconds to wait before each further round."""
 SPACING = 0.0025
 """Seconds between two addresses: a switch that has lost its table is not flooded by the guests of a node. 200
 guests with two families take a second.
@@ -68,12 +68,11 @@ def send(announcement: Announcement, door: socket) -> None:
         door.sendto(frame, (name, IPV6 if ip6 else ARP))
 
 
-def announce(announcements: Sequence[Announcement], still: Callable[[Announcement], bool]) -> int:
-    """Send from a detached child, and repeat those for which `still` is true. Returns its PID at once, 0 if
-    there is nothing to send; failures are not reported.
+def announce(announcements: Iterable[Announcement], still: Callable[[Announcement], bool]) -> int:
+    """Send from a detached child, and repeat those for which `still` is true. Returns its PID at once;
+    failures are not reported.
     """
-    child = posix.fork() if announcements else 0
-    if child or not announcements:
+    if child := posix.fork():
         return child
     try:
         posix.setsid()
@@ -82,19 +81,26 @@ def announce(announcements: Sequence[Announcement], still: Callable[[Announcemen
             posix.dup2(null, descriptor)
         posix.closerange(3, 256)
         door = socket(AF_PACKET, SOCK_RAW, 0)  # one for all: closing one takes 7 ms (synchronize_net)
+        sent = _round(announcements, door)
         for pause in PAUSES:
-            sleep(pause)
-            announcements = [
-                announcement for announcement in announcements if not pause or still(announcement)
-            ]
-            if not announcements:
-                break
-            for number, announcement in enumerate(announcements):
-                if number:
-                    sleep(SPACING)
-                try:
-                    send(announcement, door)
-                except OSError:
-                    pass
+            if sent:
+                sleep(pause)
+                sent = _round(filter(still, sent), door)
     finally:
         posix._exit(0)
+
+
+def _round(announcements: Iterable[Announcement], door: socket) -> list[Announcement]:
+    """Send each, and return them. What sending takes is part of the pause, but no pause is made up for."""
+    sent: list[Announcement] = []
+    due = monotonic()
+    for announcement in announcements:
+        sleep(max(0.0, due - monotonic()))
+        now = monotonic()
+        due = (due if now - due < SPACING else now) + SPACING
+        try:
+            send(announcement, door)
+        except OSError:
+            pass
+        sent.append(announcement)
+    return sent

@@ -6,7 +6,7 @@ if TYPE_CHECKING:
     from typing import Protocol
 
     from snf_network.host.nftables import Changes
-    from snf_network.model.resources import Resource, Route
+    from snf_network.model.resources import Element, Resource, Route
 
     class Host(Protocol):
         """The machine as the engine uses it: the module `kernel`, or in tests a fake that keeps the calls."""
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
         def run(self, argv: Sequence[str], text: str = "") -> tuple[int, str]:
             """Run a tool; returns its exit status and output."""
 
-        def has_element(self, family: str, set_name: str, key: str) -> bool:
+        def has_element(self, one: Element) -> bool:
             """True if the set or map exists and has the key."""
 
         def rtnetlink(

@@ -9,14 +9,14 @@ from time import monotonic
 
 from snf_network.errors import Hung, KernelError
 from snf_network.host.netlink import Netlink
-from snf_network.host.nftables import encode, send
+from snf_network.host.nftables import encode, has, send
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from snf_network.host.nftables import Changes
-    from snf_network.model.resources import Resource, Route
+    from snf_network.model.resources import Element, Resource, Route
 
 PATHS = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 PACKAGES = {
@@ -184,9 +184,11 @@ def change_members(changes: Changes) -> str:
         raise KernelError(f"nftables: {error.strerror or error}") from error
 
 
-def has_element(family: str, set_name: str, key: str) -> bool:
-    """True if the set or map exists and has the key."""
-    return run(("nft", "get", "element", family, "snf_network", set_name, f"{{ {key} }}"))[0] == 0
+def has_element(one: Element) -> bool:
+    """True if the set or map exists and has the key. Raises KernelError."""
+    if (there := has(one)) is not None:
+        return there
+    return not run(("nft", "get", "element", one.family, "snf_network", one.set, f"{{ {one.key} }}"))[0]
 
 
 def rtnetlink(resources: Sequence[Resource], add: bool, known: Mapping[str, int] = NOBODY) -> list[str]:

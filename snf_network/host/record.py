@@ -119,12 +119,21 @@ class Records:
         """Every record, and the names of files that should be records but cannot be read: truncated, or not
         ours. Whoever knows what is `there` gets the same objects in the records, and sooner.
         """
-        names = [name for name in _names(self.directory) if name not in RESERVED and not name.startswith(".")]
         rows = Rows(self.kinds)
         rows.know(there)
-        found = {name: self.load(name, rows) for name in names}
-        records = [record for name, record in found.items() if record and record.interface == name]
-        return records, sorted(found.keys() - {record.interface for record in records})
+        found = dict(self._each(rows))
+        return [*filter(None, found.values())], sorted(name for name, record in found.items() if not record)
+
+    def __iter__(self) -> Iterator[Record]:
+        """Every record, read when it is asked for."""
+        return (record for _, record in self._each(Rows(self.kinds)) if record)
+
+    def _each(self, rows: Rows) -> Iterator[tuple[str, Record | None]]:
+        """Each file that should be a record; None for one that cannot be read, or is another NIC's."""
+        for name in _names(self.directory):
+            if name not in RESERVED and not name.startswith("."):
+                record = self.load(name, rows)
+                yield name, record if record and record.interface == name else None
 
     def stamps(self) -> Iterator[tuple[str, tuple[int, int]]]:
         """Each file that may be a record, with its inode and its mtime in ns: one that is written again is a
@@ -157,9 +166,6 @@ class Records:
         """
         for name in (interface, "base"):
             remove_file(f"{self.directory}/.{name}.new")
-
-    def __iter__(self) -> Iterator[Record]:
-        yield from self.all()[0]
 
     # resources shared by several NICs: STATE_DIR/shared/<resource>/<interface>, empty files. When rmdir
     # succeeds, the last user is gone

@@ -194,11 +194,11 @@ class Ruleset:
     def _change_by_look(self, removed: Sequence[Element], wanted: Sequence[Element], adds: Changes) -> None:
         """Change members according to what the sets and maps contain now. Raises KernelError."""
         maps = {element.slot: element for element in (*removed, *wanted) if element.value}
-        present = [(element, False) for element in maps.values() if self._has(element)]
+        present = [(element, False) for element in maps.values() if self.host.has_element(element)]
         sets = [element for element in removed if not element.value]
         said = self.host.change_members((*_deletes(sets), *present, *adds))
         if said and sets:  # it may be a set that only an earlier version had
-            left = [(element, False) for element in sets if self._has(element)]
+            left = [(element, False) for element in sets if self.host.has_element(element)]
             said = self.host.change_members((*left, *present, *adds))
         if said:
             raise _refused(said)
@@ -257,9 +257,6 @@ class Ruleset:
         said = self.host.run(("nft", "list", "chains", "bridge"))[1]
         ours = _ours(said, "bridge").split()
         return {word.removeprefix("profile_") for word in ours if word.startswith("profile_")}
-
-    def _has(self, element: Element) -> bool:
-        return self.host.has_element(element.family, element.set, element.key)
 
 
 def _ours(listing: str, family: str) -> str:

@@ -12,7 +12,7 @@ from snf_network.model.nic import Nic
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Container, Iterable
+    from collections.abc import Container, Iterable, Iterator
     from typing import Optional
 
     from snf_network.host.record import Record
@@ -47,7 +47,7 @@ def bring_up(nic: Nic, config: Config, log: Optional[Log] = None) -> Plan:
     if log:
         _report(nic, plan, said, config, log)
     if plan.announcements:
-        _announce(plan.announcements, [wanted], config)
+        announce_guests([wanted], config)
     note_names(nic, plan.names, config, log)
     return plan
 
@@ -67,44 +67,40 @@ def _report(nic: Nic, plan: Plan, said: Iterable[str], config: Config, log: Log)
             log.log(line)
 
 
-def _announce(told: Iterable[Announcement], records: Iterable[Record], config: Config) -> int:
-    """Announce guests, and repeat it as long as their NICs still have the announced addresses. Returns the
-    PID of the child that does it.
+def announce_guests(records: Iterable[Record], config: Config, addresses: Container[str] = ()) -> int:
+    """Announce the guests' addresses that the node answers for, or of these some, and repeat it while their
+    NICs have them. The child reads `records` as it sends, so the first is announced at once, with thousands,
+    too. Returns the PID of the child, 0 if there is nothing to announce.
     """
+    from itertools import chain
+
     from snf_network.apply.announce import announce
     from snf_network.host.record import Records
-    from snf_network.model.resources import NeighProxy
+    from snf_network.model.resources import Announcement, NeighProxy
 
-    whose = {one: record for record in records for one in record.resources if isinstance(one, NeighProxy)}
+    whose: dict[Announcement, Record] = {}
+
+    def found() -> Iterator[Announcement]:
+        for record in records:
+            for one in record.resources:
+                if not isinstance(one, NeighProxy) or one.interface == record.interface:
+                    continue
+                told = Announcement(one.address, one.interface)
+                if (not addresses or one.address in addresses) and whose.setdefault(told, record) is record:
+                    yield told
 
     def still(told: Announcement) -> bool:
-        proxy = NeighProxy(told.address, told.interface)
-        wanted = whose[proxy]
+        wanted = whose[told]
         record = Records(config.state_dir).load(wanted.interface)
         return (
             record is not None
             and (record.ifindex, record.uuid) == (wanted.ifindex, wanted.uuid)
-            and proxy in record.resources
+            and NeighProxy(told.address, told.interface) in record.resources
         )
 
-    return announce(tuple(told), still)
-
-
-def announce_again(records: Iterable[Record], config: Config, addresses: Container[str] = ()) -> int:
-    """Announce guests that are here already: the uplink may have become another card. Only some
-    `addresses`, if any are given. Returns the PID of the child that does it, 0 if there is nothing to
-    announce.
-    """
-    from snf_network.model.resources import Announcement, NeighProxy
-
-    known = list(records)
-    proxies = [(one, record) for record in known for one in record.resources if isinstance(one, NeighProxy)]
-    told = [
-        Announcement(one.address, one.interface)
-        for one, record in proxies
-        if one.interface != record.interface and (not addresses or one.address in addresses)
-    ]
-    return _announce(dict.fromkeys(told), known, config) if told else 0
+    rest = found()
+    first = next(rest, None)
+    return announce(chain((first,), rest), still) if first else 0
 
 
 def note_names(nic: Nic, names: Optional[Names], config: Config, log: Optional[Log] = None) -> None:

@@ -12,7 +12,7 @@ from snf_network.model.config import Config
 from snf_network.model.nic import Nic
 from snf_network.model.resources import Element, NeighProxy, Resource
 from snf_network.observe.drift import Difference
-from snf_network.scripts.bringup import announce_again, bring_up, keep_wanted
+from snf_network.scripts.bringup import announce_guests, bring_up, keep_wanted
 from snf_network.scripts.process import Log
 
 TYPE_CHECKING = False
@@ -94,7 +94,7 @@ class Repair:
         unheard = [
             record for record, some in lost.values() if any(isinstance(one, NeighProxy) for one in some)
         ]
-        announce_again(unheard, self.config)
+        announce_guests(unheard, self.config)
 
     def _plan_again(self) -> None:
         """Bring up again the NICs that were refused something, members of an earlier version's sets among it,

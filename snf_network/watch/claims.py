@@ -14,7 +14,7 @@ from snf_network.apply.announce import PAUSES
 from snf_network.host import kernel
 from snf_network.host.record import is_live
 from snf_network.model.resources import FloatingRoute, Neighbour
-from snf_network.scripts.bringup import announce_again
+from snf_network.scripts.bringup import announce_guests
 from snf_network.watch.pace import Pace
 
 if TYPE_CHECKING:
@@ -112,7 +112,7 @@ class Claims:
         now = self.clock()
         self.told = {slot: when for slot, when in self.told.items() if now - when < AGAIN}
         self.told |= {route.slot: now for _, route in followers}
-        announce_again(
+        announce_guests(
             [record for record, _ in followers], self.engine.config, {route.address for _, route in followers}
         )
 

@@ -12,7 +12,7 @@ from struct import unpack_from
 from typing import TYPE_CHECKING
 
 from snf_network.errors import shown
-from snf_network.lean import dataclass
+from snf_network.lean import dataclass, replace
 from snf_network.model.resources import PROTOCOL
 from snf_network.model.resources.nft import HOOK, NAMED
 from snf_network.wire import (
@@ -57,6 +57,8 @@ NFT, DELTABLE, DELRULE, DELSET, DELCHAIN, DELSETELEM, NEWGEN = 10, 2, 8, 11, 5, 
 GEN_PID, GEN_NAME = 2, 3
 LIST_ELEM, ELEM_KEY, DATA_VALUE = 1, 1, 1
 IFNAMSIZ = 16
+ADDRESS = "address"
+"""What of a link has changed if it is its MAC address alone."""
 BROKEN = (struct_error, ValueError, IndexError, KeyError)
 """Errors of a message that cannot be parsed."""
 
@@ -76,7 +78,7 @@ class Event:
     interface: str = ""
     """Its name, where the kernel gave that instead."""
     what: str = ""
-    """The set of a member, or the address of a route or a neighbour."""
+    """The set of a member, the address of a route or a neighbour, or ADDRESS of a link."""
     added: bool = False
 
 
@@ -152,7 +154,7 @@ class Parser:
             return
         self.links[device] = now
         if now != before:
-            yield Event("link", device, now.name)
+            yield Event("link", device, now.name, "" if _differs_by_more(before, now) else ADDRESS)
         if before and before.up and not now.up:
             yield Event("down", device, now.name)
         if before and _is_back(before, now):
@@ -183,6 +185,11 @@ def _is_back(before: LinkState, now: LinkState) -> bool:
     """True if a device has a carrier again, or leads to the network through another port of a bond."""
     failed_over = now.active not in (0, before.active)
     return now.carrier and (not before.carrier or now.ups != before.ups or failed_over)
+
+
+def _differs_by_more(before: LinkState | None, now: LinkState) -> bool:
+    """True if a device has changed in more than its MAC address. A bridge changes its own with its ports."""
+    return not before or replace(before, mac=now.mac) != now
 
 
 def _state(flags: int, fields: dict[int, bytes]) -> LinkState:

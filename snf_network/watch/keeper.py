@@ -18,7 +18,7 @@ from snf_network.host.record import is_live
 from snf_network.model.nic import Nic
 from snf_network.model.resources import Element, Rule
 from snf_network.observe.drift import compare, confirmed, outdated, rules_changed
-from snf_network.scripts.bringup import announce_again, bring_up, keep_wanted
+from snf_network.scripts.bringup import announce_guests, bring_up, keep_wanted
 from snf_network.scripts.repair import Repair, Told, refill
 from snf_network.watch.claims import Claims
 from snf_network.watch.listen import heard_before
@@ -44,8 +44,10 @@ FULL_PAUSE = 1.0
 """Seconds between two comparisons of the whole node."""
 BUSY = 0.05
 """Seconds to wait for another call."""
-MANY = 20
-"""So many NICs at once are compared together, by one look at everything."""
+MANY, MOST = 20, 0.5
+"""More NICs at once, and more of all NICs, are compared together: one look at everything costs as much for
+each NIC as a look at one.
+"""
 DEADLINE = 60.0
 ALL = "the whole node"
 RULES = "the rules"
@@ -200,7 +202,8 @@ class Keeper(Notes):
 
     def _whole(self) -> None:
         """Compare the whole node. Only what two looks find is put back: a call may be at work on a NIC."""
-        if len(self.suspects) > MANY:
+        count = len(self.suspects)
+        if count > MANY and count > MOST * sum(1 for _ in self.engine.records.stamps()):
             self.full = True
         if not self.full or not self._ready(ALL):
             return
@@ -342,7 +345,7 @@ class Keeper(Notes):
         for record, some in done:
             self.unanswered -= {*some}
             self._tell(record, record.interface, f"put back {len(some)}: {some[0].command}", began)
-        announce_again([record for record, _ in done], self.config)
+        announce_guests([record for record, _ in done], self.config)
 
     def _announce(self) -> None:
         """Announce all guests behind devices that have a carrier again."""
@@ -350,11 +353,10 @@ class Keeper(Notes):
             return
         names, self.carriers = self.carriers, set()
         self.not_before[CARRIERS] = self.clock() + FULL_PAUSE
-        told = self.announcer.begin(names, self._live(), self.links, self.config)
-        came = self.came(*KINDS[CARRIERS])
-        if told:
+        live, came = filter(is_live, self.engine.records), self.came(*KINDS[CARRIERS])
+        if self.announcer.begin(names, live, self.links, self.config):
             on = shown(", ".join(sorted(names)))[1:-1]
-            self._say(None, f"{on} has a carrier: announcing {told} NICs", came)
+            self._say(None, f"{on} has a carrier: announcing the NICs behind it", came)
 
     def _log_of(self, record: Record | None) -> Log:
         return self.log.about(record) if record else self.log

@@ -6,6 +6,7 @@ from posix import F_OK, access
 from typing import TYPE_CHECKING
 
 from snf_network.observe.facts import is_tap
+from snf_network.watch.events import ADDRESS
 from snf_network.watch.suspicion import Suspicion
 
 if TYPE_CHECKING:
@@ -22,6 +23,8 @@ class Notes:
         self.config, self.links, self.clock = config, links, clock
         self.suspects: dict[str, Suspicion] = {}
         self.gone: set[str] = set()
+        self.guests: set[str] = set()
+        """Devices that had a record when they were heard of, and are there still."""
         self.carriers: set[str] = set()
         self.full = self.lost = self.flushed = self.rules = self.policy = self.moved = False
         self.since = 0.0
@@ -50,11 +53,12 @@ class Notes:
     def _suspect(self, event: Event) -> Suspicion | None:
         link = self.links.get(event.device)
         name = event.interface or (link.name if link else "")
-        if not self._has_record(name):
-            if not is_tap(name):  # an uplink, a bridge, or a port of one
-                self.moved = True
-            return None
-        return self.suspects.setdefault(name, Suspicion(self.clock()))
+        if self._has_record(name):
+            self.guests.add(name)
+            return self.suspects.setdefault(name, Suspicion(self.clock()))
+        if event.device and name not in self.guests and not is_tap(name):  # an uplink, a bridge, or its port
+            self.moved = True
+        return None
 
     def _on_lost(self, event: Event) -> None:
         self.full = self.lost = True
@@ -85,6 +89,8 @@ class Notes:
     _on_neighbour = _on_route
 
     def _on_link(self, event: Event) -> None:
+        if event.what == ADDRESS and not self._has_record(event.interface):
+            return  # no plan depends on the address of an uplink or of a bridge
         suspicion = self._suspect(event)
         if suspicion:
             suspicion.link = True
@@ -103,8 +109,9 @@ class Notes:
         if self._has_record(event.interface):
             self.gone.add(event.interface)
             self.suspects.pop(event.interface, None)
-        else:
+        elif event.interface not in self.guests:
             self.moved = True
+        self.guests.discard(event.interface)
 
     def _on_default(self, event: Event) -> None:
         self.moved = True

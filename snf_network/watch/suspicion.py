@@ -66,7 +66,7 @@ def _is_gone(resource: Element | Hook, sets: Collection[str]) -> bool:
     be.
     """
     if isinstance(resource, Element):
-        return resource.set in sets and not kernel.has_element(resource.family, resource.set, resource.key)
+        return resource.set in sets and not kernel.has_element(resource)
     if HOOK not in sets:
         return False
     return resource not in hooks_of(resource.interface)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from snf_network.host.kernel import ifindex
 from snf_network.host.netlink import Netlink
 from snf_network.model.resources import NeighProxy, Sysctl
-from snf_network.scripts.bringup import announce_again
+from snf_network.scripts.bringup import announce_guests
 from snf_network.watch.glimpse import Glimpse
 
 if TYPE_CHECKING:
@@ -93,17 +93,16 @@ class Announcer:
 
     def begin(
         self, names: set[str], live: Iterable[Record], links: Mapping[int, LinkState], config: Config
-    ) -> int:
-        """Announce the guests behind these devices and behind those not done yet. Returns their number."""
+    ) -> bool:
+        """Announce the guests behind these devices and behind those not done yet. False: there are none."""
         self.reap()
         behind = above(links, names | self.names)
-        told = [record for record in live if behind & uplinks_of(record)]
-        if told:
+        child = announce_guests((record for record in live if behind & uplinks_of(record)), config)
+        if child:
             if self.child:
                 kill(self.child, SIGKILL)  # ours, and not waited for: nobody else can have its number
-            self.names |= names
-            self.child = announce_again(told, config)
-        return len(told)
+            self.child, self.names = child, self.names | names
+        return bool(child)
 
     def reap(self) -> None:
         """Wait for children that have ended: announcements are sent by some that nobody else waits for."""

@@ -81,6 +81,11 @@ def change(machine: Machine, changes: list[tuple[Element, bool]]) -> str:
         return kernel.change_members(changes)
 
 
+def there(machine: Machine, wanted: list[Element]) -> list[bool]:
+    with machine.inside():
+        return [kernel.has_element(one) for one in wanted]
+
+
 @pytest.mark.parametrize("path", CASES, ids=lambda path: path.stem)
 def test_a_message_does_what_its_line_does(twins: tuple[Machine, Machine], path: Path) -> None:
     theirs, ours = twins
@@ -93,8 +98,10 @@ def test_a_message_does_what_its_line_does(twins: tuple[Machine, Machine], path:
         assert change(ours, [(one, True) for one in wanted]) == ""
         assert listed(ours) == listed(theirs)
     assert read_back(ours) == set(wanted)
+    assert all(there(ours, wanted))
     theirs.run("nft", "-f", "-", input="".join(f"{one.delete()}\n" for one in wanted))
     assert change(ours, [(one, False) for one in wanted]) == ""
+    assert not any(there(ours, wanted))
     assert listed(ours) == listed(theirs) == before
 
 

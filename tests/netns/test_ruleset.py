@@ -107,7 +107,7 @@ def test_the_rules_need_no_list_of_names(machine: Machine, config: Config) -> No
 def test_loading_again_doubles_no_rule_and_loses_no_member(machine: Machine, config: Config) -> None:
     load(config, *MEMBERS)
     before, listing = everything(machine), Ruleset(Config()).listing()
-    assert all(kernel.has_element(member.family, member.set, member.key) for member in MEMBERS)
+    assert all(kernel.has_element(member) for member in MEMBERS)
     for _ in range(2):
         load(config)
     assert everything(machine) == before and Ruleset(Config()).listing() == listing
@@ -207,7 +207,7 @@ def test_a_profile_whose_file_is_gone_drops_and_its_nics_still_point_at_it(
         assert by_protocol(machine) == BY_PROTOCOL
         assert chain(machine, "bridge", "ip_profile_mail") == ["drop"]
         assert chain(machine, "bridge", "filtered_profile_mail")[-1] == "goto no_mac_prefix"
-        assert all(kernel.has_element(element.family, element.set, element.key) for element in pointing)
+        assert all(kernel.has_element(element) for element in pointing)
 
 
 BROKEN = {
