@@ -160,10 +160,12 @@ class Netlink:
         return next(iter(self.defaults(family, table, ruled)), 0)
 
     def defaults(self, family: int, table: int, ruled: bool) -> tuple[int, ...]:
-        """The ifindex of each device that the default route in `table` leads to; empty if there is none."""
-        if ruled:
-            found = self.route(family, table, ANYWHERE[family])
-            return found.devices if found and found.table == table and not found.length else ()
+        """The ifindex of each device that the default route in `table` leads to; empty if there is none. A
+        rule that another NIC's end has just taken with it leads nowhere: the table itself is read then.
+        """
+        found = self.route(family, table, ANYWHERE[family]) if ruled else None
+        if found and found.table == table:
+            return found.devices if not found.length else ()
         routes = self.routes(family, table)
         return next((route.devices for route in routes if not route.length and route.device), ())
 

@@ -165,6 +165,15 @@ def test_a_default_route_by_a_nexthop_object_is_found(
 
 
 @FAMILIES
+def test_a_default_route_is_found_though_its_rule_is_gone_by_now(
+    machine: Machine, netlink: Netlink, table: int, family: int
+) -> None:
+    """Rules are listed once in a call, and the last NIC of the table may go meanwhile."""
+    fill(machine, family, table, f"default via {VIA[family]} dev eth1")
+    assert netlink.default(family, table, True) == ifindex(machine, "eth1")
+
+
+@FAMILIES
 def test_a_default_route_of_another_table_is_not_taken_for_this_ones(
     machine: Machine, netlink: Netlink, table: int, family: int
 ) -> None:
