@@ -153,17 +153,17 @@ class Netlink:
     def __exit__(self, *_: object) -> None:
         self.socket.close()
 
-    def default(self, family: int, table: int, ruled: bool) -> int:
-        """ifindex of the default route's device in `table`, the lowest if it has several; 0 if there is none.
-        `ruled`: a rule leads marked packets to the table.
-        """
-        return next(iter(self.defaults(family, table, ruled)), 0)
+    def default(self, family: int, table: int) -> int:
+        """ifindex of the default route's device in `table`, the lowest of several; 0 if there is none."""
+        return next(iter(self.defaults(family, table)), 0)
 
-    def defaults(self, family: int, table: int, ruled: bool) -> tuple[int, ...]:
-        """The ifindex of each device that the default route in `table` leads to; empty if there is none. A
-        rule that another NIC's end has just taken with it leads nowhere: the table itself is read then.
+    def defaults(self, family: int, table: int) -> tuple[int, ...]:
+        """The ifindex of each device that the default route in `table` leads to; empty if there is none.
+
+        A lookup finds it if a rule leads packets with that mark to the table, or if it is `main`. The whole
+        table is read only if it does not: it may hold a route for each guest, or all of the internet's.
         """
-        found = self.route(family, table, ANYWHERE[family]) if ruled else None
+        found = self.route(family, table, ANYWHERE[family])
         if found and found.table == table:
             return found.devices if not found.length else ()
         routes = self.routes(family, table)

@@ -91,7 +91,7 @@ class Facts:
         elif nic.mode == "bridged":
             facts = {**self._bridged(nic), "ipv6": ipv6}
         if translated:
-            facts["wan"] = ifname(self.netlink.default(AF_INET, MAIN, False))
+            facts["wan"] = ifname(self.netlink.default(AF_INET, MAIN))
         if profiled:
             from snf_network.rules.ruleset import profiles
 
@@ -101,9 +101,8 @@ class Facts:
     def _routed(self, nic: Nic, ipv6: bool) -> dict[str, object]:
         table = table_number(nic.link, self.netlink)
         uplinks = []
-        for family, name, wanted in ((AF_INET, "-4", True), (AF_INET6, "-6", ipv6)):
-            ruled = Rule(name, str(table), "lookup") in self.rules
-            uplinks.append(tuple(map(ifname, self.netlink.defaults(family, table, ruled))) if wanted else ())
+        for family, wanted in ((AF_INET, True), (AF_INET6, ipv6)):
+            uplinks.append(tuple(map(ifname, self.netlink.defaults(family, table))) if wanted else ())
         return {
             "table": table,
             "uplink": "".join(uplinks[0][:1]),

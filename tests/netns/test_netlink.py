@@ -124,10 +124,10 @@ def test_the_default_route_of_a_table_is_found(
     }
     fill(machine, family, table, *(line.format(**words) for line in lines), others=others)
     ruled_by(machine, family, table, ruled)
-    found = netlink.default(family, table, ruled)
+    found = netlink.default(family, table)
     assert found == (ifindex(machine, device) if device else 0)
     several = {"two at once": ("eth1", "eth2")}.get(default, tuple(filter(None, (device,))))
-    assert netlink.defaults(family, table, ruled) == tuple(ifindex(machine, name) for name in several)
+    assert netlink.defaults(family, table) == tuple(ifindex(machine, name) for name in several)
     shown = said(machine, FAMILY[family], "route", "show", "table", table)
     assert len(list(netlink.routes(family, table))) == len(shown)
     assert netlink.has_table(table) == bool(lines or others)
@@ -142,7 +142,7 @@ def test_next_hops_of_the_other_family_are_found(
     fill(machine, AF_INET, table, f"default {hops}")
     ruled_by(machine, AF_INET, table, ruled)
     devices = tuple(ifindex(machine, name) for name in ("eth1", "eth2"))
-    assert netlink.defaults(AF_INET, table, ruled) == devices
+    assert netlink.defaults(AF_INET, table) == devices
 
 
 def test_a_route_of_a_routing_daemon_is_no_guests(machine: Machine, netlink: Netlink, table: int) -> None:
@@ -161,16 +161,18 @@ def test_a_default_route_by_a_nexthop_object_is_found(
     machine.ip(f"nexthop add id {table} via {VIA[family]} dev eth1")
     fill(machine, family, table, f"default nhid {table}")
     ruled_by(machine, family, table, ruled)
-    assert netlink.default(family, table, ruled) == ifindex(machine, "eth1")
+    assert netlink.default(family, table) == ifindex(machine, "eth1")
 
 
 @FAMILIES
-def test_a_default_route_is_found_though_its_rule_is_gone_by_now(
-    machine: Machine, netlink: Netlink, table: int, family: int
+def test_the_main_table_is_not_read_for_its_default_route(
+    machine: Machine, netlink: Netlink, family: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Rules are listed once in a call, and the last NIC of the table may go meanwhile."""
-    fill(machine, family, table, f"default via {VIA[family]} dev eth1")
-    assert netlink.default(family, table, True) == ifindex(machine, "eth1")
+    """On a fabric it has a route for each guest and all that the switches say."""
+    machine.ip(f"{FAMILY[family]} route replace default via {VIA[family]} dev eth1 table main")
+    monkeypatch.setattr(Netlink, "routes", lambda *_: pytest.fail("it reads all routes"))
+    assert netlink.default(family, 254) == ifindex(machine, "eth1")
+    machine.ip(f"{FAMILY[family]} route del default table main")
 
 
 @FAMILIES
@@ -178,11 +180,10 @@ def test_a_default_route_of_another_table_is_not_taken_for_this_ones(
     machine: Machine, netlink: Netlink, table: int, family: int
 ) -> None:
     machine.ip(f"{FAMILY[family]} route replace default via {VIA[family]} dev eth1 table main")
-    assert netlink.default(family, table, False) == 0
-    assert netlink.default(family, table, True) == 0, "a rule was expected and is not there"
+    assert netlink.default(family, table) == 0
     ruled_by(machine, family, table, True)
-    assert netlink.default(family, table, True) == 0
-    assert netlink.default(family, 254, False) == ifindex(machine, "eth1")
+    assert netlink.default(family, table) == 0
+    assert netlink.default(family, 254) == ifindex(machine, "eth1")
     machine.ip(f"{FAMILY[family]} route del default table main")
 
 
@@ -191,8 +192,7 @@ def test_large_numbers_of_tables_are_whole(machine: Machine, netlink: Netlink, n
     assert not netlink.has_table(number)
     fill(machine, AF_INET, number, f"default via {VIA[AF_INET]} dev eth1")
     ruled_by(machine, AF_INET, number, True)
-    for ruled in (False, True):
-        assert netlink.default(AF_INET, number, ruled) == ifindex(machine, "eth1")
+    assert netlink.default(AF_INET, number) == ifindex(machine, "eth1")
     assert {route.table for route in netlink.routes(AF_INET, number)} == {number}
 
 
@@ -396,7 +396,7 @@ def test_the_ports_of_a_bridge_are_its_own(machine: Machine, netlink: Netlink) -
 def test_a_large_answer_is_read_to_its_end(machine: Machine, netlink: Netlink, table: int) -> None:
     fill(machine, AF_INET, table, f"default via {VIA[AF_INET]} dev eth1", others=5000)
     assert len(list(netlink.routes(AF_INET, table))) == 5001
-    assert netlink.default(AF_INET, table, False) == ifindex(machine, "eth1")
+    assert netlink.default(AF_INET, table) == ifindex(machine, "eth1")
 
 
 def test_an_answer_nobody_waited_for_is_not_the_next_ones(

@@ -70,7 +70,7 @@ class Look:
     @cached_property
     def uplinks(self) -> dict[Table, str]:
         """The device of the default route of each table in use; empty if it has none."""
-        devices = {table: self.netlink.default(*table, ruled=False) for table in self.tables}
+        devices = {table: self.netlink.default(*table) for table in self.tables}
         return {table: self.names.get(index, "") for table, index in devices.items()}
 
     @cached_property
