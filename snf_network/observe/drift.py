@@ -286,7 +286,7 @@ def rules_changed(ruleset: Ruleset, live: list[Record]) -> list[str]:
     """Lines missing from the loaded ruleset, and lines added to it."""
     if not any(isinstance(resource, Element) for record in live for resource in record.resources):
         return []
-    then, now = ruleset.noted(), ruleset.listing().splitlines()
+    then, now = ruleset.then_and_now()
     if then == now:
         return []
     lost = [line.split()[1:3] for line in then if line.startswith("table ") and line not in now]

@@ -12,17 +12,20 @@ from posix import listdir, stat
 from snf_network.errors import KernelError
 from snf_network.host import kernel
 from snf_network.host.kernel import RULES
-from snf_network.host.lock import Lock
+from snf_network.host.lock import Held, Lock
 from snf_network.model.resources.nft import FAMILIES, LIMIT, Element, Hook
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Sequence
+    from collections.abc import Callable, Collection, Iterable, Sequence
+    from typing import TypeVar
 
     from snf_network.host import Host
     from snf_network.host.nftables import Changes
     from snf_network.model.config import Config
     from snf_network.model.resources import Resource
+
+    Seen = TypeVar("Seen")
 
 PROFILES = (f"{RULES}/profiles", "/etc/snf-network/profiles")
 """Directories of profiles; a file in the second replaces one of the same name in the first."""
@@ -31,7 +34,7 @@ CLOSED = "# closed profiles: "
 """Prefix of the note's first line."""
 LOCK = "="
 """Name of the lock for the rules and their note: when many first NICs come at once, only one of them loads
-the rules and writes the note.
+the rules and writes the note. Whoever lists the rules, or has nft try them, takes it, too.
 """
 SHORTEST_LISTING = 4096
 """Bytes: less than the kernel's listing of base.nft, more than the note's first line."""
@@ -78,7 +81,7 @@ class Ruleset:
         """
         with self._alone():
             said = self._load(wanted)
-        self._remember()
+            self._remember()
         return said
 
     def change(
@@ -108,9 +111,9 @@ class Ruleset:
                 with self._alone():
                     self._change_by_look(removed, wanted, adds)
             if loads:
-                self._remember()
+                self._complete_note(LOADING_SECONDS)
         elif wanted and not self._is_noted():
-            self._complete_note()
+            self._complete_note(0)  # of many NICs at once, one does; nobody waits
 
     def _is_noted(self) -> bool:
         """True if the note lists the rules: they are far longer than the line of closed profiles before
@@ -121,14 +124,13 @@ class Ruleset:
         except OSError:
             return False
 
-    def _complete_note(self) -> None:
-        """Write the note that a killed call did not finish. Of many NICs at once, one does; nobody waits."""
-        lock = Lock(self.config.state_dir, LOCK, 0)
-        if lock.take():
-            try:
+    def _complete_note(self, wait: float) -> None:
+        """Add the kernel's listing to the note, which a killed call may not have done."""
+        try:
+            with Lock(self.config.state_dir, LOCK, wait):
                 self._remember()
-            finally:
-                lock.__exit__()
+        except Held:
+            pass  # whoever loads them, or the next NIC, writes it
 
     def add(self, elements: Iterable[Element]) -> str:
         """Restore many members in one transaction, or none. Returns the error, empty on success: loading
@@ -146,18 +148,48 @@ class Ruleset:
             line for line in (kernel.read_file(self.note) or "").splitlines() if not line.startswith(CLOSED)
         ]
 
+    def then_and_now(self) -> tuple[list[str], list[str]]:
+        """The lines of the note, and those of the rules as the kernel lists them, both of one moment. Raises
+        KernelError, also if another call keeps the rules' lock.
+        """
+        return self._undisturbed(lambda: (self.noted(), self.listing().splitlines()))
+
     def refused_profiles(self) -> tuple[dict[str, str], str]:
         """For each profile that does not load now, the reason, by name; then nft's error for the rules
-        without these profiles, empty if it takes them. Loads nothing.
+        without these profiles, empty if it takes them. Loads nothing. Raises KernelError, also if another
+        call keeps the rules' lock.
         """
+        return self._undisturbed(self._refused_profiles)
+
+    def _refused_profiles(self) -> tuple[dict[str, str], str]:
         closed = unusable()
         while (said := self._refusal(closed)) and (wrong := self._to_blame(said, closed)):
             closed |= wrong
         return closed, said
 
+    def _undisturbed(self, look: Callable[[], Seen]) -> Seen:
+        """What `look` sees while nobody else loads, tries or lists the rules.
+
+        The kernel counts how many rules it has dumped, those of an unfinished transaction among them, and
+        goes on there: if one begins or ends meanwhile, the rest comes twice or not at all, and as long as
+        nothing is committed (`nft -c`) it tells nobody. Beside trials, a fifth of all listings were wrong.
+        """
+        alone = self._alone()
+        try:
+            alone.__enter__()
+        except Held:
+            raise
+        except KernelError:  # a full disk, or one that cannot be written to: nobody can load rules either
+            return look()
+        try:
+            return look()
+        finally:
+            alone.__exit__()
+
     def listing(self) -> str:
-        """Our rules as the kernel lists them now, without members and counters. nft reads all members for
-        `list table` even if it does not print them: 0.5 s with those of 4000 NICs.
+        """Our rules as the kernel lists them now, without members and counters; whoever compares them lists
+        them undisturbed. nft reads all members for `list table` even if it does not print them: 0.5 s with
+        those of 4000 NICs.
         """
         said = [self.host.run(("nft", "-s", "-t", "list", "ruleset", family)) for family in FAMILIES]
         return "".join(_ours(text, family) for family, (_, text) in zip(FAMILIES, said))
@@ -205,7 +237,7 @@ class Ruleset:
 
     def _load(self, wanted: Sequence[Resource] = (), gone: Collection[str] = ()) -> list[str]:
         """Load the rules and note that; a profile that does not load drops everything. `_remember` adds the
-        kernel's listing later, when nobody waits for it.
+        kernel's listing: an ifup has its members loaded first.
         """
         closed = unusable()
         members = [one for one in wanted if isinstance(one, Element)]
@@ -243,7 +275,7 @@ class Ruleset:
         return said if status else ""
 
     def _remember(self) -> None:
-        """Write the note: the closed profiles, then the rules as the kernel lists them."""
+        """Write the note: the closed profiles, then the rules as the kernel lists them. The lock is held."""
         self._note(f"{CLOSED}{' '.join(sorted(self.closed()))}\n{self.listing()}")
 
     def _note(self, text: str) -> None:
