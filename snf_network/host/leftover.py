@@ -10,13 +10,12 @@ from snf_network.host import kernel
 
 SECONDS = 1.0
 """How long to wait for a tool that was killed: it may be in the middle of a system call."""
-ROUNDS = 4
-"""How often to look again: a tool may be a script, whose children hold the lock, too."""
 
 
 def end_leftovers(path: str) -> bool:
-    """Kill the tools that hold the lock `path` for a call that is dead, and wait until they are gone. True
-    if there was one: the lock may be free now.
+    """Kill the tools that hold the lock `path` for a call that is dead, and wait until they are gone. False
+    if the call that took it lives; else the lock may be free now, or soon: a tool that ends by itself has
+    lost its environment, which tells that it is ours, before it lets go.
 
     A lock taken with flock(2) stays while any process has the open file that it was taken with: the call
     passes that to each tool (kernel.run). proc_locks(5) and proc_pid_fdinfo(5) name the process that took it.
@@ -30,12 +29,10 @@ def end_leftovers(path: str) -> bool:
     locks = (kernel.read_file("/proc/locks") or "").splitlines()
     if any(_is_alive(_taker(line)) for line in locks if f":{inode} " in line):
         return False  # by far the usual case, and looking at all processes is dear
-    rounds = 0
-    while rounds < ROUNDS and any(
-        [_end(int(name), path) for name in posix.listdir("/proc") if name.isdigit()]
-    ):
-        rounds += 1
-    return rounds > 0
+    for name in posix.listdir("/proc"):
+        if name.isdigit():
+            _end(int(name), path)
+    return True
 
 
 def _taker(line: str) -> int:
@@ -49,21 +46,20 @@ def _is_alive(pid: int) -> bool:
     return pid > 0 and kernel.process(pid)[:1] not in ([], ["Z"], ["X"])
 
 
-def _end(pid: int, path: str) -> bool:
-    """End a process if it holds the lock for a dead one; True if it did."""
+def _end(pid: int, path: str) -> None:
+    """End a process if it holds the lock for a dead one."""
     try:
         handle = posix.pidfd_open(pid)  # before the look, as the number may be another's after it
     except OSError:
-        return False
+        return
     try:
-        if not _holds_for_the_dead(pid, path):
-            return False
-        pidfd_send_signal(handle, SIGKILL)
-        waiting = poll()
-        waiting.register(handle, POLLIN)
-        return bool(waiting.poll(SECONDS * 1000))
-    except OSError:  # it has ended by itself
-        return True
+        if _holds_for_the_dead(pid, path):
+            pidfd_send_signal(handle, SIGKILL)
+            waiting = poll()
+            waiting.register(handle, POLLIN)
+            waiting.poll(SECONDS * 1000)
+    except OSError:
+        pass  # it has ended by itself
     finally:
         posix.close(handle)
 

@@ -24,6 +24,8 @@ SUSPICIOUS = 0.1
 """Seconds after which a call that waits asks for the first time if the one that took the lock still lives:
 nft needs far less.
 """
+TRIES = 5
+"""How often to look for the tools of a dead call: one may be a script, whose children hold the lock, too."""
 
 
 class Held(KernelError):
@@ -86,12 +88,21 @@ class Lock:
     def take_now(self) -> bool:
         """Take the lock if it is free, or if only the tools of a call that was killed hold it; True if taken.
         Raises KernelError.
+
+        Tried again also if no such tool is found: it may have just ended by itself.
         """
         if self.take():
             return True
         from snf_network.host.leftover import end_leftovers  # rarely needed
 
-        return end_leftovers(self.path) and self.take()
+        for _ in range(TRIES):
+            dead = end_leftovers(self.path)
+            if self.take():
+                return True
+            if not dead:
+                return False
+            sleep(0.005)
+        return False
 
 
 class Locks:

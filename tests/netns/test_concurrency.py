@@ -9,12 +9,15 @@ import os
 import re
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 
 import pytest
 
-from tests.netns.lab import SCRIPTS, Lab, Machine, environment
+from snf_network.host.lock import Lock
+from tests.netns.lab import ROOT, SCRIPTS, Lab, Machine, environment
 from tests.netns.state import (
     State,
     about,
@@ -383,6 +386,32 @@ def test_a_killed_holder_leaves_no_lock(storm_node: Machine) -> None:
         go()
         until(lambda: not child or not os.path.exists(f"/proc/{child}"))
     assert is_up(snapshot(storm_node), "tap0")
+
+
+HOLDER = """
+import sys, threading, time
+from snf_network.host import kernel
+from snf_network.host.lock import Lock
+assert Lock(sys.argv[1], "tap0", 0).take()
+threading.Thread(target=kernel.run, args=(("sleep", sys.argv[2]),)).start()
+time.sleep(0.02)  # until it has started the tool
+print(flush=True)
+"""
+
+
+def test_a_tool_that_ends_while_it_is_looked_for_does_not_keep_the_lock(tmp_path: Path) -> None:
+    """Its call is dead; it may end by itself before, while or after all processes are looked at."""
+    for number in range(60):
+        seconds = f"{0.03 + number / 3000:.4f}"
+        command = (sys.executable, "-c", HOLDER, tmp_path, seconds)
+        with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE) as holder:
+            assert holder.stdout
+            holder.stdout.readline()
+            holder.kill()
+            holder.wait()
+        lock = Lock(str(tmp_path), "tap0", 0)
+        assert lock.take_now(), f"{number} of 60: the tool ran for {seconds} s"
+        lock.__exit__()
 
 
 MASQ = {"NETWORK_TAGS": "private-filtered masq"}

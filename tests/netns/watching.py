@@ -37,7 +37,8 @@ class Watching:
             stderr=subprocess.STDOUT,
             text=True,
         )
-        assert until(lambda: self.comparisons() > 0 or (under and self.is_dead()), 20), self.node.read(LOG)
+        assert until(lambda: self.comparisons() > 0 or self.is_dead(), 20), self.node.read(LOG)
+        assert under or not self.is_dead(), self.process.communicate()[0]
 
     def is_dead(self) -> bool:
         """True if it has ended, as one that is killed at a step may have by now."""
