@@ -25,6 +25,7 @@ from snf_network.observe import readback
 from snf_network.setups import addressed
 from snf_network.setups.firewall import profile_of
 from snf_network.setups.limit import PREFIX, limits_of
+from snf_network.setups.pins import prefix6
 from snf_network.setups.tags import tags_of
 from snf_network.watch.state import state as watch_state
 
@@ -108,11 +109,9 @@ def _watch() -> str:
 def given_up(record: Record) -> Iterator[str]:
     """Tag settings of a NIC that give up a row of the drop matrix (docs/selftest.md)."""
     members = (one for one in record.resources if isinstance(one, Element))
-    for resource in members:
-        if resource.set == "nets6" and resource.family in ("bridge", "netdev"):
-            prefix = resource.key.rpartition(" ")[2]
-            if is_link_local(prefix.partition("/")[0]):
-                yield f"any link-local source of {prefix} passes, also another guest's (allow:{prefix})"
+    for prefix in (prefix6(one) for one in members if one.family in ("bridge", "netdev")):
+        if prefix and is_link_local(prefix.partition("/")[0]):
+            yield f"any link-local source of {prefix} passes, also another guest's (allow:{prefix})"
 
 
 def limits(records: list[Record], config: Config) -> dict[str, dict[str, dict[str, Any]]]:

@@ -30,6 +30,7 @@ PIN_SETS = (
     "src6",
     "nets4",
     "nets6",
+    "nets64",
     "prefixed",
     "owned",
     "prefixes",

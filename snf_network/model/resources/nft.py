@@ -23,7 +23,7 @@ COUNTERS = "drops"
 """The set that counts drops."""
 LEARNED = (COUNTERS, "others4", "others6", "tracked", "noted", "noted4", "noting", "seen", "arriving")
 """Sets whose members come from packets, not from NICs."""
-DIGITS = {"ndmacs": 12, "targets": 32, "tgtnets": 32, "router_targets": 32}
+DIGITS = {"ndmacs": 12, "targets": 32, "tgtnets": 32, "tgtnets64": 16, "router_targets": 32}
 """Number of hexadecimal digits of the values that nft lists for raw payload."""
 KEYS = {
     **dict.fromkeys(
@@ -32,8 +32,8 @@ KEYS = {
     ),
     **dict.fromkeys(("queued", "tables", "gateways", "overlays", "guests"), "interface"),
     **dict.fromkeys(("macs", "prefixes", "apart"), "interface mac"),
-    **dict.fromkeys(("src4", "nets4", "src6", "nets6"), "interface mac address"),
-    **dict.fromkeys(("targets", "tgtnets", "ndmacs", "router_targets"), "interface digits"),
+    **dict.fromkeys(("src4", "nets4", "src6", "nets6", "nets64"), "interface mac address"),
+    **dict.fromkeys(("targets", "tgtnets", "tgtnets64", "ndmacs", "router_targets"), "interface digits"),
     **dict.fromkeys(("limited", "broadcasts", "openings"), "interface"),
     **dict.fromkeys(("routers", "router_ips"), "interface address"),
     "trunks": "interface vlan",
