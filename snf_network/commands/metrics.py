@@ -21,6 +21,7 @@ from snf_network.host import kernel
 from snf_network.host.record import Record, Records, is_live
 from snf_network.model.config import Config, dns_is_on
 from snf_network.observe import readback
+from snf_network.watch.state import state as watch_state
 
 from . import chosen, prometheus, status
 from .prometheus import Family, by, one
@@ -70,6 +71,7 @@ def run(options: argparse.Namespace, config: Config) -> int:
         *(_drift(config) if options.drift else ()),
         *(_names(config) if dns_is_on(config) else ()),
         *_answers(live, config),
+        *_watch(),
     ]
     text = prometheus.text(families) + _daemon()
     if options.textfile:
@@ -145,6 +147,21 @@ def _answers(live: list[Record], config: Config) -> Iterator[Family]:
     yield one(
         "snf_network_unanswered_nics", "NICs that rely on nfdhcpd and get no answer from it.", len(silent)
     )
+
+
+def _watch() -> Iterator[Family]:
+    """What the watch has done since it started; without one, only that it does not run."""
+    said = watch_state()
+    yield one("snf_network_watch_up", "1 if snf-network watch runs.", int(said is not None))
+    if said:
+        about = (
+            "How often the watch put back what was lost, took back what a gone NIC had left, and announced."
+        )
+        yield by("act", "snf_network_watch_acts_total", about, said["acts"])
+        about = "How often the watch compared the whole node."
+        yield one("snf_network_watch_comparisons_total", about, said["comparisons"])
+        about = "What another program changes again and again, as in snf-network status --wide."
+        yield one("snf_network_watch_fights", about, len(said["fights"]))
 
 
 def _daemon() -> str:

@@ -24,6 +24,7 @@ from snf_network.watch.claims import Claims
 from snf_network.watch.listen import heard_before
 from snf_network.watch.notes import Notes
 from snf_network.watch.pace import LONGEST, Pace
+from snf_network.watch.state import ACTS
 from snf_network.watch.suspicion import lost_of
 from snf_network.watch.uplinks import Announcer, lost_proxies, lost_settings
 
@@ -90,6 +91,7 @@ class Keeper(Notes):
         """The whole node was looked at since this was reset."""
         self.comparisons = self.failures = 0
         """Of the whole node, so far; and how many of them in a row could not be dealt with."""
+        self.acts = dict.fromkeys(ACTS, 0)
         self.not_before: dict[str, float] = {}
         self.actor = ""
 
@@ -255,6 +257,7 @@ class Keeper(Notes):
         """Undo what gone NICs had; True if another call is at work on one."""
         done, failed = self.engine.remove_gone(gone)
         handed, self.engine.handed = self.engine.handed, []
+        self.acts["removed"] += len(done)
         for record in done:
             self._say(record, f"{record.instance} is gone: taken back", began)
         for words in handed:
@@ -355,6 +358,7 @@ class Keeper(Notes):
         self.not_before[CARRIERS] = self.clock() + FULL_PAUSE
         live, came = filter(is_live, self.engine.records), self.came(*KINDS[CARRIERS])
         if self.announcer.begin(names, live, self.links, self.config):
+            self.acts["announced"] += 1
             on = shown(", ".join(sorted(names)))[1:-1]
             self._say(None, f"{on} has a carrier: announcing the NICs behind it", came)
 
@@ -369,6 +373,7 @@ class Keeper(Notes):
     ) -> None:
         """Log what was put back, and slow down if that happens again and again: to pauses of `longest`."""
         self._say(record, words, since)
+        self.acts["restored"] += 1
         if self.pace.acted(key, longest):
             by = f"; the last nft transaction was by {self.actor}" if self.actor else ""
             words = f"{key} is changed again and again: it is put back with growing pauses{by}"

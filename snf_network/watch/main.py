@@ -42,7 +42,7 @@ class Watch:
         self.events = Events(int(env.get(OCTETS) or ROOM))
         self.keeper = Keeper(config, log, self.events.parser.links)
         self.keeper.refresh, self.keeper.relist = self._read, self._relist
-        self.told: tuple[dict[str, int], int] | None = None
+        self.told: tuple[dict[str, int], int, dict[str, int]] | None = None
         self.ending = False
 
     def run(self) -> None:
@@ -96,9 +96,9 @@ class Watch:
         self.ending = True
 
     def _say(self) -> None:
-        """Keep what `status` and `check` tell, if it has changed."""
+        """Keep what `status`, `check` and `metrics` tell, if it has changed."""
         fights = {key: round(pause) for key, pause in self.keeper.pace.fights().items()}
-        told = (fights, self.keeper.comparisons)
+        told = (fights, self.keeper.comparisons, dict(self.keeper.acts))
         if told != self.told:
             self.told = told
             try:

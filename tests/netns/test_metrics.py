@@ -18,6 +18,7 @@ from snf_network.model.names import Names
 from tests.dhcpd.netns.daemon import running
 from tests.netns import frames as f
 from tests.netns.lab import ROOT, SCRIPTS, Lab, Machine, drops, environment, send, until
+from tests.netns.watching import Watching
 
 COMMAND = SCRIPTS / "snf-network"
 STATE_DIR, SETTINGS = "/var/lib/snf-network", "/etc/default/snf-network"
@@ -73,9 +74,12 @@ def everything(node: Machine, guest: Machine) -> str:
     send(guest, "eth0", *[FORGED] * 3)
     assert until(lambda: drops(node)["tap0", "ip4-src"] == 3)
     node.write(SETTINGS, DNS)
+    watching = Watching(node)
     with running(node, "--socket", PATH):
         assert until(lambda: 'nfdhcpd_guests{state="served"} 1\n' in node.out(COMMAND, "metrics"))
-        return node.out(COMMAND, "metrics", "--drift")
+        said = node.out(COMMAND, "metrics", "--drift")
+    watching.end()
+    return said
 
 
 def test_prometheus_reads_what_a_node_has(place: tuple[Machine, Machine]) -> None:
@@ -96,6 +100,23 @@ def test_prometheus_reads_what_a_node_has(place: tuple[Machine, Machine]) -> Non
     assert {value for _, value in found["snf_network_differences"]} == {0}
     assert valued(found, "nfdhcpd_up") == 1 and valued(found, "nfdhcpd_guests", state="served") == 1
     assert valued(found, "snf_network_unanswered_nics") == 0
+    assert valued(found, "snf_network_watch_up") == 1 and valued(found, "snf_network_watch_fights") == 0
+
+
+def test_what_the_watch_does_is_counted(node: Machine) -> None:
+    assert valued(metrics(node), "snf_network_watch_up") == 0
+    watching = Watching(node)
+    before = metrics(node)
+    node.run("nft", 'delete element inet snf_network routed { "tap0" }')
+    node.ip("link set eth1 down", "link set eth1 up")
+    acts = "snf_network_watch_acts_total"
+    assert until(lambda: valued(metrics(node), acts, act="restored") > valued(before, acts, act="restored"))
+    assert until(lambda: valued(metrics(node), acts, act="announced") >= 1)
+    node.ip("link del tap0")
+    assert until(lambda: valued(metrics(node), acts, act="removed") == 1)
+    assert valued(metrics(node), "snf_network_watch_comparisons_total") >= 1
+    assert watching.end() == ""
+    assert [name for name in metrics(node) if "watch" in name] == ["snf_network_watch_up"]
 
 
 def test_what_a_node_does_not_have_is_left_out(node: Machine) -> None:

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 import pytest
 
 from snf_network.watch.pace import OFTEN, Pace
+from snf_network.watch.state import ACTS
 from tests.netns.lab import Ear, Lab, laboratory, until
 from tests.netns.traffic import BRIDGED, IP, IP6, PEER, ROUTED, Place, guests_of
 from tests.netns.watching import SECONDS, WATCH, Watching, own_run
@@ -259,7 +260,8 @@ def test_growing_pauses() -> None:
 
 
 def test_its_state_is_not_believed_when_its_process_is_another(place: Place) -> None:
-    text = json.dumps({"pid": 1, "start": "0", "since": 1, "fights": {"tap0": 3}})
+    said = {"since": 1, "fights": {"tap0": 3}, "comparisons": 1, "acts": dict.fromkeys(ACTS, 0)}
+    text = json.dumps({"pid": 1, "start": "0", **said})
     place.node.run("mkdir", "-p", "/run/snf-network")
     place.node.write("/run/snf-network/watch.json", text)
     assert "watch: does not run" in place.node.script("snf-network", {}, "status", "--wide").stdout
