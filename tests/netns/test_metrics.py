@@ -25,20 +25,25 @@ STATE_DIR, SETTINGS = "/var/lib/snf-network", "/etc/default/snf-network"
 ROUTED = environment("add-routed-ifup-1", INTERFACE_NAME="pub0")
 NIC = {"interface": "tap0", "guest": "inst1.example.com", "nic": "pub0", "network": "pub1"}
 FORGED = f.ethernet(ROUTED["MAC"], "cc:47:52:4e:45:54", f.udp("192.0.2.99", ROUTED["NETWORK_GATEWAY"]))
+DISCOVER = f.ethernet(ROUTED["MAC"], f.BROADCAST, f.dhcp(ROUTED["MAC"], 1))
 EXAMPLES = ROOT / "examples"
 DNS = "AUTHENTICATION_METHOD=plain\nSERVER=192.0.2.53\n"
 
 Samples = dict[str, list[tuple[dict[str, str], float]]]
 
 
-@pytest.fixture
-def place(lab: Lab) -> tuple[Machine, Machine]:
+def node_and_guest(lab: Lab) -> tuple[Machine, Machine]:
     """A node with a /run of its own, where the control socket is; and its guest."""
     node = lab.node("node1", lab.router())
     node.run("mount", "-t", "tmpfs", "tmpfs", "/run")
     guest = lab.guest(node, "tap0", ROUTED["MAC"])
     node.up(ROUTED)
     return node, guest
+
+
+@pytest.fixture
+def place(lab: Lab) -> tuple[Machine, Machine]:
+    return node_and_guest(lab)
 
 
 @pytest.fixture
@@ -77,6 +82,8 @@ def everything(node: Machine, guest: Machine) -> str:
     watching = Watching(node)
     with running(node, "--socket", PATH):
         assert until(lambda: 'nfdhcpd_guests{state="served"} 1\n' in node.out(COMMAND, "metrics"))
+        send(guest, "eth0", DISCOVER)
+        assert until(lambda: "nfdhcpd_frames_total{" in node.out(COMMAND, "metrics"))
         said = node.out(COMMAND, "metrics", "--drift")
     watching.end()
     return said
