@@ -360,6 +360,13 @@ def test_named_conf_keys(tmp_path: Path, text: str) -> None:
     assert (str(key.name), key.secret, key.algorithm) == ("k1.", b"0123456789abcdef", dns.tsig.HMAC_SHA256)
 
 
+def test_a_secret_may_look_like_a_comment(tmp_path: Path) -> None:
+    """One of a hundred that tsig-keygen makes has // in it."""
+    text = 'key "k1" {\n\talgorithm hmac-sha256; // "no\n\tsecret "AA//BB==";\n};\n'
+    (tmp_path / "key").write_text(text)
+    assert read_key(str(tmp_path / "key")).secret == base64.b64decode("AA//BB==")
+
+
 def test_keys_of_dnssec_keygen(tmp_path: Path) -> None:
     private, public = tmp_path / "Kk1.example.+165+12345.private", tmp_path / "Kk1.example.+165+12345.key"
     private.write_text(f"Private-key-format: v1.3\nAlgorithm: 165 (HMAC_SHA512)\nKey: {SECRET}\nBits: AAA=\n")

@@ -34,7 +34,8 @@ ALGORITHMS = {
 }
 CLAUSE = re.compile(r'^\s*key\s+("[^"]+"|\S+)\s*\{(.*?)\}\s*;', re.DOTALL | re.MULTILINE)
 STATEMENT = re.compile(r'\b(algorithm|secret)\s+("[^"]*"|[^;\s]+)\s*;')
-COMMENT = re.compile(r"/\*.*?\*/|(?://|#).*?$", re.DOTALL | re.MULTILINE)
+COMMENT = re.compile(r'("[^"]*")|/\*.*?\*/|(?://|#).*?$', re.DOTALL | re.MULTILINE)
+"""A comment, or a string, which may have // in it: one secret of a hundred does."""
 HINT = "a key {} clause of tsig-keygen, or K<name>.+<algorithm>+<id>.key or .private of dnssec-keygen"
 
 
@@ -61,7 +62,7 @@ def read_key(path: str) -> dns.tsig.Key:
 
 
 def _clause(text: str) -> tuple[str, str, str] | None:
-    found = CLAUSE.search(COMMENT.sub("", text))
+    found = CLAUSE.search(COMMENT.sub(lambda match: match[1] or "", text))
     if not found:
         return None
     values = {key: value.strip('"') for key, value in STATEMENT.findall(found[2])}
