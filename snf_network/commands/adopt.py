@@ -72,7 +72,7 @@ def run(options: argparse.Namespace, config: Config) -> int:
         outcomes = _each(found, lambda guest: _planned(guest, config), options)
     else:
         log = Log("snf-network", path=config.logfile)
-        with Lock(config.state_dir, ONE, 0):
+        with Lock(config.state_dir, ONE):  # long enough to end the tools of one that was killed
             found = survey(config)
             _load(found, config, log)
             outcomes = _each(found, lambda guest: _done(guest, config, log), options)
