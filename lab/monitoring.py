@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Any
 from urllib.error import URLError
 from urllib.parse import urlencode
@@ -35,16 +35,21 @@ def monitored(node: Machine, seconds: int = 1) -> Iterator[None]:
         f"--config.file={DIRECTORY}/prometheus.yml",
     )
     collected = f"--collector.textfile.directory={DIRECTORY}/node-exporter"
-    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-    running = [
-        subprocess.Popen(node.command(*words), **quiet) for words in ((*exporter, collected), prometheus)
-    ]
+    with ExitStack() as stack:
+        for words in ((*exporter, collected), prometheus):
+            stack.enter_context(running(node, *words))
+        yield
+
+
+@contextmanager
+def running(node: Machine, *words: object) -> Iterator[None]:
+    """A program on the node, whose output nobody reads."""
+    process = subprocess.Popen(node.command(*words), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
         yield
     finally:
-        for process in running:
-            process.terminate()
-            process.wait(30)
+        process.terminate()
+        process.wait(30)
 
 
 def asked(node: Machine, what: str, **words: object) -> Any:

@@ -53,11 +53,11 @@ def _source6(value: str) -> tuple[str, str]:
     return "nets6" if "/" in value else "src6", value
 
 
-def _target(value: str, tap: str) -> tuple[str, str, str]:
-    """The same as target of neighbour discovery: set, interface and number, of a /64 its first half."""
+def _target(value: str) -> tuple[str, str]:
+    """The same as target of neighbour discovery: the set, and the number, of a /64 its first half."""
     if value.endswith(HALF):
-        return "tgtnets64", tap, raw_address(value.removesuffix(HALF))[: len("0x") + 16]
-    return "tgtnets" if "/" in value else "targets", tap, raw_address(value)
+        return "tgtnets64", raw_address(value.removesuffix(HALF))[: len("0x") + 16]
+    return "tgtnets" if "/" in value else "targets", raw_address(value)
 
 
 def prefix6(source: Element) -> str:
@@ -92,7 +92,8 @@ def addresses6(nic: Nic, family: str, allowed: Extra, own: Iterable[str]) -> Ite
             name, address = _source6(value)
             yield Element(family, name, tap, f"{mac} . {address}")
     for value in values:
-        yield Element(family, *_target(value, tap))
+        name, number = _target(value)
+        yield Element(family, name, tap, number)
 
 
 def routers(nic: Nic, family: str, addresses: Iterable[str]) -> Iterator[Resource]:

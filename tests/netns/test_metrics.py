@@ -10,6 +10,7 @@ import subprocess
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from lab.monitoring import EXAMPLES
 from snf_network import __version__
 from snf_network.dhcpd.control import PATH
 from snf_network.dns.registry import Registered, Trouble
@@ -26,7 +27,6 @@ ROUTED = environment("add-routed-ifup-1", INTERFACE_NAME="pub0")
 NIC = {"interface": "tap0", "guest": "inst1.example.com", "nic": "pub0", "network": "pub1"}
 FORGED = f.ethernet(ROUTED["MAC"], "cc:47:52:4e:45:54", f.udp("192.0.2.99", ROUTED["NETWORK_GATEWAY"]))
 DISCOVER = f.ethernet(ROUTED["MAC"], f.BROADCAST, f.dhcp(ROUTED["MAC"], 1))
-EXAMPLES = ROOT / "examples"
 DNS = "AUTHENTICATION_METHOD=plain\nSERVER=192.0.2.53\n"
 
 Samples = dict[str, list[tuple[dict[str, str], float]]]
