@@ -13,7 +13,7 @@ from snf_network.model.nic import Nic
 from snf_network.model.resources import Element, Hook, Shaper
 from snf_network.model.resources.nft import listed
 from snf_network.plan import plan_for
-from snf_network.rules.listing import our_table
+from snf_network.rules.text import our_table
 from snf_network.setups.limit import BITS, KINDS, limits_of, number
 from tests.test_plan import BRIDGED, NODE
 

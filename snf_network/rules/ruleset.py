@@ -292,7 +292,7 @@ class Ruleset:
 
 
 def _ours(listing: str, family: str) -> str:
-    from snf_network.rules.listing import our_table  # an ifup needs it only if it loads the rules
+    from snf_network.rules.text import our_table  # an ifup needs it only if it loads the rules
 
     return our_table(listing, family)
 

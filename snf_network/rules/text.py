@@ -1,8 +1,11 @@
-"""Those parts of the rules that are made: of the settings, and for each firewall profile."""
+"""Our rules as text: those parts that are made, of the settings and for each firewall profile, and our table
+in what nft lists.
+"""
 
 from __future__ import annotations
 
 from snf_network.host.kernel import RULES, read_file
+from snf_network.model.resources.nft import SIDES
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -96,3 +99,20 @@ def _chains(name: str, body: str) -> Iterator[str]:
 def _checked(check: str, name: str) -> str:
     """A profile's chain for NICs to which a frame must pass a check before."""
     return f"chain {check}_profile_{name} {{\n{CHECKS[check].format(name=name)}\n}}\n"
+
+
+def our_table(listing: str, family: str) -> str:
+    """Our table in the listing of a family's ruleset; empty if it is not there. Without the chains of NICs,
+    which come and go with them.
+    """
+    head = f"table {family} snf_network {{\n"
+    start = f"\n{listing}".find(f"\n{head}")
+    return _without_hooks(listing[start : listing.find("\n}\n", start) + 3]) if start >= 0 else ""
+
+
+def _without_hooks(table: str) -> str:
+    if not any(f"\tchain {side}-" in table for side in SIDES):
+        return table
+    blocks = table.removesuffix("}\n").rstrip("\n").split("\n\n")
+    kept = (block for block in blocks if not block.startswith(tuple(f"\tchain {side}-" for side in SIDES)))
+    return "\n\n".join(kept) + "\n}\n"
