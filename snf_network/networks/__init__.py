@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 from snf_network.model.networks import Bridge, Overlay, Routed, WireGuard
 from snf_network.model.resources.frr import FrrBlock
 from snf_network.networks import bridge, evpn, overlay, routed, wireguard
@@ -33,6 +35,7 @@ def resources(network: Network, networks: Networks, site: Site) -> Iterator[Reso
         yield from wireguard.resources(network)
 
 
+@lru_cache(1)  # it is asked for again under the lock
 def wanted(networks: Networks, site: Site) -> dict[str, tuple[Resource, ...]]:
     """What each network puts on the node, by name: what overlays share comes first, then tunnels, which keep
     what is for the other nodes from going in the clear; our block in frr.conf is last.
