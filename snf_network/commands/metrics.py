@@ -17,14 +17,15 @@ from snf_network.dhcpd import liveness
 from snf_network.dhcpd import metrics as of_daemon
 from snf_network.dhcpd.control_client import Connection
 from snf_network.errors import SnfNetworkError
-from snf_network.host import kernel
+from snf_network.host import kernel, latency
 from snf_network.host.record import Record, Records, is_live
 from snf_network.model.config import Config, dns_is_on
 from snf_network.observe import readback
+from snf_network.scripts.process import IFUPS
 from snf_network.watch.state import state as watch_state
 
 from . import chosen, prometheus, status
-from .prometheus import Family, by, one
+from .prometheus import Family, Histogram, by, one
 
 SUMMARY = "print metrics for Prometheus"
 TRAFFIC = {
@@ -72,6 +73,7 @@ def run(options: argparse.Namespace, config: Config) -> int:
         *(_names(config) if dns_is_on(config) else ()),
         *_answers(live, config),
         *_watch(),
+        *_latency(),
     ]
     text = prometheus.text(families) + _daemon()
     if options.textfile:
@@ -140,6 +142,13 @@ def _names(config: Config) -> Iterator[Family]:
     )
     about = "For how long the oldest change to a name has not reached DNS; 0 if none is open."
     yield one("snf_network_dns_oldest_pending_seconds", about, found.oldest)
+
+
+def _latency() -> Iterator[Family | Histogram]:
+    counts, total, failed = latency.figures(IFUPS)
+    about = "How long it took to bring a NIC up, without the start of the interpreter."
+    yield Histogram("snf_network_ifup_seconds", about, latency.BOUNDS, counts, total)
+    yield one("snf_network_ifup_failures_total", "How often a NIC was not brought up.", failed)
 
 
 def _answers(live: list[Record], config: Config) -> Iterator[Family]:

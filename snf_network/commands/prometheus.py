@@ -6,8 +6,9 @@ one byte that is not UTF-8 would make node_exporter reject the whole file.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cache
+from itertools import accumulate
 
 from snf_network.lean import dataclass
 
@@ -37,7 +38,28 @@ class Family:
             yield f"{self.name}{{{words}}} {value}" if words else f"{self.name} {value}"
 
 
-def text(families: Iterable[Family]) -> str:
+@dataclass(frozen=True)
+class Histogram:
+    """How many values were at most each of the bounds."""
+
+    name: str
+    help: str
+    bounds: tuple[float, ...]
+    counts: Sequence[int]
+    """How many were within each bound but not within the one before, then how many were beyond all."""
+    total: float
+
+    def lines(self) -> Iterator[str]:
+        """Its HELP and TYPE line, a line for each bound, the sum and the count."""
+        yield f"# HELP {self.name} {self.help}"
+        yield f"# TYPE {self.name} histogram"
+        for bound, count in zip((*self.bounds, "+Inf"), accumulate(self.counts), strict=True):
+            yield f'{self.name}_bucket{{le="{bound}"}} {count}'
+        yield f"{self.name}_sum {self.total}"
+        yield f"{self.name}_count {sum(self.counts)}"
+
+
+def text(families: Iterable[Family | Histogram]) -> str:
     """The lines of all families."""
     return "".join(f"{line}\n" for family in families for line in family.lines())
 

@@ -9,7 +9,7 @@ from snf_network.addresses import is_interface
 from snf_network.errors import BadEnvironment, NodesOwn, SnfNetworkError, shown
 from snf_network.model.nic import Nic
 from snf_network.scripts.bringup import bring_up, note_failure, note_names
-from snf_network.scripts.process import Log, answered, environment, run, settle, take_time
+from snf_network.scripts.process import Log, answered, count, environment, run, settle, take_time
 from snf_network.setups import addressed
 
 TYPE_CHECKING = False
@@ -49,17 +49,25 @@ def up(interface: str, env: dict[str, str], argv: Sequence[str], config: Config,
 
     Raises BadEnvironment before any change.
     """
+    done = None
+    try:
+        done = _up(interface, env, config, log)
+    finally:
+        count(is_up=done is not None)
+    return extra(*done, config, env, argv, log) if done else 1
+
+
+def _up(interface: str, env: dict[str, str], config: Config, log: Log) -> tuple[Nic, Plan] | None:
     if env.get("ACTION", "up") not in ("up", ""):
         raise BadEnvironment(f"ACTION={shown(env['ACTION'])} is not valid", "up or down")
     nic = Nic.from_env(env, interface)
     try:
-        plan = bring_up(nic, config, log)
+        return nic, bring_up(nic, config, log)
     except (SnfNetworkError, OSError) as error:
         log.say(error)
         if not isinstance(error, NodesOwn):
             note_failure(nic, config, str(error))
-        return 1
-    return extra(nic, plan, config, env, argv, log)
+        return None
 
 
 def down(interface: str, env: dict[str, str], local: bool, config: Config, log: Log) -> int:

@@ -6,7 +6,7 @@ import posix
 from _signal import alarm  # type: ignore[import-not-found]  # signal itself would import enum
 from _socket import AF_UNIX, MSG_DONTWAIT, SOCK_DGRAM, socket
 from sys import modules
-from time import strftime
+from time import monotonic, strftime
 
 from snf_network.errors import SnfNetworkError, shown
 from snf_network.host import kernel
@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     from snf_network.host.record import Record
     from snf_network.model.nic import Nic
 
+BEGAN = monotonic()
+IFUPS = "/run/snf-network/ifups"
+"""Counts how long NICs took to come up: host/latency.py."""
 JOURNAL = "/run/systemd/journal/socket"
 ERROR, INFO = 3, 6
 """Priorities of syslog(3)."""
@@ -50,6 +53,14 @@ def settle() -> None:
     kernel.give_up_after(SECONDS)
     alarm(LAST)
     open_descriptors()
+
+
+def count(is_up: bool) -> None:
+    """Note how long this call took to bring a NIC up, or that it did not, if `metrics` has made the file."""
+    if posix.access(IFUPS, posix.F_OK):
+        from snf_network.host.latency import note
+
+        note(IFUPS, monotonic() - BEGAN, is_up)
 
 
 def answered(name: str, argv: Sequence[str]) -> bool:

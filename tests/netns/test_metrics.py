@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import re
 import shutil
@@ -16,6 +17,7 @@ from snf_network.dhcpd.control import PATH
 from snf_network.dns.registry import Registered, Trouble
 from snf_network.dns.spool import Desired
 from snf_network.model.names import Names
+from snf_network.scripts.process import IFUPS
 from tests.dhcpd.netns.daemon import running
 from tests.netns import frames as f
 from tests.netns.lab import ROOT, SCRIPTS, Lab, Machine, drops, environment, send, until
@@ -55,7 +57,7 @@ def parsed(text: str) -> Samples:
     """Labels and values by name; fails for a sample without HELP and TYPE, and for one that is there twice."""
     found: Samples = {}
     for family in text_string_to_metric_families(text):
-        assert family.documentation and family.type in ("counter", "gauge")
+        assert family.documentation and family.type in ("counter", "gauge", "histogram")
         for sample in family.samples:
             assert (family.type == "counter") == sample.name.endswith("_total")
             others = found.setdefault(sample.name, [])
@@ -124,6 +126,42 @@ def test_what_the_watch_does_is_counted(node: Machine) -> None:
     assert valued(metrics(node), "snf_network_watch_comparisons_total") >= 1
     assert watching.end() == ""
     assert [name for name in metrics(node) if "watch" in name] == ["snf_network_watch_up"]
+
+
+def test_ifups_are_timed_and_counted_once_somebody_asks(node: Machine) -> None:
+    node.run("rm", "-f", IFUPS)
+    node.up(ROUTED)
+    assert node.run("test", "-e", IFUPS, check=False).returncode == 1
+    count, failures = "snf_network_ifup_seconds_count", "snf_network_ifup_failures_total"
+    before = metrics(node)
+    assert (valued(before, count), valued(before, failures)) == (0, 0)
+    for _ in range(3):
+        node.up(ROUTED)
+    for wrong in ({"MAC": "nonsense"}, {"LINK": "4097"}):
+        assert node.up({**ROUTED, **wrong}, check=False).returncode == 1
+    found = metrics(node)
+    assert (valued(found, count), valued(found, failures)) == (3, 2)
+    buckets = [(labels["le"], value) for labels, value in found["snf_network_ifup_seconds_bucket"]]
+    assert buckets[0][0] == "0.005" and buckets[-2:] == [("5.0", 3), ("+Inf", 3)]
+    assert sorted(value for _, value in buckets) == [value for _, value in buckets]
+    assert 3 * 0.002 < valued(found, "snf_network_ifup_seconds_sum") < 3 * 5
+    assert node.out("stat", "-c", "%a", IFUPS) == "600\n"
+
+
+def test_nothing_about_the_counts_keeps_a_nic_down(node: Machine) -> None:
+    metrics(node)
+    for how in (("truncate", "-s", "3", IFUPS), ("ln", "-sf", "/dev/null", IFUPS)):
+        node.run(*how)
+        node.up(ROUTED)
+    node.run("rm", IFUPS)
+    node.write(IFUPS, "nonsense")
+    assert valued(metrics(node), "snf_network_ifup_seconds_count") == 0
+    with node.entered(), open(IFUPS, "rb+") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        node.up(ROUTED)
+    assert valued(metrics(node), "snf_network_ifup_seconds_count") == 0
+    node.up(ROUTED)
+    assert valued(metrics(node), "snf_network_ifup_seconds_count") == 1
 
 
 def test_what_a_node_does_not_have_is_left_out(node: Machine) -> None:
@@ -252,7 +290,7 @@ def test_the_unit_writes_where_debian_has_the_collector() -> None:
 
 def test_examples_ask_for_metrics_that_exist(place: tuple[Machine, Machine]) -> None:
     text = everything(*place)
-    known = {*re.findall(r"^# HELP (\w+)", text, re.MULTILINE), "node_textfile_mtime_seconds"}
+    known = {*parsed(text), "node_textfile_mtime_seconds"}
     for path in (EXAMPLES / "alerts.yaml", EXAMPLES / "grafana.json"):
         lines = [line for line in path.read_text().splitlines() if not line.startswith("#")]
         asked = {*re.findall(r"\b(?:snf_network|nfdhcpd|node)_\w+", "\n".join(lines))}
