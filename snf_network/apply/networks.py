@@ -54,12 +54,13 @@ class Networks:
         self.records = records(config)
         self.ruleset = Ruleset(config, host)
 
-    def change(self, look: Look) -> list[tuple[Change, list[str]]]:
+    def change(self, look: Look, likely: Iterable[Resource] = ()) -> list[tuple[Change, list[str]]]:
         """Do what `look` finds, which sees the records under the lock. Returns what was to be done to each
-        network, and what of it failed. Raises KernelError: then the next call goes on.
+        network, and what of it failed. Whoever knows what is `likely` to be recorded has it read sooner.
+        Raises KernelError: then the next call goes on.
         """
         with Lock(self.records.directory, ALWAYS, WAIT):
-            known = {record.interface: record for record in self.records}
+            known = {record.interface: record for record in self.records.all(likely)[0]}
             found = look(known)
             possible = {one.name: self._begin(one, known.get(one.name)) for one in found if not one.refused}
             changes = [one for one in found if not one.refused]

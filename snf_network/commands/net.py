@@ -156,7 +156,8 @@ def _frr(lines: Sequence[str], options: argparse.Namespace) -> int:
 def _up(options: argparse.Namespace, config: Config) -> int:
     place = load(options.file or PATH, options.ssconf)[1]
     wanted = selected(place, options.name, options.file or PATH)
-    done = Networks(config).change(lambda known: bring_up(place, wanted, known))
+    every = (one for some in wanted.values() for one in some)
+    done = Networks(config).change(lambda known: bring_up(place, wanted, known), every)
     left = [(name, why) for name, why in place.left_out if not options.name]
     return _report(options, config, [*done, *((Change(name), [why]) for name, why in left)])
 

@@ -153,8 +153,9 @@ def _foreign_peers(
     wanted: Iterable[Resource], before: Iterable[Resource], view: View
 ) -> Iterator[TunnelPeer]:
     """Peers of this network's devices that nobody has on record."""
-    known = {one.slot for one in (*wanted, *before)}
-    for device in (one.interface for one in wanted if isinstance(one, Device) and one.type == "wireguard"):
+    devices = [one.interface for one in wanted if isinstance(one, Device) and one.type == "wireguard"]
+    known = {one.slot for one in (*wanted, *before)} if devices else set()
+    for device in devices:
         tunnel = view.tunnels.get(device, Seen("", 0, {}))
         every = (
             TunnelPeer(device, public, (*seen.prefixes, "0.0.0.0/0")[0], str(seen.keepalive))
