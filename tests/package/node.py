@@ -47,6 +47,7 @@ LINKS = {
 USR = """
 mkdir /mnt/usr /mnt/usr.work
 mount -t overlay overlay -o lowerdir=/usr,upperdir=/mnt/usr,workdir=/mnt/usr.work /usr
+mount -t tmpfs tmpfs /run
 """
 PURGE = "dpkg-query -W snf-network nfdhcpd 2> /dev/null | cut -f 1 | xargs -r dpkg --purge"
 UNITS = {

@@ -214,10 +214,12 @@ def test_purge_leaves_nothing_of_ours(bare: Node, debs: list[Path]) -> None:
     guest_of(bare, ROUTED)
     bare.call("/etc/ganeti/kvm-vif-bridge", ROUTED)
     assert f"snf-network: {len(LINKS)} links made in /etc/ganeti and /etc/xen/scripts\n" in said
+    bare.machine.run("snf-network", "metrics")
     said = bare.dpkg("--purge", "snf-network", "nfdhcpd")
     assert "running guests keep their rules" in said
     assert f"these NICs are up, and their records go now: {ROUTED['INTERFACE']}\n" in said
     assert bare.changes() - before == set()
+    assert bare.machine.run("test", "-e", "/run/snf-network", check=False).returncode
 
 
 def test_nfdhcpd_alone_answers_a_guest(bare: Node, debs: list[Path]) -> None:

@@ -269,3 +269,4 @@ def test_purged_it_leaves_no_unit(node: Booted) -> None:
     node.dpkg("--purge", "snf-network", "nfdhcpd")
     assert node.systemctl("list-units", "--plain", "--no-legend", "snf-network*", "nfdhcpd*") == ""
     assert node.systemctl("list-unit-files", "--no-legend", "snf-network*", "nfdhcpd*", check=False) == ""
+    assert node.machine.run("test", "-e", "/run/snf-network", check=False).returncode
