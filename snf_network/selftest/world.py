@@ -43,8 +43,11 @@ for name in etc var; do
   mount -t overlay overlay -o lowerdir=/$name,upperdir=/mnt/$name,workdir=/mnt/$name.work /$name
 done
 mount -t sysfs sysfs /sys
+[ ! -d /run/snf-network ] || mount -t tmpfs tmpfs /run/snf-network
 """
-"""Shell lines that give a mount namespace its own /etc, /var and /sys: overlays that vanish with it."""
+"""Shell lines that give a mount namespace its own /etc, /var and /sys, overlays that vanish with it, and hide
+what our programs on the real machine count and say in /run.
+"""
 _libc = ctypes.CDLL(None, use_errno=True)
 
 

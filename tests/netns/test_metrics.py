@@ -148,6 +148,19 @@ def test_ifups_are_timed_and_counted_once_somebody_asks(node: Machine) -> None:
     assert node.out("stat", "-c", "%a", IFUPS) == "600\n"
 
 
+def test_what_a_machine_of_ours_does_is_not_counted_on_the_real_one(node: Machine, lab: Lab) -> None:
+    """`selftest` makes such machines on a node that is monitored."""
+    metrics(node)
+    before = node.run("md5sum", IFUPS).stdout
+    with node.entered():
+        inner = Lab()
+        try:
+            assert inner.node("inner", inner.router()).up(ROUTED, check=False).returncode == 1
+        finally:
+            inner.close()
+    assert node.run("md5sum", IFUPS).stdout == before
+
+
 def test_nothing_about_the_counts_keeps_a_nic_down(node: Machine) -> None:
     metrics(node)
     for how in (("truncate", "-s", "3", IFUPS), ("ln", "-sf", "/dev/null", IFUPS)):
