@@ -17,7 +17,6 @@ BOUNDS = (0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
 """The longest of each bucket, in seconds; a call is ended after 5."""
 FORM = Struct(f"={len(BOUNDS) + 3}Q")
 """How many NICs came up within each bound, and later; all their microseconds; how many did not come up."""
-NOTHING = (0,) * (len(BOUNDS) + 3)
 FLAGS = posix.O_RDWR | posix.O_CLOEXEC | posix.O_NOFOLLOW
 TRIES = 10
 """How often to look if others that count are done: each takes 10 us."""
@@ -39,7 +38,7 @@ def note(path: str, seconds: float, is_up: bool) -> None:
                 counts[-1] += 1
             posix.pwrite(file, FORM.pack(*counts), 0)
     except (OSError, struct_error):
-        pass  # another size: `figures` makes it anew
+        pass  # another size: `_content` makes it anew
     finally:
         posix.close(file)
 
@@ -58,18 +57,23 @@ def figures(path: str) -> tuple[list[int], float, int]:
     """How many NICs came up within each of BOUNDS but not within the one before, and later; the seconds of
     all; and how many did not come up. Begins to count if nobody did yet and it can.
     """
+    *counts, micro, failed = FORM.unpack(_content(path))
+    return counts, micro / 1e6, failed
+
+
+def _content(path: str) -> bytes:
+    nothing = bytes(FORM.size)
     try:
         make_directory(path.rpartition("/")[0])
         file = posix.open(path, FLAGS | posix.O_CREAT, 0o600)  # nobody else can keep it locked
     except OSError:
-        return list(NOTHING[:-2]), 0.0, 0
+        return nothing
     try:
         said = posix.pread(file, FORM.size + 1, 0)
-        if len(said) != FORM.size:
-            posix.ftruncate(file, 0)
-            said = FORM.pack(*NOTHING)
-            posix.pwrite(file, said, 0)
-        *counts, micro, failed = FORM.unpack(said)
-        return counts, micro / 1e6, failed
+        if len(said) == FORM.size:
+            return said
+        posix.ftruncate(file, 0)
+        posix.pwrite(file, nothing, 0)
+        return nothing
     finally:
         posix.close(file)
