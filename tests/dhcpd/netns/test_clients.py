@@ -86,11 +86,13 @@ def within_own_run(guest: Machine, command: str, timeout: int = 25) -> subproces
 
 
 def assert_leads_out(place: Place) -> None:
-    """An IPv4 lease: the address, the way out, and the router can reach the guest."""
+    """An IPv4 lease: the address, the way out, and the router can reach the guest. dhclient's script writes
+    resolv.conf last.
+    """
     assert has_address(place.guest, IP)
     assert place.guest.ping(GATEWAY)
     assert place.router.ping(IP)
-    assert RESOLVER in place.guest.read("/etc/resolv.conf")
+    assert until(lambda: RESOLVER in place.guest.read("/etc/resolv.conf"))
 
 
 def test_udhcpc(place: Place) -> None:
