@@ -69,9 +69,10 @@ class Event:
 
     kind: str
     """flushed, rules, member, shared (a member that names no NIC), route, neighbour, heard, policy, link,
-    down, carrier, gone, setting, default or lost.
+    down, carrier, gone, setting, default, proxy or lost.
 
-    heard: a neighbour on the device has told where an address is, unasked or not.
+    heard: a neighbour on the device has told where an address is, unasked or not; proxy: somebody has deleted
+    a proxy entry, of which no more is known.
     """
     device: int = 0
     """ifindex, 0 if it is about none."""

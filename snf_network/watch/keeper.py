@@ -26,7 +26,7 @@ from snf_network.watch.notes import Notes
 from snf_network.watch.pace import LONGEST, Pace
 from snf_network.watch.state import ACTS
 from snf_network.watch.suspicion import lost_of
-from snf_network.watch.uplinks import Announcer, lost_proxies, lost_settings
+from snf_network.watch.uplinks import Announcer, Proxies, lost_settings
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -55,14 +55,15 @@ RULES = "the rules"
 LONGEST_OPEN = 2.0
 """Seconds that a fight may leave all guests unfiltered: no longer pause is worth that."""
 SHARE = 10.0
-"""The longest pause over the time that loading the rules takes: a tenth of one CPU goes into such a fight."""
-POLICY, UPLINKS, CARRIERS = "policy rules", "uplinks", "carriers"
+"""The longest pause over the time that the work itself takes: a tenth of one CPU goes into such a fight."""
+POLICY, UPLINKS, CARRIERS, PROXIES = "policy rules", "uplinks", "carriers", "proxy entries"
 KINDS = {
     RULES: ("flushed", "rules"),
     POLICY: ("policy",),
     ALL: ("lost", "shared"),
     UPLINKS: ("default", "link", "down", "gone", "setting"),
     CARRIERS: ("carrier",),
+    PROXIES: ("proxy",),
 }
 """The kinds of events that something waits for."""
 BATCH = 2.0
@@ -85,8 +86,9 @@ class Keeper(Notes):
         self.claims = Claims(self.engine, log, clock)
         self.doubt: Difference | None = None
         """What the first of two comparisons has found."""
-        self.unanswered: set[Resource] = set()
-        """Proxy entries that were not on their uplinks the last time."""
+        self.entries = Proxies()
+        self.hear_proxies: Callable[[], None] = lambda: None
+        """Makes the next proxy entry that is deleted an event again."""
         self.compared = False
         """The whole node was looked at since this was reset."""
         self.comparisons = self.failures = 0
@@ -116,6 +118,7 @@ class Keeper(Notes):
             (self.full, ALL),
             (self.moved, UPLINKS),
             (bool(self.carriers), CARRIERS),
+            (self.proxies, PROXIES),
         )
         yield from (key for flag, key in flags if flag)
         yield from self.suspects
@@ -136,13 +139,11 @@ class Keeper(Notes):
             self._whole,  # with thousands of NICs it takes seconds: nobody waits for it who need not
             self._suspected,
             self._uplinks,
+            self._proxies,
         ):
             try:
                 step()
-            except (
-                SnfNetworkError,
-                OSError,
-            ) as error:  # no reason to end: what is lost can be put back later
+            except (SnfNetworkError, OSError) as error:  # no reason to end: what is lost can come back later
                 self.log.log(f"watch: {error}")
                 self._look_again()
         now, waiting = self.clock(), {*self._keys()}
@@ -313,7 +314,7 @@ class Keeper(Notes):
             self.moved, self.not_before[UPLINKS] = True, self.clock() + min(pauses)
         live = self._live() if found else live
         self._settings(live, came)
-        self._proxies(live, came)
+        self.proxies, self.first["proxy"] = True, came
         if self.moved:
             self.first["link"] = came
 
@@ -332,23 +333,22 @@ class Keeper(Notes):
             if self._ready(setting.key) and not self.engine.mend({record.interface: (record, [setting])}):
                 self._tell(record, setting.key, f"put back {setting.command}", began)
 
-    def _proxies(self, live: Iterable[Record], began: float) -> None:
-        """Put back what uplinks have lost for a moment already: a call may be at work on a NIC."""
-        lost = lost_proxies(live)
-        before, self.unanswered = self.unanswered, {one for _, some in lost.values() for one in some}
-        if self.unanswered - before:
-            self.moved, self.not_before[UPLINKS] = True, self.clock() + BUSY
-        sure = {
-            name: (record, found)
-            for name, (record, some) in lost.items()
-            if (found := [one for one in some if one in before]) and self._ready(name)
-        }
+    def _proxies(self) -> None:
+        """Put back what uplinks have lost; a look takes its share of one CPU, however often some are lost."""
+        if not self.proxies or not self._ready(PROXIES):
+            return
+        self.proxies, came, began = False, self.came(*KINDS[PROXIES]), self.clock()
+        self.hear_proxies()
+        sure, again = self.entries.look(self._live(), self._ready)
         failed = self.engine.mend(sure)
         done = [one for name, one in sure.items() if name not in failed]
         for record, some in done:
-            self.unanswered -= {*some}
-            self._tell(record, record.interface, f"put back {len(some)}: {some[0].command}", began)
+            self._tell(record, record.interface, f"put back {len(some)}: {some[0].command}", came)
         announce_guests([record for record, _ in done], self.config)
+        self.proxies, pause = bool(again), SHARE * (self.clock() - began)
+        if again:
+            self.first["proxy"], pause = came, max(BUSY, min(map(self._pause, again)))
+        self.not_before[PROXIES] = self.clock() + pause
 
     def _announce(self) -> None:
         """Announce all guests behind devices that have a carrier again."""

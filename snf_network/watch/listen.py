@@ -1,4 +1,6 @@
-"""Listens to the kernel: two netlink sockets (netlink(7)), and a list of all devices after a loss."""
+"""Listens to the kernel: two netlink sockets (netlink(7)), the function tracer where it has one for us, and a
+list of all devices after a loss.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +11,7 @@ from typing import TYPE_CHECKING
 from snf_network.errors import KernelError
 from snf_network.host.netlink import Netlink
 from snf_network.watch.events import Event, Parser
+from snf_network.watch.traced import Deletions
 from snf_network.wire import (
     IFINFOMSG,
     NDA_CACHE,
@@ -51,6 +54,10 @@ class Source:
         """The descriptor to wait for."""
         return self.socket.fileno()
 
+    def close(self) -> None:
+        """Listen no more."""
+        self.socket.close()
+
     def read(self) -> Iterator[tuple[int, bytes]]:
         """Type and body of each waiting message; type 0 if some were lost (ENOBUFS)."""
         for _ in range(MOST):
@@ -85,12 +92,23 @@ def _age(body: bytes) -> int:
 
 
 class Events:
-    """Both sockets. `room`: octets of notifications that may wait at each."""
+    """All sources. `room`: octets of notifications that may wait at each socket."""
 
     def __init__(self, room: int = ROOM) -> None:
         self.parser = Parser()
         self.route = Source(NETLINK_ROUTE, ROUTE_GROUPS, room)
         self.nft = Source(NETLINK_NETFILTER, NFT_GROUPS, room)
+        self.proxies: Deletions | None = None
+        self.deaf = ""
+        """Why nobody reports proxy entries that are deleted."""
+        try:
+            self.proxies = Deletions()
+        except OSError as error:
+            self.deaf = str(error)
+
+    def sources(self) -> list[Source | Deletions]:
+        """What to wait for."""
+        return [self.route, self.nft, *([self.proxies] if self.proxies else ())]
 
     def read(self) -> Iterator[Event]:
         """All that happened since the last call."""
@@ -98,6 +116,13 @@ class Events:
             yield from self.parser.route(kind, body) if kind else (Event("lost"),)
         for kind, body in self.nft.read():
             yield from self.parser.nft(kind, body) if kind else (Event("lost"),)
+        if self.proxies and self.proxies.read():
+            yield Event("proxy")
+
+    def close(self) -> None:
+        """Listen no more."""
+        for source in self.sources():
+            source.close()
 
     def relist(self) -> Iterator[Event]:
         """What has become of devices, if notifications were lost: as if they came now. Raises KernelError."""

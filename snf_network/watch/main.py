@@ -42,6 +42,8 @@ class Watch:
         self.events = Events(int(env.get(OCTETS) or ROOM))
         self.keeper = Keeper(config, log, self.events.parser.links)
         self.keeper.refresh, self.keeper.relist = self._read, self._relist
+        if self.events.proxies:
+            self.keeper.hear_proxies = self.events.proxies.arm
         self.told: tuple[dict[str, int], int, dict[str, int]] | None = None
         self.ending = False
 
@@ -49,17 +51,19 @@ class Watch:
         """Until SIGTERM or SIGINT."""
         loop, signals = Loop(), Signals((signal.SIGTERM, signal.SIGINT))
         loop.add(signals.fileno(), lambda: self._end(signals))
-        for source in (self.events.route, self.events.nft):
+        for source in self.events.sources():
             loop.add(source.fileno(), self._read)
         self._relist()
         self.keeper.full = True  # what happened before it listened
         self.keeper.since = self.keeper.clock()
         self._say()
         self.manager.ready("watching")
-        self.log.log("watch: started")
+        deaf = self.events.deaf and f"; deleted proxy entries come back with the timer: {self.events.deaf}"
+        self.log.log(f"watch: started{deaf}")
         while not self.ending:
             self._turn(loop)
         self.manager.stopping()
+        self.events.close()
 
     def _turn(self, loop: Loop) -> None:
         due = self.keeper.due()

@@ -27,6 +27,7 @@ class Notes:
         """Devices that had a record when they were heard of, and are there still."""
         self.carriers: set[str] = set()
         self.full = self.lost = self.flushed = self.rules = self.policy = self.moved = False
+        self.proxies = False
         self.since = 0.0
         """When the oldest event came that is not dealt with; 0: there is none."""
         self.first: dict[str, float] = {}
@@ -112,6 +113,9 @@ class Notes:
         elif event.interface not in self.guests:
             self.moved = True
         self.guests.discard(event.interface)
+
+    def _on_proxy(self, event: Event) -> None:
+        self.proxies = True
 
     def _on_default(self, event: Event) -> None:
         self.moved = True

@@ -14,7 +14,7 @@ from snf_network.scripts.bringup import announce_guests
 from snf_network.watch.glimpse import Glimpse
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from snf_network.host.record import Record
     from snf_network.model.config import Config
@@ -46,6 +46,29 @@ def lost_proxies(live: Iterable[Record]) -> dict[str, tuple[Record, Sequence[Res
         for record, proxies in wanted
     ]
     return {record.interface: (record, lost) for record, lost in found if lost}
+
+
+class Proxies:
+    """Entries on the uplinks that two looks do not find: a call may be at work on a NIC."""
+
+    def __init__(self) -> None:
+        self.seen: set[Resource] = set()
+        """What the last look did not find, and nobody has put back."""
+
+    def look(
+        self, live: Iterable[Record], ready: Callable[[str], bool]
+    ) -> tuple[dict[str, tuple[Record, Sequence[Resource]]], set[str]]:
+        """What to put back now, by NIC that is `ready`; and the NICs to look at again. Raises OSError."""
+        lost = lost_proxies(live)
+        sure: dict[str, tuple[Record, Sequence[Resource]]] = {
+            name: (record, found)
+            for name, (record, some) in lost.items()
+            if ready(name) and (found := [one for one in some if one in self.seen])
+        }
+        done = {one for _, some in sure.values() for one in some}
+        left = {one: name for name, (_, some) in lost.items() for one in some if one not in done}
+        self.seen = {*left}
+        return sure, {*left.values()}
 
 
 def _proxies_on(devices: Mapping[str, int]) -> Iterator[NeighProxy]:

@@ -246,12 +246,18 @@ def test_a_name_that_is_noted_is_sent(node: Booted) -> None:
         server.stop()
 
 
-def test_the_watch_puts_back_what_a_flush_took(node: Booted, up: None) -> None:
-    node.systemctl("start", WATCH)
+def test_the_watch_puts_back_what_is_taken_away(node: Booted, up: None) -> None:
+    # what sysinit.target wants starts none of its own here
+    node.systemctl("start", "sys-kernel-tracing.mount", WATCH)
     assert node.show(WATCH, "Type") == "notify" and node.show(WATCH, "WatchdogUSec") == "2min"
     node.machine.run("nft", "flush", "ruleset")
     member = ("nft", "get", "element", "inet", "snf_network", "routed", '{ "tap0" }')
     assert until(lambda: node.machine.run(*member, check=False).returncode == 0, PATIENCE)
+    entry = node.machine.out("ip", "-4", "neigh", "show", "proxy").splitlines()[0].split()[:3]
+    node.machine.ip(f"neigh del proxy {' '.join(entry)}")
+    assert until(
+        lambda: f"put back 1: ip neigh replace proxy {entry[0]}" in node.journal("-u", WATCH), PATIENCE
+    )
     node.machine.ip("link del tap2")
     assert until(lambda: not [line for line in traces(node.machine) if "tap2" in line], PATIENCE)
     pid = node.show(WATCH, "MainPID")
