@@ -13,10 +13,9 @@ from typing import TYPE_CHECKING
 from snf_network.apply.engine import Engine
 from snf_network.errors import SnfNetworkError, shown
 from snf_network.host import kernel
-from snf_network.host.netlink import Netlink
 from snf_network.host.record import is_live
 from snf_network.model.nic import Nic
-from snf_network.model.resources import Element, Rule
+from snf_network.model.resources import Element
 from snf_network.observe.drift import compare, confirmed, outdated, rules_changed
 from snf_network.scripts.bringup import announce_guests, bring_up, keep_wanted
 from snf_network.scripts.repair import Repair, Told, refill
@@ -26,7 +25,7 @@ from snf_network.watch.notes import Notes
 from snf_network.watch.pace import LONGEST, Pace
 from snf_network.watch.state import ACTS
 from snf_network.watch.suspicion import lost_of
-from snf_network.watch.uplinks import Announcer, Proxies, lost_settings
+from snf_network.watch.uplinks import Announcer, Proxies, lost_rules, lost_settings
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -182,18 +181,9 @@ class Keeper(Notes):
         if not self.policy or not self._ready(POLICY):
             return
         self.policy, began = False, self.came(*KINDS[POLICY])
-        with Netlink() as netlink:
-            there = netlink.rules()
-        wanted = {
-            one: record.interface
-            for record in self._live()
-            for one in record.resources
-            if isinstance(one, Rule) and one not in there
-        }
-        for interface in dict.fromkeys(wanted.values()):
-            lost, _ = self.engine.mend_one(
-                interface, lambda record: [one for one in record.resources if one in wanted]
-            )
+        for interface in dict.fromkeys(lost_rules(self._live()).values()):
+            # asked again under its lock: an up or a down may have been at work
+            lost, _ = self.engine.mend_one(interface, lambda record: [*lost_rules([record])])
             if lost:
                 self._tell(None, POLICY, f"put back {lost[0].command}", began)
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from snf_network.host.kernel import ifindex
 from snf_network.host.netlink import Netlink
-from snf_network.model.resources import NeighProxy, Sysctl
+from snf_network.model.resources import NeighProxy, Rule, Sysctl
 from snf_network.scripts.bringup import announce_guests
 from snf_network.watch.glimpse import Glimpse
 
@@ -77,6 +77,18 @@ def _proxies_on(devices: Mapping[str, int]) -> Iterator[NeighProxy]:
             for family in (AF_INET, AF_INET6):
                 for address in netlink.proxies(index, family) if index else ():
                     yield NeighProxy(address, name)
+
+
+def lost_rules(live: Iterable[Record]) -> dict[Resource, str]:
+    """Policy rules that the kernel lacks, each with the interface of a NIC that wants it. Raises OSError."""
+    with Netlink() as netlink:
+        there = netlink.rules()
+    return {
+        one: record.interface
+        for record in live
+        for one in record.resources
+        if isinstance(one, Rule) and one not in there
+    }
 
 
 def lost_settings(live: Iterable[Record]) -> dict[Sysctl, Record]:

@@ -254,7 +254,7 @@ def test_bridged_nic(site: Site, nic: Nic, frames: list[Frame]) -> None:
     agree(site, nic, frames, "bridged")
 
 
-@settings(max_examples=30)
+@settings(max_examples=60)
 @given(nic=ROUTED, frames=st.lists(TO_A_TAP, min_size=20, max_size=40))
 def test_routed_nic(site: Site, nic: Nic, frames: list[Frame]) -> None:
     agree(site, nic, frames, "routed")
