@@ -22,12 +22,16 @@ class Deletions:
     def __init__(self) -> None:
         if not os.path.isdir(INSTANCE):  # a watch that was killed has left it
             os.mkdir(INSTANCE)
-        _write("current_tracer", "nop")  # it would trace all functions while the filter is written
-        _write("buffer_size_kb", KILOBYTES)
-        _write("set_ftrace_filter", FUNCTION)
-        _write("current_tracer", "function")
-        self._pipe = os.open(f"{INSTANCE}/trace_pipe", os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-        self.arm()
+        try:
+            _write("current_tracer", "nop")  # it would trace all functions while the filter is written
+            _write("buffer_size_kb", KILOBYTES)
+            _write("set_ftrace_filter", FUNCTION)
+            _write("current_tracer", "function")
+            self._pipe = os.open(f"{INSTANCE}/trace_pipe", os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+            self.arm()
+        except OSError:
+            _remove()
+            raise
 
     def fileno(self) -> int:
         """The descriptor to wait for."""
@@ -55,10 +59,15 @@ class Deletions:
         return found
 
     def close(self) -> None:
-        """Trace nothing any more. What cannot be removed, as somebody reads it, is the next watch's."""
+        """Trace nothing any more."""
         os.close(self._pipe)
-        with suppress(OSError):
-            os.rmdir(INSTANCE)
+        _remove()
+
+
+def _remove() -> None:
+    """What cannot be removed, as somebody reads it, is the next watch's."""
+    with suppress(OSError):
+        os.rmdir(INSTANCE)
 
 
 def _write(name: str, value: object) -> None:

@@ -12,9 +12,9 @@ import pytest
 
 from snf_network.watch.pace import OFTEN, Pace
 from snf_network.watch.state import ACTS
-from tests.netns.lab import Ear, Lab, laboratory, until
+from tests.netns.lab import Ear, Lab, laboratory, lines, until
 from tests.netns.traffic import BRIDGED, IP, IP6, PEER, ROUTED, Place, guests_of
-from tests.netns.watching import SECONDS, WATCH, Watching, own_run
+from tests.netns.watching import LOG, SECONDS, WATCH, Watching, own_run
 
 
 @pytest.fixture(scope="module")
@@ -86,6 +86,12 @@ LOSSES = {
         "nft get element bridge snf_network macs '{ \"tap2\" . aa:55:60:25:ae:2f }'",
     ),
 }
+
+
+def test_it_says_at_its_start_that_nothing_tells_of_proxy_entries(place: Place, watching: Watching) -> None:
+    """No tracefs is mounted here; tests/qemu/test_proxies.py has one."""
+    (started,) = lines(place.node.read(LOG), "watch: started")
+    assert "watch: started; deleted proxy entries come back with the timer: [Errno 2]" in started
 
 
 @pytest.mark.parametrize(("take", "there"), LOSSES.values(), ids=list(LOSSES))
