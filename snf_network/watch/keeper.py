@@ -346,7 +346,8 @@ class Keeper(Notes):
             return
         names, self.carriers = self.carriers, set()
         self.not_before[CARRIERS] = self.clock() + FULL_PAUSE
-        live, came = self._live(), self.came(*KINDS[CARRIERS])
+        # read while they are announced: the first does not wait for the records of all
+        live, came = filter(is_live, self.engine.records), self.came(*KINDS[CARRIERS])
         if self.announcer.begin(names, live, self.links, self.config):
             self.acts["announced"] += 1
             on = shown(", ".join(sorted(names)))[1:-1]
