@@ -26,8 +26,7 @@ class Notes:
         self.guests: set[str] = set()
         """Devices that had a record when they were heard of, and are there still."""
         self.carriers: set[str] = set()
-        self.full = self.lost = self.flushed = self.rules = self.policy = self.moved = False
-        self.proxies = False
+        self.full = self.lost = self.flushed = self.rules = self.policy = self.moved = self.proxies = False
         self.since = 0.0
         """When the oldest event came that is not dealt with; 0: there is none."""
         self.first: dict[str, float] = {}

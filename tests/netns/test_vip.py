@@ -4,12 +4,10 @@ and never to one that may not have it.
 
 from __future__ import annotations
 
-import os
 import signal
 import subprocess
 import time
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import NamedTuple
 
 import pytest
@@ -18,7 +16,7 @@ from tests.netns import frames as f
 from tests.netns import test_announce
 from tests.netns.lab import Ear, Lab, Machine, drops, laboratory, lines, send, until
 from tests.netns.test_announce import GATEWAY, GATEWAY6
-from tests.netns.watching import LOG, WATCH
+from tests.netns.watching import LOG, WATCH, cpu_of
 
 VIP, VIP6 = "198.51.100.100", "2001:db8:1::100"
 VRRP_MAC = "00:00:5e:00:01:0b"
@@ -181,9 +179,8 @@ class Watching:
         return self.seconds() == before
 
     def seconds(self) -> float:
-        """CPU time so far, without its children."""
-        ticks = Path(f"/proc/{self.process.pid}/stat").read_text().rpartition(")")[2].split()[11:13]
-        return sum(map(int, ticks)) / os.sysconf("SC_CLK_TCK")
+        """CPU time so far."""
+        return cpu_of(self.process.pid)
 
 
 @pytest.fixture

@@ -6,6 +6,7 @@ import json
 import os
 import signal
 import subprocess
+from pathlib import Path
 from typing import Any
 
 from tests.netns.lab import SCRIPTS, Machine, until
@@ -15,6 +16,12 @@ LOG = "/var/log/ganeti/snf-network.log"
 STATE = "/run/snf-network/watch.json"
 SECONDS = 1.5
 """Within which what is lost is back, on a machine that does other things, too; bench/watch measures."""
+
+
+def cpu_of(pid: int) -> float:
+    """Seconds of CPU that a process has used, without its children."""
+    ticks = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[11:13]
+    return sum(map(int, ticks)) / os.sysconf("SC_CLK_TCK")
 
 
 def own_run(node: Machine) -> Machine:

@@ -4,7 +4,6 @@ tells the watch.
 
 from __future__ import annotations
 
-import os
 import subprocess
 import time
 from collections.abc import Callable, Iterator
@@ -18,7 +17,7 @@ from typing import NamedTuple
 import pytest
 
 from tests.netns.lab import Lab, Machine, environment, lines, until
-from tests.netns.watching import LOG, SECONDS, Watching, own_run
+from tests.netns.watching import LOG, SECONDS, Watching, cpu_of, own_run
 
 pytestmark = pytest.mark.vm()
 ENV = environment("add-routed-ifup-1")
@@ -65,11 +64,6 @@ def arp(node: Machine, address: str) -> None:
         ioctl(door, SIOCDARP, request)
 
 
-def cpu(watching: Watching) -> float:
-    ticks = Path(f"/proc/{watching.process.pid}/stat").read_text().rpartition(")")[2].split()[11:13]
-    return sum(map(int, ticks)) / os.sysconf("SC_CLK_TCK")
-
-
 @pytest.mark.parametrize("way, address", ((ip, IP), (ip, IP6), (arp, IP)), ids=("IPv4", "IPv6", "arp -d"))
 def test_it_is_back_at_once(site: Site, way: Callable[[Machine, str], None], address: str) -> None:
     watching = site.watching
@@ -85,9 +79,9 @@ def test_it_is_back_at_once(site: Site, way: Callable[[Machine, str], None], add
 def test_what_is_deleted_without_pause_elsewhere_costs_a_share(site: Site) -> None:
     """An entry of another namespace, of which whoever may make one deletes as many as he likes."""
     lines = "neigh add proxy 192.0.2.9 dev lo\nneigh del proxy 192.0.2.9 dev lo\n" * 20000
-    began, before = time.monotonic(), cpu(site.watching)
+    began, before = time.monotonic(), cpu_of(site.watching.process.pid)
     site.other.run("ip", "-batch", "-", input=lines, timeout=120)
-    share = (cpu(site.watching) - before) / (time.monotonic() - began)
+    share = (cpu_of(site.watching.process.pid) - before) / (time.monotonic() - began)
     assert share < 0.25
     assert until(lambda: not (INSTANCE / "tracing_on").read_text().startswith("0"), SECONDS)
 
